@@ -1,0 +1,1 @@
+"""Applications of recurrent networks, one folder each."""

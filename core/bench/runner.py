@@ -1,0 +1,112 @@
+"""Measure what a piece of code costs beside a peer, in one run.
+
+A case names a callable, its sizes and what it is compared with. Ours and the peer's calls alternate, so
+that a busy moment hits both; the figure is the ratio of medians.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to measure. `make()` returns our callable and, with a peer, the peer's."""
+
+    name: str
+    sizes: str
+    make: Callable[[], tuple[Callable[[], Any], Callable[[], Any] | None]]
+    peer: str | None = None
+    """Name of the peer or of the hardware ceiling."""
+    target: float | None = None
+    """Ratio ours / peer to stay under (or, without a peer, microseconds)."""
+    repeats: int = 15
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured case; times in microseconds."""
+
+    name: str
+    sizes: str
+    threads: int
+    ours_us: float
+    spread_us: float
+    """Half the distance between the quartiles of ours."""
+    peer: str | None
+    peer_us: float | None
+    ratio: float | None
+    target: float | None
+    met: bool | None
+
+
+def measure(case: Case, *, warm_up: int = 3) -> Figure:
+    """Median times of a case and of its peer; short calls are repeated inside one timing."""
+    import torch
+
+    ours, peer = case.make()
+    loops = calls_per_timing(ours, warm_up)
+    peer_loops = calls_per_timing(peer, warm_up) if peer else 1
+    times: list[float] = []
+    peer_times: list[float] = []
+    for _ in range(case.repeats):
+        times.append(timed(ours, loops))
+        if peer:
+            peer_times.append(timed(peer, peer_loops))
+    median = statistics.median(times)
+    quartiles = statistics.quantiles(times, n=4)
+    peer_median = statistics.median(peer_times) if peer else None
+    ratio = median / peer_median if peer_median else None
+    value = ratio if peer else median
+    return Figure(
+        name=case.name,
+        sizes=case.sizes,
+        threads=torch.get_num_threads(),
+        ours_us=median,
+        spread_us=(quartiles[2] - quartiles[0]) / 2,
+        peer=case.peer,
+        peer_us=peer_median,
+        ratio=ratio,
+        target=case.target,
+        met=None if case.target is None or value is None else value <= case.target,
+    )
+
+
+def calls_per_timing(call: Callable[[], Any], warm_up: int) -> int:
+    """Warm up, then choose how many calls make a timing of about 2 ms."""
+    for _ in range(warm_up):
+        call()
+    once = timed(call, 1)
+    return max(1, int(2000 / max(once, 0.1)))
+
+
+def timed(call: Callable[[], Any], loops: int) -> float:
+    """Microseconds per call over `loops` calls; waits for a GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(loops):
+        call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / loops * 1e6
+
+
+def measure_all(cases: Iterable[Case], on_figure: Callable[[Figure], None] | None = None) -> list[Figure]:
+    """Measure cases in order, reporting each as it is done."""
+    figures = []
+    for case in cases:
+        figure = measure(case)
+        figures.append(figure)
+        if on_figure:
+            on_figure(figure)
+    return figures
+
+
+def as_rows(figures: Iterable[Figure]) -> list[dict[str, Any]]:
+    """Plain dictionaries for `--json`."""
+    return [asdict(figure) for figure in figures]

@@ -1,0 +1,1 @@
+"""Parts around recurrent units."""

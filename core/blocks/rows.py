@@ -1,0 +1,111 @@
+"""Rows of different length, with holes, or holding several documents, for any unit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.state import join, rows
+
+
+def compact(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """mask (B, T) -> order (B, T) that moves valid tokens left in their order, lengths (B,)."""
+    return (~mask.bool()).long().argsort(1, stable=True), mask.long().sum(1)
+
+
+def flip_within(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Reverse each row of x (B, T, D) within its length; padding stays where it is."""
+    if lengths is None:
+        return x.flip(1)
+    position = torch.arange(x.shape[1], device=x.device)[None]
+    index = torch.where(position < lengths[:, None], lengths[:, None] - 1 - position, position)
+    return x.gather(1, index[..., None].expand_as(x))
+
+
+def run_with_lengths(
+    unit: Any, x: Tensor, state: Any, lengths: Tensor | None, mode: str | None
+) -> tuple[Tensor, Any]:
+    """Run a unit on rows of different length: y beyond a length is zero, the state is that at the length.
+
+    The rows are cut where the shortest remaining one ends, so the unit sees only valid tokens.
+    """
+    if lengths is None or bool((lengths == x.shape[1]).all()):
+        return unit(x, state, mode)
+    order = lengths.argsort(descending=True, stable=True)
+    x, state, ordered = x[order], rows(state, order), lengths[order].tolist()
+    pieces, ended, start = [], [], 0
+    active = len(ordered)
+    for cut in sorted(set(ordered)):
+        if cut > start:
+            y, state = unit(x[:active, start:cut], state, mode)
+            pieces.append(torch.cat([y, y.new_zeros(len(ordered) - active, *y.shape[1:])]))
+        left = sum(length > cut for length in ordered)
+        ended.append(rows(state, slice(left, active)))
+        state, active, start = rows(state, slice(0, left)), left, cut
+    tail = x.new_zeros(len(ordered), x.shape[1] - start, unit.output_size)
+    back = order.argsort()
+    return torch.cat([*pieces, tail], 1)[back], rows(join(ended[::-1]), back)
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Pieces of packed rows: document i is row[i], from start[i], lengths[i] tokens."""
+
+    row: Tensor
+    start: Tensor
+    lengths: Tensor
+    continues_from: Tensor
+    """The document takes up the state that the row was given."""
+    continues_to: Tensor
+    """The document is the last of its row: a backward direction starts here."""
+    first: Tensor
+    """(B,) index of each row's first document."""
+    last: Tensor
+    shape: tuple[int, int]
+
+    @classmethod
+    def cut(cls, reset: Tensor, lengths: Tensor | None) -> "Documents":
+        """reset (B, T) True where a document starts; a row always starts one."""
+        batch, time = reset.shape
+        if lengths is None:
+            lengths = reset.new_full((batch,), time, dtype=torch.long)
+        position = torch.arange(time, device=reset.device)[None]
+        begins = reset & (position < lengths[:, None])
+        fresh_row = begins[:, 0].clone() if time else reset.new_zeros(batch)
+        begins = torch.cat([reset.new_ones(batch, 1), begins[:, 1:]], 1) if time else reset.new_ones(batch, 1)
+        row, start = begins.nonzero(as_tuple=True)
+        nothing = row.new_zeros(0)
+        same_row = torch.cat([row[1:] == row[:-1], nothing.bool().new_zeros(1)])
+        following = torch.cat([start[1:], nothing.new_zeros(1)])
+        stop = torch.where(same_row, following, lengths[row])
+        is_first = start == 0
+        return cls(
+            row=row,
+            start=start,
+            lengths=stop - start,
+            continues_from=is_first & ~fresh_row[row],
+            continues_to=~same_row,
+            first=is_first.nonzero()[:, 0],
+            last=(~same_row).nonzero()[:, 0],
+            shape=(batch, time),
+        )
+
+    def index(self) -> tuple[Tensor, Tensor]:
+        """Positions (documents, longest) in their rows, and which of them are real."""
+        longest = int(self.lengths.max()) if len(self.lengths) else 0
+        offset = torch.arange(longest, device=self.row.device)[None]
+        valid = offset < self.lengths[:, None]
+        return torch.where(valid, self.start[:, None] + offset, 0), valid
+
+    def split(self, x: Tensor) -> Tensor:
+        """x (B, T, D) -> (documents, longest, D), zero beyond each length."""
+        position, valid = self.index()
+        return x[self.row[:, None], position] * valid[..., None]
+
+    def merge(self, y: Tensor) -> Tensor:
+        """Back from (documents, longest, D) to (B, T, D)."""
+        position, valid = self.index()
+        whole = y.new_zeros(*self.shape, y.shape[-1])
+        rows_of = self.row[:, None].expand_as(position)
+        return whole.index_put((rows_of[valid], position[valid]), y[valid])

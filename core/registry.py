@@ -1,0 +1,71 @@
+"""Names of units and where they live; nothing is imported before it is asked for."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One unit of the registry."""
+
+    name: str
+    target: str
+    """module:Class"""
+    summary: str
+    aliases: tuple[str, ...] = ()
+
+
+# One row a unit; the registry name is the file name.
+ROWS = (
+    Row("rnn", "core.units.gated.rnn:RNN", "Elman network, tanh or relu", ("elman",)),
+    Row("lstm", "core.units.gated.lstm:LSTM", "long short-term memory, with its variants as flags"),
+    Row("gru", "core.units.gated.gru:GRU", "gated recurrent unit, reset after or before"),
+    Row("min_gru", "core.units.diagonal.min_gru:MinGRU", "minimal GRU whose gate ignores the state", ("mingru",)),
+    Row("min_lstm", "core.units.diagonal.min_lstm:MinLSTM", "minimal LSTM, gates sum to one", ("minlstm",)),
+    Row("lru", "core.units.diagonal.lru:LRU", "linear recurrent unit with complex diagonal state"),
+    Row("s4d", "core.units.diagonal.s4d:S4D", "diagonal state-space layer"),
+    Row("mamba", "core.units.diagonal.mamba:Mamba", "selective state space (S6), whole block", ("s6", "mamba1")),
+)
+
+
+def names() -> list[str]:
+    """Registry names in table order."""
+    return [row.name for row in ROWS]
+
+
+def find(name: str) -> Row:
+    """The row of a unit by name or alias.
+
+    Raises:
+        ConfigError: no such unit; names the closest ones.
+    """
+    key = name.lower().replace("-", "_").replace(" ", "_")
+    known = {alias: row for row in ROWS for alias in (row.name, *row.aliases)}
+    if key in known:
+        return known[key]
+    close = get_close_matches(key, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else "`recurra units` lists them all."
+    raise ConfigError(f"no unit {name!r}; {hint}")
+
+
+def unit_class(name: str) -> Any:
+    """The class of a unit."""
+    module, attribute = find(name).target.split(":")
+    return getattr(import_module(module), attribute)
+
+
+def build(name: str, input_size: int, hidden_size: int | None = None, **options: Any) -> Any:
+    """A unit by name: `build("gru", 64)` has equal widths, `build("gru", 3, 64)` has not.
+
+    Raises:
+        ConfigError: unknown unit, or an option that it does not have.
+    """
+    cls = unit_class(name)
+    try:
+        return cls(input_size, input_size if hidden_size is None else hidden_size, **options)
+    except TypeError as error:
+        raise ConfigError(f"unit {name}: {str(error).split('__init__() ')[-1]}") from error

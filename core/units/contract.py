@@ -1,0 +1,101 @@
+"""What every recurrent unit offers.
+
+    y, state = unit(x)                  x (B, T, I) -> y (B, T, H)
+    y, state = unit(x, state)           continue from an explicit state
+    y_t, state = unit.step(x_t, state)  x_t (B, I) -> y_t (B, H)
+    state = unit.initial_state(x)       the state before the first token
+
+A state is a plain value (see `core.state`). Lengths, masks, resets, layers and directions belong to
+the container, `core.blocks.stack`.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from core.state import shapes
+
+MODES = ("step", "sequential", "scan", "chunkwise", "convolution", "newton")
+
+
+class Unit(nn.Module):
+    """A recurrent unit: x (B, T, input_size), state -> y (B, T, output_size), state.
+
+    A subclass gives `initial_state`, `step` and, where it is faster than a loop of steps, `run`.
+    """
+
+    modes: ClassVar[tuple[str, ...]] = ("step", "sequential")
+    """Ways to compute a whole sequence, all equal to rounding; the last one is the default."""
+    paper: ClassVar[str] = ""
+    """Where the equations come from, for `recurra units`."""
+    no_decay: ClassVar[tuple[str, ...]] = ()
+    """Parameters (by name) that weight decay must not touch."""
+    slow: ClassVar[tuple[str, ...]] = ()
+    """Decay and step-size parameters that want a smaller learning rate; never decayed either."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        if input_size < 1 or hidden_size < 1:
+            raise ValueError(
+                f"{type(self).__name__} needs positive widths, got input {input_size}, hidden {hidden_size}"
+            )
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+
+    @property
+    def output_size(self) -> int:
+        """Width of y; the hidden width unless a unit projects its output."""
+        return self.hidden_size
+
+    def initial_state(self, x: Tensor) -> Any:
+        """State before the first token for the batch, device and dtype of x (B, ...)."""
+        raise NotImplementedError
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Advance one token: x (B, I), state -> y (B, H), state."""
+        raise NotImplementedError
+
+    def run(self, x: Tensor, state: Any, mode: str) -> tuple[Tensor, Any]:
+        """Whole sequence with T >= 1, checked input, and a mode from `modes` other than "step"."""
+        return loop_of_steps(self, x, state)
+
+    def forward(self, x: Tensor, state: Any = None, mode: str | None = None) -> tuple[Tensor, Any]:
+        """x (B, T, I), state (None: initial) -> y (B, T, H), state after the last token.
+
+        Raises:
+            ValueError: wrong shape of x or state, a type that is not floating point, unknown mode.
+        """
+        state = self.checked_state(x, state)
+        mode = self.modes[-1] if mode is None else mode
+        if mode not in self.modes:
+            raise ValueError(f"{type(self).__name__} computes in modes {', '.join(self.modes)}; got {mode!r}")
+        if x.shape[1] == 0:
+            return x.new_zeros(x.shape[0], 0, self.output_size), state
+        if mode == "step":
+            return loop_of_steps(self, x, state)
+        return self.run(x, state, mode)
+
+    def checked_state(self, x: Tensor, state: Any) -> Any:
+        """The given state, or the initial one, after checking that both x and state fit."""
+        name = type(self).__name__
+        if x.ndim != 3 or x.shape[-1] != self.input_size:
+            raise ValueError(f"{name} expects x of shape (B, T, {self.input_size}), got {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise ValueError(f"{name} expects floating-point x, got {x.dtype}")
+        initial = self.initial_state(x)
+        if state is None:
+            return initial
+        expected, given = shapes(initial), shapes(state)
+        if expected != given:
+            raise ValueError(f"{name} expects a state of shape {expected}, got {given}")
+        return state
+
+
+def loop_of_steps(unit: Unit, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """The definition of a unit on a sequence: one step after another. x (B, T, I), T >= 1."""
+    outputs = []
+    for token in x.unbind(1):
+        y, state = unit.step(token, state)
+        outputs.append(y)
+    return torch.stack(outputs, 1), state

@@ -1,0 +1,1 @@
+"""Linear recurrences with a vector state: one scan over the whole sequence."""

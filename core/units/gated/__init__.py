@@ -1,0 +1,1 @@
+"""Cells whose gates read the previous state: nonlinear recurrences."""

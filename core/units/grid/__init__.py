@@ -1,0 +1,1 @@
+"""Memories over more than one axis or with a fixed window."""

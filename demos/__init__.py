@@ -1,0 +1,1 @@
+"""Web demos, one page a pipeline."""

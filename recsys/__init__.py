@@ -1,0 +1,1 @@
+"""Slates, variational GRU and Thompson sampling; its rooms are not built yet."""

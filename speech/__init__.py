@@ -1,0 +1,1 @@
+"""Separation and enhancement of speech; its rooms are not built yet."""
