@@ -11,7 +11,7 @@ from core.state import join, rows
 
 def compact(mask: Tensor) -> tuple[Tensor, Tensor]:
     """mask (B, T) -> order (B, T) that moves valid tokens left in their order, lengths (B,)."""
-    return (~mask.bool()).long().argsort(1, stable=True), mask.long().sum(1)
+    return (~mask.bool()).long().argsort(dim=1, stable=True), mask.long().sum(1)
 
 
 def flip_within(x: Tensor, lengths: Tensor | None) -> Tensor:
