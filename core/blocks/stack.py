@@ -43,7 +43,9 @@ class Stack(nn.Module):
     ) -> None:
         super().__init__()
         if layers < 1 or directions not in (1, 2):
-            raise ConfigError(f"a stack has 1 or more layers and 1 or 2 directions, got {layers} and {directions}")
+            raise ConfigError(
+                f"a stack has 1 or more layers and 1 or 2 directions, got {layers} and {directions}"
+            )
         if not 0 <= dropout < 1:
             raise ConfigError(f"dropout must be in [0, 1), got {dropout}")
         if merge not in MERGES:

@@ -1,0 +1,5 @@
+"""`python -m core` is `recurra`."""
+
+from core.cli import main
+
+main()

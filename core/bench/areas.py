@@ -1,0 +1,81 @@
+"""What `recurra bench` can measure, and how a run is reported."""
+
+import os
+import platform
+from collections.abc import Callable
+from datetime import date
+from importlib import import_module
+from typing import Any
+
+from core.bench.runner import Figure, as_rows, measure_all
+from core.errors import ConfigError
+
+AREAS: dict[str, tuple[str, ...]] = {
+    "core": ("core.bench.scan",),
+    "trajectory": ("apps.trajectory.bench",),
+}
+"""Word on the command line -> modules with `cases() -> list[Case]`."""
+
+
+def run(
+    areas: list[str], only: str | None, threads: int, progress: Callable[[str], None]
+) -> tuple[list[str], dict[str, Any]]:
+    """Measure areas; returns lines for people and the report for machines.
+
+    Raises:
+        ConfigError: unknown area, or no case with that name.
+    """
+    import torch
+
+    from core.training import reuse_memory
+
+    unknown = [area for area in areas if area not in AREAS]
+    if unknown:
+        raise ConfigError(f"nothing to measure called {unknown[0]!r}; there is {', '.join(AREAS)}.")
+    torch.set_num_threads(threads)
+    reuse_memory()
+    figures = []
+    for area in areas:
+        for module in AREAS[area]:
+            cases = [case for case in import_module(module).cases() if only is None or only in case.name]
+            figures += measure_all(cases, lambda figure: progress(line(figure)))
+    if not figures:
+        raise ConfigError(f"no case called {only!r} in {', '.join(areas)}.")
+    machine = about_machine(threads)
+    report = {"machine": machine, "figures": as_rows(figures)}
+    head = ", ".join(f"{key} {value}" for key, value in machine.items())
+    return [head, *map(line, figures)], report
+
+
+def about_machine(threads: int) -> dict[str, Any]:
+    """What the figures were measured on."""
+    import torch
+
+    return {
+        "date": date.today().isoformat(),
+        "processor": processor(),
+        "threads": threads,
+        "torch": torch.__version__,
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none",
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def processor() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [text.split(":", 1)[1].strip() for text in file if text.startswith("model name")]
+        return names[0] if names else platform.machine()
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def line(figure: Figure) -> str:
+    """One figure for people."""
+    text = f"{figure.name:<34}{figure.sizes:<30}{figure.ours_us:>12,.1f} us +-{figure.spread_us:<9,.1f}"
+    if figure.ratio is not None and figure.peer_us is not None:
+        text += f"{figure.ratio:>7.2f} x {figure.peer} ({figure.peer_us:,.1f} us)"
+    if figure.target is not None:
+        text += f"  target {figure.target:g}: {'met' if figure.met else 'MISSED'}"
+    return text

@@ -1,0 +1,77 @@
+"""What Recurra holds, as tables: units and bundled weights."""
+
+import inspect
+import sys
+from typing import Any
+
+from core import registry, state
+
+
+def table(width: int) -> list[dict[str, Any]]:
+    """One row a unit: name, summary, paper, modes, parameters and state size at a width."""
+    return [row(name, width) for name in registry.names()]
+
+
+def row(name: str, width: int) -> dict[str, Any]:
+    """Facts of one unit at input and hidden width `width`."""
+    import torch
+
+    about = registry.find(name)
+    unit = registry.build(name, width)
+    return {
+        "name": about.name,
+        "summary": about.summary,
+        "aliases": list(about.aliases),
+        "paper": unit.paper,
+        "modes": list(unit.modes),
+        "parameters": sum(parameter.numel() for parameter in unit.parameters()),
+        "state": state.size(unit.initial_state(torch.zeros(1, 1, width))),
+    }
+
+
+def table_lines(rows: list[dict[str, Any]], width: int) -> list[str]:
+    """The table of units for people."""
+    head = f"{'unit':<18}{'parameters':>10}{'state':>8}  {'modes':<38}paper   (at width {width})"
+    return [head, "-" * len(head)] + [
+        f"{unit['name']:<18}{unit['parameters']:>10,}{unit['state']:>8,}  {' '.join(unit['modes']):<38}{unit['paper']}"
+        for unit in rows
+    ]
+
+
+def describe(name: str, width: int) -> dict[str, Any]:
+    """One unit with its equations and options."""
+    cls = registry.unit_class(name)
+    facts = row(registry.find(name).name, width)
+    equations = inspect.getdoc(sys.modules[cls.__module__]) or ""
+    signature = ", ".join(
+        str(parameter).replace("'", "")
+        for parameter in list(inspect.signature(cls.__init__).parameters.values())[1:]
+    )
+    text = [
+        f"{facts['name']}: {facts['summary']}",
+        f"source      {facts['paper']}",
+        f"modes       {', '.join(facts['modes'])}",
+        f"at width {width}: {facts['parameters']:,} parameters, {facts['state']:,} numbers of state per sequence",
+        f"options     {signature}",
+        f"file        {cls.__module__.replace('.', '/')}.py",
+        "",
+        equations,
+    ]
+    return {**facts, "options": signature, "equations": equations, "text": "\n".join(text)}
+
+
+def model_lines(rows: list[Any]) -> list[str]:
+    """The table of bundled weights for people."""
+    if not rows:
+        return ["No weights are bundled."]
+    return [
+        line
+        for model in rows
+        for line in (
+            f"{model['name']}  ({model['task']}, {model['unit']}, {model['parameters']:,} parameters, "
+            f"{model['bytes'] / 1024:.0f} KB)",
+            f"    score  {model['score']}",
+            f"    data   {model['data']}",
+            f"    terms  {model['terms']}",
+        )
+    ]

@@ -1,0 +1,185 @@
+"""Settings: frozen dataclasses, a TOML file, and `--set a.b=c` on top.
+
+A settings class checks relations between its fields in `__post_init__` and raises ConfigError there.
+"""
+
+import dataclasses
+import tomllib
+import types
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from core.errors import ConfigError
+
+C = TypeVar("C")
+
+
+def parse_set(words: Iterable[str]) -> dict[str, Any]:
+    """`["lr=1e-3", "model.unit=lstm"]` -> {"lr": 0.001, "model": {"unit": "lstm"}}.
+
+    The right side is a TOML value; what is not one is taken as text, so words need no quotes.
+
+    Raises:
+        ConfigError: no `=`, or a name that is both a value and a section.
+    """
+    changes: dict[str, Any] = {}
+    for word in words:
+        path, equals, text = word.partition("=")
+        keys = path.strip().split(".")
+        if not equals or not all(keys):
+            raise ConfigError(f"--set wants name=value, such as model.unit=gru; got {word!r}.")
+        section = changes
+        for key in keys[:-1]:
+            section = section.setdefault(key, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"--set {path}: {key!r} is already given a value.")
+        if isinstance(section.get(keys[-1]), dict):
+            raise ConfigError(f"--set {path}: {keys[-1]!r} is a section, not a value.")
+        section[keys[-1]] = toml_value(text.strip())
+    return changes
+
+
+def toml_value(text: str) -> Any:
+    """A TOML value, or the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Settings of a TOML file.
+
+    Raises:
+        ConfigError: missing file, or not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file ({error}).") from error
+
+
+def resolve(default: C, file: str | Path | None = None, words: Iterable[str] = ()) -> C:
+    """Defaults, then a TOML file, then `--set` words."""
+    if file is not None:
+        default = replace(default, read_toml(file))
+    return replace(default, parse_set(words))
+
+
+def replace(config: C, changes: Mapping[str, Any], section: str = "") -> C:
+    """A copy of a settings object with (nested) changes, each checked against its annotation.
+
+    Raises:
+        ConfigError: unknown name, wrong type, or what the class itself refuses.
+    """
+    hints = get_type_hints(type(config))
+    known = {field.name for field in dataclasses.fields(config)}  # pyright: ignore[reportArgumentType]
+    values: dict[str, Any] = {}
+    for name, value in changes.items():
+        path = f"{section}{name}"
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f" Did you mean {section}{close[0]}?" if close else ""
+            raise ConfigError(f"no setting {path!r}; this section has {', '.join(sorted(known))}.{hint}")
+        current = getattr(config, name)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, Mapping):
+                inner = ", ".join(f"{path}.{field.name}" for field in dataclasses.fields(current))
+                raise ConfigError(f"{path} is a section; set one of {inner}.")
+            values[name] = replace(current, value, f"{path}.")
+        else:
+            values[name] = convert(value, hints[name], path)
+    return dataclasses.replace(config, **values)  # pyright: ignore[reportType]
+
+
+def convert(value: Any, wanted: Any, path: str) -> Any:
+    """`value` as the annotation asks, or a ConfigError that names the setting."""
+    origin, options = get_origin(wanted), get_args(wanted)
+    if origin is Literal:
+        if value in options:
+            return value
+        raise ConfigError(f"{path} must be one of {options}, got {value!r}.")
+    if origin in (Union, types.UnionType):
+        if type(None) in options and (value is None or value == "none"):
+            return None
+        for option in options:
+            if option is not type(None):
+                try:
+                    return convert(value, option, path)
+                except ConfigError:
+                    continue
+        raise ConfigError(f"{path} must be {describe(wanted)}, got {value!r}.")
+    if origin is tuple and isinstance(value, (list, tuple)):
+        if len(options) == 2 and options[1] is Ellipsis:
+            return tuple(convert(item, options[0], path) for item in value)
+        if len(options) == len(value):
+            return tuple(convert(item, kind, path) for item, kind in zip(value, options, strict=True))
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if wanted is Path and isinstance(value, str):
+        return Path(value)
+    if (
+        isinstance(wanted, type)
+        and isinstance(value, wanted)
+        and (wanted is bool or not isinstance(value, bool))
+    ):
+        return value
+    raise ConfigError(f"{path} must be {describe(wanted)}, got {value!r}.")
+
+
+def describe(wanted: Any) -> str:
+    """An annotation in words."""
+    options = get_args(wanted)
+    if get_origin(wanted) is tuple:
+        return "a list of " + ", ".join(describe(option) for option in options if option is not Ellipsis)
+    if options:
+        return " or ".join(describe(option) for option in options)
+    if wanted is type(None):
+        return "none"
+    return {float: "a number", int: "a whole number", bool: "true or false", str: "text", Path: "a path"}.get(
+        wanted, str(wanted)
+    )
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Nested plain values of a settings object, for metadata and comparison; None is left out."""
+    plain = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            plain[field.name] = to_dict(value)
+        elif value is not None:
+            plain[field.name] = (
+                str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+            )
+    return plain
+
+
+def to_toml(settings: Mapping[str, Any], section: str = "") -> str:
+    """Settings as TOML text that `read_toml` reads back."""
+    values = [
+        f"{key} = {literal(value)}" for key, value in settings.items() if not isinstance(value, Mapping)
+    ]
+    text = "\n".join(values) + ("\n" if values else "")
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            path = f"{section}{key}"
+            text += f"\n[{path}]\n{to_toml(value, f'{path}.')}"
+    return text
+
+
+def literal(value: Any) -> str:
+    """One TOML value."""
+    import json
+
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(literal(item) for item in value) + "]"
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
