@@ -43,6 +43,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     help="Recurrent networks that train in parallel and run step by step.\n\n"
     "Example: recurra trajectory predict flight.csv",
 )
@@ -203,6 +204,8 @@ def run_app(application: typer.Typer) -> None:
     except BrokenPipeError:  # the reader of our output went away, for example `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def main() -> None:

@@ -44,7 +44,11 @@ def close(a: Any, b: Any, tolerance: float = 1e-10) -> None:
 def results(unit: Unit, x: Tensor, mode: str, start: State | None) -> tuple[Any, list[Tensor]]:
     """Output, final state, and every gradient of a random projection of both."""
     x = x.clone().requires_grad_()
-    start = None if start is None else map_state(lambda part: part.clone().requires_grad_(part.is_floating_point()), start)
+    start = (
+        None
+        if start is None
+        else map_state(lambda part: part.clone().requires_grad_(part.is_floating_point()), start)
+    )
     y, end = unit(x, start, mode)
     generator = torch.Generator().manual_seed(3)
     loss = torch.zeros((), dtype=x.dtype)
@@ -74,7 +78,9 @@ def test_states_its_modes(name: str, options: dict[str, Any]) -> None:
 
 @every_unit
 @pytest.mark.parametrize("time", [1, 11, 37])
-def test_all_modes_agree_on_outputs_states_and_gradients(name: str, options: dict[str, Any], time: int) -> None:
+def test_all_modes_agree_on_outputs_states_and_gradients(
+    name: str, options: dict[str, Any], time: int
+) -> None:
     unit = make(name, options)
     x = sample(time=time)
     start = detach(unit(sample(time=4).flip(0))[1])

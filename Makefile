@@ -1,0 +1,51 @@
+# make quickstart   set up, run every finished pipeline on embedded data, write out/report.html
+# make test         set up, lint, type-check, run the tests
+# make test-all     the same with the long tests
+# make lint         format, lint and types only
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+# glibc keeps freed memory instead of giving it back: large temporaries cost no page faults
+export MALLOC_MMAP_MAX_ ?= 0
+export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
+
+.PHONY: quickstart test test-all lint clean
+
+quickstart: .venv/.quickstart
+	$(BIN)/recurra quickstart --out out
+
+test: .venv/.dev chromium lint
+	$(BIN)/python -m pytest -n 2 -q -m "not slow" --dist loadfile
+
+test-all: .venv/.dev chromium lint
+	$(BIN)/python -m pytest -n 2 -q --dist loadfile
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Recurra needs Python 3.11 or newer; name it with: make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/.quickstart: pyproject.toml | $(BIN)/python
+	$(PIP) install -e ".[demos]"
+	@touch $@
+
+.venv/.dev: pyproject.toml | $(BIN)/python
+	$(PIP) install -e ".[dev]"
+	@touch $@ .venv/.quickstart
+
+# the browser tests drive Debian's chromium; without root they skip and say so
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	else echo "chromium is missing: the browser tests will skip"; fi
+
+clean:
+	rm -rf .venv out .pytest_cache .ruff_cache
