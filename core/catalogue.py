@@ -32,10 +32,11 @@ def row(name: str, width: int) -> dict[str, Any]:
 def table_lines(rows: list[dict[str, Any]], width: int) -> list[str]:
     """The table of units for people."""
     head = f"{'unit':<18}{'parameters':>10}{'state':>8}  {'modes':<38}paper   (at width {width})"
-    return [head, "-" * len(head)] + [
-        f"{unit['name']:<18}{unit['parameters']:>10,}{unit['state']:>8,}  {' '.join(unit['modes']):<38}{unit['paper']}"
-        for unit in rows
-    ]
+    lines = [head, "-" * len(head)]
+    for unit in rows:
+        sizes = f"{unit['parameters']:>10,}{unit['state']:>8,}"
+        lines.append(f"{unit['name']:<18}{sizes}  {' '.join(unit['modes']):<38}{unit['paper']}")
+    return lines
 
 
 def describe(name: str, width: int) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def describe(name: str, width: int) -> dict[str, Any]:
         f"{facts['name']}: {facts['summary']}",
         f"source      {facts['paper']}",
         f"modes       {', '.join(facts['modes'])}",
-        f"at width {width}: {facts['parameters']:,} parameters, {facts['state']:,} numbers of state per sequence",
+        f"at width {width}  {facts['parameters']:,} parameters, {facts['state']:,} numbers of state",
         f"options     {signature}",
         f"file        {cls.__module__.replace('.', '/')}.py",
         "",

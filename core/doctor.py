@@ -9,8 +9,10 @@ from typing import Any
 
 from core import __version__
 
-REQUIRED = ("torch", "torchvision", "torchaudio", "numpy", "scipy", "pandas", "pyarrow", "numba", "safetensors",
-            "gradio", "librosa", "soundfile", "typer", "rich")  # fmt: skip
+REQUIRED = (
+    *("torch", "torchvision", "torchaudio", "numpy", "scipy", "pandas", "pyarrow", "numba", "safetensors"),
+    *("gradio", "librosa", "soundfile", "typer", "rich"),
+)
 EXTRAS = {
     "demos": ("plotly",),
     "export": ("onnx", "onnxscript", "onnxruntime"),

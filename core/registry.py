@@ -24,11 +24,21 @@ ROWS = (
     Row("rnn", "core.units.gated.rnn:RNN", "Elman network, tanh or relu", ("elman",)),
     Row("lstm", "core.units.gated.lstm:LSTM", "long short-term memory, with its variants as flags"),
     Row("gru", "core.units.gated.gru:GRU", "gated recurrent unit, reset after or before"),
-    Row("min_gru", "core.units.diagonal.min_gru:MinGRU", "minimal GRU whose gate ignores the state", ("mingru",)),
+    Row(
+        "min_gru",
+        "core.units.diagonal.min_gru:MinGRU",
+        "minimal GRU whose gate ignores the state",
+        ("mingru",),
+    ),
     Row("min_lstm", "core.units.diagonal.min_lstm:MinLSTM", "minimal LSTM, gates sum to one", ("minlstm",)),
     Row("lru", "core.units.diagonal.lru:LRU", "linear recurrent unit with complex diagonal state"),
     Row("s4d", "core.units.diagonal.s4d:S4D", "diagonal state-space layer"),
-    Row("mamba", "core.units.diagonal.mamba:Mamba", "selective state space (S6), whole block", ("s6", "mamba1")),
+    Row(
+        "mamba",
+        "core.units.diagonal.mamba:Mamba",
+        "selective state space (S6), whole block",
+        ("s6", "mamba1"),
+    ),
 )
 
 

@@ -55,11 +55,13 @@ def choose(condition: Tensor, yes: Any, no: Any) -> Any:
 
 
 def to(state: Any, *args: Any, **kwargs: Any) -> Any:
-    """Move or cast, as `Tensor.to`. Integer and boolean tensors keep their type."""
+    """Move or cast, as `Tensor.to`; complex tensors take the precision, integers keep their type."""
 
     def move(part: Tensor) -> Tensor:
+        if part.is_complex():
+            return torch.view_as_complex(torch.view_as_real(part).to(*args, **kwargs))
         moved = part.to(*args, **kwargs)
-        return moved if part.is_floating_point() or part.is_complex() else moved.to(part.dtype)
+        return moved if part.is_floating_point() else moved.to(part.dtype)
 
     return map_state(move, state)
 
@@ -113,7 +115,7 @@ def load(path: str | Path) -> Any:
     try:
         with safe_open(str(path), framework="pt") as file:
             layout = json.loads((file.metadata() or {})["recurra_state"])
-            parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            parts = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise DataError(f"{path}: not a saved recurrent state ({error})") from error
 

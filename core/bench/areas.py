@@ -25,13 +25,13 @@ def run(
     Raises:
         ConfigError: unknown area, or no case with that name.
     """
+    unknown = [area for area in areas if area not in AREAS]
+    if unknown:
+        raise ConfigError(f"nothing to measure called {unknown[0]!r}; there is {', '.join(AREAS)}.")
     import torch
 
     from core.training import reuse_memory
 
-    unknown = [area for area in areas if area not in AREAS]
-    if unknown:
-        raise ConfigError(f"nothing to measure called {unknown[0]!r}; there is {', '.join(AREAS)}.")
     torch.set_num_threads(threads)
     reuse_memory()
     figures = []

@@ -224,5 +224,5 @@ def checked_lengths(x: Tensor, lengths: Tensor | None, mask: Tensor | None) -> T
 
 
 def stack(unit: str, input_size: int, hidden_size: int | None = None, **options: Any) -> Stack:
-    """`core.stack("gru", 64, 128, layers=2, directions=2)`; options as in `Stack`, the rest go to the unit."""
+    """`core.stack("gru", 64, 128, layers=2)`; options as in `Stack`, the rest go to the unit."""
     return Stack(unit, input_size, hidden_size, **options)
