@@ -17,6 +17,7 @@ with A_K the decayed triangle of K K^T.
 import torch
 from torch import Tensor
 
+from core.kernels import matrix_scan_ref
 from core.kernels.decay_products import decayed_products
 
 
@@ -58,13 +59,34 @@ def decay_scan(
         decay = None if log_decay is None else chunked_decay(log_decay, length, start.dtype)
         scores, prefix, suffix, total = chunk_products(qs, ks, decay, strict=bonus is not None)
         if bonus is not None:
-            current = in_chunks((q * bonus.unsqueeze(-3) * k).sum(-1, keepdim=True), length, start.dtype)
+            u = bonus.to(start.dtype).unsqueeze(-3)
+            current = in_chunks((q.to(start.dtype) * u * k).sum(-1, keepdim=True), length, start.dtype)
             scores = scores + torch.diag_embed(current.squeeze(-1))
-        writes = (ks if suffix is None else ks * suffix).transpose(-1, -2) @ vs
+        writes = (ks if suffix is None else ks * suffix).mT @ vs
         states, end = run_states(writes, total, start)
         reads = qs if prefix is None else qs * prefix
         o = torch.baddbmm(scores @ vs, reads, states)
         return from_chunks(o, v), end
+
+
+def decay_step(
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None, state: Tensor, bonus: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """One token of `decay_scan`, in the precision of the state: q, k (B, h, K) -> o (B, h, V), state."""
+    with torch.autocast(q.device.type, enabled=False):
+        tokens = (x if x is None else x.to(state.dtype) for x in (q, k, v, log_decay))
+        o, state = matrix_scan_ref.decay_step(*tokens, state, bonus)  # pyright: ignore[reportArgumentType]
+        return o.to(v.dtype), state
+
+
+def delta_step(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One token of `delta_scan`, in the precision of the state: q, k (B, h, K) -> o (B, h, V), state."""
+    with torch.autocast(q.device.type, enabled=False):
+        tokens = (x if x is None else x.to(state.dtype) for x in (q, k, v, beta, log_decay))
+        o, state = matrix_scan_ref.delta_step(*tokens, state)  # pyright: ignore[reportArgumentType]
+        return o.to(v.dtype), state
 
 
 def delta_scan(
@@ -144,7 +166,7 @@ def delta_by_channel(
 def run_delta_states(
     u: Tensor, w: Tensor, k: Tensor, total: Tensor | None, start: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Per chunk V' = U - W S and S' = total * S + K^T V' -> all V', the states before each chunk, the last."""
+    """Per chunk V' = U - W S and S' = total * S + K^T V' -> all V', states before each chunk, the last."""
     b, h, key, value = start.shape
 
     def chunks(x: Tensor) -> tuple[Tensor, ...]:
@@ -175,9 +197,7 @@ def run_states(writes: Tensor, total: Tensor | None, start: Tensor) -> tuple[Ten
             states.append(state)
             state = state + write
     else:
-        for write, keep in zip(
-            pieces, total.transpose(-1, -2).view(b, h, len(pieces), -1, 1).unbind(2), strict=True
-        ):
+        for write, keep in zip(pieces, total.mT.view(b, h, len(pieces), -1, 1).unbind(2), strict=True):
             states.append(state)
             state = torch.addcmul(write, keep, state)
     return torch.stack(states, 2).view(writes.shape), state
@@ -188,11 +208,11 @@ def chunk_products(
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Decayed lower triangle of Q K^T, and prefix, suffix, total of the decay (None without decay)."""
     if decay is None:
-        return (q @ k.transpose(-1, -2)).tril(-1 if strict else 0), None, None, None
+        return (q @ k.mT).tril(-1 if strict else 0), None, None, None
     if decay.shape[-1] == 1:  # one decay per head: the products factor out
         ones = torch.ones_like(decay)
-        mask, *rest = decayed_products(ones, ones, decay, strict=strict)
-        return (q @ k.transpose(-1, -2)) * mask, *rest
+        mask, prefix, suffix, total = decayed_products(ones, ones, decay, strict=strict)
+        return (q @ k.mT) * mask, prefix, suffix, total
     return decayed_products(q, k, decay, strict=strict)
 
 

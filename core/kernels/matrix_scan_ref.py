@@ -14,7 +14,7 @@ from torch import Tensor
 def decay_step(
     q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None, state: Tensor, bonus: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One token: q, k (B, h, K), v (B, h, V), log_decay (B, h) or (B, h, K), state (B, h, K, V) -> o (B, h, V)."""
+    """One token: q, k (B, h, K), v (B, h, V), log_decay (B, h) or (B, h, K), state -> o (B, h, V), state."""
     write = k.unsqueeze(-1) * v.unsqueeze(-2)
     before = state
     state = write + decayed(state, log_decay)
