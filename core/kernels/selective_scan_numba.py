@@ -1,0 +1,268 @@
+"""The selective scan on a CPU: fused over the state width, one compiled pass forward and one backward.
+
+States lie as (N, D), channels innermost, in blocks of channels that stay in the first-level cache; exp is a
+polynomial that vectorises. Forward keeps the state at every `EVERY`th token only; backward computes the
+states of such a piece again before it walks through it from right to left.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic, overload
+from torch import Tensor
+
+# sums over channels may be reordered; NaN and infinity keep their meaning
+FAST_MATH = {"contract", "reassoc", "nsz"}
+BLOCK = 128  # channels whose states (N, BLOCK) fit the first-level cache
+EVERY = 16  # tokens between kept states
+PARALLEL_FROM = 1 << 15  # numbers u below which starting a second thread costs more than it gives
+
+
+def compiled(fastmath: set[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile on first use; kept on disk where there is a folder that may be written."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return njit(cache=True, nogil=True, fastmath=fastmath, error_model="numpy")(function)
+        except RuntimeError:
+            return njit(nogil=True, fastmath=fastmath, error_model="numpy")(function)
+
+    return decorate
+
+
+@intrinsic
+def power_of_two(typing: Any, shifted: Any) -> Any:
+    """2^k, where k was rounded by adding 1.5 * 2^mantissa bits: its bits are the low ones of the sum."""
+    bits, mantissa, bias = (32, 23, 127) if shifted == types.float32 else (64, 52, 1023)
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        integer = ir.IntType(bits)
+        k = builder.shl(builder.bitcast(arguments[0], integer), integer(mantissa))
+        return builder.bitcast(builder.add(k, integer(bias << mantissa)), arguments[0].type)
+
+    return shifted(shifted), build
+
+
+def exponential(x):  # noqa: ANN001, ANN201
+    """exp, with relative error near rounding: x = k ln 2 + r, a polynomial in r, and 2^k from bits."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(exponential, jit_options={"fastmath": {"contract"}})
+def choose_exponential(x):  # noqa: ANN001, ANN201
+    if isinstance(x, types.Complex):
+        return lambda x: np.exp(x)
+    return exponential_32 if x == types.float32 else exponential_64
+
+
+F = np.float32
+
+
+# comparisons are written so that NaN passes through
+def exponential_32(x):  # noqa: ANN001, ANN201
+    x = F(-87.0) if x < F(-87.0) else x
+    x = F(88.0) if x > F(88.0) else x
+    shifted = x * F(1.4426950408889634) + F(12582912.0)
+    k = shifted - F(12582912.0)
+    r = (x - k * F(0.693359375)) + k * F(2.12194440e-4)
+    p = F(1 / 5040)
+    p = p * r + F(1 / 720)
+    p = p * r + F(1 / 120)
+    p = p * r + F(1 / 24)
+    p = p * r + F(1 / 6)
+    p = p * r + F(1 / 2)
+    p = p * r + F(1.0)
+    p = p * r + F(1.0)
+    return p * power_of_two(shifted)  # pyright: ignore[reportCallIssue]
+
+
+def exponential_64(x):  # noqa: ANN001, ANN201
+    x = -708.0 if x < -708.0 else x
+    x = 709.0 if x > 709.0 else x
+    shifted = x * 1.4426950408889634 + 6755399441055744.0
+    k = shifted - 6755399441055744.0
+    r = (x - k * 0.693145751953125) - k * 1.42860682030941723212e-6
+    p = 1 / 6227020800
+    p = p * r + 1 / 479001600
+    p = p * r + 1 / 39916800
+    p = p * r + 1 / 3628800
+    p = p * r + 1 / 362880
+    p = p * r + 1 / 40320
+    p = p * r + 1 / 5040
+    p = p * r + 1 / 720
+    p = p * r + 1 / 120
+    p = p * r + 1 / 24
+    p = p * r + 1 / 6
+    p = p * r + 0.5
+    p = p * r + 1.0
+    p = p * r + 1.0
+    return p * power_of_two(shifted)  # pyright: ignore[reportCallIssue]
+
+
+@compiled(FAST_MATH)
+def forward_rows(u, delta, a_rate, b_in, c_out, h, y, marks, keep, first, last):  # noqa: ANN001, ANN201
+    _, time, channels = u.shape
+    states = a_rate.shape[0]
+    groups = max(b_in.shape[2], c_out.shape[2])
+    group = channels // groups
+    drive = np.empty(BLOCK, u.dtype)
+    for b in range(first, last):
+        bb, cb = min(b, b_in.shape[0] - 1), min(b, c_out.shape[0] - 1)
+        for g in range(groups):
+            bg, cg = g * b_in.shape[2] // groups, g * c_out.shape[2] // groups
+            for left in range(g * group, (g + 1) * group, BLOCK):
+                right = min(left + BLOCK, (g + 1) * group)
+                for t in range(time):
+                    bt, ct = min(t, b_in.shape[1] - 1), min(t, c_out.shape[1] - 1)
+                    if keep and t % EVERY == 0:
+                        marks[b, t // EVERY, :, left:right] = h[b, :, left:right]
+                    u_t, delta_t, y_t = u[b, t, left:right], delta[b, t, left:right], y[b, t, left:right]
+                    for d in range(right - left):
+                        drive[d] = delta_t[d] * u_t[d]
+                        y_t[d] = 0
+                    for n in range(states):
+                        rate, h_n = a_rate[n, left:right], h[b, n, left:right]
+                        b_n, c_n = b_in[bb, bt, bg, n], c_out[cb, ct, cg, n]
+                        for d in range(right - left):
+                            value = exponential(delta_t[d] * rate[d]) * h_n[d] + b_n * drive[d]
+                            h_n[d] = value
+                            y_t[d] += (c_n * value).real
+
+
+@compiled(FAST_MATH)
+def backward_rows(  # noqa: ANN201
+    u, delta, a_rate, b_in, c_out, marks, gy, gh, du, ddelta, da, db, dc, first, last  # noqa: ANN001
+):  # fmt: skip
+    """gh comes in as the gradient of the final state and leaves as that of the initial one."""
+    _, time, channels = u.shape
+    states = a_rate.shape[0]
+    groups = max(b_in.shape[2], c_out.shape[2])
+    group = channels // groups
+    decays = np.empty((EVERY, states, BLOCK), a_rate.dtype)
+    values = np.empty((EVERY + 1, states, BLOCK), a_rate.dtype)
+    for b in range(first, last):
+        bb, cb = min(b, b_in.shape[0] - 1), min(b, c_out.shape[0] - 1)
+        for g in range(groups):
+            bg, cg = g * b_in.shape[2] // groups, g * c_out.shape[2] // groups
+            for left in range(g * group, (g + 1) * group, BLOCK):
+                right = min(left + BLOCK, (g + 1) * group)
+                width = right - left
+                for piece in range(marks.shape[1] - 1, -1, -1):
+                    start = piece * EVERY
+                    stop = min(start + EVERY, time)
+                    for n in range(states):
+                        values[0, n, :width] = marks[b, piece, n, left:right]
+                    for t in range(start, stop):
+                        bt = min(t, b_in.shape[1] - 1)
+                        u_t, delta_t = u[b, t, left:right], delta[b, t, left:right]
+                        for n in range(states):
+                            b_n, rate = b_in[bb, bt, bg, n], a_rate[n, left:right]
+                            before, value = values[t - start, n, :width], values[t - start + 1, n, :width]
+                            decay = decays[t - start, n, :width]
+                            for d in range(width):
+                                decay[d] = exponential(delta_t[d] * rate[d])
+                                value[d] = decay[d] * before[d] + b_n * (delta_t[d] * u_t[d])
+                    for t in range(stop - 1, start - 1, -1):
+                        bt, ct = min(t, b_in.shape[1] - 1), min(t, c_out.shape[1] - 1)
+                        u_t, delta_t, gy_t = (
+                            u[b, t, left:right],
+                            delta[b, t, left:right],
+                            gy[b, t, left:right],
+                        )
+                        du_t, ddelta_t = du[b, t, left:right], ddelta[b, t, left:right]
+                        for d in range(width):
+                            du_t[d] = 0
+                            ddelta_t[d] = 0
+                        for n in range(states):
+                            rate, da_n, g_n = a_rate[n, left:right], da[n, left:right], gh[b, n, left:right]
+                            before, value = values[t - start, n, :width], values[t - start + 1, n, :width]
+                            decay = decays[t - start, n, :width]
+                            b_n = b_in[bb, bt, bg, n].conjugate()
+                            c_n = c_out[cb, ct, cg, n].conjugate()
+                            db_n = db[bb, bt, bg, n] * 0
+                            dc_n = db_n
+                            for d in range(width):
+                                dc_n += gy_t[d] * value[d].conjugate()
+                                total = g_n[d] + c_n * gy_t[d]
+                                db_n += total * (delta_t[d] * u_t[d])
+                                through = (total * b_n).real
+                                exponent = total * (decay[d] * before[d]).conjugate()
+                                da_n[d] += exponent * delta_t[d]
+                                # du holds dL/d(delta u) until all n are summed
+                                du_t[d] += through
+                                ddelta_t[d] += (exponent * rate[d].conjugate()).real
+                                g_n[d] = total * decay[d].conjugate()
+                            db[bb, bt, bg, n] += db_n
+                            dc[cb, ct, cg, n] += dc_n
+                        for d in range(width):
+                            ddelta_t[d] += du_t[d] * u_t[d]
+                            du_t[d] *= delta_t[d]
+
+
+def forward(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """y (B, T, D), final state (B, D, N) and, if kept, the states (B, pieces, N, D) where backward starts.
+
+    B and C are (B, T, G, N), with 1 in place of batch and time where they are constant.
+    """
+    batch, time, channels = u.shape
+    h = state.transpose(1, 2).clone(memory_format=torch.contiguous_format)
+    y = torch.empty(u.shape, dtype=u.dtype)
+    pieces = -(-time // EVERY) if keep else 0
+    marks = torch.empty(batch, pieces, A.shape[1], channels, dtype=A.dtype)
+    arrays = [array(part) for part in (u, delta, A.t(), B, C, h, y, marks)]
+    share(forward_rows, (*arrays, keep), u.shape)
+    return y, h.transpose(1, 2).contiguous(), marks
+
+
+def backward(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, marks: Tensor, gy: Tensor, gh: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of u, delta, A, B, C and the initial state from those of y and of the final state."""
+    du, ddelta = torch.empty(u.shape, dtype=u.dtype), torch.empty(u.shape, dtype=u.dtype)
+    gh = gh.transpose(1, 2).clone(memory_format=torch.contiguous_format)
+    inputs = [array(part) for part in (u, delta, A.t(), B, C, marks, gy, gh, du, ddelta)]
+    # what rows share is summed apart for each thread
+    sums = []
+
+    def rows(*arguments: Any) -> None:
+        own = [torch.zeros(A.shape[::-1], dtype=A.dtype), torch.zeros_like(B), torch.zeros_like(C)]
+        own = [part.contiguous() for part in own]
+        sums.append(own)
+        backward_rows(*inputs, *(array(part) for part in own), *arguments)
+
+    share(rows, (), u.shape)
+    da, db, dc = (torch.stack(parts).sum(0) for parts in zip(*sums, strict=True))
+    return du, ddelta, da.t().contiguous(), db, dc, gh.transpose(1, 2).contiguous()
+
+
+def array(part: Tensor) -> Any:
+    return part.detach().resolve_conj().resolve_neg().contiguous().numpy()
+
+
+def share(kernel: Callable[..., Any], arrays: tuple[Any, ...], shape: torch.Size) -> None:
+    """Run the kernel over all rows, cut over torch's threads when there is enough to do."""
+    batch = shape[0]
+    threads = min(torch.get_num_threads(), batch)
+    if threads <= 1 or shape.numel() < PARALLEL_FROM:
+        kernel(*arrays, 0, batch)
+        return
+    cuts = [(batch * i // threads, batch * (i + 1) // threads) for i in range(threads)]
+    list(pool(threads).map(lambda cut: kernel(*arrays, *cut), cuts))
+
+
+@cache
+def pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="selective-scan")
+
+
+# threads do not survive a fork, so a child makes its own pool
+os.register_at_fork(after_in_child=pool.cache_clear)
