@@ -20,8 +20,6 @@ from torch.autograd import forward_ad
 
 from core.kernels import linear_scan_chunked
 
-HALF = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.complex32: torch.complex64}
-
 
 def linear_scan(a: Tensor, x: Tensor, h0: Tensor | None = None) -> Tensor:
     """h_t = a_t * h_{t-1} + x_t for decays a, inputs x (B, T, D) and start h0 (B, D) -> h (B, T, D).
@@ -45,7 +43,7 @@ def linear_scan(a: Tensor, x: Tensor, h0: Tensor | None = None) -> Tensor:
     dtype = dtype if h0 is None else torch.promote_types(dtype, h0.dtype)
     if not (dtype.is_floating_point or dtype.is_complex):
         raise ValueError(f"linear_scan expects floating-point or complex numbers, got {dtype}")
-    inner = HALF.get(dtype, dtype)
+    inner = torch.promote_types(dtype, torch.float32)
     if h0 is None:
         h0 = torch.zeros(x.shape[0], x.shape[2], dtype=inner, device=x.device)
     compute = linear_scan_chunked.linear_scan_chunked if beyond_operators(a, x, h0) else scan
@@ -53,7 +51,7 @@ def linear_scan(a: Tensor, x: Tensor, h0: Tensor | None = None) -> Tensor:
 
 
 def beyond_operators(*inputs: Tensor) -> bool:
-    """Whether forward-mode derivatives or torch.func transforms are at work, which custom operators refuse."""
+    """Whether forward-mode derivatives or torch.func are at work, which custom operators refuse."""
     if torch.compiler.is_compiling():
         return False
     if torch._C._are_functorch_transforms_active():
@@ -121,7 +119,7 @@ def keep_backward(
 def differentiate_backward(
     ctx: Any, to_da: Tensor, to_dx: Tensor, to_dh0: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The adjoint of (a, h, h0, g) -> (da, dx, dh0); its scan runs forward again, from the cotangent of dh0."""
+    """The adjoint of (a, h, h0, g) -> (da, dx, dh0); its scan runs forward, from the cotangent of dh0."""
     a, h, h0, d = ctx.saved_tensors
     if not d.shape[1]:
         return torch.zeros_like(a), torch.zeros_like(h), torch.zeros_like(h0), torch.zeros_like(h)

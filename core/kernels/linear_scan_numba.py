@@ -87,7 +87,9 @@ def strided(t: Tensor) -> tuple[Any, int, int]:
     """Memory of t (B, T, D) as a flat array from its first number on, and the strides of batch and time."""
     t = t.resolve_conj().resolve_neg()
     if t.stride(2) != 1 and t.shape[2] > 1:
-        t = t.contiguous()
+        # a repeated axis stays repeated: the gradient of a sum is one number, not (B, T, D) of them
+        rows, steps = (1 if t.stride(axis) == 0 else t.shape[axis] for axis in (0, 1))
+        t = t[:rows, :steps].contiguous().expand(t.shape)
     row, step, _ = t.stride()
     size = (t.shape[0] - 1) * row + (t.shape[1] - 1) * step + t.shape[2]
     return t.as_strided((size,), (1,)).numpy(), row, step

@@ -25,7 +25,8 @@ def make(name: str, options: dict[str, Any], dtype: torch.dtype = torch.float64)
     torch.manual_seed(1)
     unit = core.build(name, WIDTH, **options).to(dtype)
     for parameter in unit.parameters():  # published initial values hide errors behind zeros and ones
-        parameter.data.add_(0.1 * torch.randn_like(parameter))
+        noise = torch.randn(parameter.shape, dtype=torch.float64)  # the same numbers in every type
+        parameter.data.add_(0.1 * noise.to(dtype))
     return unit
 
 
