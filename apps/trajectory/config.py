@@ -1,0 +1,160 @@
+"""What a person may change: windows, network, augmentation, data and training."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from core.errors import ConfigError
+
+Representation = Literal["residual_over_cv", "velocity", "position_relative"]
+Frame = Literal["yaw", "none"]
+Head = Literal["point", "gaussian", "quantile"]
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """How tracks become examples; the defaults are the protocol of every published figure here."""
+
+    dt: float = 0.1
+    """Seconds between samples after resampling."""
+    history: int = 21
+    """Positions that a prediction looks at (one more than velocities)."""
+    horizon: int = 20
+    """Steps that are predicted."""
+    stride: int = 5
+    """Samples between evaluation windows; training uses every window."""
+    max_gap: float = 0.5
+    """A longer step in time cuts a track into segments."""
+
+    def __post_init__(self) -> None:
+        if self.dt <= 0 or self.max_gap <= 0:
+            raise ConfigError(f"dt and max_gap must be positive, got {self.dt} and {self.max_gap}.")
+        if self.history < 3 or self.horizon < 1 or self.stride < 1:
+            raise ConfigError(
+                "history must be at least 3, horizon and stride at least 1; "
+                f"got {self.history}, {self.horizon} and {self.stride}."
+            )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network. Every part of it can be told apart in `evaluate`, so nothing here is a matter of taste."""
+
+    encoder: Literal["recurrent", "transformer"] = "recurrent"
+    unit: str = "gru"
+    """Any unit of `recurra units`, for the recurrent encoder."""
+    hidden: int = 64
+    layers: int = 2
+    dims: int = 3
+    """Coordinates of a position; markers or several bodies may share one vector."""
+    representation: Representation = "residual_over_cv"
+    frame: Frame = "yaw"
+    """`yaw` turns every window so that the last velocity points along x; exact invariance to heading."""
+    head: Head = "gaussian"
+    stateful: bool = False
+    """Train on streams of random length, so that the state can be carried from sample to sample."""
+    heads: int = 4
+    """Attention heads of the transformer encoder."""
+
+    def __post_init__(self) -> None:
+        if min(self.hidden, self.layers, self.dims, self.heads) < 1:
+            raise ConfigError("model.hidden, layers, dims and heads must be at least 1.")
+        if self.frame == "yaw" and self.dims not in (2, 3):
+            raise ConfigError(f"model.frame = yaw needs 2 or 3 dims, got {self.dims}; set model.frame=none.")
+        if self.encoder == "transformer" and self.stateful:
+            raise ConfigError("a transformer carries no state; set model.stateful=false or encoder=recurrent.")
+        if self.encoder == "transformer" and self.hidden % self.heads:
+            raise ConfigError(
+                f"model.hidden ({self.hidden}) must be a multiple of model.heads ({self.heads})."
+            )
+        if self.stateful and self.representation == "position_relative":
+            raise ConfigError("positions relative to the last one change with every sample: no stateful mode.")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Chances and ranges of what is done to a training window; every change keeps it a possible flight."""
+
+    mirror: float = 0.5
+    """Left becomes right."""
+    flip: float = 0.3
+    """Up becomes down."""
+    reverse: float = 0.3
+    """The flight runs backwards."""
+    scale: float = 0.7
+    """Chance that the window is scaled in space, and so in speed."""
+    scale_range: tuple[float, float] = (0.4, 2.0)
+    noise: float = 0.2
+    """Chance of white noise on the history (never on the future)."""
+    noise_m: float = 0.02
+    """Largest standard deviation of that noise."""
+    gaps: float = 0.05
+    """Chance that inner samples of the history are lost and filled by a straight line."""
+    shorten: float = 0.15
+    """Chance that a batch sees a shorter history."""
+    shortest: int = 6
+
+    def __post_init__(self) -> None:
+        for name in ("mirror", "flip", "reverse", "scale", "noise", "gaps", "shorten"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"augment.{name} is a chance in 0..1, got {getattr(self, name)}.")
+        low, high = self.scale_range
+        if not 0 < low <= high:
+            raise ConfigError(f"augment.scale_range must be positive and rising, got {low}, {high}.")
+        if self.shortest < 3 or self.noise_m < 0:
+            raise ConfigError("augment.shortest must be at least 3 and noise_m not negative.")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Generated flights, and the share of windows that comes from the files given to `train`."""
+
+    generated: int = 3000
+    """Flights from the generator."""
+    length: int = 300
+    """Samples of each."""
+    real_share: float = 0.2
+    """Share of the windows of a batch taken from files, evenly over their folders."""
+    validation: float = 0.1
+    """Share of flights (never of windows) kept for choosing the best epoch."""
+    calibration: float = 0.15
+    """Share of flights kept for the conformal radius."""
+
+    def __post_init__(self) -> None:
+        if self.generated < 0 or not 0 <= self.real_share <= 1:
+            raise ConfigError("data.generated must not be negative and data.real_share lies in 0..1.")
+        if not 0 <= self.validation + self.calibration < 0.9:
+            raise ConfigError("data.validation and data.calibration must leave flights to train on.")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. The defaults give the bundled weights."""
+
+    epochs: int = 40
+    steps: int = 400
+    """Optimiser steps of an epoch."""
+    batch: int = 512
+    lr: float = 3e-3
+    weight_decay: float = 1e-3
+    clip: float = 1.0
+    """Largest norm of a gradient."""
+    ema: float = 0.998
+    """Decay of the weight average that is kept."""
+    seed: int = 0
+    window: WindowConfig = field(default_factory=WindowConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.steps, self.batch) < 1:
+            raise ConfigError("epochs, steps and batch must be at least 1.")
+        if self.lr <= 0 or self.clip <= 0:
+            raise ConfigError(f"lr and clip must be positive, got {self.lr} and {self.clip}.")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"ema must be in [0, 1), got {self.ema}.")
+        if self.augment.shortest > self.window.history:
+            raise ConfigError(
+                f"augment.shortest ({self.augment.shortest}) is longer than window.history "
+                f"({self.window.history})."
+            )

@@ -1,0 +1,1 @@
+"""Networks: the published encoder-decoder and our own predictor."""

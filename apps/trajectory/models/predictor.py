@@ -1,0 +1,155 @@
+"""Our predictor: any recurrent unit reads velocities, one linear layer answers all steps at once.
+
+    h   = unit(features of v_1..v_T)                     last output
+    o   = W gelu(W_1 h + b_1) + b
+    u_k = v_T + g_k * sum_{j<=k} o_j,  g = sigmoid(..)   residual over constant velocity
+    p_k = p_T + s dt sum_{j<=k} u_j                      s the recent speed, all of it in the heading frame
+
+The gate g lets the network fall back to constant velocity where it knows no better. Beside the mean it
+gives a covariance (`gaussian`) or quantiles (`quantile`), both in the heading frame.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import core
+from apps.trajectory.config import ModelConfig, WindowConfig
+from apps.trajectory.features import (
+    Anchor,
+    feature_size,
+    stream_features,
+    stream_start,
+    velocities,
+    window_features,
+)
+from apps.trajectory.models.forecast import Forecast
+
+VARIANCE_FLOOR = 1e-4
+"""Square metres: no covariance claims more than a centimetre."""
+
+
+class CausalTransformer(nn.Module):
+    """x (B, T, I) -> y (B, T, H): learned positions counted from the end, pre-norm layers."""
+
+    def __init__(self, input_size: int, hidden: int, layers: int, heads: int, longest: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(input_size, hidden)
+        self.position = nn.Parameter(torch.randn(longest, hidden) * 0.02)
+        layer = nn.TransformerEncoderLayer(
+            hidden, heads, 2 * hidden, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.output_size = hidden
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        x = self.embed(x) + self.position[-x.shape[1] :]
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], device=x.device, dtype=x.dtype)
+        return self.layers(x, mask=mask, is_causal=True), None
+
+
+class Predictor(nn.Module):
+    """Positions (B, T+1, D) -> Forecast of K steps; a stateful one also goes velocity by velocity."""
+
+    def __init__(self, config: ModelConfig, window: WindowConfig) -> None:
+        super().__init__()
+        self.config, self.window = config, window
+        self.dims, self.dt, self.history, self.horizon = config.dims, window.dt, window.history, window.horizon
+        width = feature_size(config.dims, stateful=config.stateful)
+        if config.encoder == "transformer":
+            self.encoder: Any = CausalTransformer(
+                width, config.hidden, config.layers, config.heads, window.history - 1
+            )
+        else:
+            self.encoder = core.stack(config.unit, width, config.hidden, layers=config.layers)
+        D, K = config.dims, window.horizon
+        spread = {"point": 0, "gaussian": D * (D + 1) // 2, "quantile": 2 * D}[config.head]
+        self.sizes = (K * D, K, K * spread)
+        self.inner = nn.Linear(self.encoder.output_size, 2 * config.hidden)
+        self.outer = nn.Linear(2 * config.hidden, sum(self.sizes))
+        with torch.no_grad():  # the first guess is constant velocity
+            self.outer.weight[: K * D] *= 0.1
+            self.outer.bias[: K * D] = 0
+
+    def forward(self, past: Tensor) -> Forecast:
+        """past (B, T+1, D) in metres, at least two positions; in float64 when far from the origin."""
+        if not self.config.stateful:
+            past = past[:, -self.history :]
+        velocity = velocities(past, self.dt).to(self.outer.weight.dtype)
+        if self.config.stateful:
+            y, anchors = self.stream(velocity)
+            anchor = anchors[-1]
+        else:
+            features, anchor = window_features(velocity, self.config.frame)
+            y, _ = self.encoder(features)
+        return self.read_out(y[:, -1], anchor).at(past[:, -1])
+
+    def initial_state(self, x: Tensor) -> Any:
+        """State of a stream before its first velocity; x (B, ...) gives batch, device and dtype.
+
+        Raises:
+            ValueError: the model was trained on windows.
+        """
+        if not self.config.stateful:
+            raise ValueError("this model was trained on windows; train with model.stateful=true to stream it")
+        width = self.encoder.input_size
+        return stream_start(x, self.dims), self.encoder.initial_state(x.new_zeros(x.shape[0], width))
+
+    def step(self, velocity: Tensor, state: Any) -> tuple[Forecast, Any]:
+        """One velocity (B, D) in m/s -> forecast that counts from the newest position, state."""
+        running, recurrent = state
+        features, anchor, running = stream_features(velocity, running, self.config.frame, self.dt)
+        y, recurrent = self.encoder.step(features, recurrent)
+        return self.read_out(y, anchor), (running, recurrent)
+
+    def stream(self, velocity: Tensor) -> tuple[Tensor, list[Anchor]]:
+        """All samples of velocities (B, T, D) at once: outputs of the encoder (B, T, H) and an anchor each."""
+        state, features, anchors = stream_start(velocity, self.dims), [], []
+        for sample in velocity.unbind(1):
+            seen, anchor, state = stream_features(sample, state, self.config.frame, self.dt)
+            features.append(seen)
+            anchors.append(anchor)
+        y, _ = self.encoder(torch.stack(features, 1))
+        return y, anchors
+
+    def read_out(self, h: Tensor, anchor: Anchor) -> Forecast:
+        """Encoder output (B, H) and anchor -> forecast that counts from the newest position."""
+        D, K = self.dims, self.horizon
+        steps, gate, spread = self.outer(F.gelu(self.inner(h))).split(self.sizes, -1)
+        steps = steps.view(-1, K, D)
+        if self.config.representation == "residual_over_cv":
+            fade = torch.sigmoid(gate + 2)[..., None]
+            local = (anchor.velocity[:, None] + fade * 0.3 * steps.cumsum(1)).cumsum(1) * self.dt
+        elif self.config.representation == "velocity":
+            local = steps.cumsum(1) * self.dt
+        else:
+            local = steps * self.ahead(h)[:, None]
+        return Forecast(
+            anchor.restore(local),
+            *self.uncertainty(spread.view(-1, K, spread.shape[-1] // K), anchor),
+            anchor.axes(D),
+        )
+
+    def ahead(self, like: Tensor) -> Tensor:
+        """Seconds ahead of each step, (K,)."""
+        return self.dt * torch.arange(1, self.horizon + 1, dtype=like.dtype, device=like.device)
+
+    def uncertainty(self, raw: Tensor, anchor: Anchor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Raw outputs (B, K, n) -> spread (B, K), Cholesky factor or None, quantile offsets or None."""
+        D = self.dims
+        reach = anchor.scale[:, None] * self.ahead(raw)  # (B, K) metres
+        if self.config.head == "point":
+            return reach, None, None
+        if self.config.head == "quantile":
+            width = F.softplus(raw - 1) * reach[..., None]
+            low, high = width.split(D, -1)
+            quantiles = torch.stack([-low, torch.zeros_like(low), high], -2)
+            return (low + high).square().sum(-1).sqrt() / 2, None, quantiles
+        factor = raw.new_zeros(*raw.shape[:-1], D, D)
+        rows, columns = torch.tril_indices(D, D, -1, device=raw.device)
+        factor[..., rows, columns] = raw[..., D:] * reach[..., None] * 0.3
+        deviation = (F.softplus(raw[..., :D] - 1).square() * reach[..., None].square() + VARIANCE_FLOOR).sqrt()
+        factor = factor + torch.diag_embed(deviation)
+        return factor.square().sum((-2, -1)).sqrt(), factor, None
