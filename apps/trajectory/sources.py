@@ -1,0 +1,117 @@
+"""Where live samples come from: JSON lines on a stream or over UDP, and MAVLink."""
+
+import math
+import socket
+import time
+from collections.abc import Iterator
+from typing import IO, Any
+
+from apps.trajectory.stream import MAX_LINE, Sample, parse_sample
+from core.errors import ConfigError, DataError, MissingExtraError
+
+EARTH_RADIUS_M = 6_378_137.0
+
+
+def json_lines(file: IO[bytes]) -> Iterator[Sample | DataError]:
+    """Samples from a byte stream; a line that is too long is read past without being kept."""
+    number = 0
+    while line := file.readline(MAX_LINE + 1):
+        number += 1
+        if len(line) > MAX_LINE:
+            size = len(line)
+            while line and not line.endswith(b"\n"):
+                line = file.readline(MAX_LINE)
+                size += len(line)
+            yield DataError(f"line {number}: {size} bytes are not a sample; the limit is {MAX_LINE}.")
+        elif line.strip():
+            yield parsed(line, f"line {number}")
+
+
+def parsed(line: bytes, where: str) -> Sample | DataError:
+    """A sample, or the error that says where the line was."""
+    try:
+        return parse_sample(line)
+    except DataError as error:
+        return DataError(f"{where}: {error}")
+
+
+def udp(address: str, tick_s: float | None = None) -> Iterator[Sample | DataError | None]:
+    """Samples from UDP packets of JSON lines at `host:port`; None every `tick_s` without a sample.
+
+    Raises:
+        ConfigError: not an address, or nobody can listen there.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or not 0 < int(port) < 65_536:
+        raise ConfigError(f"--udp wants host:port, such as 127.0.0.1:9000; got {address!r}.")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        try:
+            receiver.bind((host or "127.0.0.1", int(port)))
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {address}: {error.strerror}.") from error
+        receiver.settimeout(tick_s)
+        while True:
+            try:
+                packet, sender = receiver.recvfrom(MAX_LINE + 1)
+            except TimeoutError:
+                yield None
+                continue
+            for line in packet.splitlines():
+                if line.strip():
+                    yield parsed(line, f"packet from {sender[0]}")
+
+
+def mavlink(address: str, tick_s: float | None = None) -> Iterator[Sample | None]:
+    """Samples from LOCAL_POSITION_NED, GLOBAL_POSITION_INT and ODOMETRY at a MAVLink address, in ENU.
+
+    The id is `system/message`, since one vehicle may send several of these, each in its own frame.
+    """
+    try:
+        from pymavlink import mavutil
+    except ImportError as error:
+        raise MissingExtraError('MAVLink needs pymavlink: pip install "recurra[mavlink]".') from error
+    try:
+        link: Any = mavutil.mavlink_connection(address)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot open the MAVLink address {address!r}: {error}.") from error
+    origins: dict[str, tuple[float, float, float]] = {}
+    kinds = ["LOCAL_POSITION_NED", "GLOBAL_POSITION_INT", "ODOMETRY"]
+    while True:
+        message = link.recv_match(type=kinds, blocking=True, timeout=tick_s)
+        if message is None:
+            yield None
+            continue
+        yield from_mavlink(message, origins)
+
+
+def from_mavlink(message: Any, origins: dict[str, tuple[float, float, float]]) -> Sample:
+    """One MAVLink message as a sample: NED and geographic positions become local east, north, up."""
+    kind = message.get_type()
+    name = f"{message.get_srcSystem()}/{kind}"
+    if kind == "GLOBAL_POSITION_INT":
+        lat, lon, alt = message.lat * 1e-7, message.lon * 1e-7, message.alt * 1e-3
+        lat0, lon0, alt0 = origins.setdefault(name, (lat, lon, alt))
+        north = math.radians(lat - lat0) * EARTH_RADIUS_M
+        east = math.radians(lon - lon0) * EARTH_RADIUS_M * math.cos(math.radians(lat0))
+        velocity = (message.vy * 0.01, message.vx * 0.01, -message.vz * 0.01)
+        return Sample(message.time_boot_ms * 1e-3, name, (east, north, alt - alt0), velocity)
+    if kind == "ODOMETRY":
+        # its velocity is in the body frame, so only the position is used
+        return Sample(message.time_usec * 1e-6, name, (message.y, message.x, -message.z))
+    return Sample(
+        message.time_boot_ms * 1e-3,
+        name,
+        (message.y, message.x, -message.z),
+        (message.vy, message.vx, -message.vz),
+    )
+
+
+def paced(samples: Iterator[Sample], speed: float) -> Iterator[Sample]:
+    """Replay recorded samples at `speed` times their own rate."""
+    begin, first = time.perf_counter(), None
+    for sample in samples:
+        first = sample.t if first is None else first
+        wait = (sample.t - first) / speed - (time.perf_counter() - begin)
+        if wait > 0:
+            time.sleep(wait)
+        yield sample

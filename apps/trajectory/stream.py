@@ -1,0 +1,395 @@
+"""Live prediction: samples of any number of tracks in, one JSON line per prediction out.
+
+Rules (they are also what the counters of the summary count):
+- a sample whose time is not after the newest of its track is skipped: equal time = duplicate, older = late;
+- a step above `max_gap` starts the track anew: nothing is interpolated over a gap;
+- a track that was silent for `expire_s` of stream time is forgotten;
+- a prediction whose anchor is older than two model steps says so with `"stale": true`;
+- beyond the model's horizon the answer is null.
+
+Two exact modes: `window` encodes the last positions again for every prediction, `stateful` carries the
+encoder's state and pays one step per model step.
+"""
+
+import json
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from core.errors import ConfigError, DataError
+
+MAX_LINE = 65_536
+"""Bytes of one sample on the wire; longer is not a sample."""
+MAX_TRACKS = 10_000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One observation. p in metres (x, y, z or x, y), v in metres per second if it is known."""
+
+    t: float
+    id: str | int
+    p: tuple[float, ...]
+    v: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What an engine answers for one anchor: steps dt apart."""
+
+    mean: np.ndarray
+    """(K, D) metres"""
+    radius90: np.ndarray | None = None
+    """(K,) metres: the split-conformal 90 % ball"""
+    covariance: np.ndarray | None = None
+    """(K, D, D) square metres"""
+    quantiles: dict[str, np.ndarray] | None = None
+    """level -> (K, D) metres"""
+
+
+class Engine(Protocol):
+    """A model as the stream needs it."""
+
+    dt: float
+    history: int
+    """Positions in a window."""
+
+    def window(self, past: np.ndarray) -> Forecast:
+        """past (history, D) metres, dt apart, newest last."""
+        ...
+
+    def begin(self, position: np.ndarray) -> Any:
+        """State of a track that starts here."""
+        ...
+
+    def step(self, state: Any, position: np.ndarray) -> Any:
+        """State after the next position, dt later."""
+        ...
+
+    def forecast(self, state: Any) -> Forecast | None:
+        """Prediction from a carried state; None while it has seen too little."""
+        ...
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """How a stream is read and answered."""
+
+    mode: str = "window"
+    horizon_s: float | None = None
+    """None: the model's own horizon."""
+    every_s: float = 0.0
+    """Least time between two predictions of a track; 0 answers every sample."""
+    max_gap_s: float = 0.5
+    expire_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("window", "stateful"):
+            raise ConfigError(f"mode must be window or stateful, got {self.mode!r}.")
+        if self.horizon_s is not None and not 0 < self.horizon_s <= 600:
+            raise ConfigError(f"horizon must be in (0, 600] seconds, got {self.horizon_s}.")
+        if self.every_s < 0 or self.max_gap_s <= 0 or self.expire_s <= 0:
+            raise ConfigError("every_s must not be negative; max_gap_s and expire_s must be positive.")
+
+
+@dataclass
+class Counters:
+    """What happened to the samples."""
+
+    samples: int = 0
+    malformed: int = 0
+    duplicate: int = 0
+    late: int = 0
+    gaps: int = 0
+    expired: int = 0
+    predictions: int = 0
+    stale: int = 0
+    latency_us: list[float] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """Counts, and median and 99th percentile of the step latency in microseconds."""
+        counts = {name: value for name, value in vars(self).items() if name != "latency_us"}
+        if self.latency_us:
+            counts["latency_p50_us"] = round(float(np.percentile(self.latency_us, 50)), 1)
+            counts["latency_p99_us"] = round(float(np.percentile(self.latency_us, 99)), 1)
+        return counts
+
+
+def parse_sample(line: str | bytes) -> Sample:
+    """A sample from a JSON line `{"t": 1.5, "id": "a", "p": [x, y, z], "v": [..]}`; id and v may be missing.
+
+    Raises:
+        DataError: not such a line; says what is wrong.
+    """
+    if len(line) > MAX_LINE:
+        raise DataError(f"a line of {len(line)} bytes is not a sample; the limit is {MAX_LINE}.")
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not a JSON line ({error}).") from error
+    if not isinstance(record, dict) or "t" not in record or "p" not in record:
+        raise DataError('a sample needs "t" (seconds) and "p" (metres), such as {"t": 1.5, "p": [0, 0, 1]}.')
+    name = record.get("id", 0)
+    if not isinstance(name, (str, int)) or (isinstance(name, str) and len(name) > 256):
+        raise DataError(f"id must be a short text or a whole number, got {str(name)[:40]!r}.")
+    velocity = record.get("v")
+    position = vector(record["p"], "p")
+    speed = None if velocity is None else vector(velocity, "v")
+    if speed is not None and len(speed) != len(position):
+        raise DataError(f"v has {len(speed)} values and p {len(position)}.")
+    return Sample(number(record["t"], "t"), name, position, speed)
+
+
+def number(value: Any, name: str) -> float:
+    """A finite number, or DataError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise DataError(f"{name} must be a number, got {str(value)[:40]!r}.")
+    try:
+        result = float(value)
+    except OverflowError:
+        result = math.inf
+    if not math.isfinite(result):
+        raise DataError(f"{name} must be finite, got {str(value)[:40]}.")
+    return result
+
+
+def vector(value: Any, name: str) -> tuple[float, ...]:
+    """Two or three finite numbers, or DataError."""
+    if not isinstance(value, list) or not 2 <= len(value) <= 3:
+        raise DataError(f"{name} must be a list of 2 or 3 numbers, got {str(value)[:40]!r}.")
+    return tuple(number(item, name) for item in value)
+
+
+class LiveTrack:
+    """Recent samples of one track, read at any time by interpolation inside what was seen.
+
+    Between two samples the path is a straight line, or a cubic Hermite curve where both carry a velocity.
+    """
+
+    def __init__(self, span_s: float) -> None:
+        self.span_s = span_s
+        self.times: list[float] = []
+        self.points: list[tuple[float, ...]] = []
+        self.velocities: list[tuple[float, ...] | None] = []
+        self.last_answer = -math.inf
+        self.arrival = 0.0
+        self.state: Any = None
+        self.state_time = 0.0
+
+    def restart(self) -> None:
+        """Forget everything: the next sample begins a new track."""
+        self.times.clear()
+        self.points.clear()
+        self.velocities.clear()
+        self.state = None
+
+    def add(self, sample: Sample) -> None:
+        self.times.append(sample.t)
+        self.points.append(sample.p)
+        self.velocities.append(sample.v)
+        # drop in blocks: a list shortened at its head for each sample would cost more than the prediction
+        old = bisect_right(self.times, sample.t - self.span_s) - 1
+        if old > 256:
+            del self.times[:old], self.points[:old], self.velocities[:old]
+
+    def at(self, times: np.ndarray) -> np.ndarray:
+        """Positions (n, D) at times inside the samples."""
+        first = max(bisect_right(self.times, float(times[0])) - 1, 0)
+        t = np.asarray(self.times[first:])
+        p = np.asarray(self.points[first:])
+        if len(t) == 1:
+            return np.repeat(p, len(times), 0)
+        right = np.clip(np.searchsorted(t, times, side="right"), 1, len(t) - 1)
+        left = right - 1
+        width = t[right] - t[left]
+        s = ((times - t[left]) / width)[:, None]
+        line = p[left] + s * (p[right] - p[left])
+        velocities = self.velocities[first:]
+        if velocities[-1] is None or any(v is None for v in velocities):
+            return line
+        v = np.asarray(velocities, dtype=np.float64)
+        h = width[:, None]
+        return (
+            (1 + 2 * s) * (1 - s) ** 2 * p[left]
+            + s * (1 - s) ** 2 * h * v[left]
+            + s**2 * (3 - 2 * s) * p[right]
+            + s**2 * (s - 1) * h * v[right]
+        )
+
+
+class Stream:
+    """All tracks of a stream; `feed` takes a sample and returns a prediction line or None."""
+
+    def __init__(self, engine: Engine, config: StreamConfig | None = None) -> None:
+        self.engine = engine
+        self.config = config or StreamConfig()
+        self.tracks: dict[str | int, LiveTrack] = {}
+        self.counters = Counters()
+        self.newest = -math.inf
+        self.dimensions: int | None = None
+
+    def feed(self, sample: Sample, arrival: float | None = None) -> dict[str, Any] | None:
+        """Take one sample; returns the prediction for its track when there is one to make.
+
+        `arrival` is when the sample came in, on the clock of `time.perf_counter`.
+
+        Raises:
+            DataError: the sample has another number of dimensions than the ones before.
+        """
+        begin = time.perf_counter()
+        arrival = begin if arrival is None else arrival
+        if self.dimensions is None:
+            self.dimensions = len(sample.p)
+        elif len(sample.p) != self.dimensions:
+            raise DataError(f"p has {len(sample.p)} values; this stream began with {self.dimensions}.")
+        self.counters.samples += 1
+        self.newest = max(self.newest, sample.t)
+        track = self.tracks.get(sample.id)
+        if track is None:
+            track = self.admit(sample.id)
+        if track.times:
+            step = sample.t - track.times[-1]
+            if step <= 0:
+                self.counters.duplicate += step == 0
+                self.counters.late += step < 0
+                return None
+            if step > self.config.max_gap_s:
+                self.counters.gaps += 1
+                track.restart()
+        track.add(sample)
+        track.arrival = arrival
+        if self.config.mode == "stateful":
+            self.advance(track)
+        if sample.t - track.last_answer < self.config.every_s - 1e-9:
+            return None
+        answer = self.answer(sample.id, track, begin)
+        if answer is not None:
+            track.last_answer = sample.t
+        return answer
+
+    def admit(self, name: str | int) -> LiveTrack:
+        """A new track; silent ones leave first, and the most silent one when there are too many."""
+        for old in [key for key, known in self.tracks.items() if self.silent(known)]:
+            del self.tracks[old]
+            self.counters.expired += 1
+        if len(self.tracks) >= MAX_TRACKS:
+            oldest = min(self.tracks, key=lambda key: self.tracks[key].times[-1])
+            del self.tracks[oldest]
+            self.counters.expired += 1
+        span = (self.engine.history - 1) * self.engine.dt + self.config.max_gap_s
+        track = self.tracks[name] = LiveTrack(span)
+        return track
+
+    def silent(self, track: LiveTrack) -> bool:
+        return not track.times or self.newest - track.times[-1] > self.config.expire_s
+
+    def advance(self, track: LiveTrack) -> None:
+        """Carry the encoder's state over all model steps that the newest sample completes."""
+        dt = self.engine.dt
+        if track.state is None:
+            track.state = self.engine.begin(np.asarray(track.points[-1]))
+            track.state_time = track.times[-1]
+            return
+        steps = int((track.times[-1] - track.state_time) / dt + 1e-6)
+        if steps <= 0:
+            return
+        grid = np.minimum(track.state_time + dt * np.arange(1, steps + 1), track.times[-1])
+        for position in track.at(grid):
+            track.state = self.engine.step(track.state, position)
+        track.state_time = float(track.state_time + dt * steps)
+
+    def answer(self, name: str | int, track: LiveTrack, begin: float) -> dict[str, Any] | None:
+        """A prediction from what the track holds, or None while it is too short."""
+        engine = self.engine
+        newest = track.times[-1]
+        if self.config.mode == "stateful":
+            anchor = track.state_time
+            forecast = engine.forecast(track.state)
+        else:
+            anchor = newest
+            start = newest - (engine.history - 1) * engine.dt
+            if track.times[0] > start + 1e-6:
+                return None
+            grid = np.maximum(newest - engine.dt * np.arange(engine.history - 1, -1, -1), track.times[0])
+            forecast = engine.window(track.at(grid))
+        if forecast is None:
+            return None
+        now = time.perf_counter()
+        age = newest - anchor + now - track.arrival
+        self.counters.predictions += 1
+        self.counters.latency_us.append((now - begin) * 1e6)
+        if len(self.counters.latency_us) > 100_000:
+            del self.counters.latency_us[:50_000]
+        line = as_line(name, anchor, engine.dt, forecast, self.config.horizon_s)
+        line["age_s"] = round(age, 6)
+        line["latency_us"] = round((now - begin) * 1e6, 1)
+        if age > 2 * engine.dt:
+            line["stale"] = True
+            self.counters.stale += 1
+        return line
+
+    def tick(self) -> Iterator[dict[str, Any]]:
+        """Predictions of all live tracks now, whether or not a sample came in: their age tells."""
+        for name, track in list(self.tracks.items()):
+            if track.times and not self.silent(track):
+                line = self.answer(name, track, time.perf_counter())
+                if line is not None:
+                    yield line
+
+
+def as_line(
+    name: str | int, anchor: float, dt: float, forecast: Forecast, horizon_s: float | None
+) -> dict[str, Any]:
+    """A forecast as plain values; steps beyond the model's horizon are null."""
+    known = len(forecast.mean)
+    steps = known if horizon_s is None else max(1, math.floor(horizon_s / dt + 1e-9))
+
+    def padded(values: np.ndarray) -> list[Any]:
+        return [*np.round(values[:steps], 4).tolist(), *[None] * (steps - known)]
+
+    line: dict[str, Any] = {
+        "t": anchor,
+        "id": name,
+        "horizon_s": [round(dt * k, 6) for k in range(1, steps + 1)],
+        "mean": padded(forecast.mean),
+    }
+    if forecast.radius90 is not None:
+        line["radius90"] = padded(forecast.radius90)
+    if forecast.covariance is not None:
+        line["covariance"] = padded(forecast.covariance)
+    if forecast.quantiles is not None:
+        line["quantiles"] = {level: padded(values) for level, values in forecast.quantiles.items()}
+    return line
+
+
+def run(
+    stream: Stream,
+    source: Iterable[Sample | DataError | None],
+    write: Callable[[str], None],
+    complain: Callable[[str], None],
+) -> Counters:
+    """Feed a source until it ends; None from the source is a tick, a DataError a line that was no sample."""
+    for item in source:
+        if item is None:
+            for line in stream.tick():
+                write(json.dumps(line))
+            continue
+        problem: DataError | None = item if isinstance(item, DataError) else None
+        line = None
+        if not isinstance(item, DataError):
+            try:
+                line = stream.feed(item)
+            except DataError as error:
+                problem = error
+        if problem is not None:
+            stream.counters.malformed += 1
+            if stream.counters.malformed <= 5:  # a broken sender must not flood the terminal
+                complain(f"skipped: {problem}")
+        elif line is not None:
+            write(json.dumps(line))
+    return stream.counters

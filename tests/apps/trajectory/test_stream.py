@@ -1,0 +1,238 @@
+"""The live mode: rules for rates, gaps, duplicates, late samples, many tracks and hostile lines."""
+
+import io
+import json
+import math
+import socket
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apps.trajectory.sources import json_lines, udp
+from apps.trajectory.stream import MAX_LINE, Forecast, Sample, Stream, StreamConfig, parse_sample, run
+from core.errors import ConfigError, DataError
+
+
+class LastVelocity:
+    """Goes on as in the last step; the plainest engine there is."""
+
+    dt = 0.1
+    history = 5
+
+    def window(self, past: np.ndarray) -> Forecast:
+        step = past[-1] - past[-2]
+        return Forecast(past[-1] + step * np.arange(1, 6)[:, None], radius90=np.arange(1.0, 6.0))
+
+    def begin(self, position: np.ndarray) -> Any:
+        return (position, position, 1)
+
+    def step(self, state: Any, position: np.ndarray) -> Any:
+        return (state[1], position, state[2] + 1)
+
+    def forecast(self, state: Any) -> Forecast | None:
+        before, now, seen = state
+        if seen < self.history:
+            return None
+        return Forecast(now + (now - before) * np.arange(1, 6)[:, None])
+
+
+def line_of_flight(rate: float, seconds: float, name: str | int = 0) -> list[Sample]:
+    """Straight flight at 2 m/s along x."""
+    return [Sample(k / rate, name, (2.0 * k / rate, 1.0, 3.0)) for k in range(int(seconds * rate) + 1)]
+
+
+def predictions(stream: Stream, samples: list[Sample]) -> list[dict[str, Any]]:
+    return [line for sample in samples if (line := stream.feed(sample)) is not None]
+
+
+@pytest.mark.parametrize("mode", ["window", "stateful"])
+@pytest.mark.parametrize("rate", [5, 10, 37, 100, 500])
+def test_any_rate_gives_the_straight_line(mode: str, rate: float) -> None:
+    lines = predictions(Stream(LastVelocity(), StreamConfig(mode=mode)), line_of_flight(rate, 2.0))
+    assert len(lines) > rate
+    for line in lines:
+        expected = [[2 * (line["t"] + h), 1.0, 3.0] for h in line["horizon_s"]]
+        np.testing.assert_allclose(line["mean"], expected, atol=2e-4)
+
+
+def test_the_window_is_anchored_at_the_newest_sample() -> None:
+    lines = predictions(Stream(LastVelocity()), line_of_flight(37, 1.0))
+    assert lines[-1]["t"] == pytest.approx(1.0)
+    assert lines[-1]["age_s"] < 0.05
+
+
+def test_no_prediction_before_the_history_is_full() -> None:
+    lines = predictions(Stream(LastVelocity()), line_of_flight(10, 2.0))
+    assert lines[0]["t"] == pytest.approx(0.4)
+
+
+def test_late_and_duplicate_samples_are_counted_and_skipped() -> None:
+    samples = line_of_flight(10, 1.0)
+    shuffled = [*samples[:6], samples[5], samples[2], *samples[6:]]
+    stream, clean = Stream(LastVelocity()), Stream(LastVelocity())
+    ours, expected = predictions(stream, shuffled), predictions(clean, samples)
+    assert [line["mean"] for line in ours] == [line["mean"] for line in expected]
+    assert (stream.counters.duplicate, stream.counters.late) == (1, 1)
+
+
+@pytest.mark.parametrize("mode", ["window", "stateful"])
+def test_a_gap_starts_the_track_anew(mode: str) -> None:
+    stream = Stream(LastVelocity(), StreamConfig(mode=mode))
+    predictions(stream, line_of_flight(10, 1.0))
+    after = [Sample(2.0 + k / 10, 0, (50.0 - k, 0.0, 0.0)) for k in range(6)]
+    lines = predictions(stream, after)
+    assert stream.counters.gaps == 1
+    assert lines[0]["t"] == pytest.approx(2.4)
+    np.testing.assert_allclose(lines[0]["mean"][0], [45.0, 0.0, 0.0], atol=1e-3)
+
+
+def test_tracks_do_not_see_each_other() -> None:
+    a, b = (
+        line_of_flight(10, 1.0, "a"),
+        [Sample(s.t, "b", (0.0, -s.p[0], 0.0)) for s in line_of_flight(10, 1.0)],
+    )
+    mixed = predictions(Stream(LastVelocity()), [s for pair in zip(a, b, strict=True) for s in pair])
+    for name, alone in (("a", a), ("b", b)):
+        ours = [line["mean"] for line in mixed if line["id"] == name]
+        assert ours == [line["mean"] for line in predictions(Stream(LastVelocity()), alone)]
+
+
+def test_silent_tracks_expire() -> None:
+    stream = Stream(LastVelocity(), StreamConfig(expire_s=1.0))
+    predictions(stream, line_of_flight(10, 1.0, "old"))
+    stream.feed(Sample(5.0, "new", (0.0, 0.0, 0.0)))
+    assert set(stream.tracks) == {"new"}
+    assert stream.counters.expired == 1
+
+
+def test_beyond_the_horizon_the_answer_is_null() -> None:
+    lines = predictions(Stream(LastVelocity(), StreamConfig(horizon_s=0.8)), line_of_flight(10, 1.0))
+    assert lines[0]["mean"][5:] == [None, None, None]
+    assert lines[0]["radius90"][4:] == [5.0, None, None, None]
+    assert lines[0]["horizon_s"][-1] == pytest.approx(0.8)
+
+
+def test_predictions_can_be_thinned_out() -> None:
+    lines = predictions(Stream(LastVelocity(), StreamConfig(every_s=0.2)), line_of_flight(100, 2.0))
+    steps = np.diff([line["t"] for line in lines])
+    np.testing.assert_allclose(steps, 0.2, atol=1e-6)
+
+
+def test_an_old_anchor_is_flagged_stale() -> None:
+    stream = Stream(LastVelocity())
+    predictions(stream, line_of_flight(10, 1.0))
+    for track in stream.tracks.values():
+        track.arrival -= 0.5
+    (line,) = stream.tick()
+    assert line["stale"] is True
+    assert line["age_s"] > 0.5
+
+
+def test_known_velocities_bend_the_path_between_slow_samples() -> None:
+    def at(t: float) -> Sample:
+        return Sample(t, 0, (math.sin(t), math.cos(t)), (math.cos(t), -math.sin(t)))
+
+    stream = Stream(LastVelocity())
+    for k in range(8):
+        stream.feed(at(0.2 * k))
+    times = np.array([0.9, 1.0, 1.1])
+    np.testing.assert_allclose(stream.tracks[0].at(times)[:, 0], np.sin(times), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "not a JSON line"),
+        ("[1]", 'needs "t"'),
+        ('{"t": 1}', 'needs "t"'),
+        ('{"t": "x", "p": [0, 0]}', "t must be a number"),
+        ('{"t": true, "p": [0, 0]}', "t must be a number"),
+        ('{"t": 1, "p": [0]}', "p must be a list of 2 or 3"),
+        ('{"t": 1, "p": [0, NaN]}', "p must be finite"),
+        ('{"t": 1e400, "p": [0, 0]}', "t must be finite"),
+        ('{"t": 1, "p": [0, 0], "v": [1, 2, 3]}', "v has 3 values and p 2"),
+        ('{"t": 1, "p": [0, 0], "id": [1]}', "id must be"),
+        ("[" * 60_000, "not a JSON line"),
+        ('{"t": ' + "9" * 5000 + ', "p": [0, 0]}', "not a JSON line|t must be"),
+    ],
+)
+def test_a_wrong_line_says_what_is_wrong(line: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        parse_sample(line)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200))
+@settings(deadline=None, derandomize=True, max_examples=300)
+def test_random_lines_only_raise_data_errors(line: str | bytes) -> None:
+    try:
+        parse_sample(line)
+    except DataError:
+        pass
+
+
+def test_a_bad_line_does_not_stop_the_stream() -> None:
+    good = [json.dumps({"t": k / 10, "p": [k, 0, 0]}) for k in range(10)]
+    huge = "x" * (3 * MAX_LINE)
+    text = "\n".join([*good[:5], "rubbish", huge, '{"t": 0.45, "p": [1, 2]}', *good[5:]]).encode()
+    out: list[str] = []
+    complaints: list[str] = []
+    counters = run(Stream(LastVelocity()), json_lines(io.BytesIO(text)), out.append, complaints.append)
+    assert counters.malformed == 3
+    assert len(out) == 6
+    assert "line 6: not a JSON line" in complaints[0]
+    assert f"line 7: {len(huge) + 1} bytes" in complaints[1]
+    assert "this stream began with 3" in complaints[2]
+    assert counters.summary()["predictions"] == 6
+
+
+def test_udp_packets_are_samples_and_silence_ticks() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    source = udp(f"127.0.0.1:{port}", tick_s=0.05)
+    assert next(source) is None
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b'{"t": 1, "p": [1, 2, 3]}\n{"t": 2, "p": [1, 2, 3]}', ("127.0.0.1", port))
+            sender.sendto(b"junk", ("127.0.0.1", port))
+
+    threading.Thread(target=send).start()
+    received: list[Any] = []
+    for item in source:
+        if item is not None:
+            received.append(item)
+        if len(received) == 3:
+            break
+    source.close()  # type: ignore[attr-defined]
+    assert [item.t for item in received[:2]] == [1.0, 2.0]
+    assert isinstance(received[2], DataError)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:0", "127.0.0.1:99999", ":x"])
+def test_a_wrong_address_is_named(address: str) -> None:
+    with pytest.raises(ConfigError, match="host:port"):
+        next(udp(address))
+
+
+def test_mavlink_messages_become_east_north_up() -> None:
+    mavlink = pytest.importorskip("pymavlink.dialects.v20.common")
+    from apps.trajectory.sources import from_mavlink
+
+    origins: dict[str, Any] = {}
+    local = mavlink.MAVLink_local_position_ned_message(1500, 10.0, 20.0, -30.0, 1.0, 2.0, -3.0)
+    local._header.srcSystem = 7
+    sample = from_mavlink(local, origins)
+    assert sample == Sample(1.5, "7/LOCAL_POSITION_NED", (20.0, 10.0, 30.0), (2.0, 1.0, 3.0))
+    first = mavlink.MAVLink_global_position_int_message(0, 470000000, 80000000, 500000, 0, 0, 0, 0, 0)
+    later = mavlink.MAVLink_global_position_int_message(
+        100, 470001000, 80001000, 510000, 0, 100, 200, -300, 0
+    )
+    assert from_mavlink(first, origins).p == (0.0, 0.0, 0.0)
+    moved = from_mavlink(later, origins)
+    np.testing.assert_allclose(moved.p, [7.61, 11.12, 10.0], atol=0.05)
+    np.testing.assert_allclose(moved.v, [2.0, 1.0, 3.0])
