@@ -1,0 +1,168 @@
+"""ONNX export of units and stacks, checked against torch.
+
+`export_step` writes the graph of one token with the state as explicit inputs and outputs: what a streaming
+program on any runtime needs. `export_sequence` writes a graph over any length through one Scan node.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import ConfigError, MissingExtraError
+from core.state import tensors
+
+
+def rebuild(layout: Any, parts: Iterator[Tensor]) -> Any:
+    """The nesting of `layout` around other tensors."""
+    return next(parts) if isinstance(layout, Tensor) else tuple(rebuild(part, parts) for part in layout)
+
+
+class StepGraph(nn.Module):
+    """One token: (x (B, I), *state tensors) -> (y (B, H), *state tensors)."""
+
+    def __init__(self, unit: Any) -> None:
+        super().__init__()
+        self.unit = unit
+        self.layout = unit.initial_state(torch.zeros(1, 1, unit.input_size))
+
+    def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        y, after = self.unit.step(x, rebuild(self.layout, iter(state)))
+        return flat(y, after)
+
+
+class SequenceGraph(StepGraph):
+    """Any length: (x (B, T, I), *state tensors) -> (y (B, T, H), *state tensors), one Scan over steps."""
+
+    def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        from torch._higher_order_ops.scan import scan
+
+        def advance(carry: list[Tensor], token: Tensor) -> tuple[list[Tensor], Tensor]:
+            y, after = self.unit.step(token, rebuild(self.layout, iter(carry)))
+            # a scan body must not return one tensor twice
+            return [part.clone() for part in tensors(after)], y.clone()
+
+        last, outputs = scan(advance, list(state), x.transpose(0, 1))
+        return (outputs.transpose(0, 1), *last)
+
+
+def flat(y: Tensor, state: Any) -> tuple[Tensor, ...]:
+    """Outputs of a graph: all different tensors, since a graph must not name one twice."""
+    seen = {id(y)}
+    parts = []
+    for part in tensors(state):
+        parts.append(part.clone() if id(part) in seen else part)
+        seen.add(id(part))
+    return (y, *parts)
+
+
+def export_step(unit: Any, path: str | Path) -> float:
+    """Write the one-step graph with a free batch size; returns the largest difference from torch.
+
+    Raises:
+        MissingExtraError: the packages of the extra `export` are missing.
+        ConfigError: the unit uses an operator that ONNX does not have, or the graph disagrees with torch.
+    """
+    unit = unit.eval()
+    x = torch.randn(2, unit.input_size)
+    return write(StepGraph(unit), x, unit, Path(path), {0: "batch"}, torch.randn(3, unit.input_size))
+
+
+def export_sequence(unit: Any, path: str | Path) -> float:
+    """Write the whole-sequence graph with free batch size and length; errors as in `export_step`."""
+    unit = unit.eval()
+    x = torch.randn(2, 5, unit.input_size)
+    other = torch.randn(3, 9, unit.input_size)
+    return write(SequenceGraph(unit), x, unit, Path(path), {0: "batch", 1: "time"}, other)
+
+
+def write(
+    graph: StepGraph, x: Tensor, unit: Any, path: Path, axes: dict[int, str], other: Tensor
+) -> float:
+    """Export with `x`, check with `other` (another batch and length), write the whole file or nothing."""
+    require_onnx()
+    state = [part.clone() for part in tensors(unit.initial_state(x))]
+    if any(part.is_complex() for part in state):
+        raise ConfigError(f"{type(unit).__name__} keeps a complex state, which ONNX does not have.")
+    names = [f"state{index}" for index in range(len(state))]
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    dims = {"batch": batch, "time": torch.export.Dim("time", min=1, max=1_000_000)}
+    shapes = ({axis: dims[name] for axis, name in axes.items()}, tuple({0: batch} for _ in state))
+    partial = path.with_name(f"{path.name}.tmp")
+    try:
+        with quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                graph,
+                (x, *state),
+                dynamo=True,
+                dynamic_shapes=shapes,
+                input_names=["x", *names],
+                output_names=["y", *(f"{name}_next" for name in names)],
+                verbose=False,
+            )
+        assert program is not None
+        program.save(str(partial), external_data=False)
+    except Exception as error:  # the exporter wraps any cause in types of its own
+        partial.unlink(missing_ok=True)
+        reason = str(error).strip().splitlines()
+        raise ConfigError(
+            f"{type(unit).__name__} cannot be written as ONNX: {reason[0] if reason else type(error).__name__}"
+        ) from error
+    worst = difference(graph, partial, other, unit)
+    if worst > 1e-4:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"the ONNX graph of {type(unit).__name__} differs from torch by {worst:.2g}.")
+    os.replace(partial, path)
+    return worst
+
+
+def difference(graph: StepGraph, path: Path, x: Tensor, unit: Any) -> float:
+    """Largest difference between the file in onnxruntime and torch, from a state that is not zero."""
+    import onnxruntime
+
+    start = [part for part in tensors(unit.initial_state(x))]
+    with torch.no_grad():
+        lead = torch.randn(x.shape[0], 3, unit.input_size)
+        _, warm = unit(lead)
+        start = [part.contiguous() for part in tensors(warm)]
+        expected = graph(x, *start)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    known = {value.name for value in session.get_inputs()}
+    feed = {"x": x.numpy(), **{f"state{index}": part.numpy() for index, part in enumerate(start)}}
+    found = session.run(None, {name: value for name, value in feed.items() if name in known})
+    return max(
+        float((torch.from_numpy(a).double() - b.double()).abs().max())
+        for a, b in zip(found, expected, strict=True)
+    )
+
+
+def require_onnx() -> None:
+    """MissingExtraError unless the packages of the extra `export` are here."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            f'ONNX export needs the package {error.name}: pip install "recurra[export]".'
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """The exporter reports its own deprecations as warnings; they are not the caller's business."""
+    import logging
+
+    level = logging.getLogger("torch.onnx").level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logging.getLogger("torch.onnx").setLevel(level)
