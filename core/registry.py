@@ -39,6 +39,19 @@ ROWS = (
         "selective state space (S6), whole block",
         ("s6", "mamba1"),
     ),
+    Row(
+        "linear_attention",
+        "core.units.matrix.linear_attention:LinearAttention",
+        "linear attention, phi = elu + 1, with or without normaliser",
+    ),
+    Row("retention", "core.units.matrix.retention:Retention", "RetNet layer, a fixed decay per head", ("retnet",)),
+    Row("gla", "core.units.matrix.gla:GLA", "gated linear attention, a decay per key channel"),
+    Row("hgrn2", "core.units.matrix.hgrn2:HGRN2", "gated linear RNN whose key is one minus its forget gate"),
+    Row("rwkv4", "core.units.matrix.rwkv4:RWKV4", "RWKV-4 time mixing, a fading average per channel", ("rwkv",)),
+    Row("rwkv6", "core.units.matrix.rwkv6:RWKV6", "RWKV-6 time mixing, data-dependent decay per key channel"),
+    Row("rwkv7", "core.units.matrix.rwkv7:RWKV7", "RWKV-7 time mixing, delta rule with vector decay"),
+    Row("mlstm", "core.units.matrix.mlstm:MLSTM", "xLSTM's matrix memory with exponential gates"),
+    Row("aaren", "core.units.matrix.aaren:Aaren", "attention with one learned query, as a recurrence"),
 )
 
 

@@ -3,9 +3,20 @@
 from typing import Any
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "lru": [{"state_size": 5, "r_min": 0.5}],
+    "s5": [{"state_size": 8, "blocks": 2}],
     "min_gru": [{"expansion": 1.5, "positive": True}, {"expansion": 2, "projection": False, "bias": False}],
     "min_lstm": [{"expansion": 1.5, "positive": True}],
     "lstm": [{"peephole": True}, {"projection": 3}],
     "gru": [{"reset": "before"}],
     "rnn": [{"activation": "relu"}],
+    "linear_attention": [{"heads": 2}, {"normalise": False}],
+    "retention": [{"heads": 2}],
+    "gla": [{"heads": 2}, {"key_size": 3, "gate_rank": 2}],
+    "hgrn2": [{"heads": 2, "lower_bound": 0.3}],
+    "rwkv4": [{"inner_size": 12}],
+    "rwkv6": [{"heads": 2, "mix_rank": 3, "decay_rank": 5}],
+    "rwkv7": [{"heads": 2, "decay_rank": 3, "gate_rank": 5}],
+    "mlstm": [{"heads": 2, "key_factor": 0.5}, {"input_gate": "sigmoid"}],
+    "aaren": [{"heads": 2}],
 }

@@ -1,0 +1,55 @@
+"""Aaren, attention as a recurrent network: one learned query per head (Feng et al. 2024, arXiv 2405.13956).
+
+    k_t, v_t = K x_t, V x_t
+    s_t = q . k_t / sqrt(K)                       per head
+    o_t = softmax average of v_1 .. v_t under s_1 .. s_t
+    y_t = W o_t
+
+The state holds the running maximum of the scores, the denominator and the numerator of the average.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from core.kernels.precision import state_zeros
+from core.kernels.prefix_attention import State, prefix_attention, prefix_attention_ref
+from core.units.contract import Unit
+from core.units.matrix.token_shift import head_count
+
+
+class Aaren(Unit):
+    """x (B, T, I), state (m (B, h), u (B, h), w (B, h, H/h)) -> y (B, T, H).
+
+    Args:
+        heads: default one for 64 channels.
+    """
+
+    modes: ClassVar = ("step", "sequential", "chunkwise")
+    paper: ClassVar = "Feng et al. 2024, arXiv 2405.13956"
+    no_decay: ClassVar = ("query",)
+
+    def __init__(self, input_size: int, hidden_size: int, heads: int | None = None) -> None:
+        super().__init__(input_size, hidden_size)
+        self.heads = head_count("Aaren", hidden_size, heads)
+        self.query = nn.Parameter(torch.randn(self.heads, hidden_size // self.heads))
+        self.key = nn.Linear(input_size, hidden_size)
+        self.value = nn.Linear(input_size, hidden_size)
+        self.output = nn.Linear(hidden_size, hidden_size)
+
+    def initial_state(self, x: Tensor) -> State:
+        batch, heads = x.shape[0], self.heads
+        m = state_zeros(x, batch, heads, fill=-torch.inf)
+        return m, torch.zeros_like(m), state_zeros(x, batch, heads, self.hidden_size // heads)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        y, state = self.run(x.unsqueeze(1), state, "sequential")
+        return y.squeeze(1), state
+
+    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+        k, v = (part.unflatten(-1, (self.heads, -1)) for part in (self.key(x), self.value(x)))
+        scores = (k * self.query).sum(-1).to(state[0].dtype) * self.query.shape[-1] ** -0.5
+        attend = prefix_attention if mode == "chunkwise" else prefix_attention_ref
+        o, state = attend(scores, v, state)
+        return self.output(o.flatten(2).to(x.dtype)), state

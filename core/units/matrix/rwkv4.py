@@ -1,0 +1,112 @@
+"""RWKV-4 time mixing: an exponentially fading average instead of attention (arXiv 2305.13048).
+
+    x^_c = x_t * mix_c + x_{t-1} * (1 - mix_c)        c in key, value, receptance
+    k, v, r = K x^_key, V x^_value, R x^_receptance
+    y = W (sigmoid(r) * wkv(k, v))                    wkv in core.kernels.wkv
+
+with decay exp(-exp(time_decay)) a step and weight exp(k + time_first) for the current token. Parameters have
+the names and shapes of published checkpoints.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from core.kernels.precision import state_zeros
+from core.kernels.wkv import LOWEST, wkv, wkv_ref
+from core.units.contract import Unit
+from core.units.matrix.token_shift import ramp, shifted
+
+State = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+class RWKV4(Unit):
+    """x (B, T, I), state (x_prev (B, I), a, b, p (B, D)) -> y (B, T, H).
+
+    Args:
+        inner_size: width D of the average; default H.
+    """
+
+    modes: ClassVar = ("step", "sequential", "scan")
+    paper: ClassVar = "Peng et al. 2023, arXiv 2305.13048"
+    no_decay: ClassVar = ("time_first", "time_mix_key", "time_mix_value", "time_mix_receptance")
+    slow: ClassVar = ("time_decay",)
+
+    def __init__(self, input_size: int, hidden_size: int, inner_size: int | None = None) -> None:
+        super().__init__(input_size, hidden_size)
+        self.inner_size = inner = hidden_size if inner_size is None else inner_size
+        self.time_decay = nn.Parameter((-5 + 8 * ramp(inner) ** 0.7).flatten())
+        zigzag = ((torch.arange(inner) + 1) % 3 - 1) * 0.5
+        self.time_first = nn.Parameter(zigzag + torch.tensor(0.3).log())
+        self.time_mix_key = nn.Parameter(ramp(input_size))
+        self.time_mix_value = nn.Parameter(ramp(input_size))
+        self.time_mix_receptance = nn.Parameter(ramp(input_size) ** 0.5)
+        self.key = nn.Linear(input_size, inner, bias=False)
+        self.value = nn.Linear(input_size, inner, bias=False)
+        self.receptance = nn.Linear(input_size, inner, bias=False)
+        self.output = nn.Linear(inner, hidden_size, bias=False)
+
+    def initial_state(self, x: Tensor) -> State:
+        a, b = (state_zeros(x, x.shape[0], self.inner_size) for _ in range(2))
+        return x.new_zeros(x.shape[0], self.input_size), a, b, torch.full_like(a, LOWEST)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        y, state = self.run(x.unsqueeze(1), state, "sequential")
+        return y.squeeze(1), state
+
+    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+        x_prev, *sums = state
+        previous = shifted(x, x_prev)
+        k, v, r = (
+            project(mixed(x, previous, mix))
+            for project, mix in (
+                (self.key, self.time_mix_key),
+                (self.value, self.time_mix_value),
+                (self.receptance, self.time_mix_receptance),
+            )
+        )
+        average = wkv if mode == "scan" else wkv_ref
+        w = -self.time_decay.to(sums[0].dtype).exp()
+        y, sums = average(k, v, w, self.time_first, tuple(sums))
+        return self.output(r.sigmoid() * y.to(r.dtype)), (x[:, -1], *sums)
+
+
+class RWKV4ChannelMix(Unit):
+    """y = sigmoid(R x^_receptance) * V relu(K x^_key)^2; state: the previous token (B, I).
+
+    hidden_size is the width of the squared layer, four times the input by default; y is as wide as x.
+    """
+
+    paper: ClassVar = RWKV4.paper
+    no_decay: ClassVar = ("time_mix_key", "time_mix_receptance")
+
+    def __init__(self, input_size: int, hidden_size: int | None = None) -> None:
+        super().__init__(input_size, 4 * input_size if hidden_size is None else hidden_size)
+        self.time_mix_key = nn.Parameter(ramp(input_size))
+        self.time_mix_receptance = nn.Parameter(ramp(input_size))
+        self.key = nn.Linear(input_size, self.hidden_size, bias=False)
+        self.receptance = nn.Linear(input_size, input_size, bias=False)
+        self.value = nn.Linear(self.hidden_size, input_size, bias=False)
+
+    @property
+    def output_size(self) -> int:
+        return self.input_size
+
+    def initial_state(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[0], self.input_size)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y, state = self.run(x.unsqueeze(1), state, "sequential")
+        return y.squeeze(1), state
+
+    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+        previous = shifted(x, state)
+        k = self.key(mixed(x, previous, self.time_mix_key)).relu().square()
+        r = self.receptance(mixed(x, previous, self.time_mix_receptance)).sigmoid()
+        return r * self.value(k), x[:, -1]
+
+
+def mixed(x: Tensor, previous: Tensor, mix: Tensor) -> Tensor:
+    """x * mix + previous * (1 - mix)."""
+    return torch.lerp(previous, x, mix)

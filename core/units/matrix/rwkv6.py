@@ -1,0 +1,133 @@
+"""RWKV-6 time mixing: a decay of every key channel that depends on the data (arXiv 2404.05892).
+
+    d = x_{t-1} - x_t,  z = tanh((x_t + d * maa_x) W1), five low-rank offsets z W2
+    x^_c = x_t + d * (maa_c + z_c W2_c)                           c in w, k, v, r, g
+    w = exp(-exp(decay + tanh(x^_w D1) D2))
+    r, k, v = R x^_r, K x^_k, V x^_v,  g = silu(G x^_g)
+    o_t = (S_{t-1} + diag(u) k v^T)^T r,  S_t = diag(w) S_{t-1} + k v^T
+    y = W (group_norm(o) * g)
+
+The state is read before it is updated; the current token counts with the bonus u. No query scale.
+Parameters have the names and shapes of published checkpoints (`blocks.N.att.*`).
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from core.kernels.matrix_scan import decay_scan
+from core.kernels.matrix_scan_ref import decay_scan_ref
+from core.kernels.precision import state_zeros
+from core.units.contract import Unit
+from core.units.matrix.token_shift import head_count, ramp, shifted
+
+State = tuple[Tensor, Tensor]
+MIXES = ("w", "k", "v", "r", "g")
+STRONGEST = 20.0
+"""exp(-exp(20)) is zero; a larger exponent would overflow in the gradient."""
+
+
+class RWKV6(Unit):
+    """x (B, T, I), state (x_prev (B, I), S (B, h, K, K)) -> y (B, T, H).
+
+    Args:
+        heads: default one for 64 channels.
+        mix_rank, decay_rank: widths of the low-rank offsets.
+    """
+
+    modes: ClassVar = ("step", "sequential", "chunkwise")
+    paper: ClassVar = "Peng et al. 2024, arXiv 2404.05892"
+    no_decay: ClassVar = ("time_maa_x", *(f"time_maa_{name}" for name in MIXES), "time_faaaa")
+    slow: ClassVar = ("time_decay",)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        heads: int | None = None,
+        *,
+        mix_rank: int = 32,
+        decay_rank: int = 64,
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        self.heads = head_count("RWKV6", hidden_size, heads)
+        i, h = input_size, hidden_size
+        for name in ("x", *MIXES):
+            setattr(self, f"time_maa_{name}", nn.Parameter(1 - ramp(i) ** (0.5 if name in "rg" else 1.0)))
+        self.time_maa_w1 = nn.Parameter(torch.empty(i, 5 * mix_rank).uniform_(-1e-2, 1e-2))
+        self.time_maa_w2 = nn.Parameter(torch.empty(5, mix_rank, i).uniform_(-1e-2, 1e-2))
+        self.time_decay = nn.Parameter(-6 + 5 * ramp(h) ** 0.7)
+        self.time_decay_w1 = nn.Parameter(torch.empty(i, decay_rank).uniform_(-1e-2, 1e-2))
+        self.time_decay_w2 = nn.Parameter(torch.empty(decay_rank, h).uniform_(-1e-2, 1e-2))
+        zigzag = ((torch.arange(h) + 1) % 3 - 1) * 0.1
+        self.time_faaaa = nn.Parameter((1 - ramp(h).flatten() + zigzag).view(self.heads, -1))
+        self.receptance = nn.Linear(i, h, bias=False)
+        self.key = nn.Linear(i, h, bias=False)
+        self.value = nn.Linear(i, h, bias=False)
+        self.gate = nn.Linear(i, h, bias=False)
+        self.output = nn.Linear(h, h, bias=False)
+        self.ln_x = nn.GroupNorm(self.heads, h, eps=64e-5)
+
+    def initial_state(self, x: Tensor) -> State:
+        width = self.hidden_size // self.heads
+        return x.new_zeros(x.shape[0], self.input_size), state_zeros(x, x.shape[0], self.heads, width, width)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        y, state = self.run(x.unsqueeze(1), state, "sequential")
+        return y.squeeze(1), state
+
+    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+        x_prev, memory = state
+        delta = shifted(x, x_prev) - x
+        z = (torch.addcmul(x, delta, self.time_maa_x) @ self.time_maa_w1).tanh()
+        z = z.flatten(0, 1).unflatten(-1, (5, -1)).transpose(0, 1)  # (5, B T, rank)
+        offsets = torch.bmm(z, self.time_maa_w2).unflatten(1, x.shape[:2])
+        x_w, x_k, x_v, x_r, x_g = (
+            torch.addcmul(x, delta, getattr(self, f"time_maa_{name}") + offset)
+            for name, offset in zip(MIXES, offsets, strict=True)
+        )
+        w = self.time_decay + (x_w @ self.time_decay_w1).tanh() @ self.time_decay_w2
+        decay = -w.to(memory.dtype).clamp(max=STRONGEST).exp()
+        r, k, v, decay = (
+            part.unflatten(-1, (self.heads, -1))
+            for part in (self.receptance(x_r), self.key(x_k), self.value(x_v), decay)
+        )
+        scan = decay_scan if mode == "chunkwise" else decay_scan_ref
+        r, k, v, bonus = (part.to(memory.dtype) for part in (r, k, v, self.time_faaaa))
+        o, memory = scan(r, k, v, decay, memory, bonus=bonus)
+        o = self.ln_x(o.reshape(-1, self.hidden_size).to(x.dtype)).view(*x.shape[:2], -1)
+        return self.output(o * silu(self.gate(x_g))), (x[:, -1], memory)
+
+
+class RWKV6ChannelMix(Unit):
+    """y = sigmoid(R x^_r) * V relu(K x^_k)^2 on mixed inputs; state: the previous token (B, I)."""
+
+    paper: ClassVar = RWKV6.paper
+    no_decay: ClassVar = ("time_maa_k", "time_maa_r")
+
+    def __init__(self, input_size: int, hidden_size: int | None = None) -> None:
+        super().__init__(input_size, 7 * input_size // 2 if hidden_size is None else hidden_size)
+        self.time_maa_k = nn.Parameter(1 - ramp(input_size))
+        self.time_maa_r = nn.Parameter(1 - ramp(input_size))
+        self.key = nn.Linear(input_size, self.hidden_size, bias=False)
+        self.receptance = nn.Linear(input_size, input_size, bias=False)
+        self.value = nn.Linear(self.hidden_size, input_size, bias=False)
+
+    @property
+    def output_size(self) -> int:
+        return self.input_size
+
+    def initial_state(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[0], self.input_size)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y, state = self.run(x.unsqueeze(1), state, "sequential")
+        return y.squeeze(1), state
+
+    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+        delta = shifted(x, state) - x
+        k = self.key(torch.addcmul(x, delta, self.time_maa_k)).relu().square()
+        r = self.receptance(torch.addcmul(x, delta, self.time_maa_r)).sigmoid()
+        return r * self.value(k), x[:, -1]
