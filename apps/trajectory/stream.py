@@ -39,7 +39,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class Answer:
     """What an engine answers for one anchor: steps dt apart."""
 
     mean: np.ndarray
@@ -59,7 +59,7 @@ class Engine(Protocol):
     history: int
     """Positions in a window."""
 
-    def window(self, past: np.ndarray) -> Forecast:
+    def window(self, past: np.ndarray) -> Answer:
         """past (history, D) metres, dt apart, newest last."""
         ...
 
@@ -71,7 +71,7 @@ class Engine(Protocol):
         """State after the next position, dt later."""
         ...
 
-    def forecast(self, state: Any) -> Forecast | None:
+    def forecast(self, state: Any) -> Answer | None:
         """Prediction from a carried state; None while it has seen too little."""
         ...
 
@@ -343,7 +343,7 @@ class Stream:
 
 
 def as_line(
-    name: str | int, anchor: float, dt: float, forecast: Forecast, horizon_s: float | None
+    name: str | int, anchor: float, dt: float, forecast: Answer, horizon_s: float | None
 ) -> dict[str, Any]:
     """A forecast as plain values; steps beyond the model's horizon are null."""
     known = len(forecast.mean)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.trajectory.sources import json_lines, udp
-from apps.trajectory.stream import MAX_LINE, Forecast, Sample, Stream, StreamConfig, parse_sample, run
+from apps.trajectory.stream import MAX_LINE, Answer, Sample, Stream, StreamConfig, parse_sample, run
 from core.errors import ConfigError, DataError
 
 
@@ -23,9 +23,9 @@ class LastVelocity:
     dt = 0.1
     history = 5
 
-    def window(self, past: np.ndarray) -> Forecast:
+    def window(self, past: np.ndarray) -> Answer:
         step = past[-1] - past[-2]
-        return Forecast(past[-1] + step * np.arange(1, 6)[:, None], radius90=np.arange(1.0, 6.0))
+        return Answer(past[-1] + step * np.arange(1, 6)[:, None], radius90=np.arange(1.0, 6.0))
 
     def begin(self, position: np.ndarray) -> Any:
         return (position, position, 1)
@@ -33,11 +33,11 @@ class LastVelocity:
     def step(self, state: Any, position: np.ndarray) -> Any:
         return (state[1], position, state[2] + 1)
 
-    def forecast(self, state: Any) -> Forecast | None:
+    def forecast(self, state: Any) -> Answer | None:
         before, now, seen = state
         if seen < self.history:
             return None
-        return Forecast(now + (now - before) * np.arange(1, 6)[:, None])
+        return Answer(now + (now - before) * np.arange(1, 6)[:, None])
 
 
 def line_of_flight(rate: float, seconds: float, name: str | int = 0) -> list[Sample]:
