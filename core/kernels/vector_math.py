@@ -3,21 +3,17 @@
 `math.exp` inside a loop is a scalar call. Here exp is a polynomial on [-ln2/2, ln2/2] scaled by a power of
 two through the exponent bits (relative error 1e-7 in float32), and sigmoid and tanh follow from it.
 
-Two things decide whether LLVM vectorises a loop over them: `error_model="numpy"`, because Python's division
-check is a branch, and few enough arrays in one loop, because each pair needs an overlap check at run time.
+A loop over them vectorises when it touches few enough arrays: each pair needs an overlap check at run time.
 """
 
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-# no "nnan" and "ninf": a NaN must stay one
-FAST: Any = {"reassoc", "contract", "arcp", "nsz", "afn"}
-LOOP: dict[str, Any] = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
-"""Options for `njit` of loops over these functions."""
+from core.kernels.jit import compiled
 
 
 @intrinsic
@@ -42,7 +38,7 @@ def _scale_by_power(typingctx: Any, x: Any, k: Any) -> Any:
     return types.float32(types.float32, types.float32), code
 
 
-@njit(inline="always", **LOOP)
+@compiled(inline="always")
 def exp32(x: Any) -> Any:
     """e**x in float32; saturates at e**-87 and e**88, NaN stays NaN."""
     # written so that NaN falls through both comparisons
@@ -61,13 +57,13 @@ def exp32(x: Any) -> Any:
     return _scale_by_power(p, k)
 
 
-@njit(inline="always", **LOOP)
+@compiled(inline="always")
 def sigmoid32(x: Any) -> Any:
     """1 / (1 + e**-x) in float32."""
     return np.float32(1.0) / (np.float32(1.0) + exp32(-x))
 
 
-@njit(inline="always", **LOOP)
+@compiled(inline="always")
 def tanh32(x: Any) -> Any:
     """Hyperbolic tangent in float32, absolute error 1e-7."""
     return np.float32(1.0) - np.float32(2.0) / (np.float32(1.0) + exp32(np.float32(2.0) * x))

@@ -6,7 +6,8 @@ import torch
 
 import core
 from core.kernels.gru_stream import GRUStream
-from core.kernels.vector_math import LOOP, exp32, sigmoid32, tanh32
+from core.kernels.jit import compiled
+from core.kernels.vector_math import exp32, sigmoid32, tanh32
 
 
 @pytest.mark.parametrize(("inputs", "hidden", "layers"), [(3, 64, 2), (9, 8, 1), (70, 5, 3), (1, 13, 2)])
@@ -39,9 +40,7 @@ def test_other_stacks_are_refused() -> None:
 
 
 def test_functions_are_exact_to_float32_everywhere() -> None:
-    from numba import njit
-
-    @njit(**LOOP)
+    @compiled()
     def apply(x, e, s, t):  # noqa: ANN001, ANN202
         for i in range(x.shape[0]):
             e[i] = exp32(x[i])
