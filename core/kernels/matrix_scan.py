@@ -74,8 +74,9 @@ def decay_step(
 ) -> tuple[Tensor, Tensor]:
     """One token of `decay_scan`, in the precision of the state: q, k (B, h, K) -> o (B, h, V), state."""
     with torch.autocast(q.device.type, enabled=False):
-        tokens = (x if x is None else x.to(state.dtype) for x in (q, k, v, log_decay))
-        o, state = matrix_scan_ref.decay_step(*tokens, state, bonus)  # pyright: ignore[reportArgumentType]
+        full = state.dtype
+        g = None if log_decay is None else log_decay.to(full)
+        o, state = matrix_scan_ref.decay_step(q.to(full), k.to(full), v.to(full), g, state, bonus)
         return o.to(v.dtype), state
 
 
@@ -84,8 +85,9 @@ def delta_step(
 ) -> tuple[Tensor, Tensor]:
     """One token of `delta_scan`, in the precision of the state: q, k (B, h, K) -> o (B, h, V), state."""
     with torch.autocast(q.device.type, enabled=False):
-        tokens = (x if x is None else x.to(state.dtype) for x in (q, k, v, beta, log_decay))
-        o, state = matrix_scan_ref.delta_step(*tokens, state)  # pyright: ignore[reportArgumentType]
+        full = state.dtype
+        g = None if log_decay is None else log_decay.to(full)
+        o, state = matrix_scan_ref.delta_step(q.to(full), k.to(full), v.to(full), beta.to(full), g, state)
         return o.to(v.dtype), state
 
 

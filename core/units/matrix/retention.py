@@ -1,0 +1,82 @@
+"""Retention, the multi-scale layer of RetNet (Sun et al. 2023, arXiv 2307.08621).
+
+    q_t, k_t = R^t W_q x_t, K^(-1/2) R^t W_k x_t       v_t = W_v x_t
+    S_t = gamma S_{t-1} + k_t v_t^T                    gamma = 1 - 2^(-5 - head), fixed
+    o_t = S_t^T q_t
+    y_t = W_o (swish(W_g x_t) * norm(o_t))             norm: layer norm per head, nothing learned
+
+R^t rotates pairs (i, i + K/2) of channels by the angle t * 10000^(-2 i / K), so that q_t . k_s depends on
+t - s; an odd last channel does not turn. The xPos damping of the paper is left out: gamma does its work.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.kernels.matrix_scan import decay_scan, decay_step
+from core.units.contract import Unit
+from core.units.matrix.heads import empty_state, head_count, split
+
+State = tuple[Tensor, Tensor]
+
+
+class Retention(Unit):
+    """x (B, T, I), state: S (B, h, K, V) and tokens seen (B,) -> y (B, T, H), state."""
+
+    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    paper: ClassVar[str] = "Sun et al. 2023, arXiv 2307.08621"
+
+    def __init__(self, input_size: int, hidden_size: int, *, heads: int | None = None) -> None:
+        super().__init__(input_size, hidden_size)
+        self.heads = head_count("retention", hidden_size, heads)
+        self.qkvg = nn.Linear(input_size, 4 * hidden_size, bias=False)
+        self.output = nn.Linear(hidden_size, hidden_size, bias=False)
+
+    def initial_state(self, x: Tensor) -> State:
+        width = self.hidden_size // self.heads
+        seen = torch.zeros(x.shape[0], dtype=torch.long, device=x.device)
+        return empty_state(x, self.heads, width, width), seen
+
+    def project(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x (.., I), position (..,) -> rotated q, k and v (.., h, D), gate (.., H)."""
+        *parts, gate = self.qkvg(x).chunk(4, -1)
+        q, k, v = (split(part, self.heads) for part in parts)
+        return rotate(q, position), rotate(k, position) * k.shape[-1] ** -0.5, v, gate
+
+    def finish(self, o: Tensor, gate: Tensor) -> Tensor:
+        return self.output(F.silu(gate) * F.layer_norm(o, o.shape[-1:]).flatten(-2))
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        memory, seen = state
+        q, k, v, gate = self.project(x, seen)
+        log_decay = retention_log_decay(self.heads).to(memory).expand(q.shape[:2])
+        o, memory = decay_step(q, k, v, log_decay, memory)
+        return self.finish(o, gate), (memory, seen + 1)
+
+    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+        if mode == "sequential":
+            return super().run(x, state, mode)
+        memory, seen = state
+        time = x.shape[1]
+        q, k, v, gate = self.project(x, seen.unsqueeze(1) + torch.arange(time, device=x.device))
+        log_decay = retention_log_decay(self.heads).to(memory).expand(q.shape[:3])
+        o, memory = decay_scan(q, k, v, log_decay, memory)
+        return self.finish(o, gate), (memory, seen + time)
+
+
+def retention_log_decay(heads: int) -> Tensor:
+    """log(1 - 2^(-5 - head)), (h,) in float64."""
+    return torch.log1p(-torch.exp2(-5 - torch.arange(heads, dtype=torch.float64)))
+
+
+def rotate(x: Tensor, position: Tensor) -> Tensor:
+    """Turn channel pairs (i, i + K/2) of x (.., h, K) by position (..,) times their frequency."""
+    half = x.shape[-1] // 2
+    index = torch.arange(half, dtype=torch.float64, device=x.device)
+    # angles in float64: in float32 they would be off by a tenth of a radian after a million tokens
+    angle = position.double()[..., None, None] * 10000 ** (-2 * index / x.shape[-1])
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    a, b, rest = x.split([half, half, x.shape[-1] - 2 * half], -1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)
