@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from core.errors import ConfigError
+from core.training.options import LoopOptions
 
 Representation = Literal["residual_over_cv", "velocity", "position_relative"]
 Frame = Literal["yaw", "none"]
@@ -130,29 +131,21 @@ class DataConfig:
 class TrainConfig:
     """One training run. The defaults give the bundled weights."""
 
-    epochs: int = 40
-    steps: int = 400
-    """Optimiser steps of an epoch."""
+    steps: int = 300
+    """Batches of an epoch."""
     batch: int = 512
-    lr: float = 3e-3
-    weight_decay: float = 1e-3
-    clip: float = 1.0
-    """Largest norm of a gradient."""
-    ema: float = 0.998
-    """Decay of the weight average that is kept."""
     seed: int = 0
     window: WindowConfig = field(default_factory=WindowConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    loop: LoopOptions = field(
+        default_factory=lambda: LoopOptions(epochs=30, lr=3e-3, weight_decay=1e-3, warmup=0.02, ema=0.998)
+    )
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.steps, self.batch) < 1:
-            raise ConfigError("epochs, steps and batch must be at least 1.")
-        if self.lr <= 0 or self.clip <= 0:
-            raise ConfigError(f"lr and clip must be positive, got {self.lr} and {self.clip}.")
-        if not 0 <= self.ema < 1:
-            raise ConfigError(f"ema must be in [0, 1), got {self.ema}.")
+        if min(self.steps, self.batch) < 1:
+            raise ConfigError(f"steps and batch must be at least 1, got {self.steps} and {self.batch}.")
         if self.augment.shortest > self.window.history:
             raise ConfigError(
                 f"augment.shortest ({self.augment.shortest}) is longer than window.history "

@@ -1,0 +1,104 @@
+"""Split-conformal radii: balls around a prediction that hold the truth with a stated chance.
+
+    score of a window at step k    s_k = |p_k - p_hat_k| / spread_k
+    factor                         q_k(alpha) = the ceil((n + 1)(1 - alpha))-th smallest of n calibration scores
+    radius                         r_k = q_k(alpha) * spread_k
+
+spread_k is the length that the model expects its own error to have (from its covariance, or recent speed
+times time ahead), so slow and fast flight get radii of their own. The calibration flights are in neither
+the training nor the test set. Under exchangeable flights the coverage is at least 1 - alpha; on another
+kind of flight it is an observation, not a promise, and `Adaptive` follows it online.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from core.errors import DataError, WeightsError
+
+LEVELS = tuple(float(level) for level in np.r_[np.arange(0.05, 0.9, 0.05), np.arange(0.9, 0.9951, 0.005)].round(3))
+"""Coverages at which factors are stored."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Factors of one model for every step and stored level."""
+
+    factors: np.ndarray
+    """(K, levels), rising along each row; infinite where n scores are too few for the level."""
+    count: int
+    """Calibration windows."""
+    levels: tuple[float, ...] = LEVELS
+
+    @classmethod
+    def fit(cls, scores: np.ndarray, levels: tuple[float, ...] = LEVELS) -> "Calibration":
+        """From scores (n, K).
+
+        Raises:
+            DataError: no scores, or one that is not finite.
+        """
+        scores = np.asarray(scores, dtype=np.float64)
+        if scores.ndim != 2 or not scores.size:
+            raise DataError("calibration needs at least one window.")
+        if not np.isfinite(scores).all():
+            raise DataError("a calibration score is not finite.")
+        n = len(scores)
+        ordered = np.sort(scores, axis=0)
+        columns = []
+        for level in levels:
+            rank = math.ceil((n + 1) * level - 1e-9)
+            columns.append(ordered[rank - 1] if rank <= n else np.full(scores.shape[1], np.inf))
+        return cls(np.stack(columns, 1), n, levels)
+
+    def factor(self, alpha: float | np.ndarray = 0.1) -> np.ndarray:
+        """Factor per step, (K,), for one alpha or one per step: that of the next stored level not below 1 - alpha."""
+        wanted = np.broadcast_to(1 - np.asarray(alpha, dtype=np.float64), (len(self.factors),))
+        index = np.searchsorted(np.asarray(self.levels), wanted - 1e-9)
+        padded = np.concatenate([self.factors, np.full((len(self.factors), 1), np.inf)], 1)
+        return np.where(wanted <= 0, 0.0, padded[np.arange(len(padded)), index])
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the card of a weights file; infinity becomes null."""
+        rows = [[None if math.isinf(value) else round(value, 5) for value in row] for row in self.factors.tolist()]
+        return {"levels": list(self.levels), "count": self.count, "factors": rows}
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> "Calibration":
+        """The inverse of `as_dict`.
+
+        Raises:
+            WeightsError: the stored calibration is damaged.
+        """
+        try:
+            rows = [[math.inf if value is None else float(value) for value in row] for row in stored["factors"]]
+            factors, levels = np.array(rows), tuple(float(level) for level in stored["levels"])
+            if factors.shape[1:] != (len(levels),):
+                raise ValueError(f"{factors.shape} factors for {len(levels)} levels")
+            return cls(factors, int(stored["count"]), levels)
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError(f"the stored calibration is damaged ({error}).") from error
+
+
+class Adaptive:
+    """Adaptive conformal inference (Gibbs and Candes 2021, arXiv 2106.00170): alpha follows the misses.
+
+        alpha_{t+1} = alpha_t + gamma (alpha - err_t),  err_t = 1 where the truth left the ball
+
+    One alpha per step ahead; at or below zero the ball is everything, at or above one it is a point.
+    """
+
+    def __init__(self, calibration: Calibration, alpha: float = 0.1, gamma: float = 0.02) -> None:
+        self.calibration, self.target, self.gamma = calibration, alpha, gamma
+        self.alpha = np.full(len(calibration.factors), alpha)
+
+    def radius(self, spread: np.ndarray) -> np.ndarray:
+        """(K,) radii in metres for the spread (K,) of a prediction."""
+        factor = self.calibration.factor(self.alpha)
+        return np.where(factor == 0, 0.0, factor * spread)
+
+    def update(self, missed: np.ndarray) -> None:
+        """After the truth is known: missed (K,) booleans; NaN where a step is not known."""
+        missed = np.asarray(missed, dtype=np.float64)
+        self.alpha = np.where(np.isnan(missed), self.alpha, self.alpha + self.gamma * (self.target - missed))
