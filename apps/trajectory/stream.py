@@ -48,8 +48,10 @@ class Answer:
     """(K,) metres: the split-conformal 90 % ball"""
     covariance: np.ndarray | None = None
     """(K, D, D) square metres"""
-    quantiles: dict[str, np.ndarray] | None = None
-    """level -> (K, D) metres"""
+    quantiles: tuple[np.ndarray, np.ndarray] | None = None
+    """Offsets (K, D) of the 10 and 90 % quantiles from the mean along `axes`, metres."""
+    axes: np.ndarray | None = None
+    """(D, D), rows are the directions of the quantiles in the world."""
 
 
 class Engine(Protocol):
@@ -362,8 +364,9 @@ def as_line(
         line["radius90"] = padded(forecast.radius90)
     if forecast.covariance is not None:
         line["covariance"] = padded(forecast.covariance)
-    if forecast.quantiles is not None:
-        line["quantiles"] = {level: padded(values) for level, values in forecast.quantiles.items()}
+    if forecast.quantiles is not None and forecast.axes is not None:
+        line["q10"], line["q90"] = (padded(offsets) for offsets in forecast.quantiles)
+        line["axes"] = np.round(forecast.axes, 6).tolist()
     return line
 
 

@@ -76,6 +76,8 @@ def line(figure: Figure) -> str:
     text = f"{figure.name:<34}{figure.sizes:<30}{figure.ours_us:>12,.1f} us +-{figure.spread_us:<9,.1f}"
     if figure.ratio is not None and figure.peer_us is not None:
         text += f"{figure.ratio:>7.2f} x {figure.peer} ({figure.peer_us:,.1f} us)"
-    if figure.target is not None:
-        text += f"  target {figure.target:g}: {'met' if figure.met else 'MISSED'}"
+    bounds = [f"{figure.target:g} x"] if figure.target is not None else []
+    bounds += [f"{figure.limit_us:g} us"] if figure.limit_us is not None else []
+    if bounds:
+        text += f"  target {' and '.join(bounds)}: {'met' if figure.met else 'MISSED'}"
     return text

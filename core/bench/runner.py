@@ -21,7 +21,9 @@ class Case:
     peer: str | None = None
     """Name of the peer or of the hardware ceiling."""
     target: float | None = None
-    """Ratio ours / peer to stay under (or, without a peer, microseconds)."""
+    """Ratio ours / peer to stay under."""
+    limit_us: float | None = None
+    """Microseconds to stay under."""
     repeats: int = 15
 
 
@@ -39,7 +41,9 @@ class Figure:
     peer_us: float | None
     ratio: float | None
     target: float | None
+    limit_us: float | None
     met: bool | None
+    """Whether both targets are kept; None without one."""
 
 
 def measure(case: Case, *, warm_up: int = 3) -> Figure:
@@ -59,7 +63,8 @@ def measure(case: Case, *, warm_up: int = 3) -> Figure:
     quartiles = statistics.quantiles(times, n=4)
     peer_median = statistics.median(peer_times) if peer else None
     ratio = median / peer_median if peer_median else None
-    value = ratio if peer else median
+    verdicts = [median <= case.limit_us] if case.limit_us is not None else []
+    verdicts += [ratio <= case.target] if case.target is not None and ratio is not None else []
     return Figure(
         name=case.name,
         sizes=case.sizes,
@@ -70,7 +75,8 @@ def measure(case: Case, *, warm_up: int = 3) -> Figure:
         peer_us=peer_median,
         ratio=ratio,
         target=case.target,
-        met=None if case.target is None or value is None else value <= case.target,
+        limit_us=case.limit_us,
+        met=all(verdicts) if verdicts else None,
     )
 
 

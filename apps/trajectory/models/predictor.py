@@ -128,7 +128,7 @@ class Predictor(nn.Module):
             local = steps * self.ahead(h)[:, None]
         return Forecast(
             anchor.restore(local),
-            *self.uncertainty(spread.view(-1, K, spread.shape[-1] // K), anchor),
+            *self.uncertainty(spread.view(len(h), K, self.sizes[2] // K), anchor),
             anchor.axes(D),
         )
 

@@ -1,0 +1,88 @@
+"""Speed of live prediction at the published size (64, 2): compiled call, eager torch, onnxruntime, Kalman filter.
+
+`recurra bench trajectory`. All peers get the same window of 21 positions and answer 20 steps.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from apps.trajectory.baselines import BASELINES
+from apps.trajectory.config import ModelConfig, WindowConfig
+from apps.trajectory.fast import FastEngine
+from apps.trajectory.models.predictor import Predictor
+from core.bench.runner import Case
+
+SIZES = "hidden 64, layers 2, T 20"
+Calls = tuple[Callable[[], Any], Callable[[], Any] | None]
+
+
+def cases() -> list[Case]:
+    """Full window and stateful step, each beside its peers."""
+    return [
+        Case("trajectory window", SIZES, window_beside_torch, "eager torch", limit_us=80),
+        Case("trajectory window", SIZES, window_beside_onnxruntime, "onnxruntime", limit_us=80),
+        Case("trajectory window", SIZES, window_beside_kalman, "Kalman filter", limit_us=80),
+        Case("trajectory stateful step", SIZES, step_beside_torch, "eager torch", limit_us=40),
+    ]
+
+
+def network(*, stateful: bool) -> Predictor:
+    return Predictor(ModelConfig(hidden=64, layers=2, stateful=stateful), WindowConfig()).eval()
+
+
+def flight() -> np.ndarray:
+    """One window (21, 3) of a smooth flight, metres."""
+    return np.random.default_rng(0).standard_normal((21, 3)).cumsum(0) * 0.1
+
+
+def window_beside_torch() -> Calls:
+    model, past = network(stateful=False), flight()
+    engine, batch = FastEngine(model), torch.from_numpy(past)[None]
+
+    @torch.no_grad()
+    def peer() -> Any:
+        return model(batch)
+
+    return lambda: engine.window(past), peer
+
+
+def window_beside_onnxruntime() -> Calls:
+    from apps.trajectory.export import export_onnx, session
+
+    model, past = network(stateful=False), flight()
+    engine = FastEngine(model)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(model, path)
+        run = session(path)
+    batch = past[None].astype(np.float32)
+    return lambda: engine.window(past), lambda: run(batch)
+
+
+def window_beside_kalman() -> Calls:
+    engine, past = FastEngine(network(stateful=False)), flight()
+    batch = past[None]
+    return lambda: engine.window(past), lambda: BASELINES["kalman_cv"](batch, 0.1, 20)
+
+
+def step_beside_torch() -> Calls:
+    model, past = network(stateful=True), flight()
+    engine = FastEngine(model)
+    state = engine.begin(past[0])
+    for position in past[1:5]:
+        state = engine.step(state, position)
+    velocities = torch.from_numpy(np.diff(past, axis=0) / 0.1).float()
+    with torch.no_grad():
+        carried = model.initial_state(velocities[:1])
+        _, carried = model.step(velocities[:1], carried)
+
+    @torch.no_grad()
+    def peer() -> Any:
+        return model.step(velocities[1:2], carried)
+
+    return lambda: engine.forecast(engine.step(state, past[5])), peer

@@ -1,0 +1,291 @@
+"""The predictor as one compiled call, for live use: positions in, prediction out, no torch on the way.
+
+Same mathematics as `models.predictor.Predictor` with a GRU encoder in the heading frame; eager torch spends
+its time between the operators of so small a network. `FastEngine` serves both modes of the stream.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from apps.trajectory.conformal import Calibration
+from apps.trajectory.features import HEADING_MEMORY_S, SPEED_FLOOR, STREAM_MEMORY_S
+from apps.trajectory.models.predictor import VARIANCE_FLOOR, Predictor
+from apps.trajectory.stream import Answer
+from core.kernels.gru_stream import add_product, gru_layers, pack
+from core.kernels.jit import compiled
+
+RESIDUAL, VELOCITY, POSITION = 0, 1, 2
+POINT, GAUSSIAN, QUANTILE = 0, 1, 2
+REPRESENTATIONS = {"residual_over_cv": RESIDUAL, "velocity": VELOCITY, "position_relative": POSITION}
+HEADS = {"point": POINT, "gaussian": GAUSSIAN, "quantile": QUANTILE}
+
+
+@compiled()
+def set_heading(x: Any, y: Any, turn: Any) -> None:
+    """turn (2,) = cosine and sine of the direction (x, y); along x when it does not move."""
+    length = math.sqrt(x * x + y * y)
+    turn[0] = 1.0
+    turn[1] = 0.0
+    if length > 1e-6:
+        turn[0] = x / length
+        turn[1] = y / length
+
+
+@compiled()
+def window_input(past: Any, dt: Any, yaw: Any, tokens: Any, turn: Any, last: Any) -> Any:
+    """Features of a window (T + 1, D) into tokens (T, I or more), heading, last velocity; returns speed."""
+    time = past.shape[0] - 1
+    dims = past.shape[1]
+    if yaw:
+        set_heading(past[time, 0] - past[time - 1, 0], past[time, 1] - past[time - 1, 1], turn)
+    else:
+        turn[0] = 1.0
+        turn[1] = 0.0
+    c, s = turn[0], turn[1]
+    power = 0.0
+    for t in range(time):
+        for d in range(dims):
+            v = (past[t + 1, d] - past[t, d]) / dt
+            tokens[t, d] = v
+            power += v * v
+        x, y = tokens[t, 0], tokens[t, 1]
+        tokens[t, 0] = c * x + s * y
+        tokens[t, 1] = c * y - s * x
+    scale = math.sqrt(power / time + SPEED_FLOOR * SPEED_FLOOR)
+    level = math.log(scale)
+    for t in range(time):
+        square = 0.0
+        for d in range(dims):
+            tokens[t, d] /= scale
+            square += tokens[t, d] * tokens[t, d]
+            tokens[t, dims + d] = 3 * (tokens[t, d] - tokens[t - 1, d]) if t else 0.0
+        tokens[t, 2 * dims] = level
+        tokens[t, 2 * dims + 1] = math.sqrt(square) - 1
+    for d in range(dims):
+        last[d] = tokens[time - 1, d]
+    return scale
+
+
+@compiled()
+def stream_input(velocity: Any, running: Any, dt: Any, yaw: Any, token: Any, turn: Any, last: Any) -> Any:
+    """Features of one velocity (D,) into token (1, I or more); running averages in place; returns the speed.
+
+    running: last velocity (D), smoothed velocity (D), mean squared speed, samples so far.
+    """
+    dims = velocity.shape[0]
+    keep_heading, keep_speed = math.exp(-dt / HEADING_MEMORY_S), math.exp(-dt / STREAM_MEMORY_S)
+    before, smooth = running[:dims], running[dims : 2 * dims]
+    count = running[2 * dims + 1] + 1
+    old = np.empty(2, np.float64)
+    set_heading(smooth[0], smooth[1], old)
+    power = 0.0
+    for d in range(dims):
+        smooth[d] = keep_heading * smooth[d] + (1 - keep_heading) * velocity[d]
+        power += velocity[d] * velocity[d]
+    running[2 * dims] = keep_speed * running[2 * dims] + (1 - keep_speed) * power
+    scale = math.sqrt(running[2 * dims] / (1 - keep_speed**count) + SPEED_FLOOR * SPEED_FLOOR)
+    turn[0] = 1.0
+    turn[1] = 0.0
+    turned_c, turned_s = 1.0, 0.0
+    if yaw:
+        set_heading(smooth[0], smooth[1], turn)
+        if count > 1:
+            turned_c = old[0] * turn[0] + old[1] * turn[1]
+            turned_s = old[0] * turn[1] - old[1] * turn[0]
+    c, s = turn[0], turn[1]
+    square = 0.0
+    for d in range(dims):
+        token[0, d] = velocity[d] / scale
+        token[0, dims + d] = 3 * (velocity[d] - before[d]) / scale if count > 1 else 0.0
+    for first in (0, dims):
+        x, y = token[0, first], token[0, first + 1]
+        token[0, first] = c * x + s * y
+        token[0, first + 1] = c * y - s * x
+    for d in range(dims):
+        square += token[0, d] * token[0, d]
+        last[d] = token[0, d]
+        before[d] = velocity[d]
+    token[0, 2 * dims] = math.log(scale)
+    token[0, 2 * dims + 1] = math.sqrt(square) - 1
+    token[0, 2 * dims + 2] = turned_c - 1
+    token[0, 2 * dims + 3] = turned_s
+    running[2 * dims + 1] = count
+    return scale
+
+
+@compiled()
+def softplus(x: Any) -> Any:
+    return x if x > 20 else math.log1p(math.exp(x))
+
+
+@compiled()
+def read_out(
+    h: Any, inner: Any, outer: Any, form: Any, kind: Any, dt: Any, turn: Any, scale: Any, last: Any,
+    anchor: Any, mean: Any, spread: Any, shape: Any,
+) -> None:  # fmt: skip
+    """Encoder output (H,) -> mean (K, D) metres, spread (K,) and shape.
+
+    shape is (K, D, D): the covariance in the world's axes, or in its rows 0 and 1 the offsets of the 10 and
+    90 % quantiles along the heading's axes. inner and outer are linear layers, the bias in the last row.
+    """
+    steps, dims = mean.shape
+    width, hidden = inner.shape[0] - 1, inner.shape[1]
+    middle = inner[width].copy()
+    add_product(h, inner[:width], middle)
+    for i in range(hidden):
+        middle[i] = 0.5 * middle[i] * (1 + math.erf(middle[i] / math.sqrt(2.0)))
+    raw = outer[hidden].copy()
+    add_product(middle, outer[:hidden], raw)
+    gates, tail = raw[steps * dims : steps * dims + steps], raw[steps * dims + steps :]
+    total = np.zeros(dims)
+    place = np.zeros(dims)
+    factor = np.zeros((dims, dims))
+    turned = np.zeros((dims, dims))
+    c, s = turn[0], turn[1]
+    for k in range(steps):
+        fade = 0.3 / (1 + math.exp(-(gates[k] + 2)))
+        for d in range(dims):
+            total[d] += raw[k * dims + d]
+            if form == RESIDUAL:
+                place[d] += (last[d] + fade * total[d]) * dt
+            elif form == VELOCITY:
+                place[d] += raw[k * dims + d] * dt
+            else:
+                place[d] = raw[k * dims + d] * dt * (k + 1)
+        mean[k, 0] = anchor[0] + scale * (c * place[0] - s * place[1])
+        mean[k, 1] = anchor[1] + scale * (s * place[0] + c * place[1])
+        for d in range(2, dims):
+            mean[k, d] = anchor[d] + scale * place[d]
+        reach = scale * dt * (k + 1)
+        if kind == POINT:
+            spread[k] = reach
+            continue
+        square = 0.0
+        if kind == QUANTILE:
+            at = k * 2 * dims
+            for d in range(dims):
+                shape[k, 0, d] = -softplus(tail[at + d] - 1) * reach
+                shape[k, 1, d] = softplus(tail[at + dims + d] - 1) * reach
+                square += (shape[k, 1, d] - shape[k, 0, d]) ** 2
+            spread[k] = math.sqrt(square) / 2
+            continue
+        at = k * (dims * (dims + 1) // 2)
+        free = at + dims
+        for i in range(dims):
+            wide = softplus(tail[at + i] - 1) * reach
+            factor[i, i] = math.sqrt(wide * wide + VARIANCE_FLOOR)
+            for j in range(i):
+                factor[i, j] = tail[free] * reach * 0.3
+                free += 1
+            for j in range(i + 1):
+                square += factor[i, j] ** 2
+        spread[k] = math.sqrt(square)
+        for j in range(dims):
+            turned[0, j] = c * factor[0, j] - s * factor[1, j]
+            turned[1, j] = s * factor[0, j] + c * factor[1, j]
+            for i in range(2, dims):
+                turned[i, j] = factor[i, j]
+        for i in range(dims):
+            for j in range(dims):
+                shape[k, i, j] = 0.0
+                for m in range(dims):
+                    shape[k, i, j] += turned[i, m] * turned[j, m]
+
+
+def layer(linear: Any) -> np.ndarray:
+    """A linear layer as (inputs + 1, outputs) float32, the bias last."""
+    weight = linear.weight.detach().float().cpu().numpy()
+    return np.ascontiguousarray(np.vstack([weight.T, linear.bias.detach().float().cpu().numpy()[None]]))
+
+
+class FastEngine:
+    """`Predictor` for one track at a time, as the stream's engine.
+
+    Raises:
+        ValueError: the predictor's encoder is not a GRU, or it has a shape that the compiled call lacks.
+    """
+
+    def __init__(self, model: Predictor, calibration: Calibration | None = None) -> None:
+        config = model.config
+        if config.encoder != "recurrent":
+            raise ValueError("the compiled call needs a recurrent encoder")
+        self.weights = pack(model.encoder)
+        self.dt, self.history, self.horizon, self.dims = model.dt, model.history, model.horizon, model.dims
+        self.stateful = config.stateful
+        self.yaw = config.frame == "yaw"
+        self.form, self.kind = REPRESENTATIONS[config.representation], HEADS[config.head]
+        self.inputs, self.hidden, self.layers = model.encoder.input_size, config.hidden, config.layers
+        self.inner, self.outer = layer(model.inner), layer(model.outer)
+        self.factor = None if calibration is None else calibration.factor(0.1)
+        longest = self.history
+        self.tokens = np.zeros((longest, max(self.inputs, self.hidden)), np.float32)
+        self.work = np.empty((longest + 1, 3 * self.hidden), np.float32)
+        self.turn, self.last = np.zeros(2), np.zeros(self.dims)
+        self.h = np.zeros((self.layers, self.hidden), np.float32)
+
+    def window(self, past: np.ndarray) -> Answer:
+        """past (history, D) metres -> prediction."""
+        past = np.asarray(past, dtype=np.float64)
+        if self.stateful:
+            state = self.begin(past[0])
+            for position in past[1:]:
+                state = self.step(state, position)
+            answer = self.forecast(state)
+            assert answer is not None
+            return answer
+        time = len(past) - 1
+        tokens = self.tokens[:time]
+        scale = window_input(past, self.dt, self.yaw, tokens, self.turn, self.last)
+        self.h[:] = 0
+        gru_layers(self.weights, self.inputs, self.hidden, self.layers, tokens, self.h, self.work[: time + 1])
+        return self.answer(tokens[-1, : self.hidden], past[-1], self.turn, scale, self.last)
+
+    def begin(self, position: np.ndarray) -> Any:
+        """State of a track that starts here.
+
+        Raises:
+            ValueError: the model was trained on windows.
+        """
+        if not self.stateful:
+            raise ValueError("this model was trained on windows; train with model.stateful=true to stream it")
+        hidden = np.zeros((self.layers, self.hidden), np.float32)
+        return (position, np.zeros(2 * self.dims + 2), hidden, None)
+
+    def step(self, state: Any, position: np.ndarray) -> Any:
+        """State after the next position, dt later."""
+        before, running, hidden, _ = state
+        running, hidden = running.copy(), hidden.copy()
+        token = np.zeros((1, max(self.inputs, self.hidden)), np.float32)
+        turn, last = np.empty(2), np.empty(self.dims)
+        velocity = (position - before) / self.dt
+        scale = stream_input(velocity, running, self.dt, self.yaw, token, turn, last)
+        gru_layers(self.weights, self.inputs, self.hidden, self.layers, token, hidden, self.work[:2])
+        return (position, running, hidden, (turn, scale, last))
+
+    def forecast(self, state: Any) -> Answer | None:
+        """Prediction from a carried state, from the third position on."""
+        position, running, hidden, seen = state
+        if seen is None or running[-1] < 2:
+            return None
+        turn, scale, last = seen
+        return self.answer(hidden[-1], position, turn, scale, last)
+
+    def answer(
+        self, h: np.ndarray, anchor: np.ndarray, turn: np.ndarray, scale: float, last: np.ndarray
+    ) -> Answer:
+        mean, spread = np.empty((self.horizon, self.dims)), np.empty(self.horizon)
+        shape = np.zeros((self.horizon, self.dims, self.dims))
+        read_out(
+            h, self.inner, self.outer, self.form, self.kind, self.dt, turn, scale, last,
+            anchor, mean, spread, shape,
+        )  # fmt: skip
+        radius = None if self.factor is None else self.factor * spread
+        if self.kind == GAUSSIAN:
+            return Answer(mean, radius, covariance=shape)
+        if self.kind == QUANTILE:
+            axes = np.eye(self.dims)
+            axes[:2, :2] = [[turn[0], turn[1]], [-turn[1], turn[0]]]
+            return Answer(mean, radius, quantiles=(shape[:, 0], shape[:, 1]), axes=axes)
+        return Answer(mean, radius)

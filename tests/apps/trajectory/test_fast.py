@@ -1,0 +1,97 @@
+"""The compiled predictor equals the network in torch, in both modes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from apps.trajectory.config import ModelConfig, WindowConfig
+from apps.trajectory.conformal import Calibration
+from apps.trajectory.fast import FastEngine
+from apps.trajectory.models.predictor import Predictor
+
+
+def random_model(**changes: Any) -> Predictor:
+    torch.manual_seed(3)
+    model = Predictor(ModelConfig(hidden=16, **changes), WindowConfig(horizon=7)).eval()
+    for parameter in model.parameters():
+        parameter.data.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+def flights(count: int, dims: int = 3) -> torch.Tensor:
+    steps = torch.randn(count, 21, dims, dtype=torch.float64).cumsum(1) * 0.1
+    return 1000 + steps.cumsum(1) * 0.1
+
+
+VARIANTS = [
+    {"head": head, "representation": representation, "frame": frame}
+    for head in ("point", "gaussian", "quantile")
+    for representation, frame in (
+        ("residual_over_cv", "yaw"),
+        ("velocity", "none"),
+        ("position_relative", "yaw"),
+    )
+]
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=lambda o: "-".join(o.values()))
+def test_a_window_equals_torch(options: dict[str, Any]) -> None:
+    model, past = random_model(**options), flights(5)
+    with torch.no_grad():
+        expected = model(past)
+    engine = FastEngine(model)
+    for row in range(5):
+        answer = engine.window(past[row].numpy())
+        np.testing.assert_allclose(answer.mean, expected.mean[row], atol=2e-5)
+        if options["head"] == "gaussian":
+            np.testing.assert_allclose(answer.covariance, expected.covariance()[row], rtol=1e-4, atol=1e-6)
+        if options["head"] == "quantile":
+            low, high = answer.quantiles
+            np.testing.assert_allclose(low, expected.quantiles[row, :, 0], atol=1e-5)
+            np.testing.assert_allclose(high, expected.quantiles[row, :, 2], atol=1e-5)
+            np.testing.assert_allclose(answer.axes, expected.axes[row], atol=1e-6)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_carried_state_equals_torch(dims: int) -> None:
+    model, past = random_model(stateful=True, dims=dims), flights(1, dims)[0]
+    engine = FastEngine(model)
+    state = engine.begin(past[0].numpy())
+    for count in range(1, 21):
+        state = engine.step(state, past[count].numpy())
+        answer = engine.forecast(state)
+        if count < 2:
+            assert answer is None
+            continue
+        with torch.no_grad():
+            expected = model(past[None, : count + 1]).mean[0]
+        np.testing.assert_allclose(answer.mean, expected, atol=2e-5)
+    np.testing.assert_allclose(engine.window(past.numpy()).mean, answer.mean, atol=1e-9)
+
+
+def test_radii_are_the_calibrated_spread() -> None:
+    model, past = random_model(head="gaussian"), flights(1)
+    calibration = Calibration.fit(np.random.default_rng(0).random((300, 7)) * 2)
+    answer = FastEngine(model, calibration).window(past[0].numpy())
+    with torch.no_grad():
+        spread = model(past).spread[0].double().numpy()
+    np.testing.assert_allclose(answer.radius90, calibration.factor(0.1) * spread, rtol=1e-4)
+
+
+def test_a_hovering_drone_is_no_division_by_zero() -> None:
+    model = random_model(head="gaussian")
+    past = torch.ones(1, 21, 3, dtype=torch.float64)
+    answer = FastEngine(model).window(past[0].numpy())
+    with torch.no_grad():
+        np.testing.assert_allclose(answer.mean, model(past).mean[0], atol=1e-5)
+
+
+def test_what_cannot_be_compiled_is_said() -> None:
+    with pytest.raises(ValueError, match="recurrent encoder"):
+        FastEngine(random_model(encoder="transformer"))
+    with pytest.raises(ValueError, match="reset-after GRUs"):
+        FastEngine(random_model(unit="lstm"))
+    with pytest.raises(ValueError, match="trained on windows"):
+        FastEngine(random_model()).begin(np.zeros(3))
