@@ -1,0 +1,90 @@
+"""The run folder: config.toml, metrics.csv, model.safetensors (best), last/state.pt, card.md."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core.config import to_toml
+from core.errors import ConfigError
+from core.files import write_text
+from core.training.checkpoint import load_state
+
+STATE = "last/state.pt"
+FREE = ("max_minutes", "checkpoint_steps", "tensorboard")
+"""Options that do not change what a run computes, so resuming may change them."""
+FILES = ("config.toml", "metrics.csv", "model.safetensors", "last", "card.md")
+
+
+def open_run(out: Path, origin: Mapping[str, Any], resume: bool) -> dict[str, Any] | None:
+    """Make the folder of a new run, or give the state to resume from (None: from the start).
+
+    `origin` is all that decides the result; its part "settings" goes to config.toml.
+
+    Raises:
+        ConfigError: a new run where one exists, no run to resume, or another origin than it was begun with.
+        WeightsError: the checkpoint is damaged.
+    """
+    present = [name for name in FILES if (out / name).exists()]
+    if present and not resume:
+        raise ConfigError(
+            f"{out} already holds a run ({', '.join(present)}). "
+            "Go on with it by --resume, or choose another --out."
+        )
+    if resume and not present:
+        raise ConfigError(f"{out}: no run to resume here. Leave --resume out to begin one.")
+    if (out / STATE).exists():
+        state = load_state(out / STATE)
+        refuse_changes(out, json.loads(state["origin"]), json.loads(json.dumps(origin)))
+        return state
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be made ({error.strerror}).") from error
+    write_text(out / "config.toml", to_toml(without_none(origin["settings"])))
+    return None
+
+
+def refuse_changes(out: Path, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Resuming with other settings would be neither run.
+
+    Raises:
+        ConfigError: names each setting that differs.
+    """
+    changed = changes(stored["settings"], given["settings"])
+    changed = changed or changes(stored, given)  # what is not among the domain's settings
+    if changed:
+        raise ConfigError(
+            f"{out} was begun with other settings ({'; '.join(changed)}). "
+            "Resume with the same, or choose another --out."
+        )
+
+
+def changes(stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """What differs, by name."""
+    before, now = flat(stored), flat(given)
+    return [
+        f"{name} was {before.get(name, 'unset')}, is {now.get(name, 'unset')}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name) and name.split(".")[-1] not in FREE
+    ]
+
+
+def flat(settings: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    """{"model": {"unit": "gru"}} -> {"model.unit": "gru"}."""
+    values: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            values |= flat(value, f"{section}{name}.")
+        else:
+            values[f"{section}{name}"] = value
+    return values
+
+
+def without_none(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without the unset ones, which TOML cannot say."""
+    return {
+        name: without_none(value) if isinstance(value, Mapping) else value
+        for name, value in settings.items()
+        if value is not None
+    }

@@ -1,0 +1,101 @@
+"""What a run tells while it goes on: a CSV row an epoch, TensorBoard if asked, a progress bar."""
+
+import csv
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from core.errors import MissingExtraError
+from core.files import whole_file
+
+Show = Callable[[int, str, Callable[[], float]], None]
+"""(steps done, where we are, the loss if it is to be drawn)."""
+
+
+class MetricsLog:
+    """`metrics.csv`, one row an epoch; rows after `epochs_done` belong to lost work and are dropped."""
+
+    def __init__(self, out: Path, epochs_done: int, tensorboard: bool) -> None:
+        self.path = out / "metrics.csv"
+        self.board = board(out / "tensorboard", epochs_done) if tensorboard else None
+        kept = [row for row in self.rows() if row["epoch"].isdigit() and int(row["epoch"]) <= epochs_done]
+        self.started = bool(kept)
+        if kept:
+            with whole_file(self.path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(kept[0]), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(kept)
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def rows(self) -> list[dict[str, str]]:
+        """The rows in the file that are complete."""
+        if not self.path.is_file():
+            return []
+        with open(self.path, newline="", encoding="utf-8") as file:
+            return [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append a row with the columns of the first."""
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row), lineterminator="\n")
+            if not self.started:
+                writer.writeheader()
+                self.started = True
+            writer.writerow(row)
+        if self.board:
+            for name, value in row.items():
+                self.board.add_scalar(name.replace("_", "/", 1), value, row["epoch"])
+            self.board.flush()
+
+
+def board(folder: Path, epochs_done: int) -> Any:
+    """A TensorBoard writer that hides points after `epochs_done`."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtraError("tensorboard is not installed; pip install 'recurra[log]'.") from error
+    return SummaryWriter(str(folder), purge_step=epochs_done + 1)
+
+
+@contextmanager
+def progress(total: int, done: int, quiet: bool) -> Iterator[Show]:
+    """A bar on stderr with loss, rate and time left; silent when asked or when stderr is not a terminal.
+
+    The loss is only fetched when the bar is redrawn, because that waits for a GPU.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, where, loss: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4) as bar:
+        task = bar.add_task("", total=total, completed=done, loss="", rate="")
+        start, first = time.monotonic(), done
+        drawn = 0.0
+
+        def show(done: int, where: str, loss: Callable[[], float]) -> None:
+            nonlocal drawn
+            now = time.monotonic()
+            if now - drawn < 0.2 and done < total:
+                return
+            drawn = now
+            rate = (done - first) / max(now - start, 1e-9)
+            bar.update(
+                task, completed=done, description=where, loss=f"loss {loss():.4g}", rate=f"{rate:.3g} steps/s"
+            )
+
+        yield show
