@@ -1,4 +1,4 @@
-"""Speed of live prediction at the published size (64, 2): compiled call, eager torch, onnxruntime, Kalman filter.
+"""Speed of live prediction at the published size (64, 2), beside torch, onnxruntime and a Kalman filter.
 
 `recurra bench trajectory`. All peers get the same window of 21 positions and answer 20 steps.
 """
