@@ -1,0 +1,29 @@
+"""Predict where a flying, walking or sailing thing will be, from where it was.
+
+Public names are imported on first use, so `import apps.trajectory` costs nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+PUBLIC = {
+    "Segment": "data",
+    "Track": "track",
+    "Windows": "data",
+    "read_many": "data",
+    "read_tracks": "data",
+    "resample": "data",
+    "split_by_flight": "data",
+    "windows": "data",
+}
+__all__ = list(PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(PUBLIC)

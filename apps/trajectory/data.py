@@ -1,0 +1,284 @@
+"""Tracks on disk -> evenly sampled segments -> windows of history and future; splits by flight."""
+
+import glob
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from apps.trajectory.track import SUFFIXES, Track
+from core.errors import DataError
+
+__all__ = [
+    "Segment",
+    "Track",
+    "Windows",
+    "flights",
+    "read_many",
+    "read_tracks",
+    "resample",
+    "resample_many",
+    "split_by_flight",
+    "windows",
+]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An unbroken stretch of a track on an even clock: sample k is at t0 + k dt."""
+
+    track: Track
+    t0: float
+    """Seconds on the track's clock."""
+    dt: float
+    positions: np.ndarray
+    """(n, D) float64."""
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Histories with their futures, cut from segments."""
+
+    past: np.ndarray
+    """(n, history, D)."""
+    future: np.ndarray
+    """(n, horizon, D)."""
+    segment: np.ndarray
+    """(n,) index of the segment that a window comes from."""
+    start: np.ndarray
+    """(n,) index of a window's first sample in its segment."""
+    warnings: tuple[str, ...] = ()
+    """Segments that were too short to give a window."""
+
+    def __len__(self) -> int:
+        return len(self.past)
+
+
+def read_tracks(
+    path: str | Path,
+    *,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    time_unit: str | None = None,
+    group: Sequence[str] | None = None,
+    rate: float | None = None,
+    times: str | Path | None = None,
+    frame: str | None = None,
+) -> list[Track]:
+    """Every track of one file; what is not told is detected.
+
+    Args:
+        format: a name of `formats.FORMATS`.
+        columns: our name -> the file's, such as {"t": "time", "x": "px", "y": "py", "z": "pz"}; also vx, vy,
+            vz, lat, lon, alt. Columns without names are "0", "1", ...
+        time_unit: s, ms, us, ns or iso.
+        group: columns that tell tracks apart, all of them together.
+        rate: samples per second, for files without times.
+        times: file of times beside a file of KITTI poses.
+        frame: enu (as written), ned (north, east, down) or camera (right, down, forward).
+
+    Raises:
+        DataError: the file is missing, is none of the formats, or has no usable track.
+    """
+    from apps.trajectory.formats import Options, read
+
+    mapping = dict(columns) if columns else None
+    groups = tuple(group) if group else None
+    options = Options(format, mapping, time_unit, groups, rate, Path(times) if times else None, frame)
+    return read(Path(path), options)
+
+
+def read_many(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    time_unit: str | None = None,
+    group: Sequence[str] | None = None,
+    rate: float | None = None,
+    times: str | Path | None = None,
+    frame: str | None = None,
+) -> list[Track]:
+    """Tracks of files, of the track files in folders (at any depth), and of globs such as `logs/**/*.csv`."""
+    wanted = [paths] if isinstance(paths, str | Path) else list(paths)
+    tracks = []
+    for path in (file for word in wanted for file in expand(word)):
+        tracks += read_tracks(
+            path,
+            format=format,
+            columns=columns,
+            time_unit=time_unit,
+            group=group,
+            rate=rate,
+            times=times,
+            frame=frame,
+        )
+    return tracks
+
+
+def expand(word: str | Path) -> list[Path]:
+    """The files that a path, a folder or a glob stands for, in order of name.
+
+    Raises:
+        DataError: nothing is there.
+    """
+    path = Path(word)
+    if path.is_dir():
+        found = [file for file in sorted(path.rglob("*")) if file.is_file() and is_track_name(file)]
+        if not found:
+            raise DataError(f"{path}: the folder holds no track files ({', '.join(sorted(SUFFIXES))}).")
+        return found
+    if path.exists() or not glob.has_magic(str(word)):
+        return [path]  # a missing file is named by its reader
+    found = [Path(file) for file in sorted(glob.glob(str(word), recursive=True)) if Path(file).is_file()]
+    if not found:
+        raise DataError(f"{word}: no file matches.")
+    return found
+
+
+def is_track_name(path: Path) -> bool:
+    """Whether a file inside a folder is meant: a known suffix, not hidden, and not KITTI's file of times."""
+    stem = path.name.removesuffix(".gz")
+    return (
+        Path(stem).suffix.lower() in SUFFIXES and not stem.startswith(".") and not stem.endswith("times.txt")
+    )
+
+
+def in_order(time_s: np.ndarray) -> np.ndarray:
+    """Indices that sort by time; of equal stamps the last one in the file is kept."""
+    order = np.argsort(time_s, kind="stable")
+    ordered = time_s[order]
+    return order[np.append(ordered[1:] != ordered[:-1], True)] if len(order) else order
+
+
+def resample(track: Track, dt: float = 0.1, max_gap: float = 0.5) -> list[Segment]:
+    """Linear interpolation on t0 + k dt inside every stretch without a step longer than `max_gap` seconds.
+
+    Every stretch gives a segment, however short; `windows` says which were too short for it.
+    """
+    if not (dt > 0 and max_gap > 0 and math.isfinite(dt)):
+        raise ValueError(f"dt and max_gap must be positive, got {dt} and {max_gap}")
+    order = in_order(track.time_s)
+    time_s, positions = track.time_s[order], track.positions[order]
+    cuts = np.flatnonzero(np.diff(time_s) > max_gap) + 1
+    edges = [0, *cuts.tolist(), len(time_s)]
+    segments = []
+    for begin, end in pairwise(edges):
+        if begin == end:
+            continue
+        t, p = time_s[begin:end], positions[begin:end]
+        # the last stamp of an even file falls short of its own grid by a rounding
+        count = math.floor((t[-1] - t[0]) / dt + 1e-6) + 1
+        grid = t[0] + dt * np.arange(count)
+        even = np.stack([np.interp(grid, t, axis) for axis in p.T], 1)
+        segments.append(Segment(track, float(t[0]), dt, even))
+    return segments
+
+
+def resample_many(tracks: Iterable[Track], dt: float = 0.1, max_gap: float = 0.5) -> list[Segment]:
+    """Segments of all tracks, in order."""
+    return [segment for track in tracks for segment in resample(track, dt, max_gap)]
+
+
+def windows(segments: Sequence[Segment], history: int = 21, horizon: int = 20, stride: int = 5) -> Windows:
+    """Every `stride`-th window of history + horizon samples of every segment, pooled.
+
+    Raises:
+        DataError: the segments differ in dimension or sampling step.
+    """
+    if history < 1 or horizon < 0 or stride < 1:
+        raise ValueError(
+            f"history and stride must be positive, horizon not negative: {history}, {stride}, {horizon}"
+        )
+    kinds = {(segment.positions.shape[1], segment.dt) for segment in segments}
+    if len(kinds) > 1:
+        first, second = sorted(kinds)[:2]
+        raise DataError(
+            f"tracks of {first[0]} axes every {first[1]:g} s and of {second[0]} every {second[1]:g} s differ."
+        )
+    length = history + horizon
+    dims = kinds.pop()[0] if kinds else 3
+    pieces, owners, starts, short = [np.empty((0, length, dims))], [], [], []
+    for index, segment in enumerate(segments):
+        if len(segment) < length:
+            short.append(segment)
+            continue
+        views = np.lib.stride_tricks.sliding_window_view(segment.positions, length, axis=0)[::stride]
+        pieces.append(views.transpose(0, 2, 1))
+        owners.append(np.full(len(views), index))
+        starts.append(stride * np.arange(len(views)))
+    both = np.concatenate(pieces)
+    empty = np.empty(0, dtype=np.int64)
+    return Windows(
+        both[:, :history],
+        both[:, history:],
+        np.concatenate(owners) if owners else empty,
+        np.concatenate(starts) if starts else empty,
+        tuple(about_short(short, history, length)),
+    )
+
+
+def about_short(short: Sequence[Segment], history: int, length: int) -> list[str]:
+    """One sentence per track about its segments that gave no window."""
+    counts: dict[str, list[int]] = {}
+    for segment in short:
+        counts.setdefault(segment.track.name, []).append(len(segment))
+    sentences = []
+    for name, sizes in counts.items():
+        mute = sum(size < history + 1 for size in sizes)
+        what = f"{len(sizes)} segment{'s' * (len(sizes) > 1)} shorter than the {length} samples of a window"
+        sentences.append(f"{name}: {what}" + (f", {mute} of them without even a history." if mute else "."))
+    return sentences
+
+
+Item = TypeVar("Item", Track, Segment)
+
+
+def flights(items: Iterable[Track | Segment]) -> dict[str, list[int]]:
+    """Flight -> indices of the tracks (or segments) that recorded it, in order of first appearance."""
+    found: dict[str, list[int]] = {}
+    for index, item in enumerate(items):
+        track = item.track if isinstance(item, Segment) else item
+        found.setdefault(track.flight, []).append(index)
+    return found
+
+
+def split_by_flight(
+    items: Sequence[Item], seed: int = 0, fractions: Sequence[float] = (0.8, 0.1, 0.1)
+) -> tuple[list[Item], ...]:
+    """Disjoint parts such that no physical flight is in two of them.
+
+    Flights are shuffled by the seed and dealt out by their count of samples, so a part's share of
+    data is near its fraction.
+    Every part with a positive fraction gets a flight while there are enough.
+    """
+    shares = np.asarray(fractions, dtype=np.float64)
+    if not len(shares) or not (np.isfinite(shares).all() and (shares >= 0).all() and shares.sum() > 0):
+        raise ValueError(f"fractions must not be negative and not all zero, got {tuple(fractions)}")
+    shares = shares / shares.sum()
+    groups = list(flights(items).values())
+    weights = [sum(max(len(items[index]), 1) for index in group) for group in groups]
+    filled = np.zeros(len(shares))
+    counts = np.zeros(len(shares), dtype=int)
+    parts: list[list[int]] = [[] for _ in shares]
+    total = sum(weights)
+    remaining = len(groups)
+    for choice in np.random.default_rng(seed).permutation(len(groups)):
+        need = shares * total - filled
+        need[shares == 0] = -np.inf
+        unserved = (counts == 0) & (shares > 0)
+        if remaining <= unserved.sum():  # just enough flights left to serve every empty part once
+            need[~unserved] = -np.inf
+        part = int(np.argmax(need))
+        parts[part] += groups[choice]
+        filled[part] += weights[choice]
+        counts[part] += 1
+        remaining -= 1
+    return tuple([items[index] for index in sorted(part)] for part in parts)
