@@ -40,13 +40,14 @@ def dplr_ref(
     r: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, log_decay: Tensor, state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The definition: one token after another. Shapes as in `dplr_scan`."""
-    state = first_state(k, v, state)
+    now = first_state(k, v, state)
     outputs = []
-    inputs = [x.to(state.dtype).unbind(1) for x in (r, k, v, a, b, log_decay)]
-    for token in zip(*inputs, strict=True):
-        o, state = dplr_step(*token, state)
+    r, k, wide, a, b, decay = (x.to(now.dtype) for x in (r, k, v, a, b, log_decay))
+    tokens = zip(*(x.unbind(1) for x in (r, k, wide, a, b, decay)), strict=True)
+    for r_t, k_t, v_t, a_t, b_t, g_t in tokens:
+        o, now = dplr_step(r_t, k_t, v_t, a_t, b_t, g_t, now)
         outputs.append(o)
-    return torch.stack(outputs, 1).to(v.dtype), state
+    return torch.stack(outputs, 1).to(v.dtype), now
 
 
 @without_autocast

@@ -9,15 +9,11 @@
 One convention everywhere: the key carries the scale, C and n are scaled by exp(-m).
 """
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, pad
 
 from core.kernels.matrix_scan import decay_scan
-from core.kernels.matrix_scan_ref import decay_scan_ref
 from core.kernels.precision import widen, without_autocast
 
 State = tuple[Tensor, Tensor, Tensor]
@@ -59,13 +55,14 @@ def mlstm_ref(
     q: Tensor, k: Tensor, v: Tensor, i: Tensor, f: Tensor, state: State | None = None
 ) -> tuple[Tensor, State]:
     """The definition: one token after another. Shapes as in `mlstm_chunkwise`."""
-    state = empty_memory(k, v) if state is None else state
-    q, k, v, i, f, *state = widen(q, k, v, i, f, *state)
+    memory = empty_memory(k, v) if state is None else state
+    q, k, v, i, f, *memory = widen(q, k, v, i, f, *memory)
+    now = (memory[0], memory[1], memory[2])
     outputs = []
     for token in zip(q.unbind(1), k.unbind(1), v.unbind(1), i.unbind(1), f.unbind(1), strict=True):
-        h, state = mlstm_step(*token, state)
+        h, now = mlstm_step(*token, now)
         outputs.append(h)
-    return torch.stack(outputs, 1), state
+    return torch.stack(outputs, 1), now
 
 
 @without_autocast
@@ -146,43 +143,36 @@ def mlstm_sigmoid(
 
     Shapes as in `mlstm_chunkwise`; state (C, n).
     """
-    return by_decay(partial(decay_scan, chunk=chunk), q, k, v, i, f, state, normalise)
-
-
-def mlstm_sigmoid_ref(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    i: Tensor,
-    f: Tensor,
-    state: tuple[Tensor, Tensor] | None = None,
-    *,
-    normalise: bool = True,
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """The same, one token after another."""
-    return by_decay(decay_scan_ref, q, k, v, i, f, state, normalise)
-
-
-@without_autocast
-def by_decay(
-    scan: Callable[..., tuple[Tensor, Tensor]],
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    i: Tensor,
-    f: Tensor,
-    state: tuple[Tensor, Tensor] | None,
-    normalise: bool,
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     memory, n = empty_memory(k, v)[:2] if state is None else state
     q, k, v, i, f, memory, n = widen(q, k, v, i, f, memory, n)
     k = k * (i.sigmoid() * k.shape[-1] ** -0.5)[..., None]
     values = torch.cat([v, torch.ones_like(v[..., :1])], -1)  # the last column is n
-    y, end = scan(q, k, values, logsigmoid(f), torch.cat([memory, n[..., None]], -1))
+    y, end = decay_scan(q, k, values, logsigmoid(f), torch.cat([memory, n[..., None]], -1), chunk=chunk)
     h = y[..., :-1]
     if normalise:
         h = h / (y[..., -1:].abs().clamp(min=1) + EPSILON)
     return h, (end[..., :-1], end[..., -1])
+
+
+def mlstm_sigmoid_step(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    i: Tensor,
+    f: Tensor,
+    state: tuple[Tensor, Tensor],
+    normalise: bool = True,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """One token: q, k (B, h, K), v (B, h, V), pre-activations i, f (B, h) -> h (B, h, V), state."""
+    memory, n = state
+    keep = f.sigmoid()[..., None]
+    k = k * (i.sigmoid() * k.shape[-1] ** -0.5)[..., None]
+    memory = memory * keep[..., None] + k[..., None] * v[..., None, :]
+    n = n * keep + k
+    h = (q[..., None, :] @ memory).squeeze(-2)
+    if normalise:
+        h = h / ((q * n).sum(-1, keepdim=True).abs().clamp(min=1) + EPSILON)
+    return h, (memory, n)
 
 
 def blocks(x: Tensor, chunk: int, fill: float = 0.0) -> Tensor:

@@ -1,4 +1,4 @@
-"""Weighted average of values under exponential weights that fade at a constant rate (RWKV-4, arXiv 2305.13048).
+"""Weighted average of values under exponential weights fading at a constant rate (RWKV-4, arXiv 2305.13048).
 
     y_t = (sum_{s<t} e^{k_s + (t-1-s) w} v_s + e^{u + k_t} v_t) / (the same without v)          each channel
 

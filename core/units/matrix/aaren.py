@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from core.kernels.precision import state_zeros
-from core.kernels.prefix_attention import State, prefix_attention, prefix_attention_ref
+from core.kernels.prefix_attention import State, prefix_attention, prefix_attention_step
 from core.units.contract import Unit
-from core.units.matrix.token_shift import head_count
+from core.units.matrix.heads import head_count
 
 
 class Aaren(Unit):
@@ -44,12 +44,16 @@ class Aaren(Unit):
         return m, torch.zeros_like(m), state_zeros(x, batch, heads, self.hidden_size // heads)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        y, state = self.run(x.unsqueeze(1), state, "sequential")
-        return y.squeeze(1), state
+        o, state = prefix_attention_step(*self.project(x, state[0].dtype), state)
+        return self.output(o.flatten(1).to(x.dtype)), state
 
     def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
-        k, v = (part.unflatten(-1, (self.heads, -1)) for part in (self.key(x), self.value(x)))
-        scores = (k * self.query).sum(-1).to(state[0].dtype) * self.query.shape[-1] ** -0.5
-        attend = prefix_attention if mode == "chunkwise" else prefix_attention_ref
-        o, state = attend(scores, v, state)
+        if mode == "sequential":
+            return super().run(x, state, mode)
+        o, state = prefix_attention(*self.project(x, state[0].dtype), state)
         return self.output(o.flatten(2).to(x.dtype)), state
+
+    def project(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """x (.., I) -> scores (.., h), values (.., h, V)."""
+        k, v = (part.to(dtype).unflatten(-1, (self.heads, -1)) for part in (self.key(x), self.value(x)))
+        return (k * self.query).sum(-1) * self.query.shape[-1] ** -0.5, v

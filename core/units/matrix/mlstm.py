@@ -9,25 +9,20 @@
 With `input_gate="sigmoid"` i = sigmoid(i~), no maximum is needed (arXiv 2503.14376).
 """
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from core.errors import ConfigError
-from core.kernels.mlstm_chunk import mlstm_chunkwise, mlstm_ref, mlstm_sigmoid, mlstm_sigmoid_ref
+from core.kernels.mlstm_chunk import mlstm_chunkwise, mlstm_sigmoid, mlstm_sigmoid_step, mlstm_step
 from core.kernels.precision import state_zeros
 from core.units.contract import Unit
-from core.units.matrix.token_shift import head_count
+from core.units.matrix.heads import head_count
 
 State = tuple[Tensor, ...]
-KERNELS = {
-    ("exponential", "chunkwise"): mlstm_chunkwise,
-    ("exponential", "sequential"): mlstm_ref,
-    ("sigmoid", "chunkwise"): mlstm_sigmoid,
-    ("sigmoid", "sequential"): mlstm_sigmoid_ref,
-}
 CAP = 15.0
 
 
@@ -79,12 +74,25 @@ class MLSTM(Unit):
         return (memory, n) if self.input_gate == "sigmoid" else (memory, n, state_zeros(x, batch, heads))
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        y, state = self.run(x.unsqueeze(1), state, "sequential")
-        return y.squeeze(1), state
+        advance: Callable[..., Any] = mlstm_step if self.input_gate == "exponential" else mlstm_sigmoid_step
+        h, state = advance(*self.project(x, state[0].dtype), state)
+        return self.finish(x, h), state
 
     def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
-        q, k, v = (part(x).unflatten(-1, (self.heads, -1)) for part in (self.query, self.key, self.value))
-        i, f = (CAP * (self.gates(x).to(state[0].dtype) / CAP).tanh()).chunk(2, -1)
-        h, state = KERNELS[self.input_gate, mode](q, k, v, i, f, state)
-        h = layer_norm(h, h.shape[-1:], eps=1e-6).flatten(2).to(x.dtype) * self.norm
-        return self.output(self.output_gate(x).sigmoid() * h), state
+        if mode == "sequential":
+            return super().run(x, state, mode)
+        scan: Callable[..., Any] = mlstm_chunkwise if self.input_gate == "exponential" else mlstm_sigmoid
+        h, state = scan(*self.project(x, state[0].dtype), state)
+        return self.finish(x, h), state
+
+    def project(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """x (.., I) -> q, k, v (.., h, width), capped gates i, f (.., h)."""
+        q, k, v = (
+            part(x).to(dtype).unflatten(-1, (self.heads, -1)) for part in (self.query, self.key, self.value)
+        )
+        i, f = (CAP * (self.gates(x).to(dtype) / CAP).tanh()).chunk(2, -1)
+        return q, k, v, i, f
+
+    def finish(self, x: Tensor, h: Tensor) -> Tensor:
+        h = layer_norm(h, h.shape[-1:], eps=1e-6).flatten(-2).to(x.dtype) * self.norm
+        return self.output(self.output_gate(x).sigmoid() * h)

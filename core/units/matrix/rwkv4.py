@@ -13,8 +13,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from core.kernels.precision import state_zeros
-from core.kernels.wkv import LOWEST, wkv, wkv_ref
+from core.kernels.precision import state_zeros, widen
+from core.kernels.wkv import LOWEST, wkv, wkv_step
 from core.units.contract import Unit
 from core.units.matrix.token_shift import ramp, shifted
 
@@ -36,12 +36,12 @@ class RWKV4(Unit):
     def __init__(self, input_size: int, hidden_size: int, inner_size: int | None = None) -> None:
         super().__init__(input_size, hidden_size)
         self.inner_size = inner = hidden_size if inner_size is None else inner_size
-        self.time_decay = nn.Parameter((-5 + 8 * ramp(inner) ** 0.7).flatten())
+        self.time_decay = nn.Parameter(-5 + 8 * ramp(inner) ** 0.7)
         zigzag = ((torch.arange(inner) + 1) % 3 - 1) * 0.5
         self.time_first = nn.Parameter(zigzag + torch.tensor(0.3).log())
-        self.time_mix_key = nn.Parameter(ramp(input_size))
-        self.time_mix_value = nn.Parameter(ramp(input_size))
-        self.time_mix_receptance = nn.Parameter(ramp(input_size) ** 0.5)
+        self.time_mix_key = nn.Parameter(ramp(input_size).view(1, 1, -1))
+        self.time_mix_value = nn.Parameter(ramp(input_size).view(1, 1, -1))
+        self.time_mix_receptance = nn.Parameter((ramp(input_size) ** 0.5).view(1, 1, -1))
         self.key = nn.Linear(input_size, inner, bias=False)
         self.value = nn.Linear(input_size, inner, bias=False)
         self.receptance = nn.Linear(input_size, inner, bias=False)
@@ -52,24 +52,25 @@ class RWKV4(Unit):
         return x.new_zeros(x.shape[0], self.input_size), a, b, torch.full_like(a, LOWEST)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        y, state = self.run(x.unsqueeze(1), state, "sequential")
-        return y.squeeze(1), state
+        x_prev, a, b, p = state
+        k, v, r = self.project(x.unsqueeze(1), x_prev.unsqueeze(1))
+        k, v, w, u = widen(k.squeeze(1), v.squeeze(1), -self.time_decay.to(p.dtype).exp(), self.time_first)
+        y, sums = wkv_step(k, v, w, u, (a, b, p))
+        return self.output(r.squeeze(1).sigmoid() * y.to(r.dtype)), (x, *sums)
 
     def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
-        x_prev, *sums = state
-        previous = shifted(x, x_prev)
-        k, v, r = (
-            project(mixed(x, previous, mix))
-            for project, mix in (
-                (self.key, self.time_mix_key),
-                (self.value, self.time_mix_value),
-                (self.receptance, self.time_mix_receptance),
-            )
-        )
-        average = wkv if mode == "scan" else wkv_ref
-        w = -self.time_decay.to(sums[0].dtype).exp()
-        y, sums = average(k, v, w, self.time_first, tuple(sums))
+        if mode == "sequential":
+            return super().run(x, state, mode)
+        x_prev, a, b, p = state
+        k, v, r = self.project(x, shifted(x, x_prev))
+        y, sums = wkv(k, v, -self.time_decay.to(p.dtype).exp(), self.time_first, (a, b, p))
         return self.output(r.sigmoid() * y.to(r.dtype)), (x[:, -1], *sums)
+
+    def project(self, x: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x, previous (B, T, I) -> k, v, r (B, T, D)."""
+        k = self.key(torch.lerp(previous, x, self.time_mix_key))
+        v = self.value(torch.lerp(previous, x, self.time_mix_value))
+        return k, v, self.receptance(torch.lerp(previous, x, self.time_mix_receptance))
 
 
 class RWKV4ChannelMix(Unit):
@@ -83,8 +84,8 @@ class RWKV4ChannelMix(Unit):
 
     def __init__(self, input_size: int, hidden_size: int | None = None) -> None:
         super().__init__(input_size, 4 * input_size if hidden_size is None else hidden_size)
-        self.time_mix_key = nn.Parameter(ramp(input_size))
-        self.time_mix_receptance = nn.Parameter(ramp(input_size))
+        self.time_mix_key = nn.Parameter(ramp(input_size).view(1, 1, -1))
+        self.time_mix_receptance = nn.Parameter(ramp(input_size).view(1, 1, -1))
         self.key = nn.Linear(input_size, self.hidden_size, bias=False)
         self.receptance = nn.Linear(input_size, input_size, bias=False)
         self.value = nn.Linear(self.hidden_size, input_size, bias=False)
@@ -102,11 +103,6 @@ class RWKV4ChannelMix(Unit):
 
     def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
         previous = shifted(x, state)
-        k = self.key(mixed(x, previous, self.time_mix_key)).relu().square()
-        r = self.receptance(mixed(x, previous, self.time_mix_receptance)).sigmoid()
+        k = self.key(torch.lerp(previous, x, self.time_mix_key)).relu().square()
+        r = self.receptance(torch.lerp(previous, x, self.time_mix_receptance)).sigmoid()
         return r * self.value(k), x[:, -1]
-
-
-def mixed(x: Tensor, previous: Tensor, mix: Tensor) -> Tensor:
-    """x * mix + previous * (1 - mix)."""
-    return torch.lerp(previous, x, mix)

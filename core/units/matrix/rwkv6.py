@@ -8,7 +8,7 @@
     y = W (group_norm(o) * g)
 
 The state is read before it is updated; the current token counts with the bonus u. No query scale.
-Parameters have the names and shapes of published checkpoints (`blocks.N.att.*`).
+Parameters have the names of published checkpoints (`blocks.N.att.*`), whose (1, 1, C) are (C,) here.
 """
 
 from typing import ClassVar
@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from core.kernels.matrix_scan import decay_scan
-from core.kernels.matrix_scan_ref import decay_scan_ref
+from core.kernels.matrix_scan_ref import decay_step
 from core.kernels.precision import state_zeros
 from core.units.contract import Unit
-from core.units.matrix.token_shift import head_count, ramp, shifted
+from core.units.matrix.heads import head_count
+from core.units.matrix.token_shift import group_norm, ramp, shifted
 
 State = tuple[Tensor, Tensor]
-MIXES = ("w", "k", "v", "r", "g")
 STRONGEST = 20.0
 """exp(-exp(20)) is zero; a larger exponent would overflow in the gradient."""
 
@@ -39,7 +39,7 @@ class RWKV6(Unit):
 
     modes: ClassVar = ("step", "sequential", "chunkwise")
     paper: ClassVar = "Peng et al. 2024, arXiv 2404.05892"
-    no_decay: ClassVar = ("time_maa_x", *(f"time_maa_{name}" for name in MIXES), "time_faaaa")
+    no_decay: ClassVar = ("time_faaaa", *(f"time_maa_{name}" for name in "xwkvrg"))
     slow: ClassVar = ("time_decay",)
 
     def __init__(
@@ -54,15 +54,19 @@ class RWKV6(Unit):
         super().__init__(input_size, hidden_size)
         self.heads = head_count("RWKV6", hidden_size, heads)
         i, h = input_size, hidden_size
-        for name in ("x", *MIXES):
-            setattr(self, f"time_maa_{name}", nn.Parameter(1 - ramp(i) ** (0.5 if name in "rg" else 1.0)))
+        self.time_maa_x = nn.Parameter(1 - ramp(i))
+        self.time_maa_w = nn.Parameter(1 - ramp(i))
+        self.time_maa_k = nn.Parameter(1 - ramp(i))
+        self.time_maa_v = nn.Parameter(1 - ramp(i))
+        self.time_maa_r = nn.Parameter(1 - ramp(i) ** 0.5)
+        self.time_maa_g = nn.Parameter(1 - ramp(i) ** 0.5)
         self.time_maa_w1 = nn.Parameter(torch.empty(i, 5 * mix_rank).uniform_(-1e-2, 1e-2))
         self.time_maa_w2 = nn.Parameter(torch.empty(5, mix_rank, i).uniform_(-1e-2, 1e-2))
         self.time_decay = nn.Parameter(-6 + 5 * ramp(h) ** 0.7)
         self.time_decay_w1 = nn.Parameter(torch.empty(i, decay_rank).uniform_(-1e-2, 1e-2))
         self.time_decay_w2 = nn.Parameter(torch.empty(decay_rank, h).uniform_(-1e-2, 1e-2))
         zigzag = ((torch.arange(h) + 1) % 3 - 1) * 0.1
-        self.time_faaaa = nn.Parameter((1 - ramp(h).flatten() + zigzag).view(self.heads, -1))
+        self.time_faaaa = nn.Parameter((1 - ramp(h) + zigzag).view(self.heads, -1))
         self.receptance = nn.Linear(i, h, bias=False)
         self.key = nn.Linear(i, h, bias=False)
         self.value = nn.Linear(i, h, bias=False)
@@ -75,30 +79,39 @@ class RWKV6(Unit):
         return x.new_zeros(x.shape[0], self.input_size), state_zeros(x, x.shape[0], self.heads, width, width)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        y, state = self.run(x.unsqueeze(1), state, "sequential")
-        return y.squeeze(1), state
+        x_prev, memory = state
+        r, k, v, decay, g = self.project(x, x_prev, memory.dtype)
+        o, memory = decay_step(r, k, v, decay, memory, self.time_faaaa)
+        return self.finish(o, g), (x, memory)
 
     def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+        if mode == "sequential":
+            return super().run(x, state, mode)
         x_prev, memory = state
-        delta = shifted(x, x_prev) - x
+        r, k, v, decay, g = self.project(x, shifted(x, x_prev), memory.dtype)
+        o, memory = decay_scan(r, k, v, decay, memory, bonus=self.time_faaaa)
+        return self.finish(o, g), (x[:, -1], memory)
+
+    def project(
+        self, x: Tensor, previous: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """x, previous (.., I) -> r, k, v, log decay (.., h, K) in `dtype`, and the gate (.., H)."""
+        delta = previous - x
         z = (torch.addcmul(x, delta, self.time_maa_x) @ self.time_maa_w1).tanh()
-        z = z.flatten(0, 1).unflatten(-1, (5, -1)).transpose(0, 1)  # (5, B T, rank)
-        offsets = torch.bmm(z, self.time_maa_w2).unflatten(1, x.shape[:2])
-        x_w, x_k, x_v, x_r, x_g = (
-            torch.addcmul(x, delta, getattr(self, f"time_maa_{name}") + offset)
-            for name, offset in zip(MIXES, offsets, strict=True)
+        z = z.view(-1, *self.time_maa_w2.shape[:2]).transpose(0, 1)  # (5, tokens, rank)
+        mixes = torch.stack(
+            [self.time_maa_w, self.time_maa_k, self.time_maa_v, self.time_maa_r, self.time_maa_g]
         )
+        mixes = torch.baddbmm(mixes.unsqueeze(1), z, self.time_maa_w2).view(5, *x.shape)
+        x_w, x_k, x_v, x_r, x_g = torch.addcmul(x, delta, mixes).unbind()
         w = self.time_decay + (x_w @ self.time_decay_w1).tanh() @ self.time_decay_w2
-        decay = -w.to(memory.dtype).clamp(max=STRONGEST).exp()
-        r, k, v, decay = (
-            part.unflatten(-1, (self.heads, -1))
-            for part in (self.receptance(x_r), self.key(x_k), self.value(x_v), decay)
-        )
-        scan = decay_scan if mode == "chunkwise" else decay_scan_ref
-        r, k, v, bonus = (part.to(memory.dtype) for part in (r, k, v, self.time_faaaa))
-        o, memory = scan(r, k, v, decay, memory, bonus=bonus)
-        o = self.ln_x(o.reshape(-1, self.hidden_size).to(x.dtype)).view(*x.shape[:2], -1)
-        return self.output(o * silu(self.gate(x_g))), (x[:, -1], memory)
+        decay = -w.to(dtype).clamp(max=STRONGEST).exp()
+        r, k, v = self.receptance(x_r), self.key(x_k), self.value(x_v)
+        r, k, v, decay = (part.to(dtype).unflatten(-1, (self.heads, -1)) for part in (r, k, v, decay))
+        return r, k, v, decay, self.gate(x_g)
+
+    def finish(self, o: Tensor, g: Tensor) -> Tensor:
+        return self.output(group_norm(o.to(g.dtype), self.ln_x) * silu(g))
 
 
 class RWKV6ChannelMix(Unit):

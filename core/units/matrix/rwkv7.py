@@ -9,7 +9,7 @@
     S_t = diag(w) S_{t-1} - (a * kappa) (kappa^T S_{t-1}) + k v^T
     o = group_norm(S_t^T r) + (r . (k * r_k)) v per head,  y = W (o * g)
 
-Parameters have the names and shapes of published checkpoints (`blocks.N.att.*`).
+Parameters have the names of published checkpoints (`blocks.N.att.*`), whose (1, 1, C) are (C,) here.
 """
 
 from typing import ClassVar
@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from core.kernels.dplr_scan import dplr_ref, dplr_scan
-from core.kernels.precision import state_zeros
+from core.kernels.dplr_scan import dplr_scan, dplr_step
+from core.kernels.precision import state_zeros, widen
 from core.units.contract import Unit
-from core.units.matrix.token_shift import head_count, ramp, shifted
+from core.units.matrix.heads import head_count
+from core.units.matrix.token_shift import group_norm, ramp, shifted
 
 State = tuple[Tensor, Tensor]
 
@@ -59,19 +60,22 @@ class RWKV7(Unit):
         self.heads = head_count("RWKV7", hidden_size, heads)
         self.value_residual = value_residual
         i, h = input_size, hidden_size
-        for name, power in (("r", 0.2), ("w", 0.9), ("k", 0.7), ("v", 0.7), ("a", 0.9), ("g", 0.2)):
-            setattr(self, f"x_{name}", nn.Parameter(1 - ramp(i) ** power))
+        self.x_r = nn.Parameter(1 - ramp(i) ** 0.2)
+        self.x_w = nn.Parameter(1 - ramp(i) ** 0.9)
+        self.x_k = nn.Parameter(1 - ramp(i) ** 0.7)
+        self.x_v = nn.Parameter(1 - ramp(i) ** 0.7)
+        self.x_a = nn.Parameter(1 - ramp(i) ** 0.9)
+        self.x_g = nn.Parameter(1 - ramp(i) ** 0.2)
         self.w0 = nn.Parameter(-6.5 + 5 * ramp(h) ** 0.85)
-        self.a0 = nn.Parameter(torch.zeros(1, 1, h))
-        ranks = {"w": decay_rank, "a": rate_rank, "g": gate_rank}
-        ranks |= {"v": value_rank} if value_residual else {}
-        for name, rank in ranks.items():
-            setattr(self, f"{name}1", nn.Parameter(torch.empty(i, rank).uniform_(-1, 1) * i**-0.5))
-            setattr(self, f"{name}2", nn.Parameter(0.1 * nn.init.orthogonal_(torch.empty(rank, h))))
+        self.w1, self.w2 = low_rank(i, decay_rank, h)
+        self.a0 = nn.Parameter(torch.zeros(h))
+        self.a1, self.a2 = low_rank(i, rate_rank, h)
+        self.g1, self.g2 = low_rank(i, gate_rank, h)
         if value_residual:
-            self.v0 = nn.Parameter(torch.ones(1, 1, h))
-        self.k_k = nn.Parameter(torch.full((1, 1, h), 0.85))
-        self.k_a = nn.Parameter(torch.ones(1, 1, h))
+            self.v0 = nn.Parameter(torch.ones(h))
+            self.v1, self.v2 = low_rank(i, value_rank, h)
+        self.k_k = nn.Parameter(torch.full((h,), 0.85))
+        self.k_a = nn.Parameter(torch.ones(h))
         self.r_k = nn.Parameter(torch.zeros(self.heads, h // self.heads))
         self.receptance = nn.Linear(i, h, bias=False)
         self.key = nn.Linear(i, h, bias=False)
@@ -84,53 +88,70 @@ class RWKV7(Unit):
         return x.new_zeros(x.shape[0], self.input_size), state_zeros(x, x.shape[0], self.heads, width, width)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        y, state = self.run(x.unsqueeze(1), state, "sequential")
-        return y.squeeze(1), state
+        y, _, state = self.mix(x, state, mode="step")
+        return y, state
 
     def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
-        y, _, state = self.mix(x, state, mode=mode)
+        if mode == "sequential":
+            return super().run(x, state, mode)
+        y, _, state = self.mix(x, state)
         return y, state
 
     def mix(
         self, x: Tensor, state: State, v_first: Tensor | None = None, mode: str = "chunkwise"
     ) -> tuple[Tensor, Tensor, State]:
-        """As `forward`, with the value of the first layer v_first (B, T, H) in and out.
+        """Tokens x (B, T, I), or one token (B, I) in mode "step", with the values of the first layer.
+
+        Args:
+            v_first: (B, T, H) or (B, H), what the layer without value residual returned.
+
+        Returns:
+            y, v_first, state.
 
         Raises:
             ValueError: a layer with value residual got no v_first.
         """
         x_prev, memory = state
-        delta = shifted(x, x_prev) - x
-        r = self.receptance(torch.addcmul(x, delta, self.x_r))
-        k = self.key(torch.addcmul(x, delta, self.x_k))
-        x_v = torch.addcmul(x, delta, self.x_v)
-        v = self.value(x_v)
-        w = self.w0 + (torch.addcmul(x, delta, self.x_w) @ self.w1).tanh() @ self.w2
-        a = (self.a0 + (torch.addcmul(x, delta, self.x_a) @ self.a1) @ self.a2).sigmoid()
-        g = (torch.addcmul(x, delta, self.x_g) @ self.g1).sigmoid() @ self.g2
+        one = mode == "step"
+        delta = (x_prev if one else shifted(x, x_prev)) - x
+        mixes = torch.stack([self.x_r, self.x_w, self.x_k, self.x_v, self.x_a, self.x_g])
+        x_r, x_w, x_k, x_v, x_a, x_g = torch.addcmul(
+            x, delta, mixes.view(6, *[1] * (x.ndim - 1), -1)
+        ).unbind()
+        r, k, v = self.receptance(x_r), self.key(x_k), self.value(x_v)
+        w = self.w0 + (x_w @ self.w1).tanh() @ self.w2
+        a = (self.a0 + x_a @ self.a1 @ self.a2).sigmoid()
+        g = (x_g @ self.g1).sigmoid() @ self.g2
         if not self.value_residual:
             v_first = v
         elif v_first is None:
             raise ValueError(
-                "RWKV7 with value_residual needs the values of the first layer: call mix(..., v_first)"
+                "RWKV7 with value_residual needs the values of the first layer: mix(x, state, v_first)"
             )
         else:
-            v = v + (v_first - v) * (self.v0 + (x_v @ self.v1) @ self.v2).sigmoid()
+            v = v + (v_first - v) * (self.v0 + x_v @ self.v1 @ self.v2).sigmoid()
 
-        kappa = normalize(self.per_head(k * self.k_k), dim=-1)
-        rate, k, r, v, w = (self.per_head(part) for part in (a, k * (1 + (a - 1) * self.k_a), r, v, w))
         decay = LEAST * w.to(memory.dtype).sigmoid()
-        if mode == "chunkwise":
-            o, memory = dplr_scan(r, k, v, -kappa, rate * kappa, decay, memory, bound=LEAST)
+        kappa = k * self.k_k
+        k = k * (1 + (a - 1) * self.k_a)
+        r, k, v, a, decay, kappa = (
+            part.unflatten(-1, (self.heads, -1)) for part in (r, k, v, a, decay, kappa)
+        )
+        kappa = normalize(kappa, dim=-1)
+        if one:
+            o, memory = dplr_step(*widen(r, k, v, -kappa, a * kappa), decay, memory)
         else:
-            o, memory = dplr_ref(r, k, v, -kappa, rate * kappa, decay, memory)
-        o = self.ln_x(o.reshape(-1, self.hidden_size).to(x.dtype)).view(v.shape)
-        o = o + (r * k * self.r_k).sum(-1, keepdim=True) * v
-        y = self.output(o.flatten(2) * g)
-        return y, v_first, (x[:, -1], memory)
+            o, memory = dplr_scan(r, k, v, -kappa, a * kappa, decay, memory, bound=LEAST)
+        o = group_norm(o.to(x.dtype), self.ln_x)
+        bonus = (r * k * self.r_k).sum(-1, keepdim=True) * v
+        y = self.output((o + bonus.flatten(-2)) * g)
+        return y, v_first, (x if one else x[:, -1], memory)
 
-    def per_head(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1))
+
+def low_rank(inputs: int, rank: int, outputs: int) -> tuple[nn.Parameter, nn.Parameter]:
+    """Factors (inputs, rank) and (rank, outputs) of a small initial product."""
+    first = torch.empty(inputs, rank).uniform_(-1, 1) * inputs**-0.5
+    return nn.Parameter(first), nn.Parameter(0.1 * nn.init.orthogonal_(torch.empty(rank, outputs)))
 
 
 class RWKV7ChannelMix(Unit):
