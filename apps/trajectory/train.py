@@ -1,0 +1,251 @@
+"""Training of a predictor on generated flights and on files, split by flight."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from apps.trajectory import curriculum
+from apps.trajectory.augment import augment
+from apps.trajectory.config import TrainConfig
+from apps.trajectory.conformal import Calibration
+from apps.trajectory.data import Track, flights, read_many, resample, split_by_flight
+from apps.trajectory.features import SPEED_FLOOR, velocities
+from apps.trajectory.loss import distance_loss, forecast_loss
+from apps.trajectory.models.forecast import Forecast
+from apps.trajectory.models.predictor import Predictor
+from core.errors import ConfigError, DataError
+from core.training import Outcome, ShuffledBatches
+from core.training import train as run_loop
+from core.weights import Card, load, save
+
+STREAM_HISTORY = 60
+"""Longest prefix of a stream in training, in positions."""
+FEW = 10
+"""Flights below which a source keeps none of them for validation."""
+CHUNK = 2048
+"""Windows of one forward pass when nothing is learned."""
+
+Segments = list[np.ndarray]
+"""Evenly sampled pieces of flights, float32 (n, D)."""
+
+
+class Pool:
+    """Every window of a length in evenly sampled segments, drawn by number."""
+
+    def __init__(self, segments: Iterable[np.ndarray], length: int) -> None:
+        kept = [segment for segment in segments if len(segment) >= length]
+        self.length = length
+        starts = np.cumsum([0, *[len(segment) for segment in kept]])
+        counts = [len(segment) - length + 1 for segment in kept]
+        firsts = [np.arange(start, start + count) for start, count in zip(starts, counts, strict=False)]
+        self.positions = torch.from_numpy(np.concatenate(kept)) if kept else torch.zeros(0, 1)
+        self.firsts = torch.from_numpy(np.concatenate(firsts)) if kept else torch.zeros(0, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.firsts)
+
+    def draw(self, count: int, generator: Generator) -> Tensor:
+        """(count, length, D), each window with the same chance."""
+        chosen = self.firsts[torch.randint(len(self), (count,), generator=generator)]
+        return self.positions[chosen[:, None] + torch.arange(self.length)]
+
+    def every(self, stride: int) -> Tensor:
+        """(n, length, D), every `stride`-th window."""
+        return self.positions[self.firsts[::stride, None] + torch.arange(self.length)]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Segments by the file or folder they come from, each flight in one part only."""
+
+    train: dict[str, Segments]
+    validation: dict[str, Segments]
+    calibration: dict[str, Segments]
+
+
+def train(
+    config: TrainConfig,
+    out: str | Path,
+    data: Sequence[str | Path] = (),
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Outcome:
+    """Train into the run folder `out` on generated flights and the given files or folders.
+
+    The best weights end in `out/model.safetensors` with the conformal calibration in their card.
+
+    Raises:
+        ConfigError: settings that contradict each other or the data.
+        DataError: a file cannot be read.
+    """
+    sources = gather(config, data)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = Predictor(config.model, config.window)
+    history, horizon = config.window.history, config.window.horizon
+    longest = STREAM_HISTORY if config.model.stateful else history
+    pools = {name: Pool(part, longest + horizon) for name, part in sources.train.items()}
+    shares = shared_out(config, {name: len(pool) for name, pool in pools.items()})
+    check = windows_of(sources.validation, config)
+
+    def make(rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        drawn = torch.cat([pools[name].draw(count, generator) for name, count in split_count(shares, len(rows))])
+        drawn = augment(drawn, longest, config.augment, generator, yaw=config.model.frame == "none")
+        keep = longest
+        if config.model.stateful or torch.rand((), generator=generator) < config.augment.shorten:
+            keep = int(torch.randint(config.augment.shortest, longest + 1, (), generator=generator))
+        return drawn[:, longest - keep : longest], drawn[:, longest:]
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        figures = {}
+        for name, windows in check.items():
+            past, future = windows[:, :history], windows[:, history:]
+            mean = forecast_all(model, past).mean
+            figures[f"loss_{name}"] = distance_loss(mean, future, speed(past, config.window.dt)).item()
+        return {"loss": float(np.mean(list(figures.values()))), **figures}
+
+    outcome = run_loop(
+        model,
+        learn(config),
+        ShuffledBatches(config.steps * config.batch, config.batch, make, config.seed),
+        config.loop,
+        out,
+        validate=validate if check else None,
+        settings=asdict(config),
+        seed=config.seed,
+        card=describe(config, data),
+        resume=resume,
+        quiet=quiet,
+    )
+    calibrate(outcome.weights, model, windows_of(sources.calibration, config), config)
+    return outcome
+
+
+def learn(config: TrainConfig) -> Any:
+    """The step of the loop: one batch of (past, future) -> loss."""
+
+    def step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        past, future = batch
+        return forecast_loss(model(past), future, speed(past, config.window.dt))
+
+    return step
+
+
+def speed(past: Tensor, dt: float) -> Tensor:
+    """Root mean square speed of a history (B, T+1, D) with a floor, (B,): the yardstick of the loss."""
+    return (velocities(past, dt).square().sum(-1).mean(1) + SPEED_FLOOR**2).sqrt()
+
+
+def gather(config: TrainConfig, data: Sequence[str | Path]) -> Sources:
+    """Generated flights and those of files, each cut into segments and dealt to one part."""
+    parts: list[dict[str, Segments]] = [{}, {}, {}]
+    if config.data.generated:
+        if config.model.dims > 3:
+            raise ConfigError("the generator makes 2 or 3 coordinates; set data.generated=0 and give files.")
+        made = curriculum.flights(config.data.generated, config.data.length, config.window.dt, config.seed)
+        made = [flight[:, : config.model.dims] for flight in made]
+        last = len(made) - round(len(made) * (config.data.validation + config.data.calibration))
+        middle = last + round(len(made) * config.data.validation)
+        for part, piece in zip(parts, (made[:last], made[last:middle], made[middle:]), strict=True):
+            part["generated"] = piece
+    for source in data:
+        name = Path(source).name.split(".")[0]
+        for part, tracks in zip(parts, deal(read_many(source), config), strict=True):
+            part.setdefault(name, []).extend(segments(tracks, config))
+    if not any(parts[0].values()):
+        raise ConfigError("there is nothing to train on: give files, or set data.generated.")
+    return Sources(*parts)
+
+
+def deal(tracks: Sequence[Track], config: TrainConfig) -> tuple[list[Track], ...]:
+    """Tracks for training, validation and calibration; a handful of flights gives none to validation."""
+    validation = config.data.validation if len(flights(tracks)) >= FEW else 0.0
+    calibration = config.data.calibration
+    return split_by_flight(tracks, config.seed, (1 - validation - calibration, validation, calibration))
+
+
+def segments(tracks: Sequence[Track], config: TrainConfig) -> Segments:
+    """Evenly sampled pieces of tracks, float32, counted from where each begins."""
+    pieces = []
+    for track in tracks:
+        if track.positions.shape[1] < config.model.dims:
+            raise DataError(
+                f"{track.source}: {track.positions.shape[1]} coordinates; the model wants {config.model.dims}."
+            )
+        for piece in resample(track, config.window.dt, config.window.max_gap):
+            position = piece.positions[:, : config.model.dims]
+            pieces.append((position - position[:1]).astype(np.float32))
+    return pieces
+
+
+def shared_out(config: TrainConfig, sizes: dict[str, int]) -> dict[str, float]:
+    """Share of a batch that each source gives: `real_share` evenly over the files' folders, the rest generated."""
+    real = [name for name, size in sizes.items() if name != "generated" and size]
+    generated = bool(sizes.get("generated"))
+    share = (config.data.real_share if generated else 1.0) / max(len(real), 1)
+    shares = {name: share for name in real}
+    if generated:
+        shares["generated"] = 1 - sum(shares.values())
+    if not shares:
+        raise ConfigError("no flight is long enough for one window of history and horizon.")
+    return shares
+
+
+def split_count(shares: dict[str, float], count: int) -> list[tuple[str, int]]:
+    """Whole numbers of windows per source that add up to `count`."""
+    edges = np.round(np.cumsum([0, *shares.values()]) * count).astype(int)
+    return [(name, int(high - low)) for name, low, high in zip(shares, edges, edges[1:], strict=False) if high > low]
+
+
+def windows_of(parts: dict[str, Segments], config: TrainConfig) -> dict[str, Tensor]:
+    """Windows (n, history + horizon, D) of each source at the evaluation stride, sources without any left out."""
+    pools = {
+        name: Pool(pieces, config.window.history + config.window.horizon) for name, pieces in parts.items()
+    }
+    return {name: pool.every(config.window.stride) for name, pool in pools.items() if len(pool)}
+
+
+@torch.no_grad()
+def forecast_all(model: nn.Module, past: Tensor) -> Forecast:
+    """Mean and spread of many windows, piece by piece."""
+    pieces = [model(piece) for piece in past.split(CHUNK)]
+    return Forecast(torch.cat([piece.mean for piece in pieces]), torch.cat([piece.spread for piece in pieces]))
+
+
+def calibrate(path: Path, model: nn.Module, windows: dict[str, Tensor], config: TrainConfig) -> None:
+    """Write the conformal factors into the card of the weights; every source has the same say.
+
+    A source with more windows than the smallest is thinned evenly.
+    """
+    if not windows:
+        return
+    model.eval()
+    history, scores = config.window.history, []
+    fewest = max(200, min(len(part) for part in windows.values()))
+    for part in windows.values():
+        part = part[:: max(1, len(part) // fewest)]
+        forecast = forecast_all(model, part[:, :history])
+        error = (forecast.mean - part[:, history:]).norm(dim=-1)
+        scores.append((error / forecast.spread).numpy())
+    tensors, card = load(path)
+    extra = {**card.extra, "calibration": Calibration.fit(np.concatenate(scores)).as_dict()}
+    save(path, tensors, replace(card, extra=extra))
+
+
+def describe(config: TrainConfig, data: Sequence[str | Path]) -> Card:
+    """What the weights are, in words."""
+    names = [Path(source).name for source in data]
+    sources = ([f"{config.data.generated} generated flights"] if config.data.generated else []) + names
+    network = config.model.encoder if config.model.encoder == "transformer" else config.model.unit
+    return Card(
+        task="trajectory",
+        unit=network,
+        data=", ".join(sources) + "; split by flight",
+        terms="generated data: none" if not names else "generated data: none; files: their own terms",
+    )
