@@ -1,6 +1,7 @@
 """Selective scan, the recurrence of Mamba (Gu and Dao 2023, arXiv 2312.00752).
 
-    h_t = exp(delta_t A) * h_{t-1} + delta_t u_t B_t        per channel d and state n
+    s_t = softplus(delta_t)                                 step size
+    h_t = exp(s_t A) * h_{t-1} + s_t u_t B_t                per channel d and state n
     y_t = sum_n C_t h_t + D u_t                             twice the real part of the sum when A is complex
     y_t = y_t silu(z_t)                                     where a gate z is given
 
@@ -17,6 +18,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from core.kernels.linear_scan import beyond_operators, linear_scan
+from core.kernels.selective_scan_ref import selective_update
 
 PIECE = 64  # tokens whose states the tensor version holds at once
 
@@ -34,7 +36,7 @@ def selective_scan(
     """y (B, T, D) of the type of u, and the state (B, D, N) after the last token, in float32 at least.
 
     Args:
-        u, delta: (B, T, D); delta is the step size, positive (softplus already applied).
+        u, delta: (B, T, D); delta is the step size before its softplus.
         A: (D, N), real or complex.
         B, C: (B, T, N), or grouped (B, T, G, N) where channel d reads group d * G // D, or constant (D, N).
         D: (D,) skip; z: (B, T, D) gate.
@@ -57,6 +59,29 @@ def selective_scan(
         if z is not None:
             y = y * functional.silu(z.to(real))
     return y.to(u.dtype), end
+
+
+def selective_step(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One token: u, delta (B, D); A (D, N); B, C (B, N) or (B, G, N); state (B, D, N) -> y (B, D), state.
+
+    All of the type of the state. Without gradients on a CPU it is one compiled call.
+    """
+    B, C = (part.unsqueeze(1) if part.ndim == 2 else part for part in (B, C))
+    plain = u.device.type == "cpu" and not A.is_complex() and B.shape == C.shape
+    if plain and not torch.compiler.is_compiling() and not torch.onnx.is_in_onnx_export():
+        arguments = (u, delta, A, B, C, state)
+        tracked = torch.is_grad_enabled() and any(part.requires_grad for part in arguments)
+        if not tracked and not beyond_operators(*arguments):
+            from core.kernels import selective_scan_numba
+
+            return selective_scan_numba.update(*arguments)
+    B, C = (
+        part if part.shape[1] == 1 else part.repeat_interleave(u.shape[1] // part.shape[1], 1)
+        for part in (B, C)
+    )
+    return selective_update(u, delta, A, B, C, state)
 
 
 def recurrence(
@@ -103,8 +128,9 @@ def scan_by_pieces(
     """Any device: the states of `PIECE` tokens at a time through the linear scan, again in backward."""
 
     def piece(u: Tensor, delta: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        decay = torch.exp(delta.unsqueeze(-1) * A)  # (B, L, D, N)
-        write = (delta * u).unsqueeze(-1) * spread(B, u.shape[2])
+        step = functional.softplus(delta)
+        decay = torch.exp(step.unsqueeze(-1) * A)  # (B, L, D, N)
+        write = (step * u).unsqueeze(-1) * spread(B, u.shape[2])
         h = linear_scan(decay.flatten(2), write.flatten(2), state.flatten(1)).view(decay.shape)
         y = (h * spread(C, u.shape[2])).sum(-1)
         return (2 * y.real if y.is_complex() else y), h[:, -1]
@@ -166,14 +192,19 @@ def fused_shapes(
 
     pieces = -(-u.shape[1] // EVERY) if keep else 0
     marks = A.new_empty(u.shape[0], pieces, A.shape[1], A.shape[0])
-    return u.new_empty(u.shape), state.new_empty(state.shape), marks
+    return u.new_empty(u.shape), turned(state), marks
 
 
 @fused_backward.register_fake
 def fused_backward_shapes(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, marks: Tensor, gy: Tensor, gh: Tensor
 ) -> tuple[Tensor, ...]:
-    return tuple(part.new_empty(part.shape) for part in (u, delta, A, B, C, gh))
+    return (*(part.new_empty(part.shape) for part in (u, delta, A, B, C)), turned(gh))
+
+
+def turned(state: Tensor) -> Tensor:
+    """An empty (B, D, N) that lies in memory as (B, N, D)."""
+    return state.new_empty(state.shape[0], state.shape[2], state.shape[1]).transpose(1, 2)
 
 
 def keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:

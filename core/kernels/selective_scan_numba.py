@@ -2,7 +2,8 @@
 
 States lie as (N, D), channels innermost, in blocks of channels that stay in the first-level cache; exp is a
 polynomial that vectorises. Forward keeps the state at every `EVERY`th token only; backward computes the
-states of such a piece again before it walks through it from right to left.
+states of such a piece again before it walks through it from right to left. A state is handed over as
+(B, D, N) but stays in memory as (B, N, D), so that the next call need not turn it.
 """
 
 import os
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import njit, types
+from numba import literal_unroll, njit, types
 from numba.extending import intrinsic, overload
 from torch import Tensor
 
@@ -106,13 +107,53 @@ def exponential_64(x):  # noqa: ANN001, ANN201
     return p * power_of_two(shifted)  # pyright: ignore[reportCallIssue]
 
 
+def softplus(x):  # noqa: ANN001, ANN201
+    """log(1 + exp x) = max(x, 0) + 2 artanh(e / (2 + e)) with e = exp(-|x|): exact where the result is small."""
+    raise NotImplementedError("only inside compiled code")
+
+
+def logistic(x):  # noqa: ANN001, ANN201
+    """1 / (1 + exp(-x)), the derivative of softplus."""
+    raise NotImplementedError("only inside compiled code")
+
+
+@overload(softplus, jit_options={"fastmath": {"contract"}})
+def choose_softplus(x):  # noqa: ANN001, ANN201
+    number = np.float32 if x == types.float32 else np.float64
+    terms = 9 if x == types.float32 else 18  # of artanh(s) / s in s^2 <= 1/9
+    series = tuple(number(2 / (2 * k + 1)) for k in range(terms - 1, -1, -1))
+    zero, two = number(0), number(2)
+
+    def evaluate(x):  # noqa: ANN001, ANN202
+        e = exponential(-abs(x))
+        s = e / (two + e)
+        square = s * s
+        p = zero
+        for coefficient in literal_unroll(series):
+            p = p * square + coefficient
+        return (zero if x < zero else x) + p * s
+
+    return evaluate
+
+
+@overload(logistic, jit_options={"fastmath": {"contract"}})
+def choose_logistic(x):  # noqa: ANN001, ANN201
+    one = np.float32(1) if x == types.float32 else np.float64(1)
+
+    def evaluate(x):  # noqa: ANN001, ANN202
+        e = exponential(-abs(x))
+        return (e if x < 0 else one) / (one + e)
+
+    return evaluate
+
+
 @compiled(FAST_MATH)
 def forward_rows(u, delta, a_rate, b_in, c_out, h, y, marks, keep, first, last):  # noqa: ANN001, ANN201
     _, time, channels = u.shape
     states = a_rate.shape[0]
     groups = max(b_in.shape[2], c_out.shape[2])
     group = channels // groups
-    drive = np.empty(BLOCK, u.dtype)
+    step, drive = np.empty(BLOCK, u.dtype), np.empty(BLOCK, u.dtype)
     for b in range(first, last):
         bb, cb = min(b, b_in.shape[0] - 1), min(b, c_out.shape[0] - 1)
         for g in range(groups):
@@ -125,13 +166,14 @@ def forward_rows(u, delta, a_rate, b_in, c_out, h, y, marks, keep, first, last):
                         marks[b, t // EVERY, :, left:right] = h[b, :, left:right]
                     u_t, delta_t, y_t = u[b, t, left:right], delta[b, t, left:right], y[b, t, left:right]
                     for d in range(right - left):
-                        drive[d] = delta_t[d] * u_t[d]
+                        step[d] = softplus(delta_t[d])
+                        drive[d] = step[d] * u_t[d]
                         y_t[d] = 0
                     for n in range(states):
                         rate, h_n = a_rate[n, left:right], h[b, n, left:right]
                         b_n, c_n = b_in[bb, bt, bg, n], c_out[cb, ct, cg, n]
                         for d in range(right - left):
-                            value = exponential(delta_t[d] * rate[d]) * h_n[d] + b_n * drive[d]
+                            value = exponential(step[d] * rate[d]) * h_n[d] + b_n * drive[d]
                             h_n[d] = value
                             y_t[d] += (c_n * value).real
 
@@ -147,6 +189,7 @@ def backward_rows(  # noqa: ANN201
     group = channels // groups
     decays = np.empty((EVERY, states, BLOCK), a_rate.dtype)
     values = np.empty((EVERY + 1, states, BLOCK), a_rate.dtype)
+    steps = np.empty((EVERY, BLOCK), u.dtype)
     for b in range(first, last):
         bb, cb = min(b, b_in.shape[0] - 1), min(b, c_out.shape[0] - 1)
         for g in range(groups):
@@ -161,14 +204,16 @@ def backward_rows(  # noqa: ANN201
                         values[0, n, :width] = marks[b, piece, n, left:right]
                     for t in range(start, stop):
                         bt = min(t, b_in.shape[1] - 1)
-                        u_t, delta_t = u[b, t, left:right], delta[b, t, left:right]
+                        u_t, delta_t, step = u[b, t, left:right], delta[b, t, left:right], steps[t - start]
+                        for d in range(width):
+                            step[d] = softplus(delta_t[d])
                         for n in range(states):
                             b_n, rate = b_in[bb, bt, bg, n], a_rate[n, left:right]
                             before, value = values[t - start, n, :width], values[t - start + 1, n, :width]
                             decay = decays[t - start, n, :width]
                             for d in range(width):
-                                decay[d] = exponential(delta_t[d] * rate[d])
-                                value[d] = decay[d] * before[d] + b_n * (delta_t[d] * u_t[d])
+                                decay[d] = exponential(step[d] * rate[d])
+                                value[d] = decay[d] * before[d] + b_n * (step[d] * u_t[d])
                     for t in range(stop - 1, start - 1, -1):
                         bt, ct = min(t, b_in.shape[1] - 1), min(t, c_out.shape[1] - 1)
                         u_t, delta_t, gy_t = (
@@ -176,6 +221,7 @@ def backward_rows(  # noqa: ANN201
                             delta[b, t, left:right],
                             gy[b, t, left:right],
                         )
+                        step = steps[t - start]
                         du_t, ddelta_t = du[b, t, left:right], ddelta[b, t, left:right]
                         for d in range(width):
                             du_t[d] = 0
@@ -191,19 +237,29 @@ def backward_rows(  # noqa: ANN201
                             for d in range(width):
                                 dc_n += gy_t[d] * value[d].conjugate()
                                 total = g_n[d] + c_n * gy_t[d]
-                                db_n += total * (delta_t[d] * u_t[d])
+                                db_n += total * (step[d] * u_t[d])
                                 through = (total * b_n).real
                                 exponent = total * (decay[d] * before[d]).conjugate()
-                                da_n[d] += exponent * delta_t[d]
-                                # du holds dL/d(delta u) until all n are summed
+                                da_n[d] += exponent * step[d]
+                                # du holds dL/d(step u) until all n are summed
                                 du_t[d] += through
                                 ddelta_t[d] += (exponent * rate[d].conjugate()).real
                                 g_n[d] = total * decay[d].conjugate()
                             db[bb, bt, bg, n] += db_n
                             dc[cb, ct, cg, n] += dc_n
                         for d in range(width):
-                            ddelta_t[d] += du_t[d] * u_t[d]
-                            du_t[d] *= delta_t[d]
+                            ddelta_t[d] = (ddelta_t[d] + du_t[d] * u_t[d]) * logistic(delta_t[d])
+                            du_t[d] *= step[d]
+
+
+def update(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """y (B, D) and the next state (B, D, N) for B and C (B, G, N); real numbers."""
+    h = state.transpose(1, 2).clone(memory_format=torch.contiguous_format)
+    y = torch.empty(u.shape, dtype=u.dtype)
+    tokens = [array(part)[:, None] for part in (u, delta, B, C, y)]
+    none = np.empty((0, 0, 0, 0), tokens[0].dtype)
+    forward_rows(*tokens[:2], array(A.t()), *tokens[2:4], array(h), tokens[4], none, False, 0, len(h))
+    return y, h.transpose(1, 2)
 
 
 def forward(
@@ -220,7 +276,7 @@ def forward(
     marks = torch.empty(batch, pieces, A.shape[1], channels, dtype=A.dtype)
     arrays = [array(part) for part in (u, delta, A.t(), B, C, h, y, marks)]
     share(forward_rows, (*arrays, keep), u.shape)
-    return y, h.transpose(1, 2).contiguous(), marks
+    return y, h.transpose(1, 2), marks
 
 
 def backward(
@@ -241,7 +297,7 @@ def backward(
 
     share(rows, (), u.shape)
     da, db, dc = (torch.stack(parts).sum(0) for parts in zip(*sums, strict=True))
-    return du, ddelta, da.t().contiguous(), db, dc, gh.transpose(1, 2).contiguous()
+    return du, ddelta, da.t().contiguous(), db, dc, gh.transpose(1, 2)
 
 
 def array(part: Tensor) -> Any:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from core.kernels.selective_scan import scan_by_pieces, selective_scan
+from core.kernels.selective_scan import scan_by_pieces, selective_scan, selective_step
 from core.kernels.selective_scan_ref import selective_scan_loop
 
 BATCH, CHANNELS, STATES = 3, 6, 4
@@ -28,7 +28,7 @@ def inputs(time: int, groups: tuple[int, int], dtype: torch.dtype = torch.float6
         shape = (BATCH, time, count, STATES) if count else (CHANNELS, STATES)
         return torch.randn(shape, dtype=dtype)
 
-    u, delta = torch.randn(BATCH, time, CHANNELS, dtype=real), torch.rand(BATCH, time, CHANNELS, dtype=real)
+    u, delta = torch.randn(2, BATCH, time, CHANNELS, dtype=real)
     state = torch.randn(BATCH, CHANNELS, STATES, dtype=dtype)
     return [u, delta, A, part(groups[0]), part(groups[1]), state]
 
@@ -103,6 +103,18 @@ def test_a_sequence_can_be_cut_anywhere() -> None:
         tail, final = selective_scan(u[:, cut:], delta[:, cut:], A, B[:, cut:], C[:, cut:], state=middle)
         assert_close(torch.cat([head, tail], 1), whole)
         assert_close(final, end)
+
+
+@pytest.mark.parametrize("groups", [1, 2], ids=["shared", "grouped"])
+def test_one_step_with_and_without_gradients_equals_a_sequence_of_one(groups: int) -> None:
+    u, delta, A, B, C, state = inputs(1, (groups, groups))
+    y, end = selective_scan(u, delta, A, B, C, state=state)
+    for tracked in (False, True):
+        arguments = [u[:, 0].clone().requires_grad_(tracked), delta[:, 0], A, B[:, 0], C[:, 0], state]
+        one, after = selective_step(*arguments)
+        assert one.requires_grad == tracked
+        assert_close(one, y[:, 0])
+        assert_close(after, end)
 
 
 def test_single_precision_is_near_double() -> None:
