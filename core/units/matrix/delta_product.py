@@ -1,14 +1,99 @@
-"""DeltaProduct (Siems et al. 2025, arXiv 2502.10297): several delta steps a token.
+"""DeltaProduct: n delta steps a token (Siems et al. 2025, arXiv 2502.10297).
 
-k_ti, v_ti, beta_ti          i = 1..n, from x_t; k_ti of length one, beta in (0, 2)
-S = exp(g_t) S_{t-1},        then for each i:  S = S + k_ti beta_ti (v_ti - S^T k_ti)^T
-o_t = S_t^T q_t
+    q_t, k_ti, v_ti = silu(conv(W x_t))               i = 1..n; q_t and k_ti divided by their length
+    beta_ti         = 2 sigmoid(W_b x_t)              negative eigenvalues allowed
+    g_t             = -exp(A) softplus(W_a x_t + b)   per head
+    S = exp(g_t) S_{t-1},  then for i = 1..n:  S = S + k_ti beta_ti (v_ti - S^T k_ti)^T
+    y_t = W_o (rms(S_t^T q_t) * silu(W_z x_t))        rms norm per head, one learned weight (V)
+
+The product of n generalised Householder matrices can rotate, which one of them cannot; its norm is at most 1.
+The query is not scaled: the norm that follows would undo it.
 """
 
-import torch
-from torch import Tensor
+from typing import ClassVar
 
-from core.kernels.matrix_scan import delta_scan
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.blocks.conv import CausalConv
+from core.blocks.norm import GatedRMSNorm
+from core.errors import ConfigError
+from core.kernels.matrix_scan import delta_scan, delta_step
+from core.units.contract import Unit
+from core.units.matrix.gated_delta_net import initial_step_bias, log_decay_of
+from core.units.matrix.heads import empty_state, head_count, split, unit_length
+
+State = tuple[Tensor, Tensor]
+
+
+class DeltaProduct(Unit):
+    """x (B, T, I), state: conv window (B, conv_width, (1 + 2 n) H), S (B, h, K, K) -> y (B, T, H), state."""
+
+    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    paper: ClassVar[str] = "Siems et al. 2025, arXiv 2502.10297"
+    no_decay: ClassVar[tuple[str, ...]] = ("norm.weight",)
+    slow: ClassVar[tuple[str, ...]] = ("A_log", "dt_bias")
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        heads: int | None = None,
+        steps: int = 2,
+        conv_width: int = 4,
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        if steps < 1:
+            raise ConfigError(f"DeltaProduct takes 1 or more steps a token, got {steps}")
+        self.heads = head_count("DeltaProduct", hidden_size, heads)
+        self.steps = steps
+        self.mixed_widths = (hidden_size, steps * hidden_size, steps * hidden_size)
+        self.qkvz = nn.Linear(input_size, (2 + 2 * steps) * hidden_size, bias=False)
+        self.beta = nn.Linear(input_size, steps * self.heads, bias=False)
+        self.conv = CausalConv((1 + 2 * steps) * hidden_size, conv_width, bias=False)
+        self.decay = nn.Linear(input_size, self.heads, bias=False)
+        self.A_log = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
+        self.dt_bias = nn.Parameter(initial_step_bias(self.heads))
+        self.norm = GatedRMSNorm(hidden_size // self.heads, 1e-5, norm_first=True)
+        self.output = nn.Linear(hidden_size, hidden_size, bias=False)
+
+    def initial_state(self, x: Tensor) -> State:
+        width = self.hidden_size // self.heads
+        return self.conv.initial_state(x), empty_state(x, self.heads, width, width)
+
+    def inputs(self, x: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """x (.., I), convolved q;k;v -> q (.., h, K), k, v (.., n, h, K), beta (.., n, h), decay (.., h)."""
+        q, k, v = F.silu(mixed).split(self.mixed_widths, -1)
+        k, v = (split(part, self.steps * self.heads).unflatten(-2, (self.steps, -1)) for part in (k, v))
+        beta = split(2 * self.beta(x).sigmoid(), self.steps)
+        log_decay = log_decay_of(self.decay(x), self.A_log, self.dt_bias)
+        return unit_length(split(q, self.heads)), unit_length(k), v, beta, log_decay
+
+    def finish(self, o: Tensor, z: Tensor) -> Tensor:
+        return self.output(self.norm(o, split(z, self.heads)).flatten(-2))
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        window, memory = state
+        mixed, z = self.qkvz(x).split([self.conv.channels, self.hidden_size], -1)
+        mixed, window = self.conv.step(mixed, window)
+        q, k, v, beta, log_decay = self.inputs(x, mixed)
+        o = v[:, 0]
+        for i in range(self.steps):
+            decay = log_decay if i == 0 else None
+            o, memory = delta_step(q, k[:, i], v[:, i], beta[:, i], decay, memory)
+        return self.finish(o, z), (window, memory)
+
+    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+        if mode == "sequential":
+            return super().run(x, state, mode)
+        window, memory = state
+        mixed, z = self.qkvz(x).split([self.conv.channels, self.hidden_size], -1)
+        mixed, window = self.conv(mixed, window)
+        q, k, v, beta, log_decay = self.inputs(x, mixed)
+        o, memory = delta_product_scan(q, k, v, beta, log_decay, memory)
+        return self.finish(o, z), (window, memory)
 
 
 def delta_product_scan(

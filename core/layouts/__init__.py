@@ -1,0 +1,1 @@
+"""Published checkpoint layouts of whole blocks, to and from the units here."""

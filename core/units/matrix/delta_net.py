@@ -1,0 +1,77 @@
+"""DeltaNet, a fast-weight layer that corrects instead of adding (Schlag et al. 2021, arXiv 2102.11174; in
+parallel form with these projections: Yang et al. 2024, arXiv 2406.06484).
+
+    q_t, k_t, v_t = silu(conv(W x_t))             short causal convolution, channel by channel
+    q_t, k_t      = q_t / |q_t| * K^(-1/2), k_t / |k_t|
+    beta_t        = sigmoid(W_b x_t)              or twice that, which allows negative eigenvalues
+    S_t = S_{t-1} + k_t beta_t (v_t - S_{t-1}^T k_t)^T
+    y_t = W_o rms(S_t^T q_t)                      rms norm per head, one learned weight (V)
+"""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.blocks.conv import CausalConv
+from core.blocks.norm import RMSNorm
+from core.kernels.matrix_scan import delta_scan, delta_step
+from core.units.contract import Unit
+from core.units.matrix.heads import empty_state, head_count, split, unit_length
+
+State = tuple[Tensor, Tensor]
+
+
+class DeltaNet(Unit):
+    """x (B, T, I), state: conv window (B, conv_width, 3 H) and S (B, h, K, K) -> y (B, T, H), state."""
+
+    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    paper: ClassVar[str] = "Schlag et al. 2021, arXiv 2102.11174; Yang et al. 2024, arXiv 2406.06484"
+    no_decay: ClassVar[tuple[str, ...]] = ("norm.weight",)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        heads: int | None = None,
+        conv_width: int = 4,
+        negative_eigenvalues: bool = False,
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        self.heads = head_count("DeltaNet", hidden_size, heads)
+        self.beta_range = 2 if negative_eigenvalues else 1
+        self.qkv = nn.Linear(input_size, 3 * hidden_size, bias=False)
+        self.beta = nn.Linear(input_size, self.heads, bias=False)
+        self.conv = CausalConv(3 * hidden_size, conv_width, bias=False)
+        self.norm = RMSNorm(hidden_size // self.heads, 1e-5)
+        self.output = nn.Linear(hidden_size, hidden_size, bias=False)
+
+    def initial_state(self, x: Tensor) -> State:
+        width = self.hidden_size // self.heads
+        return self.conv.initial_state(x), empty_state(x, self.heads, width, width)
+
+    def inputs(self, x: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x (.., I), convolved q;k;v (.., 3 H) -> q, k, v (.., h, K), beta (.., h)."""
+        q, k, v = (split(part, self.heads) for part in F.silu(mixed).chunk(3, -1))
+        beta = self.beta_range * self.beta(x).sigmoid()
+        return unit_length(q) * q.shape[-1] ** -0.5, unit_length(k), v, beta
+
+    def finish(self, o: Tensor) -> Tensor:
+        return self.output(self.norm(o).flatten(-2))
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        window, memory = state
+        mixed, window = self.conv.step(self.qkv(x), window)
+        q, k, v, beta = self.inputs(x, mixed)
+        o, memory = delta_step(q, k, v, beta, None, memory)
+        return self.finish(o), (window, memory)
+
+    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+        if mode == "sequential":
+            return super().run(x, state, mode)
+        window, memory = state
+        mixed, window = self.conv(self.qkv(x), window)
+        q, k, v, beta = self.inputs(x, mixed)
+        o, memory = delta_scan(q, k, v, beta, None, memory)
+        return self.finish(o), (window, memory)

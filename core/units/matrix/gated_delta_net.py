@@ -1,0 +1,122 @@
+"""Gated DeltaNet: forget first, then correct (Yang et al. 2024, arXiv 2412.06464).
+
+    q_t, k_t, v_t = silu(conv(W x_t))             short causal convolution, channel by channel
+    q_t, k_t      = q_t / |q_t| * K^(-1/2), k_t / |k_t|
+    beta_t        = sigmoid(W_b x_t)              or twice that, which allows negative eigenvalues
+    g_t           = -exp(A) softplus(W_a x_t + b) per head
+    S~  = exp(g_t) S_{t-1}
+    S_t = S~ + k_t beta_t (v_t - S~^T k_t)^T
+    y_t = W_o (rms(S_t^T q_t) * silu(W_z x_t))    rms norm per head, one learned weight (V)
+
+With fewer key heads than heads, heads / key_heads neighbouring heads share their query and key. Qwen3-Next
+uses this layer; `core.layouts.qwen3_next` reads its weights.
+"""
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.blocks.conv import CausalConv
+from core.blocks.norm import GatedRMSNorm
+from core.errors import ConfigError
+from core.kernels.matrix_scan import delta_scan, delta_step
+from core.units.contract import Unit
+from core.units.matrix.heads import at_least_single, empty_state, head_count, split, unit_length
+
+State = tuple[Tensor, Tensor]
+
+
+class GatedDeltaNet(Unit):
+    """x (B, T, I), state: conv window (B, conv_width, C) and S (B, h, K, V) -> y (B, T, H), state.
+
+    V = value_size, by default H / h; K = key_size, by default V; C = 2 key_heads K + h V channels q;k;v.
+    """
+
+    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    paper: ClassVar[str] = "Yang et al. 2024, arXiv 2412.06464"
+    no_decay: ClassVar[tuple[str, ...]] = ("norm.weight",)
+    slow: ClassVar[tuple[str, ...]] = ("A_log", "dt_bias")
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        heads: int | None = None,
+        key_heads: int | None = None,
+        key_size: int | None = None,
+        value_size: int | None = None,
+        conv_width: int = 4,
+        negative_eigenvalues: bool = False,
+        norm_eps: float = 1e-6,
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        if heads is None or value_size is None:
+            heads = head_count("Gated DeltaNet", hidden_size, heads)
+        self.heads = heads
+        self.key_heads = heads if key_heads is None else key_heads
+        if self.key_heads < 1 or heads % self.key_heads:
+            raise ConfigError(
+                f"Gated DeltaNet needs key heads that divide its {heads} heads, got {key_heads}"
+            )
+        self.value_size = hidden_size // heads if value_size is None else value_size
+        self.key_size = self.value_size if key_size is None else key_size
+        self.beta_range = 2 if negative_eigenvalues else 1
+        keys, values = self.key_heads * self.key_size, heads * self.value_size
+        self.mixed_widths = (keys, keys, values)
+        self.qkvz = nn.Linear(input_size, 2 * keys + 2 * values, bias=False)
+        self.beta_decay = nn.Linear(input_size, 2 * heads, bias=False)
+        self.conv = CausalConv(2 * keys + values, conv_width, bias=False)
+        self.A_log = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
+        self.dt_bias = nn.Parameter(initial_step_bias(heads))
+        self.norm = GatedRMSNorm(self.value_size, norm_eps, norm_first=True)
+        self.output = nn.Linear(values, hidden_size, bias=False)
+
+    def initial_state(self, x: Tensor) -> State:
+        return self.conv.initial_state(x), empty_state(x, self.heads, self.key_size, self.value_size)
+
+    def inputs(self, x: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """x (.., I), convolved q;k;v (.., C) -> q, k (.., h, K), v (.., h, V), beta and log-decay (.., h)."""
+        q, k, v = F.silu(mixed).split(self.mixed_widths, -1)
+        q, k = unit_length(split(q, self.key_heads)), unit_length(split(k, self.key_heads))
+        if self.heads > self.key_heads:
+            shared = self.heads // self.key_heads
+            q, k = q.repeat_interleave(shared, -2), k.repeat_interleave(shared, -2)
+        b, a = self.beta_decay(x).chunk(2, -1)
+        log_decay = log_decay_of(a, self.A_log, self.dt_bias)
+        return q * self.key_size**-0.5, k, split(v, self.heads), self.beta_range * b.sigmoid(), log_decay
+
+    def finish(self, o: Tensor, z: Tensor) -> Tensor:
+        return self.output(self.norm(o, split(z, self.heads)).flatten(-2))
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        window, memory = state
+        mixed, z = self.qkvz(x).split([self.conv.channels, self.heads * self.value_size], -1)
+        mixed, window = self.conv.step(mixed, window)
+        q, k, v, beta, log_decay = self.inputs(x, mixed)
+        o, memory = delta_step(q, k, v, beta, log_decay, memory)
+        return self.finish(o, z), (window, memory)
+
+    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+        if mode == "sequential":
+            return super().run(x, state, mode)
+        window, memory = state
+        mixed, z = self.qkvz(x).split([self.conv.channels, self.heads * self.value_size], -1)
+        mixed, window = self.conv(mixed, window)
+        q, k, v, beta, log_decay = self.inputs(x, mixed)
+        o, memory = delta_scan(q, k, v, beta, log_decay, memory)
+        return self.finish(o, z), (window, memory)
+
+
+def log_decay_of(a: Tensor, A_log: Tensor, dt_bias: Tensor) -> Tensor:
+    """-exp(A) softplus(a + b) per head, in float32 at least."""
+    return -at_least_single(A_log).exp() * F.softplus(at_least_single(a) + dt_bias)
+
+
+def initial_step_bias(heads: int) -> Tensor:
+    """b such that softplus(b) is spread evenly in the logarithm between 0.001 and 0.1."""
+    dt = torch.empty(heads).uniform_(math.log(1e-3), math.log(0.1)).exp()
+    return dt + torch.log(-torch.expm1(-dt))
