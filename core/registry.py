@@ -32,7 +32,11 @@ ROWS = (
     ),
     Row("min_lstm", "core.units.diagonal.min_lstm:MinLSTM", "minimal LSTM, gates sum to one", ("minlstm",)),
     Row("lru", "core.units.diagonal.lru:LRU", "linear recurrent unit with complex diagonal state"),
+    Row("s4", "core.units.diagonal.s4:S4", "structured state-space layer, diagonal plus low rank"),
     Row("s4d", "core.units.diagonal.s4d:S4D", "diagonal state-space layer"),
+    Row("s5", "core.units.diagonal.s5:S5", "diagonal state space with many inputs and outputs"),
+    Row("hgrn", "core.units.diagonal.hgrn:HGRN", "gated linear unit with a lower bound of its forget gate"),
+    Row("qrnn", "core.units.diagonal.qrnn:QRNN", "causal convolution for the gates, pooling for the state"),
     Row(
         "mamba",
         "core.units.diagonal.mamba:Mamba",
@@ -44,14 +48,36 @@ ROWS = (
         "core.units.matrix.linear_attention:LinearAttention",
         "linear attention, phi = elu + 1, with or without normaliser",
     ),
-    Row("retention", "core.units.matrix.retention:Retention", "RetNet layer, a fixed decay per head", ("retnet",)),
+    Row(
+        "retention",
+        "core.units.matrix.retention:Retention",
+        "RetNet layer, a fixed decay per head",
+        ("retnet",),
+    ),
     Row("gla", "core.units.matrix.gla:GLA", "gated linear attention, a decay per key channel"),
     Row("hgrn2", "core.units.matrix.hgrn2:HGRN2", "gated linear RNN whose key is one minus its forget gate"),
-    Row("rwkv4", "core.units.matrix.rwkv4:RWKV4", "RWKV-4 time mixing, a fading average per channel", ("rwkv",)),
+    Row(
+        "rwkv4",
+        "core.units.matrix.rwkv4:RWKV4",
+        "RWKV-4 time mixing, a fading average per channel",
+        ("rwkv",),
+    ),
     Row("rwkv6", "core.units.matrix.rwkv6:RWKV6", "RWKV-6 time mixing, data-dependent decay per key channel"),
     Row("rwkv7", "core.units.matrix.rwkv7:RWKV7", "RWKV-7 time mixing, delta rule with vector decay"),
     Row("mlstm", "core.units.matrix.mlstm:MLSTM", "xLSTM's matrix memory with exponential gates"),
     Row("aaren", "core.units.matrix.aaren:Aaren", "attention with one learned query, as a recurrence"),
+    Row(
+        "delta_net",
+        "core.units.matrix.delta_net:DeltaNet",
+        "fast weights written by the delta rule",
+        ("deltanet",),
+    ),
+    Row(
+        "gated_delta_net",
+        "core.units.matrix.gated_delta_net:GatedDeltaNet",
+        "delta rule after a decay per head",
+    ),
+    Row("delta_product", "core.units.matrix.delta_product:DeltaProduct", "several delta steps a token"),
 )
 
 

@@ -1,5 +1,6 @@
 """minGRU and minLSTM of minGRU-pytorch: one packed projection, positive values, no bias."""
 
+import torch
 from torch.func import functional_call
 
 from core.units.diagonal.min_gru import MinGRU
@@ -34,4 +35,4 @@ def compare(
         state = leaves["in.h0"].squeeze(1) if "in.h0" in leaves else None
         y, end = functional_call(unit, weights, (x, state, mode))
         outputs.append({"out.y": y, "out.h_last": end[:, None]})
-    return {name: sum(each[name] for each in outputs) / len(outputs) for name in outputs[0]}
+    return {name: torch.stack([each[name] for each in outputs]).mean(0) for name in outputs[0]}

@@ -5,6 +5,10 @@ from typing import Any
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "lru": [{"state_size": 5, "r_min": 0.5}],
     "s5": [{"state_size": 8, "blocks": 2}],
+    "hgrn": [{"rotation": True, "lower_bound": 0.3}],
+    "qrnn": [{"pooling": "f", "window": 1}, {"pooling": "ifo", "window": 3}],
+    "s4": [{"state_size": 4, "measure": "fout"}],
+    "s4d": [{"state_size": 4, "init": "inv"}],
     "min_gru": [{"expansion": 1.5, "positive": True}, {"expansion": 2, "projection": False, "bias": False}],
     "min_lstm": [{"expansion": 1.5, "positive": True}],
     "lstm": [{"peephole": True}, {"projection": 3}],
@@ -19,4 +23,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "rwkv7": [{"heads": 2, "decay_rank": 3, "gate_rank": 5}],
     "mlstm": [{"heads": 2, "key_factor": 0.5}, {"input_gate": "sigmoid"}],
     "aaren": [{"heads": 2}],
+    "delta_net": [{"heads": 2, "negative_eigenvalues": True}],
+    "gated_delta_net": [{"heads": 4, "key_heads": 2, "key_size": 3, "value_size": 5, "conv_width": 2}],
+    "delta_product": [{"heads": 2, "steps": 3}],
 }

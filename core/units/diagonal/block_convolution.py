@@ -1,0 +1,37 @@
+"""Convolution mode of one linear system for each channel, in blocks with a state between them.
+
+    y_t = (R_t . h) + sum_{l<=t} K_l x_{t-l}          t = 0 .. L-1 inside a block that begins with state h
+    h'  = A^L h + sum_l W_l x_l
+
+A block costs an FFT and two small matrix products. So memory for kernels does not grow with the sequence, and
+a sequence may begin and end with a state.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from core.kernels.fft_conv import fft_conv
+from core.kernels.precision import without_autocast
+
+BLOCK = 512
+
+Parts = Callable[[int], tuple[Tensor, Tensor, Tensor]]
+"""For a length L: K (I, L), R (I, N, L), W (I, L, N), all real."""
+
+
+@without_autocast
+def block_convolution(
+    x: Tensor, state: Tensor, parts: Parts, advance: Callable[[Tensor, int], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """x (B, T, I), state (B, I, N) real -> y (B, T, I), state; `advance` moves (I, B, N) without input."""
+    length = min(x.shape[1], BLOCK)
+    kernel, readout, inputs = parts(length)
+    h, outputs = state.transpose(0, 1), []
+    for piece in x.split(length, 1):
+        size = piece.shape[1]
+        answer = h @ readout[..., :size]  # (I, B, L)
+        outputs.append(fft_conv(piece, kernel[:, :size].T) + answer.permute(1, 2, 0))
+        h = advance(h, size) + piece.permute(2, 0, 1) @ inputs[:, length - size :]
+    return torch.cat(outputs, 1), h.transpose(0, 1)

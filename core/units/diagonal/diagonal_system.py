@@ -1,0 +1,72 @@
+"""A time-invariant diagonal linear system with many inputs and outputs, under LRU and S5.
+
+    h_t = a * h_{t-1} + B x_t          a (N) and B (N, I) complex
+    y_t = Re(C h_t) + D x_t            C (H, N) complex; D (H), or (H, I) where widths differ
+
+Complex products with real vectors are real products with pairs (Re, Im); only the recurrence is complex.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from core.kernels.fft_conv import fft_conv
+from core.kernels.linear_scan import linear_scan
+from core.kernels.precision import state_zeros, widen
+from core.units.contract import Unit
+from core.units.diagonal.discretize import powers
+
+
+class DiagonalSystem(Unit):
+    """x (B, T, I), state (B, N, 2) as pairs (Re, Im) -> y (B, T, H), state."""
+
+    modes = ("step", "sequential", "convolution", "scan")
+
+    def __init__(self, input_size: int, hidden_size: int, poles: int) -> None:
+        super().__init__(input_size, hidden_size)
+        if poles < 1 <= hidden_size:
+            raise ValueError(f"{type(self).__name__} needs a positive state size")
+        self.poles = poles
+        square = input_size == hidden_size
+        self.D = nn.Parameter(torch.randn((hidden_size,) if square else (hidden_size, input_size)))
+
+    def system(self) -> tuple[Tensor, Tensor, Tensor]:
+        """log a (N) complex, B (N, 2, I) and C (H, N, 2) as pairs so that y = sum of Re * C_0 + Im * C_1."""
+        raise NotImplementedError
+
+    def initial_state(self, x: Tensor) -> Tensor:
+        return state_zeros(x, x.shape[0], self.poles, 2)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        log_a, b, c = self.system()
+        h = log_a.exp() * torch.view_as_complex(state.contiguous()) + self.drive(x, b)
+        return self.readout(h, c, x), torch.view_as_real(h)
+
+    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+        log_a, b, c = self.system()
+        a = log_a.exp()
+        u = self.drive(x, b)  # (B, T, N)
+        start = torch.view_as_complex(state.contiguous())
+        if mode == "scan":
+            h = linear_scan(a.expand_as(u), u, start)
+        elif mode == "convolution":
+            u = torch.cat([(u[:, 0] + a * start)[:, None], u[:, 1:]], 1)
+            h = fft_conv(u, powers(log_a, x.shape[1]).T)
+        else:
+            rows = []
+            for u_t in u.unbind(1):
+                start = a * start + u_t
+                rows.append(start)
+            h = torch.stack(rows, 1)
+        return self.readout(h, c, x), torch.view_as_real(h[:, -1].clone())
+
+    def drive(self, x: Tensor, b: Tensor) -> Tensor:
+        """B x, complex: (..., I) -> (..., N)."""
+        (u,) = widen(linear(x, b.flatten(0, 1).to(x.dtype)))
+        return torch.view_as_complex(u.unflatten(-1, (self.poles, 2)))
+
+    def readout(self, h: Tensor, c: Tensor, x: Tensor) -> Tensor:
+        """Re(C h) + D x: (..., N), (..., I) -> (..., H)."""
+        y = linear(torch.view_as_real(h).flatten(-2).to(x.dtype), c.flatten(1).to(x.dtype))
+        direct = x * self.D if self.D.ndim == 1 else linear(x, self.D)
+        return (y + direct).to(x.dtype)

@@ -1,0 +1,106 @@
+"""HGRN, a gated linear recurrence whose forget gate has a lower bound (Qin et al. 2023, arXiv 2311.04823).
+
+    f_t = gamma + (1 - gamma) * sigmoid(W_f x_t)
+    c_t = silu(W_c x_t)
+    h_t = f_t * h_{t-1} + (1 - f_t) * c_t
+    y_t = W_o (silu(W_g x_t) * norm(h_t))              norm: root mean square, with a learned weight
+
+With rotation, as in the paper, state and c are complex (W_c gives Re and Im) and the decay also turns:
+h_t = f_t exp(i theta) * h_{t-1} + (1 - f_t) * c_t; the output then reads both parts.
+
+A network gives its layer l the bound gamma_l = sum_{j<l} softmax(Gamma)_j, so that upper layers
+remember longer: see `lower_bounds`.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import rms_norm, silu
+
+from core.kernels.linear_scan import linear_scan
+from core.kernels.precision import state_zeros, widen
+from core.units.contract import Unit
+
+
+class HGRN(Unit):
+    """x (B, T, I), state (B, H), with rotation (B, H, 2) as pairs (Re, Im) -> y (B, T, H), state."""
+
+    modes = ("step", "sequential", "scan")
+    paper = "Qin et al. 2023, Hierarchically gated recurrent neural network, arXiv 2311.04823"
+    no_decay = ("norm",)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        lower_bound: float = 0.0,
+        rotation: bool = False,
+        eps: float = 1e-5,
+    ) -> None:
+        """`lower_bound` is gamma in [0, 1)."""
+        super().__init__(input_size, hidden_size)
+        if not 0 <= lower_bound < 1:
+            raise ValueError(f"the lower bound of a forget gate is in [0, 1), got {lower_bound}")
+        self.lower_bound, self.eps = lower_bound, eps
+        parts = 2 if rotation else 1
+        self.forget = nn.Linear(input_size, hidden_size, bias=False)
+        self.value = nn.Linear(input_size, parts * hidden_size, bias=False)
+        self.gate = nn.Linear(input_size, parts * hidden_size, bias=False)
+        self.norm = nn.Parameter(torch.ones(parts * hidden_size))
+        self.out = nn.Linear(parts * hidden_size, hidden_size, bias=False)
+        # frequencies from one turn in 2 pi tokens down to one in 60000, as rotary embeddings have
+        turn = torch.exp(-math.log(1e4) * torch.arange(hidden_size) / hidden_size)
+        self.theta = nn.Parameter(turn) if rotation else None
+
+    def initial_state(self, x: Tensor) -> Tensor:
+        shape = (x.shape[0], self.hidden_size)
+        return state_zeros(x, *shape) if self.theta is None else state_zeros(x, *shape, 2)
+
+    def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Decay and input of the recurrence for x (..., I): (..., H), complex with rotation."""
+        f, c = widen(self.forget(x), self.value(x))
+        f = self.lower_bound + (1 - self.lower_bound) * f.sigmoid()
+        c = silu(c)
+        if self.theta is None:
+            return f, (1 - f) * c
+        c = torch.view_as_complex(c.unflatten(-1, (-1, 2)))
+        (theta,) = widen(self.theta.to(f.dtype))
+        return torch.polar(f, theta.expand_as(f)), (1 - f) * c
+
+    def readout(self, h: Tensor, x: Tensor) -> Tensor:
+        if self.theta is not None:
+            h = torch.view_as_real(h).flatten(-2)
+        h = rms_norm(h, h.shape[-1:], self.norm.to(h.dtype), self.eps)
+        return self.out((silu(self.gate(x)) * h).to(x.dtype)).to(x.dtype)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = self.terms(x)
+        h = a * self.inside(state) + b
+        return self.readout(h, x), self.outside(h)
+
+    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+        a, b = self.terms(x)
+        h = self.inside(state)
+        if mode == "scan":
+            states = linear_scan(a, b, h)
+        else:
+            rows = []
+            for a_t, b_t in zip(a.unbind(1), b.unbind(1), strict=True):
+                h = a_t * h + b_t
+                rows.append(h)
+            states = torch.stack(rows, 1)
+        return self.readout(states, x), self.outside(states[:, -1].clone())
+
+    def inside(self, state: Tensor) -> Tensor:
+        return state if self.theta is None else torch.view_as_complex(state.contiguous())
+
+    def outside(self, h: Tensor) -> Tensor:
+        return h if self.theta is None else torch.view_as_real(h)
+
+
+def lower_bounds(logits: Tensor) -> Tensor:
+    """Bounds of all layers (L, H) from learned logits (L, H): 0 for the first, rising, below 1."""
+    shares = logits.softmax(0)
+    return shares.cumsum(0) - shares[:1]

@@ -1,0 +1,58 @@
+"""LRU, linear recurrent unit (Orvieto et al. 2023, arXiv 2303.06349).
+
+    a   = exp(-exp(nu) + i exp(theta))
+    h_t = a * h_{t-1} + exp(gamma) * (B x_t)
+    y_t = Re(C h_t) + D x_t
+
+|a| < 1 for every value of the parameters; at the start it is uniform on a ring, and gamma keeps the
+variance of the state that of the input.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from core.kernels.precision import widen
+from core.units.diagonal.diagonal_system import DiagonalSystem
+
+
+class LRU(DiagonalSystem):
+    """x (B, T, I), state (B, N, 2) as pairs (Re, Im) -> y (B, T, H), state."""
+
+    paper = "Orvieto et al. 2023, Resurrecting recurrent neural networks for long sequences, arXiv 2303.06349"
+    slow = ("nu_log", "theta_log", "gamma_log")
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        state_size: int | None = None,
+        r_min: float = 0.0,
+        r_max: float = 1.0,
+        max_phase: float = 2 * math.pi,
+    ) -> None:
+        """`state_size` complex numbers (None: as many as H), |a| at the start between `r_min` and `r_max`."""
+        poles = hidden_size if state_size is None else state_size
+        super().__init__(input_size, hidden_size, poles)
+        if not 0 <= r_min < r_max <= 1 or max_phase <= 0:
+            raise ValueError(
+                f"LRU needs 0 <= r_min < r_max <= 1 and a phase, got {r_min}, {r_max}, {max_phase}"
+            )
+        # uniform(0, 1) without its ends, where a logarithm below is infinite
+        radius, phase = torch.rand(2, poles).clamp(1e-4, 1 - 1e-4)
+        self.nu_log = nn.Parameter((-0.5 * (radius * (r_max**2 - r_min**2) + r_min**2).log()).log())
+        self.theta_log = nn.Parameter((max_phase * phase).log())
+        self.gamma_log = nn.Parameter(0.5 * (-torch.expm1(-2 * self.nu_log.data.exp())).log())
+        spread = (2 * input_size) ** -0.5
+        self.B_re = nn.Parameter(spread * torch.randn(poles, input_size))
+        self.B_im = nn.Parameter(spread * torch.randn(poles, input_size))
+        self.C_re = nn.Parameter(poles**-0.5 * torch.randn(hidden_size, poles))
+        self.C_im = nn.Parameter(poles**-0.5 * torch.randn(hidden_size, poles))
+
+    def system(self) -> tuple[Tensor, Tensor, Tensor]:
+        nu, theta, gamma = widen(self.nu_log, self.theta_log, self.gamma_log)
+        log_a = torch.complex(-nu.exp(), theta.exp())
+        b = torch.stack([self.B_re, self.B_im], 1) * gamma.exp()[:, None, None]
+        return log_a, b, torch.stack([self.C_re, -self.C_im], 2)

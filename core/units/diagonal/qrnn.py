@@ -1,0 +1,74 @@
+"""QRNN, quasi-recurrent network (Bradbury et al. 2016, arXiv 1611.01576).
+
+    z_t = tanh(W_z [x_{t-k+1}; ...; x_t])          f_t, o_t, i_t = sigmoid(...) likewise: a causal convolution
+
+    f    h_t = f_t * h_{t-1} + (1 - f_t) * z_t      y_t = h_t
+    fo   c_t = f_t * c_{t-1} + (1 - f_t) * z_t      y_t = o_t * c_t
+    ifo  c_t = f_t * c_{t-1} + i_t * z_t            y_t = o_t * c_t
+
+The state holds the last k - 1 inputs beside c.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from core.kernels.linear_scan import linear_scan
+from core.kernels.precision import state_zeros, widen
+from core.units.contract import Unit
+
+GATES = {"f": 1, "fo": 2, "ifo": 3}
+
+
+class QRNN(Unit):
+    """x (B, T, I), state (last inputs (B, k-1, I), c (B, H)) -> y (B, T, H), state."""
+
+    modes = ("step", "sequential", "scan")
+    paper = "Bradbury et al. 2016, Quasi-recurrent neural networks, arXiv 1611.01576"
+
+    def __init__(self, input_size: int, hidden_size: int, *, window: int = 2, pooling: str = "fo") -> None:
+        """`window` is k; `pooling` names the gates: "f", "fo" or "ifo"."""
+        super().__init__(input_size, hidden_size)
+        if pooling not in GATES:
+            raise ValueError(f"pooling is one of {', '.join(GATES)}, got {pooling!r}")
+        if window < 1:
+            raise ValueError(f"the window of a QRNN is 1 or more tokens, got {window}")
+        self.window, self.pooling = window, pooling
+        # rows z, f, o, i; columns from the oldest token of the window to the newest
+        self.taps = nn.Linear(window * input_size, (1 + GATES[pooling]) * hidden_size)
+
+    def initial_state(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        tail = x.new_zeros(x.shape[0], self.window - 1, self.input_size)
+        return tail, state_zeros(x, x.shape[0], self.hidden_size)
+
+    def terms(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Decay, input and output gate of the recurrence for windows (..., k * I): (..., H) each."""
+        (packed,) = widen(linear(windows, self.taps.weight, self.taps.bias))
+        z, f, *rest = packed.chunk(1 + GATES[self.pooling], -1)
+        f = f.sigmoid()
+        i = rest[1].sigmoid() if self.pooling == "ifo" else 1 - f
+        return f, i * z.tanh(), rest[0].sigmoid() if rest else None
+
+    def step(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        tail, c = state
+        seen = torch.cat([tail, x[:, None]], 1)
+        f, inputs, o = self.terms(seen.flatten(1))
+        c = f * c + inputs
+        return (c if o is None else o * c).to(x.dtype), (seen[:, 1:], c)
+
+    def run(self, x: Tensor, state: tuple[Tensor, Tensor], mode: str) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        tail, c = state
+        time = x.shape[1]
+        seen = torch.cat([tail, x], 1)
+        windows = torch.cat([seen[:, lag : lag + time] for lag in range(self.window)], -1)
+        f, inputs, o = self.terms(windows)
+        if mode == "scan":
+            states = linear_scan(f, inputs, c)
+        else:
+            rows = []
+            for f_t, input_t in zip(f.unbind(1), inputs.unbind(1), strict=True):
+                c = f_t * c + input_t
+                rows.append(c)
+            states = torch.stack(rows, 1)
+        y = states if o is None else o * states
+        return y.to(x.dtype), (seen[:, time:].clone(), states[:, -1].clone())

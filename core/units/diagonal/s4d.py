@@ -1,0 +1,122 @@
+"""S4D, a diagonal state-space system for each input channel (Gu et al. 2022, arXiv 2206.11893).
+
+    A   = -exp(log_A_real) + i A_imag          a = exp(dt A),  dt = exp(log_dt)
+    h_t = a * h_{t-1} + (a - 1) / A * x_t      N/2 complex numbers a channel, x_t one number
+    v_t = 2 Re(sum_n C_n h_n) + D x_t
+    y_t = GLU(W gelu(v_t) + b)
+
+over all channels at once. B is folded into C; one pole of each conjugate pair is kept. As a convolution:
+
+    v = K * x + D x        K_l = 2 Re sum_n C_n (a_n - 1) / A_n a_n^l
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, glu
+
+from core.kernels.linear_scan import linear_scan
+from core.kernels.precision import state_zeros, widen
+from core.units.contract import Unit
+from core.units.diagonal.block_convolution import block_convolution
+from core.units.diagonal.discretize import log_uniform, power, powers, zero_order_hold
+
+
+class S4D(Unit):
+    """x (B, T, I), state (B, I, N/2, 2) as pairs (Re, Im) -> y (B, T, H), state."""
+
+    modes = ("step", "sequential", "scan", "convolution")
+    paper = "Gu et al. 2022, Parameterization and initialization of diagonal state space models, 2206.11893"
+    slow = ("log_dt", "log_A_real", "A_imag")
+    no_decay = ("D",)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        state_size: int = 64,
+        init: str = "lin",
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+    ) -> None:
+        """`state_size` real dimensions a channel; poles at pi n ("lin") or spread as HiPPO's ("inv")."""
+        super().__init__(input_size, hidden_size)
+        if state_size < 2 or state_size % 2:
+            raise ValueError(f"{type(self).__name__} needs an even state size, got {state_size}")
+        if init not in ("lin", "inv"):
+            raise ValueError(f'init is "lin" or "inv", got {init!r}')
+        self.pairs = half = state_size // 2
+        n = torch.arange(half)
+        frequency = math.pi * n if init == "lin" else state_size / math.pi * (state_size / (2 * n + 1) - 1)
+        self.log_dt = nn.Parameter(log_uniform((input_size,), dt_min, dt_max))
+        self.log_A_real = nn.Parameter(torch.full((input_size, half), math.log(0.5)))
+        self.A_imag = nn.Parameter(frequency.repeat(input_size, 1))
+        self.C = nn.Parameter(math.sqrt(0.5) * torch.randn(input_size, half, 2))
+        self.D = nn.Parameter(torch.randn(input_size))
+        self.out = nn.Linear(input_size, 2 * hidden_size)
+
+    def initial_state(self, x: Tensor) -> Tensor:
+        return state_zeros(x, x.shape[0], self.input_size, self.pairs, 2)
+
+    def system(self) -> tuple[Tensor, Tensor, Tensor]:
+        """log a, the factor of x, and C: complex, (I, N/2) each."""
+        log_dt, log_real, imaginary, c = widen(self.log_dt, self.log_A_real, self.A_imag, self.C)
+        log_a, gain = zero_order_hold(torch.complex(-log_real.exp(), imaginary), log_dt.exp()[:, None])
+        return log_a, gain, torch.view_as_complex(c)
+
+    def kernel(self, time: int) -> Tensor:
+        """K (I, T), the answer to an impulse."""
+        log_a, gain, c = self.system()
+        return 2 * ((c * gain)[:, None] @ powers(log_a, time))[:, 0].real
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        log_a, gain, c = self.system()
+        (u,) = widen(x)
+        h = log_a.exp() * torch.view_as_complex(state.contiguous()) + gain * u[..., None]
+        v = 2 * (c * h).real.sum(-1)
+        return self.readout(v, x), torch.view_as_real(h)
+
+    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+        log_a, gain, c = self.system()
+        h = torch.view_as_complex(state.contiguous())
+        (u,) = widen(x)
+        if mode == "convolution":
+            v, h = self.convolve(u, h, log_a, gain, c)
+        elif mode == "scan":
+            inputs = (gain * u[..., None]).flatten(2)
+            states = linear_scan(log_a.exp().flatten().expand_as(inputs), inputs, h.flatten(1))
+            states = states.unflatten(2, c.shape)
+            v, h = 2 * (c * states).real.sum(-1), states[:, -1].clone()
+        else:
+            a, rows = log_a.exp(), []
+            for u_t in u.unbind(1):
+                h = a * h + gain * u_t[..., None]
+                rows.append(2 * (c * h).real.sum(-1))
+            v = torch.stack(rows, 1)
+        return self.readout(v, x), torch.view_as_real(h)
+
+    def convolve(self, u: Tensor, h: Tensor, log_a: Tensor, gain: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """v (B, T, I) without the direct term, and the last state (B, I, N/2) complex."""
+        grow = log_a.exp()
+
+        def parts(length: int) -> tuple[Tensor, Tensor, Tensor]:
+            decays = powers(log_a, length)  # (I, N/2, L)
+            kernel = 2 * ((c * gain)[:, None] @ decays)[:, 0].real
+            out = torch.view_as_real(2 * (c * grow)[..., None] * decays)
+            readout = torch.stack([out[..., 0], -out[..., 1]], 2).flatten(1, 2)  # (I, N, L)
+            into = torch.view_as_real((gain[..., None] * decays).flip(-1))
+            return kernel, readout, into.permute(0, 2, 1, 3).flatten(2)  # (I, L, N)
+
+        def advance(state: Tensor, length: int) -> Tensor:
+            pairs = torch.view_as_complex(state.unflatten(-1, (-1, 2)))
+            return torch.view_as_real(pairs * power(log_a, length)[:, None]).flatten(-2)
+
+        start = torch.view_as_real(h).flatten(2)
+        v, end = block_convolution(u, start, parts, advance)
+        return v, torch.view_as_complex(end.unflatten(2, (-1, 2)))
+
+    def readout(self, v: Tensor, x: Tensor) -> Tensor:
+        v = gelu(v + self.D * x).to(x.dtype)
+        return glu(self.out(v), -1).to(x.dtype)

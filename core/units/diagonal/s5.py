@@ -1,0 +1,58 @@
+"""S5, one state-space system with many inputs and outputs (Smith et al. 2022, arXiv 2208.04933).
+
+    a   = exp(dt * Lambda)             Lambda = -exp(log_A_real) + i A_imag, a step size dt for each pole
+    h_t = a * h_{t-1} + (a - 1) / Lambda * (B x_t)
+    y_t = 2 Re(C h_t) + D x_t          one of each conjugate pair is kept
+
+Lambda begins as the eigenvalues of the normal part of HiPPO-LegS, one block or several.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from core.kernels.precision import widen
+from core.units.diagonal.diagonal_system import DiagonalSystem
+from core.units.diagonal.discretize import log_uniform, zero_order_hold
+from core.units.diagonal.hippo import nplr
+
+
+class S5(DiagonalSystem):
+    """x (B, T, I), state (B, N/2, 2) as pairs (Re, Im) -> y (B, T, H), state."""
+
+    paper = "Smith et al. 2022, Simplified state space layers for sequence modeling, arXiv 2208.04933"
+    slow = ("log_dt", "log_A_real", "A_imag")
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        state_size: int = 64,
+        blocks: int = 1,
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+    ) -> None:
+        """`state_size` real dimensions of the state in `blocks` HiPPO blocks of even size."""
+        if blocks < 1 or state_size < 2 or state_size % (2 * blocks):
+            raise ValueError(f"S5 needs blocks of even size, got a state of {state_size} in {blocks} blocks")
+        super().__init__(input_size, hidden_size, state_size // 2)
+        size = state_size // blocks
+        poles, _, _, vectors = nplr("legs", size)
+        v = torch.from_numpy(vectors).to(torch.complex64)
+        a = torch.from_numpy(poles).repeat(blocks)
+        self.log_dt = nn.Parameter(log_uniform((self.poles,), dt_min, dt_max))
+        self.log_A_real = nn.Parameter((-a.real).log().float())
+        self.A_imag = nn.Parameter(a.imag.float().clone())
+        # random matrices in the original basis, moved to that of the eigenvectors
+        b = torch.randn(blocks, size, input_size) * input_size**-0.5
+        c = torch.randn(hidden_size, blocks, size) * state_size**-0.5
+        b = (v.conj().T @ b.to(v.dtype)).reshape(self.poles, input_size)
+        c = (c.to(v.dtype) @ v).reshape(hidden_size, self.poles)
+        self.B = nn.Parameter(torch.view_as_real(b).contiguous())  # (N/2, I, 2)
+        self.C = nn.Parameter(torch.view_as_real(c).contiguous())  # (H, N/2, 2)
+
+    def system(self) -> tuple[Tensor, Tensor, Tensor]:
+        log_dt, log_real, imaginary, b, c = widen(self.log_dt, self.log_A_real, self.A_imag, self.B, self.C)
+        log_a, gain = zero_order_hold(torch.complex(-log_real.exp(), imaginary), log_dt.exp())
+        b = torch.view_as_real(gain[:, None] * torch.view_as_complex(b))
+        return log_a, b.transpose(1, 2), 2 * torch.stack([c[..., 0], -c[..., 1]], 2)
