@@ -11,7 +11,7 @@ from torch.nn import functional
 class CausalConv(nn.Module):
     """x (B, T, C), window (B, K, C) -> y (B, T, C), window: the last K inputs, newest last.
 
-    The weight is (K, C): one row a tap, so that a step reads it along memory. Published layouts keep (C, 1, K).
+    The weight is (K, C), a row a tap, so that a step reads it along memory; published layouts keep (C, 1, K).
     """
 
     def __init__(self, channels: int, width: int = 4, bias: bool = True) -> None:

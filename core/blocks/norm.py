@@ -29,7 +29,7 @@ class RMSNorm(nn.Module):
 
 
 class GatedRMSNorm(RMSNorm):
-    """rms(x silu(gate)) * weight, the output norm of Mamba-2; `norm_first` gives rms(x) * weight silu(gate)."""
+    """rms(x silu(gate)) * weight, as in Mamba-2, or with `norm_first` rms(x) * weight silu(gate)."""
 
     def __init__(self, width: int, eps: float = 1e-5, *, groups: int = 1, norm_first: bool = False) -> None:
         super().__init__(width, eps, groups=groups)

@@ -108,7 +108,7 @@ def exponential_64(x):  # noqa: ANN001, ANN201
 
 
 def softplus(x):  # noqa: ANN001, ANN201
-    """log(1 + exp x) = max(x, 0) + 2 artanh(e / (2 + e)) with e = exp(-|x|): exact where the result is small."""
+    """log(1 + exp x) = max(x, 0) + 2 artanh(e / (2 + e)) with e = exp(-|x|), exact for small results too."""
     raise NotImplementedError("only inside compiled code")
 
 

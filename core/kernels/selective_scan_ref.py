@@ -33,7 +33,7 @@ def selective_update(
 
 
 def per_channel(part: Tensor, channels: int, time: int) -> tuple[Tensor, ...]:
-    """B or C as a sequence of (B, D, N), (B, 1, N) where all channels share it, or (D, N) where it is constant."""
+    """B or C as a sequence of (B, D, N), (B, 1, N) where all share it, or (D, N) where it is constant."""
     if part.ndim == 2:
         return (part,) * time
     groups = part.shape[2]

@@ -26,7 +26,7 @@ State = tuple[Tensor, Tensor]
 
 
 class Mamba(Unit):
-    """x (B, T, I) -> y (B, T, H); state: window (B, K, D) of the last K inputs of the convolution, h (B, D, N).
+    """x (B, T, I) -> y (B, T, H); state: window (B, K, D) of the convolution, h (B, D, N).
 
     Args:
         state_size: N, numbers kept per channel.
@@ -84,8 +84,11 @@ class Mamba(Unit):
     def mix(
         self, x: Tensor, state: State, mode: str = "scan", mask: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """The block on a sequence; `mask` (B, T), 1 where a token counts, is the left padding of published models:
-        it multiplies the input and the output of the convolution."""
+        """The block on a sequence; `mask` (B, T) is 1 where a token counts.
+
+        The mask is that of published models for left padding: it multiplies the input and the output of the
+        convolution. `core.blocks.stack` skips masked tokens altogether.
+        """
         window, h = state
         keep = None if mask is None else mask.unsqueeze(-1).to(x.dtype)
         x, z = self.in_proj(x if keep is None else x * keep).chunk(2, -1)
@@ -122,6 +125,6 @@ class Mamba(Unit):
 
 
 def initial_step_bias(count: int, shortest: float = 1e-3, longest: float = 1e-1) -> Tensor:
-    """(count,) biases whose softplus is log-uniform between the shortest and the longest step, at least 1e-4."""
+    """(count,) biases whose softplus is log-uniform from the shortest to the longest step, at least 1e-4."""
     delta = torch.empty(count).uniform_(math.log(shortest), math.log(longest)).exp().clamp(min=1e-4)
     return delta + torch.log(-torch.expm1(-delta))
