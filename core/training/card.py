@@ -43,9 +43,8 @@ def write_card(path: Path, card: Card, facts: dict[str, str]) -> None:
     }
     table = "\n".join(f"| {name} | {one_line(text)} |" for name, text in rows.items())
     settings = f"```json\n{json.dumps(card.settings, indent=2)}\n```"
-    write_text(
-        path, f"# {card.task}: {card.unit}\n\n| | |\n|---|---|\n{table}\n\n## Settings\n\n{settings}\n"
-    )
+    parts = [f"# {card.task}: {card.unit}", f"| | |\n|---|---|\n{table}", "## Settings", settings]
+    write_text(path, "\n\n".join(parts) + "\n")
 
 
 def one_line(text: str) -> str:

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from core.errors import ConfigError, WeightsError
 from tests.core.training.runs import OPTIONS, STEPS_PER_EPOCH, batches, build, final, run, same, step
@@ -97,7 +99,7 @@ def test_a_run_stopped_by_an_error_at_any_step_resumes_to_the_same_bits(
 ) -> None:
     taken = 0
 
-    def failing(model, batch):
+    def failing(model: nn.Module, batch: Any) -> Any:
         nonlocal taken
         if taken == 2 * at:
             raise RuntimeError("the disk is full")
@@ -146,7 +148,7 @@ def test_the_callers_generators_are_left_alone(tmp_path: Path) -> None:
 
 def test_a_folder_with_a_run_is_refused_without_resume(tmp_path: Path) -> None:
     run(tmp_path)
-    with pytest.raises(ConfigError, match="already holds a run .*--resume"):
+    with pytest.raises(ConfigError, match=r"already holds a run .*--resume"):
         run(tmp_path)
 
 
