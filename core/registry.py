@@ -44,6 +44,18 @@ ROWS = (
         ("s6", "mamba1"),
     ),
     Row(
+        "mamba2",
+        "core.units.matrix.mamba2:Mamba2",
+        "state space with one decay per head (SSD), whole block",
+        ("ssd",),
+    ),
+    Row(
+        "rg_lru",
+        "core.units.diagonal.rg_lru:RGLRU",
+        "real-gated linear recurrent unit of Griffin",
+        ("rglru", "griffin", "hawk"),
+    ),
+    Row(
         "linear_attention",
         "core.units.matrix.linear_attention:LinearAttention",
         "linear attention, phi = elu + 1, with or without normaliser",

@@ -3,6 +3,9 @@
 from typing import Any
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "mamba": [{"state_size": 5, "expand": 3, "rank": 2, "conv_width": 3, "bias": True}],
+    "mamba2": [{"heads": 4, "groups": 2, "state_size": 6, "limit": (0.1, 0.6), "bias": True}],
+    "rg_lru": [{"heads": 2}],
     "lru": [{"state_size": 5, "r_min": 0.5}],
     "s5": [{"state_size": 8, "blocks": 2}],
     "hgrn": [{"rotation": True, "lower_bound": 0.3}],

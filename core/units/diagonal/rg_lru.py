@@ -1,0 +1,104 @@
+"""RG-LRU, the real-gated linear recurrent unit of Griffin (De et al. 2024, arXiv 2402.19427).
+
+    i_t = sigmoid(W_i x_t + b_i)           r_t = sigmoid(W_r x_t + b_r)         block-diagonal, one block a head
+    log a_t = -8 r_t softplus(decay)
+    h_t = a_t * h_{t-1} + sqrt(1 - a_t^2) * i_t * x_t
+    h_t = i_t * x_t                                                            at the first token of a document
+
+The first token has no past to be weighed against, so its factor is 1; the state remembers whether a token was
+seen. The derivative of the root is bounded by 1000, since it has none where a = 1.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.errors import ConfigError
+from core.kernels.linear_scan import linear_scan
+from core.units.contract import Unit
+from core.units.matrix.heads import at_least_single, head_count
+
+State = tuple[Tensor, Tensor]
+RATE = 8.0
+STEEPEST = 1000.0  # largest derivative of the root
+FLAT = 1 / (4 * STEEPEST**2)  # where 1 / (2 sqrt(x)) has this value
+
+
+class RGLRU(Unit):
+    """x (B, T, I) -> h (B, T, H); state: h (B, H) in float32 at least, seen (B,) whether a token went before.
+
+    Where I differs from H a linear map comes first. `heads` is the number of blocks of the gates; None is one
+    for every 64 channels.
+    """
+
+    modes = ("step", "sequential", "scan")
+    paper = "De et al. 2024, arXiv 2402.19427"
+    slow = ("decay",)
+
+    def __init__(self, input_size: int, hidden_size: int, *, heads: int | None = None) -> None:
+        super().__init__(input_size, hidden_size)
+        self.heads = head_count("RG-LRU", hidden_size, heads)
+        block = hidden_size // self.heads
+        self.proj = nn.Identity() if input_size == hidden_size else nn.Linear(input_size, hidden_size)
+        self.input_weight = nn.Parameter(torch.randn(self.heads, block, block) * block**-0.5)
+        self.input_bias = nn.Parameter(torch.zeros(self.heads, block))
+        self.recurrence_weight = nn.Parameter(torch.randn(self.heads, block, block) * block**-0.5)
+        self.recurrence_bias = nn.Parameter(torch.zeros(self.heads, block))
+        self.decay = nn.Parameter(initial_decay(hidden_size))
+
+    def initial_state(self, x: Tensor) -> State:
+        inner = torch.promote_types(x.dtype, torch.float32)
+        h = x.new_zeros(x.shape[0], self.hidden_size, dtype=inner)
+        return h, torch.zeros(x.shape[0], dtype=torch.bool, device=x.device)
+
+    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+        if mode == "sequential":
+            return super().run(x, state, mode)
+        h, seen = state
+        fresh = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+        fresh[:, 0] = ~seen
+        return self.scan(x, h, fresh)
+
+    def scan(self, x: Tensor, h: Tensor, fresh: Tensor) -> tuple[Tensor, State]:
+        """A whole sequence in which a document starts at each token where `fresh` (B, T) holds."""
+        a, write = self.decay_and_write(self.proj(x), fresh)
+        y = linear_scan(a, write, h.to(write.dtype))
+        return y.to(x.dtype), (y[:, -1], torch.ones_like(fresh[:, 0]))
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        h, seen = state
+        a, write = self.decay_and_write(self.proj(x), ~seen)
+        h = torch.addcmul(write, a, h.to(write.dtype))
+        return h.to(x.dtype), (h, torch.ones_like(seen))
+
+    def decay_and_write(self, x: Tensor, fresh: Tensor) -> tuple[Tensor, Tensor]:
+        """x (.., H), fresh (..) -> a_t and what the token adds to h, in float32 at least."""
+        i = at_least_single(block_linear(x, self.input_weight, self.input_bias)).sigmoid()
+        r = at_least_single(block_linear(x, self.recurrence_weight, self.recurrence_bias)).sigmoid()
+        log_a = r * (-RATE * functional.softplus(at_least_single(self.decay)))
+        factor = bounded_sqrt(-torch.expm1(2 * log_a))
+        fresh = fresh.unsqueeze(-1)
+        return log_a.exp().masked_fill(fresh, 0), factor.masked_fill(fresh, 1) * i * x
+
+
+def block_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x (.., h D) times one matrix (D, D) a head, weight (h, in, out), plus bias (h, D)."""
+    heads, block, _ = weight.shape
+    if heads == 1:
+        return torch.addmm(bias[0], x.reshape(-1, block), weight[0]).view(x.shape)
+    parts = x.reshape(-1, heads, block).transpose(0, 1)  # (h, tokens, D)
+    return torch.baddbmm(bias.unsqueeze(1), parts, weight).transpose(0, 1).reshape(x.shape)
+
+
+def bounded_sqrt(x: Tensor) -> Tensor:
+    """sqrt(x) for x >= 0, with a derivative of at most `STEEPEST`."""
+    root = x.detach().sqrt()
+    # the value of the left branch is the root too; only its slope is that of a straight line
+    straight = root + STEEPEST * (x - x.detach())
+    return torch.where(x.detach() < FLAT, straight, x.clamp(min=FLAT).sqrt())
+
+
+def initial_decay(width: int, shortest: float = 0.9, longest: float = 0.999) -> Tensor:
+    """(width,) values for which a, at r = 1, is uniform on the ring between two radii."""
+    ring = torch.empty(width).uniform_(shortest**2, longest**2)
+    return torch.log(torch.expm1(-ring.log() / (2 * RATE)))
