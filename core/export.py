@@ -81,14 +81,10 @@ def export_sequence(unit: Any, path: str | Path) -> float:
     return write(SequenceGraph(unit), x, unit, Path(path), {0: "batch", 1: "time"}, other)
 
 
-def write(
-    graph: StepGraph, x: Tensor, unit: Any, path: Path, axes: dict[int, str], other: Tensor
-) -> float:
+def write(graph: StepGraph, x: Tensor, unit: Any, path: Path, axes: dict[int, str], other: Tensor) -> float:
     """Export with `x`, check with `other` (another batch and length), write the whole file or nothing."""
     require_onnx()
     state = [part.clone() for part in tensors(unit.initial_state(x))]
-    if any(part.is_complex() for part in state):
-        raise ConfigError(f"{type(unit).__name__} keeps a complex state, which ONNX does not have.")
     names = [f"state{index}" for index in range(len(state))]
     batch = torch.export.Dim("batch", min=1, max=4096)
     dims = {"batch": batch, "time": torch.export.Dim("time", min=1, max=1_000_000)}
@@ -109,16 +105,24 @@ def write(
         program.save(str(partial), external_data=False)
     except Exception as error:  # the exporter wraps any cause in types of its own
         partial.unlink(missing_ok=True)
-        reason = str(error).strip().splitlines()
-        raise ConfigError(
-            f"{type(unit).__name__} cannot be written as ONNX: {reason[0] if reason else type(error).__name__}"
-        ) from error
+        raise ConfigError(f"{type(unit).__name__} cannot be written as ONNX: {reason(error)}.") from error
     worst = difference(graph, partial, other, unit)
     if worst > 1e-4:
         partial.unlink(missing_ok=True)
         raise ConfigError(f"the ONNX graph of {type(unit).__name__} differs from torch by {worst:.2g}.")
     os.replace(partial, path)
     return worst
+
+
+def reason(error: BaseException) -> str:
+    """The first cause behind the exporter's own errors, in one line."""
+    text = str(error)
+    if "complex" in text:
+        return "it computes with complex numbers, which ONNX does not have"
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def difference(graph: StepGraph, path: Path, x: Tensor, unit: Any) -> float:

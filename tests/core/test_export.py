@@ -1,0 +1,66 @@
+"""ONNX graphs and the streamer on top of them compute what torch computes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import core
+from core import registry
+from core.errors import ConfigError
+from core.export import export_sequence, export_step
+from core.state import map_state
+from core.streaming import Streamer
+
+COMPLEX = {"lru", "s4", "s4d", "s5"}
+"""Units that compute with complex numbers, which ONNX does not have."""
+REAL = [name for name in registry.names() if name not in COMPLEX]
+QUICK = ["gru", "min_gru", "gla"]
+
+
+def units(names: list[str]) -> list[object]:
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", units(REAL))
+def test_every_real_unit_exports_one_step_and_any_length(name: str, tmp_path: Path) -> None:
+    unit = core.build(name, 8)
+    assert export_step(unit, tmp_path / "step.onnx") < 1e-5
+    assert export_sequence(unit, tmp_path / "whole.onnx") < 1e-5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step.onnx", "whole.onnx"]
+
+
+def test_a_stack_exports_like_a_unit(tmp_path: Path) -> None:
+    assert export_step(core.stack("gru", 4, 6, layers=2), tmp_path / "a.onnx") < 1e-5
+
+
+def test_complex_units_say_that_onnx_cannot(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="LRU cannot be written as ONNX|complex"):
+        export_step(core.build("lru", 8), tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", units(["gru", "mamba", "gated_delta_net"]))
+def test_the_streamer_follows_the_unit(name: str) -> None:
+    unit = core.build(name, 8).eval()
+    x = torch.randn(2, 9, 8)
+    with torch.no_grad():
+        expected, _ = unit(x)
+    streamer = Streamer(unit, batch=2)
+    outputs = [streamer.step(token.numpy()) for token in x.unbind(1)]
+    np.testing.assert_allclose(np.stack(outputs, 1), expected, atol=1e-5)
+    halfway = map_state(torch.clone, streamer.state)
+    first = streamer.step(x[:, 0].numpy())
+    streamer.state = halfway
+    np.testing.assert_array_equal(streamer.step(x[:, 0].numpy()), first)
+    streamer.reset()
+    np.testing.assert_allclose(streamer.step(x[:, 0].numpy()), expected[:, 0], atol=1e-5)
+
+
+def test_a_stream_names_wrong_shapes() -> None:
+    streamer = Streamer(core.build("gru", 8))
+    with pytest.raises(ValueError, match=r"takes x of shape \(1, 8\), got \(2, 8\)"):
+        streamer.step(np.zeros((2, 8), np.float32))
+    with pytest.raises(ValueError, match=r"state of shape \(1, 8\), got \(3, 8\)"):
+        streamer.state = torch.zeros(3, 8)
