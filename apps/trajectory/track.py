@@ -40,8 +40,14 @@ class Track:
     def flight(self) -> str:
         """The physical flight, equal for two recordings of it: the unit of every split."""
         path = Path(self.source).resolve()
-        while path.suffix.lower() in SUFFIXES:
-            path = path.with_suffix("")
-        parts = [SENSORS.sub("", part) for part in path.parts]
-        inside = self.name.removeprefix(path.name)
+        parts = [SENSORS.sub("", part) for part in (*path.parent.parts, stem_of(path))]
+        inside = self.name.removeprefix(stem_of(path))
         return "/".join(part for part in parts if part) + inside
+
+
+def stem_of(path: Path) -> str:
+    """File name without the suffixes of the formats: `flights/C1.csv.gz` -> `C1`."""
+    path = Path(path.name)
+    while path.suffix.lower() in SUFFIXES:
+        path = path.with_suffix("")
+    return path.name

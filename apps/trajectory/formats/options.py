@@ -1,0 +1,53 @@
+"""What a caller may say about a file instead of letting it be detected."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.errors import DataError
+
+TIME_UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+"""Nanoseconds in one unit."""
+COLUMNS = ("t", "x", "y", "z", "vx", "vy", "vz", "lat", "lon", "alt")
+FRAMES = ("enu", "ned", "camera")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of `read_tracks`; None means: detect."""
+
+    format: str | None = None
+    columns: Mapping[str, str] | None = None
+    time_unit: str | None = None
+    group: tuple[str, ...] | None = None
+    rate: float | None = None
+    times: Path | None = None
+    frame: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.time_unit is not None and self.time_unit not in (*TIME_UNITS, "iso"):
+            raise DataError(f"no time unit {self.time_unit!r}; choose s, ms, us, ns or iso.")
+        if self.frame is not None and self.frame not in FRAMES:
+            raise DataError(f"no frame {self.frame!r}; choose {', '.join(FRAMES)}.")
+        if self.rate is not None and not (np.isfinite(self.rate) and self.rate > 0):
+            raise DataError(f"the rate must be a positive number of samples per second, got {self.rate}.")
+        unknown = [name for name in self.columns or () if name not in COLUMNS]
+        if unknown:
+            raise DataError(f"--columns knows {', '.join(COLUMNS)}; not {', '.join(unknown)}.")
+
+
+def to_enu_axes(vectors: np.ndarray, frame: str | None) -> np.ndarray:
+    """Positions or velocities (N, D) with z up.
+
+    ned     (north, east, down)    -> (east, north, -down)
+    camera  (right, down, forward) -> (right, forward, -down)
+    """
+    if frame in (None, "enu"):
+        return vectors
+    if frame == "ned":
+        return np.concatenate([vectors[:, [1, 0]], -vectors[:, 2:]], 1)
+    if vectors.shape[1] != 3:
+        raise DataError(f"frame camera needs three axes, the file has {vectors.shape[1]}.")
+    return np.stack([vectors[:, 0], vectors[:, 2], -vectors[:, 1]], 1)
