@@ -100,9 +100,10 @@ class DecayedProducts(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, decay, *kept = ctx.saved_tensors
         if torch.is_grad_enabled():  # somebody asks for second derivatives
-            with torch.enable_grad():
-                outputs = by_halving(q, k, decay, ctx.strict)
-            return *torch.autograd.grad(outputs, (q, k, decay), grads, create_graph=True), None
+            outputs = by_halving(q, k, decay, ctx.strict)
+            wanted = [x for x, needed in zip((q, k, decay), ctx.needs_input_grad, strict=False) if needed]
+            found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True))
+            return *(next(found) if needed else None for needed in ctx.needs_input_grad[:3]), None
         to_scores, to_prefix, to_suffix, to_total = (
             grad.clone(memory_format=torch.contiguous_format) for grad in grads
         )

@@ -50,6 +50,9 @@ def decay_scan(
         ValueError: shapes that do not fit together.
     """
     check_shapes(q, k, v, log_decay, state, chunk)
+    across = (q.shape[0], *q.shape[2:])
+    if bonus is not None and not broadcasts(tuple(bonus.shape), across):
+        raise ValueError(f"expected a bonus that broadcasts to {across}, got {tuple(bonus.shape)}")
     with torch.autocast(q.device.type, enabled=False):
         start = first_state(k, v, state)
         if q.shape[1] == 0:
@@ -59,7 +62,7 @@ def decay_scan(
         decay = None if log_decay is None else chunked_decay(log_decay, length, start.dtype)
         scores, prefix, suffix, total = chunk_products(qs, ks, decay, strict=bonus is not None)
         if bonus is not None:
-            u = bonus.to(start.dtype).unsqueeze(-3)
+            u = bonus.to(start.dtype).expand(across).unsqueeze(1)
             current = in_chunks((q.to(start.dtype) * u * k).sum(-1, keepdim=True), length, start.dtype)
             scores = scores + torch.diag_embed(current.squeeze(-1))
         writes = (ks if suffix is None else ks * suffix).mT @ vs
@@ -270,3 +273,9 @@ def check_shapes(
         raise ValueError(f"expected a state of shape {(b, h, key, v.shape[3])}, got {tuple(state.shape)}")
     if chunk < 1 or chunk & (chunk - 1):
         raise ValueError(f"chunk must be a power of two, got {chunk}")
+
+
+def broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether a tensor of `shape` expands to `target`."""
+    ends = target[len(target) - len(shape) :]
+    return len(shape) <= len(target) and all(size in (1, end) for size, end in zip(shape, ends, strict=True))

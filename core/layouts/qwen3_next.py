@@ -9,7 +9,7 @@ Published names, for KH key heads of width K and VH value heads of width V, r = 
     norm.weight          (V,)
     out_proj.weight      (H, VH V)
 
-Ours (`core.units.matrix.gated_delta_net`) keeps the rows flat, q;k;v;z and b;a, and the convolution as (W, C).
+Ours (`core.units.matrix.gated_delta_net`) keeps flat rows, q;k;v;z and b;a, and the convolution as (W, C).
 The published cache holds the last W inputs of the convolution as (B, C, W), and S as ours.
 """
 
