@@ -29,7 +29,7 @@ def to_ecef(geodetic: np.ndarray) -> np.ndarray:
 
 
 def from_ecef(xyz: np.ndarray) -> np.ndarray:
-    """The inverse of `to_ecef`, by Bowring's iteration on the reduced latitude (below 1e-9 m from -5 to 1000 km)."""
+    """The inverse of `to_ecef`, by Bowring's iteration on the reduced latitude."""
     xyz = np.asarray(xyz, dtype=np.float64)
     x, y, z = xyz[..., 0], xyz[..., 1], xyz[..., 2]
     across = np.hypot(x, y)

@@ -42,7 +42,7 @@ class Track:
         path = Path(self.source).resolve()
         parts = [SENSORS.sub("", part) for part in (*path.parent.parts, stem_of(path))]
         inside = self.name.removeprefix(stem_of(path))
-        return "/".join(part for part in parts if part) + inside
+        return str(Path(*parts)) + inside
 
 
 def stem_of(path: Path) -> str:

@@ -37,7 +37,7 @@ def from_names(table: Table, options: Options) -> list[Track]:
         )
     if not {"x", "y"} <= found.keys() and not {"lat", "lon"} <= found.keys():
         raise DataError(
-            f"{table.path}: no columns of position; name them by --columns x=NAME,y=NAME,z=NAME. It has {listed}."
+            f"{table.path}: no columns of position; name them by --columns x=NAME,y=NAME. It has {listed}."
         )
     return tracks_of(table, found, options)
 
@@ -63,9 +63,7 @@ def tracks_of(
     if origin is None and all(f"v{axis}" in found for axis in axes) and positions.shape[1] == len(axes):
         velocities = np.stack([table.numbers(found[f"v{axis}"]) for axis in axes], 1)
     if frame is None and origin is None and "vehicle_local_position" in table.path.name:
-        warnings.append(
-            "a PX4 vehicle_local_position, whose axes are north, east, down: --frame ned turns z up."
-        )
+        warnings.append("PX4 vehicle_local_position has axes north, east, down; --frame ned turns z up.")
     used = set(found.values())
     tracks = []
     clock = "t" in found or "sec" in found
@@ -139,7 +137,7 @@ def local(
         row = int(np.flatnonzero(wrong)[0])
         where = f" line {table.line_of(row)}" if table.text else ""
         raise DataError(
-            f"{table.path}{where}: latitude {lat[row]:g}, longitude {lon[row]:g} is no place; are they swapped?"
+            f"{table.path}{where}: latitude {lat[row]:g}, longitude {lon[row]:g} is no place; swapped?"
         )
     first = int(np.flatnonzero(finite)[0])
     origin = (float(lat[first]), float(lon[first]), float(alt[first]))

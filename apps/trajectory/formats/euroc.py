@@ -1,4 +1,4 @@
-"""EuRoC ground truth without a header: nanoseconds, position, quaternion (w first), and velocity in the long form.
+"""EuRoC ground truth without a header: nanoseconds, position, quaternion (w first), perhaps velocity.
 
 17 columns are t p(3) q(4) v(3) and gyroscope and accelerometer bias; 8 columns end with the quaternion
 (Burri et al. 2016, doi 10.1177/0278364915620033).

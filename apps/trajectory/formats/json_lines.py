@@ -1,4 +1,7 @@
-"""JSON lines `{"t":.., "id":.., "p":[..], "v":[..]}` or `{"time":.., "x":.., ...}`, one sample each; or one array of them."""
+"""JSON lines, one sample each, or one array of samples.
+
+`{"t":.., "id":.., "p":[..], "v":[..]}` as the live stream has them, or `{"time":.., "x":.., "y":.., ...}`.
+"""
 
 import json
 import math

@@ -96,9 +96,7 @@ def from_numbers(
             warnings.append(f"times in {name!r} are read as {seen}, not {unit}, by their size.")
             unit = seen
         elif told is None and usual is None and seen != "s" and not sure:
-            warnings.append(
-                f"times in {name!r} are read as {seen} by their step; --time-unit says otherwise."
-            )
+            warnings.append(f"times in {name!r} are read as {seen} by their step; --time-unit overrules.")
     scale = TIME_UNITS[unit]
     if known.any() and np.abs(values[known]).max() * scale > LIMIT:
         raise DataError(

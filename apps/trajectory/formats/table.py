@@ -111,7 +111,7 @@ def parse(path: Path, text: bytes) -> Table:
             on_bad_lines="error",
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}: rows are not alike ({pandas_words(error, first[0], header)}).") from None
+        raise DataError(f"{path}: rows are not alike ({pandas_words(error)}).") from None
     except (ValueError, OverflowError, MemoryError) as error:
         raise DataError(f"{path}: no table can be read ({error}).") from None
     rows.columns = unique(names) if names else [str(index) for index in range(count)]
@@ -120,13 +120,9 @@ def parse(path: Path, text: bytes) -> Table:
     return Table(path, rows, bool(names), sure, text)
 
 
-def pandas_words(error: Exception, first: int, header: bool) -> str:
-    """The parser's message with its line counted from the start of the file."""
-    skipped = first if header else first - 1
-    message = str(error).removeprefix("Error tokenizing data. C error: ").strip().lower()
-    return re.sub(
-        r"line (\d+)", lambda found: f"line {int(found[1]) + skipped * ('saw' not in message)}", message
-    )
+def pandas_words(error: Exception) -> str:
+    """The parser's message in one line."""
+    return " ".join(str(error).removeprefix("Error tokenizing data. C error: ").lower().split())
 
 
 def separator_of(line: bytes) -> str | None:
@@ -154,7 +150,7 @@ def is_number(cell: str) -> bool:
 
 
 def comment_names(text: bytes, first: int, separator: str | None, count: int) -> list[str]:
-    """Names from the last comment above the data (`#timestamp, p_RS_R_x [m], ...`) where they fit its columns."""
+    """Names from the last comment above the data (`#timestamp, p_RS_R_x [m], ...`) where they fit."""
     last = b""
     for number, line in enumerate(io.BytesIO(text), 1):
         if number >= first:
