@@ -109,7 +109,7 @@ class AugmentConfig:
 class DataConfig:
     """Generated flights, and the share of windows that comes from the files given to `train`."""
 
-    generated: int = 3000
+    generated: int = 12000
     """Flights from the generator."""
     length: int = 300
     """Samples of each."""
@@ -134,7 +134,7 @@ class TrainConfig:
     steps: int = 300
     """Batches of an epoch."""
     batch: int = 512
-    seed: int = 0
+    seed: int = 3
     window: WindowConfig = field(default_factory=WindowConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

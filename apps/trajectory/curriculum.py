@@ -141,8 +141,8 @@ def pattern_eight(t: np.ndarray, rng: Generator) -> np.ndarray:
 def pattern_lissajous(t: np.ndarray, rng: Generator) -> np.ndarray:
     """Small integer frequency ratios, often with a second harmonic on one axis."""
     size = rng.uniform(0.3, rng.choice([1.5, 4]), 3)
-    ratio = rng.choice([1, 2, 3], 3, p=[0.6, 0.3, 0.1])
-    rate = min(rng.uniform(0.3, 3.5), math.sqrt(rng.uniform(4, 16) / (size * ratio**2).max()))
+    ratio = rng.choice([1, 2, 3], 3, p=[0.6, 0.3, 0.1]) if rng.random() < 0.5 else np.ones(3)
+    rate = min(rng.uniform(0.5, 4), math.sqrt(rng.uniform(4, 16) / (size * ratio**2).max()))
     positions = np.stack([size[i] * np.cos(ratio[i] * rate * t + phase(rng)) for i in range(3)], -1)
     if rng.random() < 0.7:
         extra = min(rng.uniform(0.1, 2), rng.uniform(4, 16) / (4 * rate**2))
@@ -250,8 +250,8 @@ FAMILIES: dict[str, tuple[Callable[[np.ndarray, Generator], np.ndarray], float]]
     "plain_line": (plain_line, 0.03),
     "pattern_circle": (pattern_circle, 0.11),
     "pattern_eight": (pattern_eight, 0.10),
-    "pattern_lissajous": (pattern_lissajous, 0.10),
-    "racing": (racing, 0.18),
+    "pattern_lissajous": (pattern_lissajous, 0.15),
+    "racing": (racing, 0.17),
     "roaming": (roaming, 0.18),
     "waypoints": (waypoints, 0.05),
     "straight": (straight, 0.03),
