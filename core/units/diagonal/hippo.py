@@ -16,52 +16,55 @@ Each is normal up to a term of low rank (S4, arXiv 2111.00396), A = V (Lambda - 
 for legs and fout. Everything is built in float64: the condition number of legs grows with its size.
 """
 
-import numpy as np
-from numpy import ndarray
+import math
+
+import torch
+from torch import Tensor
 
 
-def transition(measure: str, size: int) -> tuple[ndarray, ndarray]:
+def transition(measure: str, size: int) -> tuple[Tensor, Tensor]:
     """A (N, N) and B (N, 1) of a measure, in continuous time.
 
     Raises:
         ValueError: no such measure.
     """
-    n, k = np.arange(size)[:, None], np.arange(size)[None, :]
+    n = torch.arange(size, dtype=torch.float64)[:, None]
+    k, odd = n.T, 2 * n + 1
+    alternating = 1 - 2 * ((n + k) % 2)  # (-1)^(n-k)
     if measure == "legs":
-        a = -np.where(n > k, np.sqrt((2 * n + 1.0) * (2 * k + 1)), np.where(n == k, n + 1.0, 0.0))
-        return a, np.sqrt(2 * n + 1.0)
+        return -((odd * odd.T).sqrt().tril(-1) + torch.diag(n[:, 0] + 1)), odd.sqrt()
     if measure == "legt":
-        sign = np.where(k <= n, 1.0, (-1.0) ** (n - k))
-        return -np.sqrt((2 * n + 1.0) * (2 * k + 1)) * sign / 2, np.sqrt(2 * n + 1.0) / 2
+        return -(odd * odd.T).sqrt() * torch.where(k <= n, 1, alternating) / 2, odd.sqrt() / 2
     if measure == "lmu":
-        return (2 * n + 1.0) * np.where(n < k, -1.0, (-1.0) ** (n - k + 1)), (2 * n + 1.0) * (-1.0) ** n
+        return odd * torch.where(n < k, -1, -alternating), odd * alternating[:, :1]
     if measure == "lagt":
-        return -np.where(n == k, 0.5, np.where(n > k, 1.0, 0.0)), np.ones((size, 1))
+        ones = torch.ones(size, size, dtype=torch.float64)
+        return -(ones.tril(-1) + torch.eye(size) / 2), ones[:, :1]
     if measure == "fout":
         p = fourier_vector(size)
-        return rotations(size, np.pi) - p * p.T, p
+        return rotations(size, math.pi) - p * p.T, p
     if measure == "foud":
-        return rotations(size, 2 * np.pi) - np.eye(size) / 2, fourier_vector(size)
+        return rotations(size, 2 * math.pi) - torch.eye(size) / 2, fourier_vector(size)
     raise ValueError(f"no HiPPO measure {measure!r}; there are legs, legt, lmu, lagt, fout, foud")
 
 
-def fourier_vector(size: int) -> ndarray:
+def fourier_vector(size: int) -> Tensor:
     """(1, 0, sqrt 2, 0, sqrt 2, ...) as a column."""
-    p = np.zeros((size, 1))
-    p[0::2] = np.sqrt(2)
+    p = torch.zeros(size, 1, dtype=torch.float64)
+    p[0::2] = math.sqrt(2)
     p[0] = 1
     return p
 
 
-def rotations(size: int, frequency: float) -> ndarray:
+def rotations(size: int, frequency: float) -> Tensor:
     """Skew matrix that turns the pair (2n, 2n+1) with n times the frequency."""
-    skew = np.zeros((size, size))
+    skew = torch.zeros(size, size, dtype=torch.float64)
     for n in range(size // 2):
         skew[2 * n, 2 * n + 1], skew[2 * n + 1, 2 * n] = -frequency * n, frequency * n
     return skew
 
 
-def nplr(measure: str, size: int) -> tuple[ndarray, ndarray, ndarray, ndarray]:
+def nplr(measure: str, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Normal plus low rank: Lambda (N/2), P (N/2), B (N/2), V (N, N/2), the half with negative frequencies.
 
     A = V (diag Lambda - P P^*) V^* with both halves of every pair. The phase of each eigenvector is free, so
@@ -74,14 +77,14 @@ def nplr(measure: str, size: int) -> tuple[ndarray, ndarray, ndarray, ndarray]:
         raise ValueError(f"the pairs of a normal matrix need an even size, got {size}")
     a, b = transition(measure, size)
     if measure == "legs":
-        p = np.sqrt(np.arange(size) + 0.5)[:, None]
+        p = (torch.arange(size, dtype=torch.float64) + 0.5).sqrt()[:, None]
     elif measure == "fout":
         p = fourier_vector(size)
     else:
         raise ValueError(f"rank one suffices for legs and fout, not for {measure!r}")
     normal = a + p * p.T  # a multiple of the identity plus a skew matrix
-    real = np.diag(normal).mean()
-    imaginary, vectors = np.linalg.eigh(-0.5j * (normal - normal.T))
+    frequencies, vectors = torch.linalg.eigh(-0.5j * (normal - normal.T))
     half = size // 2  # eigh sorts by frequency
     v = vectors[:, :half]
-    return real + 1j * imaginary[:half], (v.conj().T @ p)[:, 0], (v.conj().T @ b)[:, 0], v
+    poles = torch.complex(normal.diag().mean().expand(half), frequencies[:half])
+    return poles, (v.mH @ p.to(v.dtype))[:, 0], (v.mH @ b.to(v.dtype))[:, 0], v

@@ -5,9 +5,12 @@
     v_t = 2 Re(C h_t) + D x_t
     y_t = GLU(W gelu(v_t) + b)
 
-Poles come in conjugate pairs, one of each is kept. A step costs O(N): (2/dt - A)^-1 = E - E P (1 + P^* E P)^-1 P^* E with E = (2/dt - Lambda)^-1. The kernel
-K_l = C A_bar^l B_bar of length L comes from its generating function at the roots of unity w, written here
-without the pole that the usual form has at w = -1:
+Poles come in conjugate pairs, one of each is kept. A step costs O(N), by
+
+    (2/dt - A)^-1 = E - E P (1 + P^* E P)^-1 P^* E               E = (2/dt - Lambda)^-1
+
+The kernel K_l = C A_bar^l B_bar of length L comes from its generating function at the roots of unity w,
+written here without the pole that the usual form has at w = -1:
 
     K^(w) = r(C~, B) - (1 + w)/2 r(C~, P) r(P, B) / (1 + (1 + w)/2 r(P, P))
     r(u, v) = sum_n u_n v_n 2 dt / (2 (1 - w) - dt Lambda_n (1 + w))        (P on the left is conjugate)
@@ -48,14 +51,13 @@ class S4(S4D):
         super().__init__(input_size, hidden_size, state_size=state_size, dt_min=dt_min, dt_max=dt_max)
         poles, p, b, _ = nplr(measure, state_size)
 
-        def pairs(values: object) -> nn.Parameter:
-            row = torch.view_as_real(torch.as_tensor(values).to(torch.complex64))
-            return nn.Parameter(row.repeat(input_size, 1, 1))
+        def pairs(row: Tensor) -> nn.Parameter:
+            return nn.Parameter(torch.view_as_real(row.to(torch.complex64)).repeat(input_size, 1, 1))
 
         # a real part of zero (fout) would have no logarithm
-        real = torch.from_numpy(-poles.real).clamp(min=1e-3).log().float()
+        real = (-poles.real).clamp(min=1e-3).log().float()
         self.log_A_real = nn.Parameter(real.repeat(input_size, 1))
-        self.A_imag = nn.Parameter(torch.from_numpy(poles.imag).float().repeat(input_size, 1))
+        self.A_imag = nn.Parameter(poles.imag.float().repeat(input_size, 1))
         self.P = pairs(p)
         self.B = pairs(b)
 

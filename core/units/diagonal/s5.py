@@ -38,8 +38,8 @@ class S5(DiagonalSystem):
         super().__init__(input_size, hidden_size, state_size // 2)
         size = state_size // blocks
         poles, _, _, vectors = nplr("legs", size)
-        v = torch.from_numpy(vectors).to(torch.complex64)
-        a = torch.from_numpy(poles).repeat(blocks)
+        v = vectors.to(torch.complex64)
+        a = poles.repeat(blocks)
         self.log_dt = nn.Parameter(log_uniform((self.poles,), dt_min, dt_max))
         self.log_A_real = nn.Parameter((-a.real).log().float())
         self.A_imag = nn.Parameter(a.imag.float().clone())

@@ -125,7 +125,7 @@ def transition(entry: Entry, leaves: Leaves) -> Leaves:
     outputs = {}
     for name in entry.about["tensors"]:
         measure, size, which = name.removeprefix("out.").split("_")
-        outputs[name] = torch.from_numpy(hippo.transition(measure, int(size))["AB".index(which)])
+        outputs[name] = hippo.transition(measure, int(size))["AB".index(which)]
     return outputs
 
 
@@ -136,7 +136,7 @@ def nplr(entry: Entry, leaves: Leaves) -> Leaves:
     outputs = {}
     for name in entry.about["tensors"]:
         measure, size, which = name.removeprefix("out.").split("_")
-        poles, p, b, _ = hippo.nplr(measure, int(size))
+        poles, p, b = (part.numpy() for part in hippo.nplr(measure, int(size))[:3])
         found = {
             "lambda": np.stack([poles.real, poles.imag], -1),
             "absP": np.abs(p)[None],
