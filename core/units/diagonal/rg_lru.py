@@ -1,9 +1,9 @@
 """RG-LRU, the real-gated linear recurrent unit of Griffin (De et al. 2024, arXiv 2402.19427).
 
-    i_t = sigmoid(W_i x_t + b_i)           r_t = sigmoid(W_r x_t + b_r)         block-diagonal, one block a head
+    i_t = sigmoid(W_i x_t + b_i)       r_t = sigmoid(W_r x_t + b_r)        block-diagonal, one block a head
     log a_t = -8 r_t softplus(decay)
     h_t = a_t * h_{t-1} + sqrt(1 - a_t^2) * i_t * x_t
-    h_t = i_t * x_t                                                            at the first token of a document
+    h_t = i_t * x_t                                                        at the first token of a document
 
 The first token has no past to be weighed against, so its factor is 1; the state remembers whether a token was
 seen. The derivative of the root is bounded by 1000, since it has none where a = 1.
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.errors import ConfigError
 from core.kernels.linear_scan import linear_scan
 from core.units.contract import Unit
 from core.units.matrix.heads import at_least_single, head_count
@@ -40,10 +39,10 @@ class RGLRU(Unit):
         self.heads = head_count("RG-LRU", hidden_size, heads)
         block = hidden_size // self.heads
         self.proj = nn.Identity() if input_size == hidden_size else nn.Linear(input_size, hidden_size)
-        self.input_weight = nn.Parameter(torch.randn(self.heads, block, block) * block**-0.5)
-        self.input_bias = nn.Parameter(torch.zeros(self.heads, block))
-        self.recurrence_weight = nn.Parameter(torch.randn(self.heads, block, block) * block**-0.5)
-        self.recurrence_bias = nn.Parameter(torch.zeros(self.heads, block))
+        self.input_gate_weight = nn.Parameter(torch.randn(self.heads, block, block) * block**-0.5)
+        self.input_gate_bias = nn.Parameter(torch.zeros(self.heads, block))
+        self.recurrent_gate_weight = nn.Parameter(torch.randn(self.heads, block, block) * block**-0.5)
+        self.recurrent_gate_bias = nn.Parameter(torch.zeros(self.heads, block))
         self.decay = nn.Parameter(initial_decay(hidden_size))
 
     def initial_state(self, x: Tensor) -> State:
@@ -73,8 +72,8 @@ class RGLRU(Unit):
 
     def decay_and_write(self, x: Tensor, fresh: Tensor) -> tuple[Tensor, Tensor]:
         """x (.., H), fresh (..) -> a_t and what the token adds to h, in float32 at least."""
-        i = at_least_single(block_linear(x, self.input_weight, self.input_bias)).sigmoid()
-        r = at_least_single(block_linear(x, self.recurrence_weight, self.recurrence_bias)).sigmoid()
+        i = at_least_single(block_linear(x, self.input_gate_weight, self.input_gate_bias)).sigmoid()
+        r = at_least_single(block_linear(x, self.recurrent_gate_weight, self.recurrent_gate_bias)).sigmoid()
         log_a = r * (-RATE * functional.softplus(at_least_single(self.decay)))
         factor = bounded_sqrt(-torch.expm1(2 * log_a))
         fresh = fresh.unsqueeze(-1)

@@ -115,7 +115,7 @@ class Mamba2(Unit):
         return self.finish(o, u, z), (window, memory)
 
     def inputs(self, mixed: Tensor, dt: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """mixed (.., C), dt (.., h) -> u (.., h, P), q = C, k = B (.., h, N), v = delta u, log-decay (.., h)."""
+        """mixed (.., C), dt (.., h) -> u (.., h, P), q = C, k = B, v = delta u, log-decay (.., h)."""
         u, B, C = mixed.split(self.mixed_widths, -1)
         u, k, q = split(u, self.heads), split(B, self.groups), split(C, self.groups)
         if self.heads > self.groups:
