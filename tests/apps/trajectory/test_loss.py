@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from apps.trajectory.config import AugmentConfig
 from apps.trajectory.augment import augment, lose_samples
-from apps.trajectory.loss import distance_loss, forecast_loss, gaussian_nll, pinball
+from apps.trajectory.config import AugmentConfig
+from apps.trajectory.loss import BALL, ball_loss, distance_loss, forecast_loss, gaussian_nll, pinball
 from apps.trajectory.models.forecast import Forecast
 
 
@@ -34,6 +34,14 @@ def test_pinball_is_least_at_the_quantiles() -> None:
     least = pinball(best.expand(len(error), 1, 3, 1), error)
     for shift in (-0.2, 0.2):
         assert pinball((best + shift).expand(len(error), 1, 3, 1), error) > least
+
+
+def test_the_ball_is_least_where_it_holds_nine_errors_of_ten() -> None:
+    error = torch.randn(20_000, 1, 3, generator=torch.Generator().manual_seed(1))
+    best = torch.quantile(error.norm(dim=-1), 0.9) / BALL
+    least = ball_loss(error, best.expand(len(error), 1))
+    for factor in (0.9, 1.1):
+        assert ball_loss(error, (factor * best).expand(len(error), 1)) > least
 
 
 def test_the_spread_does_not_excuse_a_worse_mean() -> None:
