@@ -24,6 +24,12 @@ ROWS = (
     Row("rnn", "core.units.gated.rnn:RNN", "Elman network, tanh or relu", ("elman",)),
     Row("lstm", "core.units.gated.lstm:LSTM", "long short-term memory, with its variants as flags"),
     Row("gru", "core.units.gated.gru:GRU", "gated recurrent unit, reset after or before"),
+    Row("mgu", "core.units.gated.mgu:MGU", "minimal gated unit, one gate"),
+    Row(
+        "indrnn", "core.units.gated.indrnn:IndRNN", "independently recurrent network, diagonal", ("ind_rnn",)
+    ),
+    Row("lem", "core.units.gated.lem:LEM", "long expressive memory, two time scales"),
+    Row("slstm", "core.units.gated.slstm:SLSTM", "xLSTM's scalar memory, exponential gates", ("s_lstm",)),
     Row(
         "min_gru",
         "core.units.diagonal.min_gru:MinGRU",
@@ -77,6 +83,15 @@ ROWS = (
     Row("rwkv6", "core.units.matrix.rwkv6:RWKV6", "RWKV-6 time mixing, data-dependent decay per key channel"),
     Row("rwkv7", "core.units.matrix.rwkv7:RWKV7", "RWKV-7 time mixing, delta rule with vector decay"),
     Row("mlstm", "core.units.matrix.mlstm:MLSTM", "xLSTM's matrix memory with exponential gates"),
+    Row(
+        "fsmn",
+        "core.units.grid.fsmn:FSMN",
+        "feed-forward sequential memory, a window of learned taps",
+        ("dfsmn",),
+    ),
+    Row(
+        "plstm", "core.units.grid.plstm:PLSTM", "pLSTM on a sequence: source, transition, mark, direct gates"
+    ),
     Row("aaren", "core.units.matrix.aaren:Aaren", "attention with one learned query, as a recurrence"),
     Row(
         "delta_net",

@@ -122,13 +122,11 @@ class RWKV7(Unit):
         w = self.w0 + (x_w @ self.w1).tanh() @ self.w2
         a = (self.a0 + x_a @ self.a1 @ self.a2).sigmoid()
         g = (x_g @ self.g1).sigmoid() @ self.g2
-        if not self.value_residual:
-            v_first = v
-        elif v_first is None:
-            raise ValueError(
-                "RWKV7 with value_residual needs the values of the first layer: mix(x, state, v_first)"
-            )
-        else:
+        first = v
+        if self.value_residual:
+            if v_first is None:
+                raise ValueError("RWKV7 with value_residual needs v_first, the values of the first layer")
+            first = v_first
             v = v + (v_first - v) * (self.v0 + x_v @ self.v1 @ self.v2).sigmoid()
 
         decay = LEAST * w.to(memory.dtype).sigmoid()
@@ -139,13 +137,14 @@ class RWKV7(Unit):
         )
         kappa = normalize(kappa, dim=-1)
         if one:
-            o, memory = dplr_step(*widen(r, k, v, -kappa, a * kappa), decay, memory)
+            r_, k_, v_, kappa, a, _ = widen(r, k, v, kappa, a, memory)
+            o, memory = dplr_step(r_, k_, v_, -kappa, a * kappa, decay, memory)
         else:
             o, memory = dplr_scan(r, k, v, -kappa, a * kappa, decay, memory, bound=LEAST)
         o = group_norm(o.to(x.dtype), self.ln_x)
         bonus = (r * k * self.r_k).sum(-1, keepdim=True) * v
         y = self.output((o + bonus.flatten(-2)) * g)
-        return y, v_first, (x if one else x[:, -1], memory)
+        return y, first, (x if one else x[:, -1], memory)
 
 
 def low_rank(inputs: int, rank: int, outputs: int) -> tuple[nn.Parameter, nn.Parameter]:

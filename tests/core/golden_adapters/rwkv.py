@@ -67,7 +67,7 @@ def rwkv6(entry: Entry, leaves: Leaves) -> Leaves:
 class Mix(RWKV7):
     """Gives the first layer's value too."""
 
-    forward = RWKV7.mix
+    forward = RWKV7.mix  # pyright: ignore[reportAssignmentType]
 
 
 @reference("time_mixing__")

@@ -1,0 +1,84 @@
+"""Feed-forward sequential memory (DFSMN; Zhang et al. 2015, 2018, arXiv 1512.08301, 1803.05030).
+
+    p_t = V relu(U x_t + b)
+    y_t = p_t + sum_{i=0..N1} a_i * p_{t - i s1} + sum_{j=1..N2} c_j * p_{t + j s2}       elementwise
+
+A window of memory in place of recurrence: a depthwise convolution with learned taps. The memory skip of
+deep networks, y^l + y^{l-1}, is `core.stack("fsmn", ..., residual=True)`.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv1d, pad
+
+from core.errors import ConfigError
+from core.units.contract import Unit
+
+
+class FSMN(Unit):
+    """x (B, T, I), state: the last memories (B, N1 s1, H) -> y (B, T, H).
+
+    Args:
+        order, stride: N1 and s1, how far back the memory reaches and in which strides.
+        look_ahead, look_ahead_stride: N2 and s2. With look-ahead a call sees the future of its own
+            tokens, zeros after them, and the unit cannot go step by step.
+        inner_size: width of the relu layer, by default twice H.
+    """
+
+    modes: ClassVar = ("step", "sequential", "convolution")
+    paper: ClassVar = "Zhang et al. 2018, arXiv 1803.05030"
+    no_decay: ClassVar = ("taps", "future_taps")
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        order: int = 20,
+        stride: int = 1,
+        look_ahead: int = 0,
+        look_ahead_stride: int = 1,
+        inner_size: int | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        if min(order, look_ahead) < 0 or min(stride, look_ahead_stride) < 1:
+            raise ConfigError(
+                "FSMN needs orders of 0 or more and strides of 1 or more, got "
+                f"{order}, {look_ahead} and {stride}, {look_ahead_stride}"
+            )
+        self.order, self.stride = order, stride
+        self.look_ahead, self.look_ahead_stride = look_ahead, look_ahead_stride
+        inner_size = 2 * hidden_size if inner_size is None else inner_size
+        self.expand = nn.Linear(input_size, inner_size)
+        self.project = nn.Linear(inner_size, hidden_size, bias=False)
+        self.taps = nn.Parameter(torch.randn(hidden_size, order + 1) * (order + 1) ** -0.5)  # a_0 .. a_N1
+        self.future_taps = nn.Parameter(torch.randn(hidden_size, look_ahead) * (look_ahead + 1) ** -0.5)
+
+    def initial_state(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[0], self.order * self.stride, self.hidden_size)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        if self.look_ahead:
+            raise ValueError(f"this FSMN looks {self.look_ahead} tokens ahead; it cannot go step by step")
+        p = self.project(self.expand(x).relu())
+        window = torch.cat([state.to(p.dtype), p.unsqueeze(1)], 1)  # (B, N1 s1 + 1, H)
+        y = p + (window[:, :: self.stride] * self.taps.flip(1).mT).sum(1)
+        return y, window[:, 1:]
+
+    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+        if mode == "sequential":
+            return super().run(x, state, mode)
+        p = self.project(self.expand(x).relu())
+        window = torch.cat([state.to(p.dtype), p], 1)
+        past = conv1d(
+            window.mT, self.taps.flip(1).unsqueeze(1), dilation=self.stride, groups=self.hidden_size
+        )
+        y = p + past.mT
+        if self.look_ahead:
+            reach = self.look_ahead * self.look_ahead_stride
+            ahead = pad(p.mT, (0, reach))[..., self.look_ahead_stride :]  # begins with the first future token
+            taps = self.future_taps.unsqueeze(1)
+            y = y + conv1d(ahead, taps, dilation=self.look_ahead_stride, groups=self.hidden_size).mT
+        return y, window[:, window.shape[1] - state.shape[1] :]
