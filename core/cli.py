@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from core.errors import RecurraError
+from core.files import write_text
 
 DOMAINS = {
     "trajectory": ("apps.trajectory.cli:app", "Predict where drones and other movers will be."),
@@ -175,21 +176,7 @@ def emit(result: Any, json_path: str | None, lines: list[str]) -> None:
         return
     print("\n".join(lines))
     if json_path is not None:
-        write_text(Path(json_path), json.dumps(result, indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing: a temporary file beside it, then a rename.
-
-    Raises:
-        RecurraError: the folder is missing or not writable.
-    """
-    partial = path.with_name(f"{path.name}.tmp")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise RecurraError(f"{path}: cannot be written ({error.strerror}).") from error
+        write_text(json_path, json.dumps(result, indent=2, allow_nan=False) + "\n")
 
 
 def run_app(application: typer.Typer) -> None:

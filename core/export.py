@@ -4,7 +4,6 @@
 program on any runtime needs. `export_sequence` writes a graph over any length through one Scan node.
 """
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError, MissingExtraError
+from core.files import whole_file
 from core.state import tensors
 
 
@@ -89,28 +89,25 @@ def write(graph: StepGraph, x: Tensor, unit: Any, path: Path, axes: dict[int, st
     batch = torch.export.Dim("batch", min=1, max=4096)
     dims = {"batch": batch, "time": torch.export.Dim("time", min=1, max=1_000_000)}
     shapes = ({axis: dims[name] for axis, name in axes.items()}, tuple({0: batch} for _ in state))
-    partial = path.with_name(f"{path.name}.tmp")
-    try:
-        with quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                graph,
-                (x, *state),
-                dynamo=True,
-                dynamic_shapes=shapes,
-                input_names=["x", *names],
-                output_names=["y", *(f"{name}_next" for name in names)],
-                verbose=False,
-            )
-        assert program is not None
-        program.save(str(partial), external_data=False)
-    except Exception as error:  # the exporter wraps any cause in types of its own
-        partial.unlink(missing_ok=True)
-        raise ConfigError(f"{type(unit).__name__} cannot be written as ONNX: {reason(error)}.") from error
-    worst = difference(graph, partial, other, unit)
-    if worst > 1e-4:
-        partial.unlink(missing_ok=True)
-        raise ConfigError(f"the ONNX graph of {type(unit).__name__} differs from torch by {worst:.2g}.")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        try:
+            with quiet(), torch.no_grad():
+                program = torch.onnx.export(
+                    graph,
+                    (x, *state),
+                    dynamo=True,
+                    dynamic_shapes=shapes,
+                    input_names=["x", *names],
+                    output_names=["y", *(f"{name}_next" for name in names)],
+                    verbose=False,
+                )
+                assert program is not None
+                program.save(str(partial), external_data=False)
+        except Exception as error:  # the exporter wraps any cause in types of its own
+            raise ConfigError(f"{type(unit).__name__} cannot be written as ONNX: {reason(error)}.") from error
+        worst = difference(graph, partial, other, unit)
+        if worst > 1e-4:
+            raise ConfigError(f"the ONNX graph of {type(unit).__name__} differs from torch by {worst:.2g}.")
     return worst
 
 

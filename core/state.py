@@ -81,9 +81,10 @@ def size(state: Any) -> int:
 def save(state: Any, path: str | Path) -> None:
     """Write a state as safetensors; `load` gives it back with the same nesting."""
     import json
-    import os
 
     from safetensors.torch import save_file
+
+    from core.files import whole_file
 
     parts: dict[str, Tensor] = {}
 
@@ -95,9 +96,8 @@ def save(state: Any, path: str | Path) -> None:
         return [number(inner) for inner in part]
 
     layout = json.dumps(number(state))
-    partial = Path(f"{path}.tmp")
-    save_file(parts, partial, metadata={"recurra_state": layout})
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        save_file(parts, partial, metadata={"recurra_state": layout})
 
 
 def load(path: str | Path) -> Any:

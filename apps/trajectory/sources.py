@@ -1,15 +1,14 @@
 """Where live samples come from: JSON lines on a stream or over UDP, and MAVLink."""
 
-import math
 import socket
-import time
 from collections.abc import Iterator
 from typing import IO, Any
 
+import numpy as np
+
+from apps.trajectory.geo import Origin, to_enu
 from apps.trajectory.stream import MAX_LINE, Sample, parse_sample
 from core.errors import ConfigError, DataError, MissingExtraError
-
-EARTH_RADIUS_M = 6_378_137.0
 
 
 def json_lines(file: IO[bytes]) -> Iterator[Sample | DataError]:
@@ -74,7 +73,7 @@ def mavlink(address: str, tick_s: float | None = None) -> Iterator[Sample | None
         link: Any = mavutil.mavlink_connection(address)
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot open the MAVLink address {address!r}: {error}.") from error
-    origins: dict[str, tuple[float, float, float]] = {}
+    origins: dict[str, Origin] = {}
     kinds = ["LOCAL_POSITION_NED", "GLOBAL_POSITION_INT", "ODOMETRY"]
     while True:
         message = link.recv_match(type=kinds, blocking=True, timeout=tick_s)
@@ -84,17 +83,16 @@ def mavlink(address: str, tick_s: float | None = None) -> Iterator[Sample | None
         yield from_mavlink(message, origins)
 
 
-def from_mavlink(message: Any, origins: dict[str, tuple[float, float, float]]) -> Sample:
+def from_mavlink(message: Any, origins: dict[str, Origin]) -> Sample:
     """One MAVLink message as a sample: NED and geographic positions become local east, north, up."""
     kind = message.get_type()
     name = f"{message.get_srcSystem()}/{kind}"
     if kind == "GLOBAL_POSITION_INT":
-        lat, lon, alt = message.lat * 1e-7, message.lon * 1e-7, message.alt * 1e-3
-        lat0, lon0, alt0 = origins.setdefault(name, (lat, lon, alt))
-        north = math.radians(lat - lat0) * EARTH_RADIUS_M
-        east = math.radians(lon - lon0) * EARTH_RADIUS_M * math.cos(math.radians(lat0))
+        place = (message.lat * 1e-7, message.lon * 1e-7, message.alt * 1e-3)
+        origin = origins.setdefault(name, place)
+        east, north, up = to_enu(np.array(place), origin).tolist()
         velocity = (message.vy * 0.01, message.vx * 0.01, -message.vz * 0.01)
-        return Sample(message.time_boot_ms * 1e-3, name, (east, north, alt - alt0), velocity)
+        return Sample(message.time_boot_ms * 1e-3, name, (east, north, up), velocity)
     if kind == "ODOMETRY":
         # its velocity is in the body frame, so only the position is used
         return Sample(message.time_usec * 1e-6, name, (message.y, message.x, -message.z))
@@ -104,14 +102,3 @@ def from_mavlink(message: Any, origins: dict[str, tuple[float, float, float]]) -
         (message.y, message.x, -message.z),
         (message.vy, message.vx, -message.vz),
     )
-
-
-def paced(samples: Iterator[Sample], speed: float) -> Iterator[Sample]:
-    """Replay recorded samples at `speed` times their own rate."""
-    begin, first = time.perf_counter(), None
-    for sample in samples:
-        first = sample.t if first is None else first
-        wait = (sample.t - first) / speed - (time.perf_counter() - begin)
-        if wait > 0:
-            time.sleep(wait)
-        yield sample

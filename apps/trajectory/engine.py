@@ -1,0 +1,79 @@
+"""A loaded model as the stream needs it: compiled where that exists, eager torch otherwise."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from apps.trajectory.fast import FastEngine
+from apps.trajectory.models.forecast import Forecast
+from apps.trajectory.models.predictor import Predictor
+from apps.trajectory.predict import Model
+from apps.trajectory.stream import Answer, Engine
+from core.errors import ConfigError
+
+
+class TorchEngine:
+    """Any model, one track at a time, through torch."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.dt, self.history = model.dt, model.history
+        self.factor = model.factor()
+
+    def window(self, past: np.ndarray) -> Answer:
+        """past (history, D) metres -> prediction."""
+        return self.answer(self.model.forecast(past[None]), np.zeros(past.shape[1]))
+
+    def begin(self, position: np.ndarray) -> Any:
+        """State of a track that starts here."""
+        start = self.model.network.initial_state(torch.zeros(1, self.model.dims))  # pyright: ignore
+        return (position, start, None, 0)
+
+    def step(self, state: Any, position: np.ndarray) -> Any:
+        """State after the next position, dt later."""
+        before, carried, _, seen = state
+        velocity = torch.from_numpy((position - before) / self.dt).float()[None]
+        with torch.no_grad():
+            forecast, carried = self.model.network.step(velocity, carried)  # pyright: ignore[reportCallIssue]
+        return (position, carried, forecast, seen + 1)
+
+    def forecast(self, state: Any) -> Answer | None:
+        """Prediction from a carried state, from the third position on."""
+        position, _, forecast, seen = state
+        return None if seen < 2 else self.answer(forecast, position)
+
+    def answer(self, forecast: Forecast, position: np.ndarray) -> Answer:
+        """A forecast that counts from `position`."""
+        covariance = forecast.covariance()
+        quantiles = None
+        axes = None
+        if forecast.quantiles is not None and forecast.axes is not None:
+            quantiles = (forecast.quantiles[0, :, 0].numpy(), forecast.quantiles[0, :, 2].numpy())
+            axes = forecast.axes[0].numpy()
+        return Answer(
+            forecast.mean[0].double().numpy() + position,
+            None if self.factor is None else self.factor * forecast.spread[0].numpy(),
+            None if covariance is None else covariance[0].numpy(),
+            quantiles,
+            axes,
+        )
+
+
+def engine_for(model: Model, mode: str = "window") -> Engine:
+    """The fastest engine of a model for `window` or `stateful` mode.
+
+    Raises:
+        ConfigError: stateful mode of a model that was trained on windows.
+    """
+    network = model.network
+    if mode == "stateful" and not (isinstance(network, Predictor) and network.config.stateful):
+        raise ConfigError(
+            f"{model.name} was trained on windows: use --mode window, or train with model.stateful=true."
+        )
+    if isinstance(network, Predictor):
+        try:
+            return FastEngine(network, model.calibration)
+        except ValueError:  # an encoder that the compiled call does not cover
+            pass
+    return TorchEngine(model)

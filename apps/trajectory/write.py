@@ -1,0 +1,136 @@
+"""Predictions as files: JSON, CSV, and for geographic tracks GeoJSON and KML."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+
+from apps.trajectory.geo import from_enu
+from apps.trajectory.predict import Prediction
+from apps.trajectory.track import Track
+from core.errors import ConfigError, DataError
+from core.files import write_text
+
+Answers = Sequence[tuple[Track, Prediction]]
+
+SUFFIXES = (".json", ".csv", ".geojson", ".kml")
+
+
+def write_predictions(answers: Answers, path: Path) -> None:
+    """Write predictions in the format of the suffix, whole or not at all.
+
+    Raises:
+        ConfigError: a suffix that is none of ours.
+        DataError: GeoJSON or KML of a track without a geographic origin.
+        RecurraError: the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ConfigError(f"{path}: predictions are written as {', '.join(SUFFIXES)}.")
+    if suffix == ".json":
+        text = json.dumps(as_records(answers), indent=1, allow_nan=False) + "\n"
+    elif suffix == ".csv":
+        text = as_csv(answers)
+    else:
+        text = as_geojson(answers) if suffix == ".geojson" else as_kml(answers)
+    write_text(path, text)
+
+
+def as_records(answers: Answers) -> list[dict[str, Any]]:
+    """Plain values, one record a prediction; latitude, longitude, altitude where the input had them."""
+    records = []
+    for track, prediction in answers:
+        record = {"track": track.name, "file": track.source, **prediction.as_dict()}
+        if track.origin is not None:
+            record["lat_lon_alt"] = [row.tolist() for row in geographic(track, prediction)]
+        records.append(record)
+    return records
+
+
+def geographic(track: Track, prediction: Prediction) -> np.ndarray:
+    """Anchor and known predicted positions as (n, 3) latitude deg, longitude deg, altitude m.
+
+    Raises:
+        DataError: the track has no geographic origin.
+    """
+    if track.origin is None:
+        raise DataError(
+            f"{track.name}: its file has no latitude and longitude, so GeoJSON and KML are not possible; "
+            "write .json or .csv."
+        )
+    path = np.concatenate([prediction.anchor[None], prediction.mean])
+    path = path[np.isfinite(path).all(1)]
+    if path.shape[1] == 2:
+        path = np.concatenate([path, np.zeros((len(path), 1))], 1)
+    return from_enu(path, track.origin)
+
+
+def as_csv(answers: Answers) -> str:
+    """One row a predicted step; an empty field is beyond the model's horizon."""
+    out = io.StringIO()
+    dims = max(len(prediction.anchor) for _, prediction in answers)
+    axes = ["x", "y", "z"][:dims] if dims <= 3 else [f"p{index}" for index in range(dims)]
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["track", "t", "ahead_s", *axes, "radius"])
+    for track, prediction in answers:
+        for k, ahead in enumerate(prediction.ahead_s):
+            radius = None if prediction.radius is None else prediction.radius[k]
+            numbers = [*prediction.mean[k], radius]
+            cells = ["" if value is None or not np.isfinite(value) else f"{value:.4f}" for value in numbers]
+            writer.writerow([track.name, f"{prediction.time_s:.6f}", f"{ahead:.3f}", *cells])
+    return out.getvalue()
+
+
+def as_geojson(answers: Answers) -> str:
+    """One LineString a prediction, in the order longitude, latitude, altitude (RFC 7946)."""
+    features = []
+    for track, prediction in answers:
+        lla = geographic(track, prediction)
+        radius = (
+            None if prediction.radius is None else [round(float(r), 3) for r in finite(prediction.radius)]
+        )
+        features.append(
+            {
+                "type": "Feature",
+                "geometry": {
+                    "type": "LineString",
+                    "coordinates": [[round(b, 8), round(a, 8), round(h, 3)] for a, b, h in lla.tolist()],
+                },
+                "properties": {
+                    "track": track.name,
+                    "t": prediction.time_s,
+                    "ahead_s": [0.0, *np.round(prediction.ahead_s, 6).tolist()][: len(lla)],
+                    "radius_m": radius,
+                    "coverage": prediction.coverage if radius is not None else None,
+                },
+            }
+        )
+    return json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False) + "\n"
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    return values[np.isfinite(values)]
+
+
+def as_kml(answers: Answers) -> str:
+    """One Placemark with a LineString a prediction (KML 2.2)."""
+    places = []
+    for track, prediction in answers:
+        lla = geographic(track, prediction)
+        line = " ".join(f"{lon:.8f},{lat:.8f},{alt:.3f}" for lat, lon, alt in lla.tolist())
+        places.append(
+            f"  <Placemark><name>{escape(track.name)} at {prediction.time_s:.2f} s</name>\n"
+            "    <LineString><altitudeMode>absolute</altitudeMode>\n"
+            f"      <coordinates>{line}</coordinates>\n"
+            "    </LineString></Placemark>\n"
+        )
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<kml xmlns="http://www.opengis.net/kml/2.2"><Document>\n'
+        f"{''.join(places)}</Document></kml>\n"
+    )
