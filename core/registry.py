@@ -26,7 +26,7 @@ ROWS = (
     Row("gru", "core.units.gated.gru:GRU", "gated recurrent unit, reset after or before"),
     Row("mgu", "core.units.gated.mgu:MGU", "minimal gated unit, one gate"),
     Row(
-        "indrnn", "core.units.gated.indrnn:IndRNN", "independently recurrent network, diagonal", ("ind_rnn",)
+        "indrnn", "core.units.gated.indrnn:IndRNN", "independently recurrent network", ("ind_rnn",)
     ),
     Row("lem", "core.units.gated.lem:LEM", "long expressive memory, two time scales"),
     Row("slstm", "core.units.gated.slstm:SLSTM", "xLSTM's scalar memory, exponential gates", ("s_lstm",)),

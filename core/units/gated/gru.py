@@ -1,11 +1,12 @@
 """Gated recurrent unit (Cho et al. 2014, arXiv 1406.1078).
 
     r_t, z_t = sigmoid(W x_t + b + U h_{t-1} + c)
-    n_t = tanh(W_n x_t + b_n + r_t * (U_n h_{t-1} + c_n))     reset after the product (torch, cuDNN)
-    n_t = tanh(W_n x_t + b_n + U_n (r_t * h_{t-1}) + c_n)     reset before it (the paper)
-    h_t = (1 - z_t) * n_t + z_t * h_{t-1}
+    n_t = tanh(W_n x_t + b_n + r_t * (U_n h_{t-1} + c_n))     reset="after" the product (torch, cuDNN)
+    n_t = tanh(W_n x_t + b_n + U_n (r_t * h_{t-1}) + c_n)     reset="before" it (the paper)
+    h_t = (1 - z_t) * n_t + z_t * h_{t-1}                     update="keep": z keeps (torch)
+    h_t = z_t * n_t + (1 - z_t) * h_{t-1}                     update="write": z writes (1412.3555)
 
-Weights are laid out (r, z, n) and named as in `torch.nn.GRU`.
+Weights are stacked (r, z, n) and named as in `torch.nn.GRU`.
 """
 
 from typing import ClassVar
@@ -15,40 +16,78 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
-from core.units.contract import Unit
+from core.kernels.gated_loop import Cell, States, Weights
+from core.units.gated.gated_unit import GatedUnit, maybe, uniform
 
 
-class GRU(Unit):
+class GRU(GatedUnit):
     """x (B, T, I), state (B, H) -> y (B, T, H), state (B, H)."""
 
     paper: ClassVar[str] = "Cho et al. 2014, arXiv 1406.1078"
 
-    def __init__(self, input_size: int, hidden_size: int, *, reset: str = "after", bias: bool = True) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        reset: str = "after",
+        update: str = "keep",
+        bias: bool = True,
+    ) -> None:
         super().__init__(input_size, hidden_size)
         if reset not in ("after", "before"):
             raise ConfigError(f"reset of a GRU is after or before, got {reset!r}")
-        self.reset = reset
+        if update not in ("keep", "write"):
+            raise ConfigError(f"update of a GRU is keep or write, got {update!r}")
+        self.reset, self.update = reset, update
         self.weight_ih = nn.Parameter(torch.empty(3 * hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
-        self.bias_ih = nn.Parameter(torch.empty(3 * hidden_size)) if bias else None
-        self.bias_hh = nn.Parameter(torch.empty(3 * hidden_size)) if bias else None
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
+        self.bias_ih, self.bias_hh = maybe(bias, 3 * hidden_size), maybe(bias, 3 * hidden_size)
+        uniform(self, hidden_size**-0.5)
+        step = step_reset_before if reset == "before" else step_reset_after
+        self.cell = Cell(step, "core.kernels.gated_loop_gru", (reset == "before",))
 
-    def initial_state(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape[0], self.hidden_size)
+    def projection(self) -> tuple[Tensor, Tensor | None]:
+        rz, n = self.split(self.bias_hh)
+        bias = self.bias_ih
+        if bias is not None and rz is not None and n is not None:
+            bias = bias + torch.cat([rz, n if self.reset == "before" else torch.zeros_like(n)])
+        return self.signed(self.weight_ih), self.signed(bias)
 
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        H = self.hidden_size
-        gates = F.linear(x, self.weight_ih, self.bias_ih)
-        if self.reset == "after":
-            recurrent = F.linear(state, self.weight_hh, self.bias_hh)
-            r, z = (gates[..., : 2 * H] + recurrent[..., : 2 * H]).sigmoid().chunk(2, -1)
-            n = (gates[..., 2 * H :] + r * recurrent[..., 2 * H :]).tanh()
-        else:
-            U_rz, U_n = self.weight_hh.split([2 * H, H])
-            c_rz, c_n = (None, None) if self.bias_hh is None else self.bias_hh.split([2 * H, H])
-            r, z = (gates[..., : 2 * H] + F.linear(state, U_rz, c_rz)).sigmoid().chunk(2, -1)
-            n = (gates[..., 2 * H :] + F.linear(r * state, U_n, c_n)).tanh()
-        h = (1 - z) * n + z * state
-        return h, h
+    def weights(self) -> tuple[Tensor | None, ...]:
+        if self.reset == "before":
+            return self.split(self.signed(self.weight_hh))
+        return self.signed(self.weight_hh), self.split(self.bias_hh)[1]
+
+    def split(self, stacked: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """The rows of r and z, and those of n."""
+        return (None, None) if stacked is None else stacked.split([2 * self.hidden_size, self.hidden_size])
+
+    def signed(self, stacked: Tensor | None) -> Tensor | None:
+        """Rows of z negated where z writes: 1 - sigmoid(a) = sigmoid(-a), so one loop serves both."""
+        if self.update == "keep" or stacked is None:
+            return stacked
+        r, z, n = stacked.chunk(3)
+        return torch.cat([r, -z, n])
+
+
+def step_reset_after(gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+    """One step on projected input (B, 3 H); weights: U, c_n."""
+    (h,), (U, c) = state, weights
+    H = h.shape[-1]
+    own = F.linear(h, U)  # pyright: ignore[reportArgumentType]
+    r, z = (gates[..., : 2 * H] + own[..., : 2 * H]).sigmoid().chunk(2, -1)
+    own_n = own[..., 2 * H :] if c is None else own[..., 2 * H :] + c
+    n = (gates[..., 2 * H :] + r * own_n).tanh()
+    h = (1 - z) * n + z * h
+    return h, (h,)
+
+
+def step_reset_before(gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+    """One step on projected input (B, 3 H); weights: U of r and z, U of n."""
+    (h,), (U_rz, U_n) = state, weights
+    H = h.shape[-1]
+    r, z = (gates[..., : 2 * H] + F.linear(h, U_rz)).sigmoid().chunk(2, -1)  # pyright: ignore
+    n = (gates[..., 2 * H :] + F.linear(r * h, U_n)).tanh()  # pyright: ignore
+    h = (1 - z) * n + z * h
+    return h, (h,)

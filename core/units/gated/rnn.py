@@ -2,9 +2,10 @@
 
     h_t = phi(W x_t + b + U h_{t-1} + c),    phi = tanh or relu
 
-Weights, two biases included, are laid out and named as in `torch.nn.RNN`.
+Weights, two biases included, are named and laid out as in `torch.nn.RNN`.
 """
 
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -12,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
-from core.units.contract import Unit
+from core.kernels.gated_loop import Cell, States, Weights
+from core.units.gated.gated_unit import GatedUnit, added, maybe, uniform
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
 
 
-class RNN(Unit):
+class RNN(GatedUnit):
     """x (B, T, I), state (B, H) -> y (B, T, H), state (B, H)."""
 
     paper: ClassVar[str] = "Elman 1990, Finding structure in time"
@@ -31,16 +33,18 @@ class RNN(Unit):
         self.activation = activation
         self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size))
-        self.bias_ih = nn.Parameter(torch.empty(hidden_size)) if bias else None
-        self.bias_hh = nn.Parameter(torch.empty(hidden_size)) if bias else None
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
+        self.bias_ih, self.bias_hh = maybe(bias, hidden_size), maybe(bias, hidden_size)
+        uniform(self, hidden_size**-0.5)
+        self.cell = Cell(partial(elman_step, activation), "core.kernels.gated_loop_rnn", (activation,))
 
-    def initial_state(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape[0], self.hidden_size)
+    def projection(self) -> tuple[Tensor, Tensor | None]:
+        return self.weight_ih, added(self.bias_ih, self.bias_hh)
 
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        h = ACTIVATIONS[self.activation](
-            F.linear(x, self.weight_ih, self.bias_ih) + F.linear(state, self.weight_hh, self.bias_hh)
-        )
-        return h, h
+    def weights(self) -> tuple[Tensor, ...]:
+        return (self.weight_hh,)
+
+
+def elman_step(activation: str, gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+    """One step on projected input (B, H)."""
+    h = ACTIVATIONS[activation](gates + F.linear(state[0], weights[0]))  # pyright: ignore[reportArgumentType]
+    return h, (h,)

@@ -1,0 +1,99 @@
+"""The loop that gated cells share: one input projection, then one step after another.
+
+A cell states its step on projected input, with any number of states and weights:
+
+    y_t, state_t = step(W x_t + b, state_{t-1}, weights)
+
+`plain_loop` is the definition. `gated_loop` computes the same on a CPU in compiled code, if the cell also
+names a module with the functions
+
+    forward(gates, state, weights, options)              -> y, state, kept
+    backward(kept, weights, options, dy, dstate)         -> dgates, dstate, dweights
+
+on numpy arrays, time first: gates (T, B, G) come in projected (forward may overwrite them), y is (T, B, P),
+states are (B, .) and contiguous, matrices (N, K) among the weights come ready for
+`core.kernels.gated_loop_matmul.multiply`: in forward for a @ W^T, in backward for a @ W. The projection of
+all tokens and its gradients, types, layouts and long sequences are the business of
+`core.kernels.gated_loop_cpu`.
+
+Second derivatives go through the plain loop. Forward-mode derivatives, functorch transforms, tracing and
+export, and devices other than the CPU use the plain loop altogether.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import functional as F
+
+States = tuple[Tensor, ...]
+Weights = tuple[Tensor | None, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a gated cell states about itself."""
+
+    step: Callable[[Tensor, States, Weights], tuple[Tensor, States]]
+    """The definition: gates (B, G), states, weights -> y (B, P), states; plain differentiable torch."""
+    kernel: str | None = None
+    """Module of the compiled forward and backward; None: the cell runs on the plain loop."""
+    options: tuple[Any, ...] = ()
+    """What the compiled functions get as options."""
+
+
+def plain_loop(
+    cell: Cell, x: Tensor, weight_ih: Tensor, bias: Tensor | None, state: States, weights: Weights
+) -> tuple[Tensor, States]:
+    """The definition. x (B, T, I), T >= 1 -> y (B, T, P), final states."""
+    outputs = []
+    for gates in F.linear(x, weight_ih, bias).unbind(1):
+        y, state = cell.step(gates, state, weights)
+        outputs.append(y)
+    return torch.stack(outputs, 1), state
+
+
+def gated_loop(
+    cell: Cell, x: Tensor, weight_ih: Tensor, bias: Tensor | None, state: States, weights: Weights
+) -> tuple[Tensor, States]:
+    """The same as `plain_loop`, compiled where that is possible."""
+    inputs = [x, weight_ih, bias, *state, *weights]
+    if not runs_compiled(cell, inputs):
+        return plain_loop(cell, x, weight_ih, bias, state, weights)
+    from core.kernels.gated_loop_cpu import compiled_loop  # numba is loaded on first use
+
+    dtype = (
+        torch.float64
+        if any(part is not None and part.dtype == torch.float64 for part in inputs)
+        else torch.float32
+    )
+    y, final = compiled_loop(cell, len(state), [part if part is None else part.to(dtype) for part in inputs])
+    return y.to(x.dtype), tuple(part.to(x.dtype) for part in final)
+
+
+def gated_step(
+    cell: Cell, x: Tensor, weight_ih: Tensor, bias: Tensor | None, state: States, weights: Weights
+) -> tuple[Tensor, States]:
+    """One token, x (B, I) -> y (B, P), states: compiled where no gradient is wanted, else the plain step."""
+    if not torch.is_grad_enabled() and runs_compiled(cell, [x, weight_ih, bias, *state, *weights]):
+        y, state = gated_loop(cell, x[:, None], weight_ih, bias, state, weights)
+        return y[:, 0], state
+    return cell.step(F.linear(x, weight_ih, bias), state, weights)
+
+
+def runs_compiled(cell: Cell, inputs: list[Tensor | None]) -> bool:
+    """On a CPU, outside of export, tracing, functorch transforms and forward-mode derivatives."""
+    if (
+        cell.kernel is None
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+    ):
+        return False
+    return all(
+        part is None or (part.device.type == "cpu" and forward_ad.unpack_dual(part).tangent is None)
+        for part in inputs
+    )

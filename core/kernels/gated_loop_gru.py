@@ -1,0 +1,170 @@
+"""Compiled loops of the GRU cell, reset after or before the product (equations: `core.units.gated.gru`)."""
+
+from typing import Any
+
+import numpy as np
+
+from core.kernels.gated_loop_cpu import empty
+from core.kernels.gated_loop_math import (
+    add_row,
+    compiled,
+    sigmoid,
+    sigmoid_gradient_row,
+    sigmoid_row,
+    tanh,
+    tanh_gradient_row,
+    tanh_row,
+)
+from core.kernels.gated_loop_matmul import add_outer, add_rows, multiply
+
+
+def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
+    """gates (T, B, 3 H), state h (B, H) -> y (T, B, H), (h,), kept; options: is the reset before."""
+    (reset_before,) = options
+    time, batch, width = gates.shape
+    hidden = width // 3
+    h, inner = empty(gates, time + 1, batch, hidden), empty(gates, time, batch, hidden)
+    h[0] = state[0]
+    if reset_before:
+        run_before(gates, *weights, inner, h)
+    else:
+        matrix, bias = weights
+        run_after(gates, matrix, np.zeros(hidden, gates.dtype) if bias is None else bias, inner, h)
+    return h[1:], (h[-1].copy(),), (gates, inner, h)
+
+
+def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any) -> Any:
+    """dy (T, B, H), gradient of the final h -> those of gates, first h and weights."""
+    (reset_before,) = options
+    gates, inner, h = kept
+    width = gates.shape[2]
+    hidden = width // 3
+    dgates, (dh,) = empty(gates, *gates.shape), dstate
+    rows, before = dgates.reshape(-1, width), h[:-1].reshape(-1, hidden)
+    if reset_before:
+        run_before_backward(gates, *weights, h, dy, dh, dgates)
+        d_rz, d_n = np.zeros((2 * hidden, hidden), dy.dtype), np.zeros((hidden, hidden), dy.dtype)
+        add_outer(rows[:, : 2 * hidden], before, d_rz)
+        add_outer(rows[:, 2 * hidden :], inner.reshape(-1, hidden), d_n)
+        return dgates, (dh,), (d_rz, d_n)
+    matrix, bias = weights
+    dinner = empty(gates, *inner.shape)
+    run_after_backward(gates, matrix, inner, h, dy, dh, dgates, dinner)
+    dmatrix = np.zeros((width, hidden), dy.dtype)
+    add_outer(rows[:, : 2 * hidden], before, dmatrix[: 2 * hidden])
+    add_outer(dinner.reshape(-1, hidden), before, dmatrix[2 * hidden :])
+    dbias = None if bias is None else np.zeros(hidden, dy.dtype)
+    if dbias is not None:
+        add_rows(dinner.reshape(-1, hidden), dbias)
+    return dgates, (dh,), (dmatrix, dbias)
+
+
+@compiled
+def run_after(gates, matrix, bias, inner, h):  # noqa: ANN001, ANN201
+    """inner (T, B, H) takes U_n h + c."""
+    time, batch, width = gates.shape
+    hidden = width // 3
+    start = np.zeros((1, width), gates.dtype)
+    start[0, 2 * hidden :] = bias
+    recurrent = np.empty((batch, width), gates.dtype)
+    for t in range(time):
+        multiply(h[t], matrix, start, recurrent)
+        for b in range(batch):
+            row, own, before, after = gates[t, b], recurrent[b], h[t, b], h[t + 1, b]
+            rz, r, z, n = row[: 2 * hidden], row[:hidden], row[hidden : 2 * hidden], row[2 * hidden :]
+            un, u = own[2 * hidden :], inner[t, b]
+            for j in range(2 * hidden):
+                rz[j] = sigmoid(rz[j] + own[j])
+            for j in range(hidden):
+                u[j] = un[j]
+            for j in range(hidden):
+                n[j] = tanh(n[j] + r[j] * un[j])
+            for j in range(hidden):
+                after[j] = n[j] + z[j] * (before[j] - n[j])
+
+
+@compiled
+def run_after_backward(gates, matrix, inner, h, dy, dh, dgates, dinner):  # noqa: ANN001, ANN201
+    """dh holds the gradient of the final state, at the end that of the first one."""
+    time, batch, width = gates.shape
+    hidden = width // 3
+    recurrent = np.empty((batch, width), gates.dtype)
+    for t in range(time - 1, -1, -1):
+        for b in range(batch):
+            row, drow, own = gates[t, b], dgates[t, b], recurrent[b]
+            before, dout, un, dun = h[t, b], dh[b], inner[t, b], dinner[t, b]
+            r, z, n = row[:hidden], row[hidden : 2 * hidden], row[2 * hidden :]
+            dr, dz, dn = drow[:hidden], drow[hidden : 2 * hidden], drow[2 * hidden :]
+            own_n = own[2 * hidden :]
+            add_row(dout, dy[t, b])
+            for j in range(hidden):
+                dz[j] = dout[j] * (before[j] - n[j])
+            sigmoid_gradient_row(dz, z)
+            for j in range(hidden):
+                dn[j] = dout[j] * (1 - z[j]) * (1 - n[j] * n[j])
+            for j in range(hidden):
+                dr[j] = dn[j] * un[j]
+            sigmoid_gradient_row(dr, r)
+            for j in range(hidden):
+                dun[j] = dn[j] * r[j]
+            for j in range(2 * hidden):
+                own[j] = drow[j]
+            for j in range(hidden):
+                own_n[j] = dun[j]
+            for j in range(hidden):
+                dout[j] *= z[j]
+        multiply(recurrent, matrix, dh, dh)
+
+
+@compiled
+def run_before(gates, matrix_rz, matrix_n, inner, h):  # noqa: ANN001, ANN201
+    """inner (T, B, H) takes r * h."""
+    time, batch, width = gates.shape
+    hidden = width // 3
+    for t in range(time):
+        rz, n = gates[t, :, : 2 * hidden], gates[t, :, 2 * hidden :]
+        multiply(h[t], matrix_rz, rz, rz)
+        for b in range(batch):
+            row, kept, before = gates[t, b], inner[t, b], h[t, b]
+            sigmoid_row(row[: 2 * hidden])
+            for j in range(hidden):
+                kept[j] = row[j] * before[j]
+        multiply(inner[t], matrix_n, n, n)
+        for b in range(batch):
+            row, before, after = gates[t, b], h[t, b], h[t + 1, b]
+            z, new = row[hidden : 2 * hidden], row[2 * hidden :]
+            tanh_row(new)
+            for j in range(hidden):
+                after[j] = new[j] + z[j] * (before[j] - new[j])
+
+
+@compiled
+def run_before_backward(gates, matrix_rz, matrix_n, h, dy, dh, dgates):  # noqa: ANN001, ANN201
+    """dh holds the gradient of the final state, at the end that of the first one."""
+    time, batch, width = gates.shape
+    hidden = width // 3
+    nothing = np.zeros((1, hidden), gates.dtype)
+    dkept = np.empty((batch, hidden), gates.dtype)
+    for t in range(time - 1, -1, -1):
+        for b in range(batch):
+            row, drow, before, dout = gates[t, b], dgates[t, b], h[t, b], dh[b]
+            z, n = row[hidden : 2 * hidden], row[2 * hidden :]
+            dz, dn = drow[hidden : 2 * hidden], drow[2 * hidden :]
+            add_row(dout, dy[t, b])
+            for j in range(hidden):
+                dz[j] = dout[j] * (before[j] - n[j])
+            sigmoid_gradient_row(dz, z)
+            for j in range(hidden):
+                dn[j] = dout[j] * (1 - z[j])
+            tanh_gradient_row(dn, n)
+            for j in range(hidden):
+                dout[j] *= z[j]
+        multiply(dgates[t, :, 2 * hidden :], matrix_n, nothing, dkept)
+        for b in range(batch):
+            r, dr, before, dout, d = gates[t, b, :hidden], dgates[t, b, :hidden], h[t, b], dh[b], dkept[b]
+            for j in range(hidden):
+                dr[j] = d[j] * before[j]
+            sigmoid_gradient_row(dr, r)
+            for j in range(hidden):
+                dout[j] += d[j] * r[j]
+        multiply(dgates[t, :, : 2 * hidden], matrix_rz, dh, dh)

@@ -1,0 +1,194 @@
+"""Compiled loops of the LSTM cell and its variants (equations: `core.units.gated.lstm`).
+
+Gates that a variant lacks take no room; `order` says where i, f, g and o lie among those it has.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from core.kernels.gated_loop_cpu import empty
+from core.kernels.gated_loop_math import (
+    add_row,
+    add_scaled_row,
+    compiled,
+    sigmoid_gradient_row,
+    sigmoid_row,
+    tanh,
+    tanh_row,
+)
+from core.kernels.gated_loop_matmul import add_outer, multiply
+
+
+class Variant(NamedTuple):
+    """Where the gates lie (-1: the variant lacks it, and it is 1) and what else differs."""
+
+    i: int = 0
+    f: int = 1
+    g: int = 2
+    o: int = 3
+    coupled: bool = False
+    """f = 1 - i."""
+    squash_input: bool = True
+    """g = tanh(.)"""
+    squash_output: bool = True
+    """h = o tanh(c)"""
+
+
+def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
+    """gates (T, B, G), state h, c (B, H) -> y (T, B, H), (h, c), kept; options: fields of a Variant."""
+    variant = Variant(*options)
+    time, batch, _ = gates.shape
+    hidden = state[0].shape[1]
+    h, c = empty(gates, time + 1, batch, hidden), empty(gates, time + 1, batch, hidden)
+    h[0], c[0] = state
+    matrix, peephole, *_ = weights
+    run_forward(gates, matrix, three_rows(peephole, variant, c), peephole is not None, variant, h, c)
+    return h[1:], (h[-1].copy(), c[-1].copy()), (gates, h, c)
+
+
+def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any) -> Any:
+    """dy (T, B, H), gradients of the final h, c -> those of gates, first h, c, matrix and peepholes."""
+    variant = Variant(*options)
+    gates, h, c = kept
+    width, hidden = gates.shape[2], h.shape[2]
+    matrix, peephole, *_ = weights
+    dgates = empty(gates, *gates.shape)
+    dh, dc = dstate
+    rows = three_rows(peephole, variant, c)
+    drows = np.zeros_like(rows)
+    run_backward(gates, matrix, rows, peephole is not None, variant, c, dy, dh, dc, dgates, drows)
+    dmatrix = np.zeros((width, hidden), gates.dtype)
+    add_outer(dgates.reshape(-1, width), h[:-1].reshape(-1, hidden), dmatrix)
+    dpeephole = None if peephole is None else drows[has_peephole(variant)].reshape(-1)
+    return dgates, (dh, dc), (dmatrix, dpeephole, None, None)
+
+
+def has_peephole(variant: Variant) -> list[bool]:
+    """Which of i, f, o the variant has."""
+    return [place >= 0 for place in (variant.i, variant.f, variant.o)]
+
+
+def three_rows(peephole: np.ndarray | None, variant: Variant, like: np.ndarray) -> np.ndarray:
+    """Peepholes of i, f, o as (3, H), zero where there is none."""
+    rows = np.zeros((3, like.shape[-1]), like.dtype)
+    if peephole is not None:
+        rows[has_peephole(variant)] = peephole.reshape(-1, like.shape[-1])
+    return rows
+
+
+@compiled
+def run_forward(gates, matrix, peephole, peeps, variant, h, c):  # noqa: ANN001, ANN201
+    time, batch, _ = gates.shape
+    hidden = h.shape[2]
+    ones, forget = np.ones(hidden, gates.dtype), np.ones(hidden, gates.dtype)
+    for t in range(time):
+        multiply(h[t], matrix, gates[t], gates[t])
+        for b in range(batch):
+            row, before, after, out = gates[t, b], c[t, b], c[t + 1, b], h[t + 1, b]
+            i, f, o = ones, ones, ones
+            g = row[variant.g * hidden : (variant.g + 1) * hidden]
+            if variant.squash_input:
+                tanh_row(g)
+            if variant.i >= 0:
+                i = row[variant.i * hidden : (variant.i + 1) * hidden]
+                if peeps:
+                    add_scaled_row(i, peephole[0], before)
+                sigmoid_row(i)
+            if variant.f >= 0:
+                f = row[variant.f * hidden : (variant.f + 1) * hidden]
+                if peeps:
+                    add_scaled_row(f, peephole[1], before)
+                sigmoid_row(f)
+            elif variant.coupled:
+                f = forget
+                for j in range(hidden):
+                    f[j] = 1 - i[j]
+            for j in range(hidden):
+                after[j] = f[j] * before[j] + i[j] * g[j]
+            if variant.o >= 0:
+                o = row[variant.o * hidden : (variant.o + 1) * hidden]
+                if peeps:
+                    add_scaled_row(o, peephole[2], after)
+                sigmoid_row(o)
+            if variant.squash_output:
+                for j in range(hidden):
+                    out[j] = o[j] * tanh(after[j])
+            else:
+                for j in range(hidden):
+                    out[j] = o[j] * after[j]
+
+
+@compiled
+def run_backward(gates, matrix, peephole, peeps, variant, c, dy, dh, dc, dgates, dpeephole):  # noqa: ANN001, ANN201
+    """dh and dc hold the gradients of the final state, at the end those of the first one."""
+    time, batch, _ = gates.shape
+    hidden = c.shape[2]
+    ones, forget = np.ones(hidden, gates.dtype), np.ones(hidden, gates.dtype)
+    squashed = np.empty(hidden, gates.dtype)
+    nothing = np.zeros((1, hidden), gates.dtype)
+    for t in range(time - 1, -1, -1):
+        for b in range(batch):
+            row, drow, before, after = gates[t, b], dgates[t, b], c[t, b], c[t + 1, b]
+            dout, dcell = dh[b], dc[b]
+            add_row(dout, dy[t, b])
+            i, f, o = ones, ones, ones
+            g = row[variant.g * hidden : (variant.g + 1) * hidden]
+            dg = drow[variant.g * hidden : (variant.g + 1) * hidden]
+            if variant.i >= 0:
+                i = row[variant.i * hidden : (variant.i + 1) * hidden]
+            if variant.f >= 0:
+                f = row[variant.f * hidden : (variant.f + 1) * hidden]
+            elif variant.coupled:
+                f = forget
+                for j in range(hidden):
+                    f[j] = 1 - i[j]
+            if variant.squash_output:
+                for j in range(hidden):
+                    squashed[j] = tanh(after[j])
+            else:
+                squashed[:] = after
+            if variant.o >= 0:
+                o = row[variant.o * hidden : (variant.o + 1) * hidden]
+                do = drow[variant.o * hidden : (variant.o + 1) * hidden]
+                for j in range(hidden):
+                    do[j] = dout[j] * squashed[j]
+                sigmoid_gradient_row(do, o)
+                if peeps:
+                    add_scaled_row(dcell, peephole[2], do)
+                    add_scaled_row(dpeephole[2], after, do)
+            if variant.squash_output:
+                for j in range(hidden):
+                    dcell[j] += dout[j] * o[j] * (1 - squashed[j] * squashed[j])
+            else:
+                add_scaled_row(dcell, dout, o)
+            if variant.squash_input:
+                for j in range(hidden):
+                    dg[j] = dcell[j] * i[j] * (1 - g[j] * g[j])
+            else:
+                for j in range(hidden):
+                    dg[j] = dcell[j] * i[j]
+            if variant.i >= 0:
+                di = drow[variant.i * hidden : (variant.i + 1) * hidden]
+                for j in range(hidden):
+                    di[j] = dcell[j] * g[j]
+                if variant.coupled:
+                    for j in range(hidden):
+                        di[j] -= dcell[j] * before[j]
+                sigmoid_gradient_row(di, i)
+            if variant.f >= 0:
+                df = drow[variant.f * hidden : (variant.f + 1) * hidden]
+                for j in range(hidden):
+                    df[j] = dcell[j] * before[j]
+                sigmoid_gradient_row(df, f)
+            for j in range(hidden):
+                dcell[j] *= f[j]
+            if peeps and variant.i >= 0:
+                di = drow[variant.i * hidden : (variant.i + 1) * hidden]
+                add_scaled_row(dcell, peephole[0], di)
+                add_scaled_row(dpeephole[0], before, di)
+            if peeps and variant.f >= 0:
+                df = drow[variant.f * hidden : (variant.f + 1) * hidden]
+                add_scaled_row(dcell, peephole[1], df)
+                add_scaled_row(dpeephole[1], before, df)
+        multiply(dgates[t], matrix, nothing, dh)

@@ -1,0 +1,187 @@
+"""Gate functions that LLVM turns into vector code, and `compiled`, the one way gated loops are compiled.
+
+In float32 exp(x) = 2^k e^r with k = round(x / ln 2) and e^r - 1 a polynomial of degree 7 on |r| <= ln(2) / 2;
+2^k is made by shifting k into the exponent bits. Errors: sigmoid 1.3e-7 relative, tanh 1.6e-7 relative
+(through e^2x - 1, so that small arguments keep their digits). In float64 they are those of the C library.
+
+A NaN stays a NaN and infinities saturate: only the clipped argument reaches the integer cast. A loop is
+vectorised if division does not raise (`error_model`) and it touches few arrays, since each pair of them is
+checked for overlap at run time: hence the many short loops of the cells, all within the first-level cache.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic, overload
+
+# no nnan, no ninf, no reassoc: NaN must propagate and ln 2 is split in two parts on purpose
+FAST: Any = {"contract", "nsz", "arcp"}
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile on first use; the result is kept on disk where numba finds a place for it."""
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FAST}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # neither the package folder nor the user's cache can be written
+        return njit(**options)(function)
+
+
+@intrinsic
+def power_of_two(typingctx: Any, k: Any) -> Any:
+    """2^k for an integral float32 k in -126..127."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(32)
+        exponent = builder.add(builder.fptosi(arguments[0], word), ir.Constant(word, 127))
+        return builder.bitcast(builder.shl(exponent, ir.Constant(word, 23)), ir.FloatType())
+
+    return types.float32(types.float32), build
+
+
+ONE, TWO, HALF = np.float32(1), np.float32(2), np.float32(0.5)
+LOG2E = np.float32(1 / math.log(2))
+# 355 / 512 has so few bits that k times it is exact
+LN2_HIGH = np.float32(355 / 512)
+LN2_LOW = np.float32(math.log(2) - 355 / 512)
+P2, P3, P4, P5, P6, P7 = (np.float32(1 / math.factorial(n)) for n in range(2, 8))
+
+
+@compiled
+def split_exp(x):  # noqa: ANN001, ANN201
+    """2^k and e^r - 1 with exp(x) = 2^k (1 + (e^r - 1)); x within -87..87."""
+    k = np.floor(x * LOG2E + HALF)
+    r = x - k * LN2_HIGH - k * LN2_LOW
+    p = P6 + r * P7
+    p = P5 + r * p
+    p = P4 + r * p
+    p = P3 + r * p
+    p = P2 + r * p
+    return power_of_two(k), r + r * r * p
+
+
+@compiled
+def clip(x, bound):  # noqa: ANN001, ANN201
+    """x within -bound..bound; NaN becomes -bound."""
+    x = x if x > -bound else -bound
+    return x if x < bound else bound
+
+
+@compiled
+def exp32(x):  # noqa: ANN001, ANN201
+    scale, p = split_exp(clip(x, np.float32(87)))
+    return scale + scale * p if x == x else x
+
+
+@compiled
+def sigmoid32(x):  # noqa: ANN001, ANN201
+    scale, p = split_exp(clip(-x, np.float32(87)))
+    y = ONE / (ONE + (scale + scale * p))
+    return y if x == x else x
+
+
+@compiled
+def tanh32(x):  # noqa: ANN001, ANN201
+    scale, p = split_exp(clip(TWO * x, np.float32(40)))
+    e = scale * p + (scale - ONE)
+    y = e / (e + TWO)
+    return y if x == x else x
+
+
+@compiled
+def exp64(x):  # noqa: ANN001, ANN201
+    return math.exp(x)
+
+
+@compiled
+def sigmoid64(x):  # noqa: ANN001, ANN201
+    # exp of a large number raises nothing here: it is inf, and 1 / inf is right
+    return 1 / (1 + math.exp(-x))
+
+
+@compiled
+def tanh64(x):  # noqa: ANN001, ANN201
+    return math.tanh(x)
+
+
+def exp(x):  # noqa: ANN001, ANN201
+    """e^x by the type of x; in float32 it saturates beyond +-87. Only inside compiled code."""
+    raise NotImplementedError
+
+
+def sigmoid(x):  # noqa: ANN001, ANN201
+    """1 / (1 + e^-x) by the type of x. Only inside compiled code."""
+    raise NotImplementedError
+
+
+def tanh(x):  # noqa: ANN001, ANN201
+    """Hyperbolic tangent by the type of x. Only inside compiled code."""
+    raise NotImplementedError
+
+
+@overload(exp)
+def exp_of_type(x):  # noqa: ANN001, ANN201
+    return (lambda x: exp32(x)) if x == types.float32 else (lambda x: exp64(x))
+
+
+@overload(sigmoid)
+def sigmoid_of_type(x):  # noqa: ANN001, ANN201
+    return (lambda x: sigmoid32(x)) if x == types.float32 else (lambda x: sigmoid64(x))
+
+
+@overload(tanh)
+def tanh_of_type(x):  # noqa: ANN001, ANN201
+    return (lambda x: tanh32(x)) if x == types.float32 else (lambda x: tanh64(x))
+
+
+@compiled
+def sigmoid_row(x):  # noqa: ANN001, ANN201
+    """Sigmoid of a row in place."""
+    for j in range(x.size):
+        x[j] = sigmoid(x[j])
+
+
+@compiled
+def tanh_row(x):  # noqa: ANN001, ANN201
+    """Hyperbolic tangent of a row in place."""
+    for j in range(x.size):
+        x[j] = tanh(x[j])
+
+
+@compiled
+def add_row(x, y):  # noqa: ANN001, ANN201
+    """x += y."""
+    for j in range(x.size):
+        x[j] += y[j]
+
+
+@compiled
+def add_scaled_row(x, y, z):  # noqa: ANN001, ANN201
+    """x += y * z."""
+    for j in range(x.size):
+        x[j] += y[j] * z[j]
+
+
+@compiled
+def scale_row(x, y):  # noqa: ANN001, ANN201
+    """x *= y."""
+    for j in range(x.size):
+        x[j] *= y[j]
+
+
+@compiled
+def sigmoid_gradient_row(d, y):  # noqa: ANN001, ANN201
+    """Through y = sigmoid(x): d *= y (1 - y)."""
+    for j in range(d.size):
+        d[j] *= y[j] * (1 - y[j])
+
+
+@compiled
+def tanh_gradient_row(d, y):  # noqa: ANN001, ANN201
+    """Through y = tanh(x): d *= 1 - y^2."""
+    for j in range(d.size):
+        d[j] *= 1 - y[j] * y[j]

@@ -1,0 +1,90 @@
+"""Compiled loops of the minimal gated unit (equations: `core.units.gated.mgu`)."""
+
+from typing import Any
+
+import numpy as np
+
+from core.kernels.gated_loop_cpu import empty
+from core.kernels.gated_loop_math import (
+    add_row,
+    compiled,
+    sigmoid_gradient_row,
+    sigmoid_row,
+    tanh_gradient_row,
+    tanh_row,
+)
+from core.kernels.gated_loop_matmul import add_outer, multiply
+
+
+def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
+    """gates (T, B, 2 H), state h (B, H) -> y (T, B, H), (h,), kept."""
+    time, batch, width = gates.shape
+    h, inner = empty(gates, time + 1, batch, width // 2), empty(gates, time, batch, width // 2)
+    h[0] = state[0]
+    run_forward(gates, *weights, inner, h)
+    return h[1:], (h[-1].copy(),), (gates, inner, h)
+
+
+def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any) -> Any:
+    """dy (T, B, H), gradient of the final h -> those of gates, first h, U_f and U_n."""
+    gates, inner, h = kept
+    width = gates.shape[2]
+    hidden = width // 2
+    dgates, (dh,) = empty(gates, *gates.shape), dstate
+    run_backward(gates, *weights, h, dy, dh, dgates)
+    rows = dgates.reshape(-1, width)
+    d_f, d_n = np.zeros((hidden, hidden), dy.dtype), np.zeros((hidden, hidden), dy.dtype)
+    add_outer(rows[:, :hidden], h[:-1].reshape(-1, hidden), d_f)
+    add_outer(rows[:, hidden:], inner.reshape(-1, hidden), d_n)
+    return dgates, (dh,), (d_f, d_n)
+
+
+@compiled
+def run_forward(gates, matrix_f, matrix_n, inner, h):  # noqa: ANN001, ANN201
+    """inner (T, B, H) takes f * h."""
+    time, batch, width = gates.shape
+    hidden = width // 2
+    for t in range(time):
+        forget, new = gates[t, :, :hidden], gates[t, :, hidden:]
+        multiply(h[t], matrix_f, forget, forget)
+        for b in range(batch):
+            f, kept, before = gates[t, b, :hidden], inner[t, b], h[t, b]
+            sigmoid_row(f)
+            for j in range(hidden):
+                kept[j] = f[j] * before[j]
+        multiply(inner[t], matrix_n, new, new)
+        for b in range(batch):
+            f, n, before, after = gates[t, b, :hidden], gates[t, b, hidden:], h[t, b], h[t + 1, b]
+            tanh_row(n)
+            for j in range(hidden):
+                after[j] = before[j] + f[j] * (n[j] - before[j])
+
+
+@compiled
+def run_backward(gates, matrix_f, matrix_n, h, dy, dh, dgates):  # noqa: ANN001, ANN201
+    """dh holds the gradient of the final state, at the end that of the first one."""
+    time, batch, width = gates.shape
+    hidden = width // 2
+    nothing = np.zeros((1, hidden), gates.dtype)
+    dkept = np.empty((batch, hidden), gates.dtype)
+    for t in range(time - 1, -1, -1):
+        for b in range(batch):
+            f, n, before = gates[t, b, :hidden], gates[t, b, hidden:], h[t, b]
+            df, dn, dout = dgates[t, b, :hidden], dgates[t, b, hidden:], dh[b]
+            add_row(dout, dy[t, b])
+            for j in range(hidden):
+                df[j] = dout[j] * (n[j] - before[j])
+            for j in range(hidden):
+                dn[j] = dout[j] * f[j]
+            tanh_gradient_row(dn, n)
+            for j in range(hidden):
+                dout[j] *= 1 - f[j]
+        multiply(dgates[t, :, hidden:], matrix_n, nothing, dkept)
+        for b in range(batch):
+            f, df, before, dout, d = gates[t, b, :hidden], dgates[t, b, :hidden], h[t, b], dh[b], dkept[b]
+            for j in range(hidden):
+                df[j] += d[j] * before[j]
+            sigmoid_gradient_row(df, f)
+            for j in range(hidden):
+                dout[j] += d[j] * f[j]
+        multiply(dgates[t, :, :hidden], matrix_f, dh, dh)

@@ -1,0 +1,117 @@
+"""Compiled loops of the Elman network and of IndRNN, whose recurrence is a vector instead of a matrix."""
+
+from typing import Any
+
+import numpy as np
+
+from core.kernels.gated_loop_cpu import empty
+from core.kernels.gated_loop_math import (
+    add_row,
+    add_scaled_row,
+    compiled,
+    scale_row,
+    tanh_gradient_row,
+    tanh_row,
+)
+from core.kernels.gated_loop_matmul import add_outer, multiply
+
+
+def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
+    """gates (T, B, H), state h (B, H) -> y (T, B, H), (h,), kept; options: tanh or relu."""
+    (activation,) = options
+    time, batch, hidden = gates.shape
+    (recurrent,) = weights
+    h = empty(gates, time + 1, batch, hidden)
+    h[0] = state[0]
+    run = run_vector if recurrent.ndim == 1 else run_matrix
+    run(gates, recurrent, activation == "tanh", h)
+    return h[1:], (h[-1].copy(),), (h,)
+
+
+def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any) -> Any:
+    """dy (T, B, H), gradient of the final h -> those of gates, first h and the recurrent weight."""
+    (activation,) = options
+    (h,), (recurrent,), (dh,) = kept, weights, dstate
+    hidden = h.shape[2]
+    dgates = empty(dy, *dy.shape)
+    if recurrent.ndim == 1:
+        dweight = np.zeros(hidden, dy.dtype)
+        run_vector_backward(recurrent, activation == "tanh", h, dy, dh, dgates, dweight)
+    else:
+        dweight = np.zeros((hidden, hidden), dy.dtype)
+        run_matrix_backward(recurrent, activation == "tanh", h, dy, dh, dgates)
+        add_outer(dgates.reshape(-1, hidden), h[:-1].reshape(-1, hidden), dweight)
+    return dgates, (dh,), (dweight,)
+
+
+@compiled
+def relu_row(x):  # noqa: ANN001, ANN201
+    # not max(x, 0): NaN must stay
+    for j in range(x.size):
+        x[j] = x[j] * 0 if x[j] <= 0 else x[j]
+
+
+@compiled
+def relu_gradient_row(d, y):  # noqa: ANN001, ANN201
+    for j in range(d.size):
+        d[j] = 0 if y[j] <= 0 else d[j]
+
+
+@compiled
+def run_matrix(gates, matrix, squash, h):  # noqa: ANN001, ANN201
+    time, batch, _ = gates.shape
+    for t in range(time):
+        multiply(h[t], matrix, gates[t], h[t + 1])
+        for b in range(batch):
+            if squash:
+                tanh_row(h[t + 1, b])
+            else:
+                relu_row(h[t + 1, b])
+
+
+@compiled
+def run_matrix_backward(matrix, squash, h, dy, dh, dgates):  # noqa: ANN001, ANN201
+    """dh holds the gradient of the final state, at the end that of the first one."""
+    time, batch, hidden = dy.shape
+    nothing = np.zeros((1, hidden), dy.dtype)
+    for t in range(time - 1, -1, -1):
+        for b in range(batch):
+            d, dout, after, given = dgates[t, b], dh[b], h[t + 1, b], dy[t, b]
+            for j in range(hidden):
+                d[j] = dout[j] + given[j]
+            if squash:
+                tanh_gradient_row(d, after)
+            else:
+                relu_gradient_row(d, after)
+        multiply(dgates[t], matrix, nothing, dh)
+
+
+@compiled
+def run_vector(gates, vector, squash, h):  # noqa: ANN001, ANN201
+    time, batch, hidden = gates.shape
+    for t in range(time):
+        for b in range(batch):
+            before, after, row = h[t, b], h[t + 1, b], gates[t, b]
+            for j in range(hidden):
+                after[j] = row[j] + vector[j] * before[j]
+            if squash:
+                tanh_row(after)
+            else:
+                relu_row(after)
+
+
+@compiled
+def run_vector_backward(vector, squash, h, dy, dh, dgates, dvector):  # noqa: ANN001, ANN201
+    """dh holds the gradient of the final state, at the end that of the first one."""
+    time, batch, _ = dy.shape
+    for t in range(time - 1, -1, -1):
+        for b in range(batch):
+            d, dout, before, after = dgates[t, b], dh[b], h[t, b], h[t + 1, b]
+            add_row(dout, dy[t, b])
+            if squash:
+                tanh_gradient_row(dout, after)
+            else:
+                relu_gradient_row(dout, after)
+            d[:] = dout
+            add_scaled_row(dvector, dout, before)
+            scale_row(dout, vector)

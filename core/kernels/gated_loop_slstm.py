@@ -1,0 +1,157 @@
+"""Compiled loops of the sLSTM cell (equations: `core.units.gated.slstm`)."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from core.kernels.gated_loop_cpu import empty
+from core.kernels.gated_loop_math import (
+    add_row,
+    compiled,
+    exp,
+    sigmoid_gradient_row,
+    sigmoid_row,
+    tanh_gradient_row,
+    tanh_row,
+)
+from core.kernels.gated_loop_matmul import add_outer, multiply
+
+
+def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
+    """gates (T, B, 4 H), state y, c, n, m (B, H) -> y (T, B, H), state, kept; weights: packed heads."""
+    time, batch, width = gates.shape
+    hidden = width // 4
+    y, c, n, m = (empty(gates, time + 1, batch, hidden) for _ in range(4))
+    y[0], c[0], n[0], m[0] = state
+    log_forget = empty(gates, time, batch, hidden)
+    run_forward(gates, *weights, y, c, n, m, log_forget)
+    return y[1:], [part[-1].copy() for part in (y, c, n, m)], (gates, y, c, n, m, log_forget)
+
+
+def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any) -> Any:
+    """dy (T, B, H), gradients of the final y, c, n, m -> those of gates, first state and heads."""
+    gates, y, c, n, m, log_forget = kept
+    (matrix,) = weights
+    time, batch, width = gates.shape
+    hidden, heads = width // 4, len(matrix)
+    own = hidden // heads
+    dgates, dheads = empty(gates, *gates.shape), empty(gates, heads, time, batch, 4 * own)
+    run_backward(gates, matrix, c, n, m, log_forget, dy, *dstate, dgates, dheads)
+    dmatrix = np.zeros((heads, 4 * own, own), gates.dtype)
+    before = y[:-1].reshape(-1, hidden)
+    for head in range(heads):
+        columns = np.ascontiguousarray(before[:, head * own : (head + 1) * own])
+        add_outer(dheads[head].reshape(-1, 4 * own), columns, dmatrix[head])
+    return dgates, dstate, (dmatrix,)
+
+
+@compiled
+def run_forward(gates, matrix, y, c, n, m, log_forget):  # noqa: ANN001, ANN201
+    time, batch, width = gates.shape
+    hidden, heads = width // 4, len(matrix)
+    own = hidden // heads
+    nothing = np.zeros((1, 4 * own), gates.dtype)
+    recurrent = np.empty((batch, 4 * own), gates.dtype)
+    raised = np.empty(hidden, gates.dtype)
+    for t in range(time):
+        for head in range(heads):
+            left = head * own
+            multiply(y[t, :, left : left + own], matrix[head], nothing, recurrent)
+            for b in range(batch):
+                for gate in range(4):
+                    at = gate * hidden + left
+                    add_row(gates[t, b, at : at + own], recurrent[b, gate * own : (gate + 1) * own])
+        for b in range(batch):
+            row, lf, peak, last_peak = gates[t, b], log_forget[t, b], m[t + 1, b], m[t, b]
+            i, f, z, o = (
+                row[:hidden],
+                row[hidden : 2 * hidden],
+                row[2 * hidden : 3 * hidden],
+                row[3 * hidden :],
+            )
+            last_n, next_n, last_c, next_c, out = n[t, b], n[t + 1, b], c[t, b], c[t + 1, b], y[t + 1, b]
+            tanh_row(z)
+            sigmoid_row(o)
+            for j in range(hidden):
+                lf[j] = min(f[j], 0) - math.log1p(math.exp(-abs(f[j])))
+            for j in range(hidden):
+                raised[j] = lf[j] + last_peak[j]
+            for j in range(hidden):
+                peak[j] = raised[j] if (last_n[j] != 0 and raised[j] > i[j]) else i[j]
+            # both factors are at most one, also where the peak is not the larger of the two
+            for j in range(hidden):
+                i[j] = exp(i[j] - peak[j])
+            for j in range(hidden):
+                f[j] = raised[j] - peak[j]
+            for j in range(hidden):
+                f[j] = 1 if f[j] > 0 else exp(f[j])
+            for j in range(hidden):
+                next_c[j] = f[j] * last_c[j] + i[j] * z[j]
+            for j in range(hidden):
+                next_n[j] = f[j] * last_n[j] + i[j]
+            for j in range(hidden):
+                out[j] = o[j] * next_c[j] / next_n[j]
+
+
+@compiled
+def run_backward(gates, matrix, c, n, m, log_forget, dy, dout, dc, dn, dm, dgates, dheads):  # noqa: ANN001, ANN201
+    """dout, dc, dn, dm hold the gradients of the final state, at the end those of the first one."""
+    time, batch, width = gates.shape
+    hidden, heads = width // 4, len(matrix)
+    own = hidden // heads
+    nothing = np.zeros((1, own), gates.dtype)
+    ratio = np.empty(hidden, gates.dtype)
+    for t in range(time - 1, -1, -1):
+        for b in range(batch):
+            row, drow = gates[t, b], dgates[t, b]
+            i, f, z, o = (
+                row[:hidden],
+                row[hidden : 2 * hidden],
+                row[2 * hidden : 3 * hidden],
+                row[3 * hidden :],
+            )
+            di, df = drow[:hidden], drow[hidden : 2 * hidden]
+            dz, do = drow[2 * hidden : 3 * hidden], drow[3 * hidden :]
+            last_c, next_c, last_n, next_n = c[t, b], c[t + 1, b], n[t, b], n[t + 1, b]
+            last_m, next_m, lf = m[t, b], m[t + 1, b], log_forget[t, b]
+            d, d_c, d_n, d_m = dout[b], dc[b], dn[b], dm[b]
+            add_row(d, dy[t, b])
+            for j in range(hidden):
+                ratio[j] = next_c[j] / next_n[j]
+            for j in range(hidden):
+                do[j] = d[j] * ratio[j]
+            sigmoid_gradient_row(do, o)
+            for j in range(hidden):
+                d[j] = d[j] * o[j] / next_n[j]
+            add_row(d_c, d)
+            for j in range(hidden):
+                d_n[j] -= d[j] * ratio[j]
+            for j in range(hidden):
+                dz[j] = d_c[j] * i[j]
+            tanh_gradient_row(dz, z)
+            # through the exponentials: i = exp(i~ - m), f = exp(lf + m_before - m), the latter cut at one
+            for j in range(hidden):
+                di[j] = (d_c[j] * z[j] + d_n[j]) * i[j]
+            for j in range(hidden):
+                df[j] = (d_c[j] * last_c[j] + d_n[j] * last_n[j]) * f[j]
+            for j in range(hidden):
+                raised = lf[j] + last_m[j]
+                kept = 0 if raised > next_m[j] else df[j]
+                to_peak = d_m[j] - kept - di[j]
+                by_forget = last_n[j] != 0 and raised == next_m[j]
+                di[j] += 0 if by_forget else to_peak
+                d_m[j] = kept + to_peak if by_forget else kept
+            for j in range(hidden):
+                df[j] = d_m[j] * (1 - exp(lf[j]))
+            for j in range(hidden):
+                d_c[j] *= f[j]
+            for j in range(hidden):
+                d_n[j] *= f[j]
+        for head in range(heads):
+            left = head * own
+            for b in range(batch):
+                for gate in range(4):
+                    at = gate * hidden + left
+                    dheads[head, t, b, gate * own : (gate + 1) * own] = dgates[t, b, at : at + own]
+            multiply(dheads[head, t], matrix[head], nothing, dout[:, left : left + own])

@@ -1,0 +1,60 @@
+"""What units around a gated cell share: parameters in, the loop of `core.kernels.gated_loop` out."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.kernels.gated_loop import Cell, gated_loop, gated_step
+from core.units.contract import Unit
+
+
+class GatedUnit(Unit):
+    """A unit whose step is `cell` on the projected input.
+
+    A subclass sets `cell`, and gives `projection` and `weights`.
+    """
+
+    cell: Cell
+    states: int = 1
+    """How many tensors (B, H) make the state; a single one is not wrapped in a tuple."""
+
+    def projection(self) -> tuple[Tensor, Tensor | None]:
+        """W (G, I) and b (G,) or none of the input projection."""
+        raise NotImplementedError
+
+    def weights(self) -> tuple[Tensor | None, ...]:
+        """The cell's other weights in its own order."""
+        raise NotImplementedError
+
+    def initial_state(self, x: Tensor) -> Any:
+        zeros = tuple(x.new_zeros(x.shape[0], self.hidden_size) for _ in range(self.states))
+        return zeros if self.states > 1 else zeros[0]
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        return self.through(gated_step, x, state)
+
+    def run(self, x: Tensor, state: Any, mode: str) -> tuple[Tensor, Any]:
+        return self.through(gated_loop, x, state)
+
+    def through(self, compute: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        single = isinstance(state, Tensor)
+        parts = (state,) if single else state
+        y, final = compute(self.cell, x, *self.projection(), parts, self.weights())
+        return y, final[0] if single else final
+
+
+def uniform(unit: nn.Module, bound: float) -> None:
+    """All parameters uniform in -bound..bound, as torch starts its recurrent layers."""
+    for parameter in unit.parameters():
+        nn.init.uniform_(parameter, -bound, bound)
+
+
+def maybe(present: Any, *shape: int) -> nn.Parameter | None:
+    """A parameter to be filled, or none."""
+    return nn.Parameter(torch.empty(shape)) if present else None
+
+
+def added(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """The sum of two biases that come together or not at all."""
+    return None if a is None or b is None else a + b

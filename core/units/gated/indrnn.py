@@ -1,0 +1,50 @@
+"""Independently recurrent network (Li et al. 2018, arXiv 1803.04831): each channel sees only itself.
+
+    h_t = phi(W x_t + b + u * h_{t-1}),    phi = relu (the paper) or tanh
+
+|u| <= 2^(1/T) keeps the gradient over T tokens below 2; u starts uniform in 0..1.
+"""
+
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import ConfigError
+from core.kernels.gated_loop import Cell, States, Weights
+from core.units.gated.gated_unit import GatedUnit, maybe, uniform
+from core.units.gated.rnn import ACTIVATIONS
+
+
+class IndRNN(GatedUnit):
+    """x (B, T, I), state (B, H) -> y (B, T, H), state (B, H)."""
+
+    paper: ClassVar[str] = "Li et al. 2018, arXiv 1803.04831"
+    no_decay: ClassVar[tuple[str, ...]] = ("weight_hh",)
+
+    def __init__(
+        self, input_size: int, hidden_size: int, *, activation: str = "relu", bias: bool = True
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        if activation not in ACTIVATIONS:
+            raise ConfigError(f"activation of an IndRNN is tanh or relu, got {activation!r}")
+        self.activation = activation
+        self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(hidden_size))
+        self.bias = maybe(bias, hidden_size)
+        uniform(self, hidden_size**-0.5)
+        nn.init.uniform_(self.weight_hh)
+        self.cell = Cell(partial(indrnn_step, activation), "core.kernels.gated_loop_rnn", (activation,))
+
+    def projection(self) -> tuple[Tensor, Tensor | None]:
+        return self.weight_ih, self.bias
+
+    def weights(self) -> tuple[Tensor, ...]:
+        return (self.weight_hh,)
+
+
+def indrnn_step(activation: str, gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+    """One step on projected input (B, H); weights: u."""
+    h = ACTIVATIONS[activation](gates + weights[0] * state[0])  # pyright: ignore[reportOptionalOperand]
+    return h, (h,)
