@@ -12,14 +12,14 @@ from core.units.contract import Unit
 class GatedUnit(Unit):
     """A unit whose step is `cell` on the projected input.
 
-    A subclass sets `cell`, and gives `projection` and `weights`.
+    A subclass sets `cell`, and gives `input_weights` and `weights`.
     """
 
     cell: Cell
     states: int = 1
     """How many tensors (B, H) make the state; a single one is not wrapped in a tuple."""
 
-    def projection(self) -> tuple[Tensor, Tensor | None]:
+    def input_weights(self) -> tuple[Tensor, Tensor | None]:
         """W (G, I) and b (G,) or none of the input projection."""
         raise NotImplementedError
 
@@ -40,7 +40,7 @@ class GatedUnit(Unit):
     def through(self, compute: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         single = isinstance(state, Tensor)
         parts = (state,) if single else state
-        y, final = compute(self.cell, x, *self.projection(), parts, self.weights())
+        y, final = compute(self.cell, x, *self.input_weights(), parts, self.weights())
         return y, final[0] if single else final
 
 

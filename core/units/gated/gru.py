@@ -47,7 +47,7 @@ class GRU(GatedUnit):
         step = step_reset_before if reset == "before" else step_reset_after
         self.cell = Cell(step, "core.kernels.gated_loop_gru", (reset == "before",))
 
-    def projection(self) -> tuple[Tensor, Tensor | None]:
+    def input_weights(self) -> tuple[Tensor, Tensor | None]:
         rz, n = self.split(self.bias_hh)
         bias = self.bias_ih
         if bias is not None and rz is not None and n is not None:

@@ -37,7 +37,7 @@ class IndRNN(GatedUnit):
         nn.init.uniform_(self.weight_hh)
         self.cell = Cell(partial(indrnn_step, activation), "core.kernels.gated_loop_rnn", (activation,))
 
-    def projection(self) -> tuple[Tensor, Tensor | None]:
+    def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, self.bias
 
     def weights(self) -> tuple[Tensor, ...]:

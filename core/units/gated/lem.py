@@ -34,7 +34,7 @@ class LEM(GatedUnit):
         uniform(self, hidden_size**-0.5)
         self.cell = Cell(partial(lem_step, dt), "core.kernels.gated_loop_lem", (dt,))
 
-    def projection(self) -> tuple[Tensor, Tensor | None]:
+    def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, self.bias
 
     def weights(self) -> tuple[Tensor, ...]:

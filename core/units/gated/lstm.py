@@ -93,7 +93,7 @@ class LSTM(GatedUnit):
         h, c = x.new_zeros(x.shape[0], self.output_size), x.new_zeros(x.shape[0], self.hidden_size)
         return (h, c) if self.weight_gg is None else (h, c, x.new_zeros(x.shape[0], 3 * self.hidden_size))
 
-    def projection(self) -> tuple[Tensor, Tensor | None]:
+    def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, added(self.bias_ih, self.bias_hh)
 
     def weights(self) -> tuple[Tensor | None, ...]:

@@ -30,7 +30,7 @@ class MGU(GatedUnit):
         uniform(self, hidden_size**-0.5)
         self.cell = Cell(mgu_step, "core.kernels.gated_loop_mgu")
 
-    def projection(self) -> tuple[Tensor, Tensor | None]:
+    def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, self.bias
 
     def weights(self) -> tuple[Tensor, ...]:

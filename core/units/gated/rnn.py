@@ -37,7 +37,7 @@ class RNN(GatedUnit):
         uniform(self, hidden_size**-0.5)
         self.cell = Cell(partial(elman_step, activation), "core.kernels.gated_loop_rnn", (activation,))
 
-    def projection(self) -> tuple[Tensor, Tensor | None]:
+    def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, added(self.bias_ih, self.bias_hh)
 
     def weights(self) -> tuple[Tensor, ...]:

@@ -65,7 +65,7 @@ class SLSTM(GatedUnit):
         else:
             self.cell = Cell(heads_lstm_step)
 
-    def projection(self) -> tuple[Tensor, Tensor | None]:
+    def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, self.bias
 
     def weights(self) -> tuple[Tensor, ...]:
