@@ -31,7 +31,7 @@ def open_run(out: Path, origin: Mapping[str, Any], resume: bool) -> dict[str, An
             f"{out} already holds a run ({', '.join(present)}). "
             "Go on with it by --resume, or choose another --out."
         )
-    if resume and not present:
+    if resume and not out.is_dir():
         raise ConfigError(f"{out}: no run to resume here. Leave --resume out to begin one.")
     if (out / STATE).exists():
         state = load_state(out / STATE)

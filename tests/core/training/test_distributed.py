@@ -1,5 +1,6 @@
 """Two processes with half a batch each equal one process with the whole."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -13,33 +14,44 @@ from core.errors import ConfigError
 from core.training import ShuffledBatches, local_device
 from core.training.distributed import Place
 from tests.core.training.parallel import train_plainly
+from tests.core.training.runs import final, same
 
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.slow
-def test_two_processes_equal_one_with_the_same_global_batch(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folders written by two processes."""
+    out = tmp_path_factory.mktemp("two")
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     subprocess.run(
-        [sys.executable, *torchrun, "-m", "tests.core.training.parallel", str(tmp_path / "two")],
+        [sys.executable, *torchrun, "-m", "tests.core.training.parallel", str(out)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=True,
         timeout=200,
         capture_output=True,
     )
-    one = train_plainly(tmp_path / "one")
-    ours, theirs = (
-        load_file(tmp_path / "one" / one.weights.name),
-        load_file(tmp_path / "two" / one.weights.name),
-    )
-    for name, expected in ours.items():
-        torch.testing.assert_close(theirs[name], expected, rtol=0, atol=1e-6)
-    rows = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("one", "two")]
-    assert rows[0][0] == rows[1][0]
-    losses = [[float(row.split(",")[3]) for row in lines[1:]] for lines in rows]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
-    assert "2 processes" in (tmp_path / "two" / "card.md").read_text()
+    return out
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_with_the_same_global_batch(two_processes: Path, tmp_path: Path) -> None:
+    train_plainly(tmp_path)
+    alone, together = (load_file(out / "model.safetensors") for out in (tmp_path, two_processes / "plain"))
+    for name, expected in alone.items():
+        torch.testing.assert_close(together[name], expected, rtol=0, atol=1e-6)
+    tables = []
+    for out in (tmp_path, two_processes / "plain"):
+        with open(out / "metrics.csv", newline="") as file:
+            tables.append([float(row["train_loss"]) for row in csv.DictReader(file)])
+    assert tables[0] == pytest.approx(tables[1], abs=1e-6)
+    assert "2 processes" in (two_processes / "plain" / "card.md").read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_that_were_stopped_resume_to_the_same_bits(two_processes: Path) -> None:
+    assert same(final(two_processes / "disturbed"), final(two_processes / "undisturbed"))
 
 
 def test_processes_share_each_global_batch() -> None:

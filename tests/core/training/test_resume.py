@@ -157,6 +157,11 @@ def test_resume_without_a_run_is_refused(tmp_path: Path) -> None:
         run(tmp_path / "typo", resume=True)
 
 
+def test_a_run_killed_before_it_wrote_anything_starts_when_resumed(tmp_path: Path, undisturbed: dict) -> None:
+    run(tmp_path, resume=True)
+    assert same(final(tmp_path), undisturbed)
+
+
 def test_resume_with_other_settings_names_them(tmp_path: Path) -> None:
     run(tmp_path, settings={"model": {"width": 8, "unit": "gru"}, "lr": 0.1})
     with pytest.raises(ConfigError, match=r"model.width was 8, is 16\)"):
