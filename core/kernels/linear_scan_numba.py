@@ -12,24 +12,15 @@ from functools import cache
 from typing import Any
 
 import torch
-from numba import njit
 from torch import Tensor
 
-# fused multiply-add only: the other liberties would let the compiler assume that there is no NaN
-FAST_MATH = {"contract"}
+from core.kernels.jit import compiled
+
 # numbers below which starting a second thread costs more than it gives
 PARALLEL_FROM = 1 << 17
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile on first use; kept on disk where there is a folder that may be written."""
-    try:
-        return njit(cache=True, nogil=True, fastmath=FAST_MATH)(function)
-    except RuntimeError:
-        return njit(nogil=True, fastmath=FAST_MATH)(function)
-
-
-@compiled
+@compiled()
 def forward_rows(a, a_row, a_step, x, x_row, x_step, h0, h, time, width, first, last, left, right):  # noqa: ANN001, ANN201
     for b in range(first, last):
         before = h0[b * width + left : b * width + right]
@@ -41,7 +32,7 @@ def forward_rows(a, a_row, a_step, x, x_row, x_step, h0, h, time, width, first, 
             before = h_t
 
 
-@compiled
+@compiled()
 def backward_rows(  # noqa: ANN201
     a, a_row, a_step, g, g_row, g_step, h0, h, da, dx, dh0, time, width, first, last, left, right  # noqa: ANN001
 ):  # fmt: skip
@@ -57,7 +48,7 @@ def backward_rows(  # noqa: ANN201
                 before = h[k - width + left : k - width + right]
             else:
                 before = h0[b * width + left : b * width + right]
-            for d in range(right - left):
+            for d in range(right - left - 1, -1, -1):  # memory in one direction: the prefetcher follows
                 total = g_t[d] + carry[d]
                 dx_t[d] = total
                 da_t[d] = total * before[d].conjugate()
