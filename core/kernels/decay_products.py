@@ -104,8 +104,9 @@ class DecayedProducts(torch.autograd.Function):
             wanted = [x for x, needed in zip((q, k, decay), ctx.needs_input_grad, strict=False) if needed]
             found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True))
             return *(next(found) if needed else None for needed in ctx.needs_input_grad[:3]), None
-        to_scores, to_prefix, to_suffix, to_total = (
-            grad.clone(memory_format=torch.contiguous_format) for grad in grads
+        to_scores = grads[0].contiguous()
+        to_prefix, to_suffix, to_total = (
+            grad.clone(memory_format=torch.contiguous_format) for grad in grads[1:]
         )
         dq, dk = torch.zeros_like(q), torch.zeros_like(k)
         to_total = to_total.unsqueeze(1)

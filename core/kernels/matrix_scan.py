@@ -60,7 +60,7 @@ def decay_scan(
         length = chunk_length(q.shape[1], chunk)
         qs, ks, vs = (in_chunks(x, length, start.dtype) for x in (q, k, v))
         decay = None if log_decay is None else chunked_decay(log_decay, length, start.dtype)
-        scores, prefix, suffix, total = chunk_products(qs, ks, decay, strict=bonus is not None)
+        (scores,), prefix, suffix, total = chunk_products((qs,), ks, decay, strict=bonus is not None)
         if bonus is not None:
             u = bonus.to(start.dtype).expand(across).unsqueeze(1)
             current = in_chunks((q.to(start.dtype) * u * k).sum(-1, keepdim=True), length, start.dtype)
@@ -102,7 +102,7 @@ def delta_scan(
     log_decay: Tensor | None = None,
     state: Tensor | None = None,
     *,
-    chunk: int = 64,
+    chunk: int = 32,
 ) -> tuple[Tensor, Tensor]:
     """S~ = diag(exp(log_decay_t)) S_{t-1}; S_t = S~ + k_t (beta_t * (v_t - S~^T k_t))^T; o_t = S_t^T q_t.
 
@@ -134,11 +134,13 @@ def delta_scan(
         qs, ks, vs = (in_chunks(x, length, start.dtype) for x in (q, k, v))
         betas = in_chunks(beta.unsqueeze(-1), length, start.dtype)
         decay = None if log_decay is None else chunked_decay(log_decay, length, start.dtype)
-        scores, prefix, suffix, total = chunk_products(qs, ks, decay)
-        overlaps = chunk_products(ks, ks, decay)[0].tril(-1)
+        (scores, overlaps), prefix, suffix, total = chunk_products((qs, ks), ks, decay)
         since_start = ks if prefix is None else ks * prefix
         solved = torch.linalg.solve_triangular(
-            betas * overlaps, betas * torch.cat([vs, since_start], -1), upper=False, unitriangular=True
+            betas * overlaps.tril(-1),
+            betas * torch.cat([vs, since_start], -1),
+            upper=False,
+            unitriangular=True,
         )
         u, w = solved.split([vs.shape[-1], ks.shape[-1]], -1)
         until_end = ks if suffix is None else ks * suffix
@@ -209,16 +211,17 @@ def run_states(writes: Tensor, total: Tensor | None, start: Tensor) -> tuple[Ten
 
 
 def chunk_products(
-    q: Tensor, k: Tensor, decay: Tensor | None, *, strict: bool = False
-) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """Decayed lower triangle of Q K^T, and prefix, suffix, total of the decay (None without decay)."""
+    reads: tuple[Tensor, ...], k: Tensor, decay: Tensor | None, *, strict: bool = False
+) -> tuple[list[Tensor], Tensor | None, Tensor | None, Tensor | None]:
+    """Decayed lower triangles of R K^T for each R, and prefix, suffix, total of the decay (None without)."""
     if decay is None:
-        return (q @ k.mT).tril(-1 if strict else 0), None, None, None
+        return [(r @ k.mT).tril(-1 if strict else 0) for r in reads], None, None, None
     if decay.shape[-1] == 1:  # one decay per head: the products factor out
         ones = torch.ones_like(decay)
         mask, prefix, suffix, total = decayed_products(ones, ones, decay, strict=strict)
-        return (q @ k.mT) * mask, prefix, suffix, total
-    return decayed_products(q, k, decay, strict=strict)
+        return [(r @ k.mT) * mask for r in reads], prefix, suffix, total
+    products = [decayed_products(r, k, decay, strict=strict) for r in reads]
+    return [scores for scores, *_ in products], *products[0][1:]
 
 
 def in_chunks(x: Tensor, length: int, dtype: torch.dtype) -> Tensor:

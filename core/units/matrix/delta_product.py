@@ -104,7 +104,7 @@ def delta_product_scan(
     log_decay: Tensor | None = None,
     state: Tensor | None = None,
     *,
-    chunk: int = 64,
+    chunk: int = 32,
 ) -> tuple[Tensor, Tensor]:
     """Decay once, then n delta steps a token, then read.
 
