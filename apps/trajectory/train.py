@@ -23,7 +23,7 @@ from core.training import Outcome, ShuffledBatches
 from core.training import train as run_loop
 from core.weights import Card, load, save
 
-STREAM_HISTORY = 60
+STREAM_HISTORY = 40
 """Longest prefix of a stream in training, in positions."""
 FEW = 10
 """Flights below which a source keeps none of them for validation."""
