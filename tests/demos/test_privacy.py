@@ -1,0 +1,82 @@
+"""No file of the machine can be read through a page, and uploads are limited."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import ConfigError
+from demos import launcher
+
+
+def answer(request: urllib.request.Request | str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(request, timeout=20) as reply:
+            return reply.status, reply.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret.csv"
+    rows = "\n".join(f"{k / 10},{k},{k},4711" for k in range(100))
+    path.write_text(f"timestamp,tx,ty,tz\n{rows}\n")
+    return path
+
+
+def test_files_of_the_machine_cannot_be_fetched(serve: Callable[[Any], str], secret: Path) -> None:
+    url = serve(launcher.build("trajectory"))
+    for path in (secret, "/etc/passwd", "../../../../etc/passwd"):
+        status, body = answer(f"{url}gradio_api/file={path}")
+        assert status in (403, 404)
+        assert b"4711" not in body
+        assert b"root:" not in body
+
+
+def test_a_foreign_path_is_refused_as_input(serve: Callable[[Any], str], secret: Path) -> None:
+    import gradio_client
+
+    client = gradio_client.Client(serve(launcher.build("trajectory")), verbose=False)
+    inside = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(Exception) as refusal:  # noqa: PT011
+        client.predict(inside, "circle", 0, "trajectory-gru", 1.0, 0.5, api_name="/predict")
+    assert "4711" not in str(refusal.value)
+
+
+def test_large_uploads_are_refused(serve: Callable[[Any], str]) -> None:
+    url = serve(launcher.build("trajectory"))
+    edge = b"----x"
+    body = b"--" + edge + b'\r\nContent-Disposition: form-data; name="files"; filename="a.csv"\r\n\r\n'
+    body += b"0" * (21 * 1024 * 1024) + b"\r\n--" + edge + b"--\r\n"
+    request = urllib.request.Request(
+        f"{url}gradio_api/upload",
+        body,
+        {"Content-Type": f"multipart/form-data; boundary={edge.decode()}"},
+    )
+    try:
+        status, _ = answer(request)
+    except OSError:  # the server may close the connection before all is sent
+        return
+    assert status == 413
+
+
+def test_an_unknown_page_is_named() -> None:
+    with pytest.raises(ConfigError, match="no demo called 'tea'; there is trajectory"):
+        launcher.build("tea")
+
+
+def test_a_taken_port_is_named(serve: Callable[[Any], str]) -> None:
+    port = int(serve(launcher.build("trajectory")).rsplit(":", 1)[1].strip("/"))
+    with pytest.raises(ConfigError, match="cannot listen on"):
+        launcher.launch(launcher.build("trajectory"), port=port)
+
+
+def test_the_interface_is_described_for_programs(serve: Callable[[Any], str]) -> None:
+    status, body = answer(serve(launcher.build("trajectory")) + "gradio_api/info")
+    assert status == 200
+    assert set(json.loads(body)["named_endpoints"]) == {"/predict", "/replay"}
