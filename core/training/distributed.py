@@ -3,9 +3,9 @@
 torchrun --standalone --nproc_per_node=2 -m core trajectory train --out runs/a
 """
 
+import atexit
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,19 +64,26 @@ class Place:
         return {name: sum(each[name] for each in everyone) / self.world for name in values}
 
 
-@contextmanager
-def joined(device: torch.device) -> Iterator[Place]:
-    """Join the other processes of a torchrun (NCCL for a model on CUDA, else gloo), and leave at the end."""
-    if dist.is_available() and dist.is_initialized():
-        yield Place(dist.get_rank(), dist.get_world_size())
-    elif "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+def join(device: torch.device) -> Place:
+    """Join the other processes of a torchrun (NCCL for a model on CUDA, else gloo), until the program ends.
+
+    The group is kept for the next run of this program: one that is made anew in the same processes would
+    find the addresses of the old one, and wait for ever.
+    """
+    if not dist.is_available():
+        return Place()
+    if not dist.is_initialized():
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return Place()
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        try:
-            yield Place(dist.get_rank(), dist.get_world_size())
-        finally:
-            dist.destroy_process_group()
-    else:
-        yield Place()
+        atexit.register(leave)
+    return Place(dist.get_rank(), dist.get_world_size())
+
+
+def leave() -> None:
+    """Leave the group, if somebody has not done so."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def local_device(wanted: str = "cpu") -> torch.device:

@@ -22,7 +22,7 @@ from core.errors import ConfigError
 from core.training.batches import Batches
 from core.training.card import commit, write_card
 from core.training.checkpoint import kept_generators, rng_states, save_state, seed_generators, set_rng_states
-from core.training.distributed import Place, joined
+from core.training.distributed import Place, join
 from core.training.folder import STATE, open_run
 from core.training.interrupt import interruption
 from core.training.learner import Learner, Step, add
@@ -96,7 +96,8 @@ def train(
     """
     out = Path(out)
     device = next(model.parameters()).device
-    with joined(device) as place, kept_generators(device):
+    place = join(device)
+    with kept_generators(device):
         seed_generators(seed + 7919 * place.rank)
         origin = {"settings": settings, "loop": asdict(options), "seed": seed, "processes": place.world}
         run = Run(model, options, batches, place, out, origin)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from core.training import LoopOptions, Outcome
@@ -51,6 +50,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     out = Path(sys.argv[1])
     train_plainly(out / "plain")
-    dist.init_process_group("gloo")  # from here on the runs use this group
     stop_and_resume(out / "undisturbed", out / "disturbed")
-    dist.destroy_process_group()
