@@ -39,10 +39,9 @@ class RGLRU(Unit):
         self.heads = head_count("RG-LRU", hidden_size, heads)
         block = hidden_size // self.heads
         self.proj = nn.Identity() if input_size == hidden_size else nn.Linear(input_size, hidden_size)
-        self.input_gate_weight = nn.Parameter(torch.randn(self.heads, block, block) * block**-0.5)
-        self.input_gate_bias = nn.Parameter(torch.zeros(self.heads, block))
-        self.recurrent_gate_weight = nn.Parameter(torch.randn(self.heads, block, block) * block**-0.5)
-        self.recurrent_gate_bias = nn.Parameter(torch.zeros(self.heads, block))
+        # both gates read the same blocks, so they are one product: (h, in, out) with columns i;r
+        self.gate_weight = nn.Parameter(torch.randn(self.heads, block, 2 * block) * block**-0.5)
+        self.gate_bias = nn.Parameter(torch.zeros(self.heads, 2 * block))
         self.decay = nn.Parameter(initial_decay(hidden_size))
 
     def initial_state(self, x: Tensor) -> State:
@@ -72,25 +71,20 @@ class RGLRU(Unit):
 
     def decay_and_write(self, x: Tensor, fresh: Tensor) -> tuple[Tensor, Tensor]:
         """x (.., H), fresh (..) -> a_t and what the token adds to h, in float32 at least."""
-        i = at_least_single(block_linear(x, self.input_gate_weight, self.input_gate_bias)).sigmoid()
-        r = at_least_single(block_linear(x, self.recurrent_gate_weight, self.recurrent_gate_bias)).sigmoid()
-        log_a = r * (-RATE * functional.softplus(at_least_single(self.decay)))
-        factor = bounded_sqrt(-torch.expm1(2 * log_a))
-        fresh = fresh.unsqueeze(-1)
-        return log_a.exp().masked_fill(fresh, 0), factor.masked_fill(fresh, 1) * i * x
-
-
-def block_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x (.., h D) times one matrix (D, D) a head, weight (h, in, out), plus bias (h, D)."""
-    heads, block, _ = weight.shape
-    if heads == 1:
-        return torch.addmm(bias[0], x.reshape(-1, block), weight[0]).view(x.shape)
-    parts = x.reshape(-1, heads, block).transpose(0, 1)  # (h, tokens, D)
-    return torch.baddbmm(bias.unsqueeze(1), parts, weight).transpose(0, 1).reshape(x.shape)
+        parts = x.reshape(-1, *self.gate_weight.shape[:2])  # (tokens, h, D)
+        gates = torch.baddbmm(self.gate_bias.unsqueeze(1), parts.transpose(0, 1), self.gate_weight)
+        i, r = at_least_single(gates).sigmoid().transpose(0, 1).chunk(2, -1)
+        rate = functional.softplus(at_least_single(self.decay)) * -RATE
+        log_a = r * rate.view(parts.shape[1:])
+        fresh = fresh.reshape(-1, 1, 1)
+        factor = bounded_sqrt(-torch.expm1(2 * log_a)).masked_fill(fresh, 1)
+        return log_a.exp().masked_fill(fresh, 0).reshape(x.shape), (factor * i * parts).reshape(x.shape)
 
 
 def bounded_sqrt(x: Tensor) -> Tensor:
     """sqrt(x) for x >= 0, with a derivative of at most `STEEPEST`."""
+    if not x.requires_grad:
+        return x.sqrt()
     root = x.detach().sqrt()
     # the value of the left branch is the root too; only its slope is that of a straight line
     straight = root + STEEPEST * (x - x.detach())

@@ -118,9 +118,7 @@ class Mamba2(Unit):
         """mixed (.., C), dt (.., h) -> u (.., h, P), q = C, k = B, v = delta u, log-decay (.., h)."""
         u, B, C = mixed.split(self.mixed_widths, -1)
         u, k, q = split(u, self.heads), split(B, self.groups), split(C, self.groups)
-        if self.heads > self.groups:
-            shared = self.heads // self.groups
-            q, k = q.repeat_interleave(shared, -2), k.repeat_interleave(shared, -2)
+        q, k = spread(q, self.heads), spread(k, self.heads)
         delta = F.softplus(at_least_single(dt) + self.dt_bias)
         if self.limit != (0.0, math.inf):
             delta = delta.clamp(*self.limit)
@@ -130,3 +128,9 @@ class Mamba2(Unit):
     def finish(self, o: Tensor, u: Tensor, z: Tensor) -> Tensor:
         y = torch.addcmul(o, self.D.to(o.dtype).unsqueeze(-1), u.to(o.dtype)).flatten(-2)
         return self.out_proj(self.norm(y, z).to(z.dtype))
+
+
+def spread(part: Tensor, heads: int) -> Tensor:
+    """(.., G, N) -> (.., h, N), each group repeated for its heads; one group is not copied."""
+    shared = heads // part.shape[-2]
+    return part.unsqueeze(-2).expand(*part.shape[:-1], shared, part.shape[-1]).flatten(-3, -2)
