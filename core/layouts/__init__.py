@@ -1,1 +1,1 @@
-"""Published checkpoint layouts of whole blocks, to and from the units here."""
+"""Weights in the layouts of other libraries, both ways."""
