@@ -24,14 +24,20 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folders written by two processes."""
     out = tmp_path_factory.mktemp("two")
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, *torchrun, "-m", "tests.core.training.parallel", str(out)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=True,
-        timeout=200,
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+    try:
+        _, errors = process.communicate(timeout=200)
+    finally:
+        process.terminate()  # torchrun ends its workers then; killed, it would leave them
+        process.wait()
+    assert process.returncode == 0, errors
     return out
 
 
