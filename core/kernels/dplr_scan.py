@@ -29,10 +29,14 @@ def dplr_step(
     r: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, log_decay: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One token: r, k, a, b, log_decay (B, h, K), v (B, h, V), state (B, h, K, V) -> o (B, h, V), state."""
-    u = a.unsqueeze(-2) @ state
-    state = torch.addcmul(state * log_decay.exp().unsqueeze(-1), b.unsqueeze(-1), u)
-    state = torch.addcmul(state, k.unsqueeze(-1), v.unsqueeze(-2))
-    return (r.unsqueeze(-2) @ state).squeeze(-2), state
+    batch, heads, key, value = state.shape
+    column, row = (batch * heads, key, 1), (batch * heads, 1, -1)
+    r, k, v, a, b = (x.to(state.dtype) for x in (r, k, v, a, b))
+    now = state.reshape(batch * heads, key, value)
+    u = torch.bmm(a.reshape(row), now)
+    now = torch.baddbmm(log_decay.exp().reshape(column) * now, b.reshape(column), u)
+    now = torch.baddbmm(now, k.reshape(column), v.reshape(row))
+    return torch.bmm(r.reshape(row), now).view(batch, heads, value), now.view(state.shape)
 
 
 @without_autocast

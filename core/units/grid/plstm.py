@@ -83,10 +83,15 @@ class PLSTM(Unit):
         c = (window * self.conv_weight.squeeze(1).mT).sum(1) + self.conv_bias
         q, k, v, transition = self.project(x, c, memory.dtype)
         source, mark, direct = self.constants(memory.dtype)
-        read = (q.unsqueeze(-2) @ memory).squeeze(-2)
-        o = mark[:, None] * read + direct[:, None] * (q * k).sum(-1, keepdim=True) * v
-        memory = transition[..., None, None] * memory + (source[:, None] * k).unsqueeze(-1) * v.unsqueeze(-2)
-        return self.finish(o * q.shape[-1] ** -0.5, c), (window[:, 1:], memory)
+        batch, heads, width = q.shape
+        now = memory.reshape(batch * heads, width, width)
+        column, row = (batch * heads, width, 1), (batch * heads, 1, width)
+        read = torch.bmm(q.reshape(row), now).view(q.shape)
+        own = (q * k).sum(-1, keepdim=True) * direct[:, None]
+        o = torch.addcmul(own * v, mark[:, None], read)
+        kept = transition.reshape(-1, 1, 1) * now
+        memory = torch.baddbmm(kept, (source[:, None] * k).reshape(column), v.reshape(row)).view(memory.shape)
+        return self.finish(o * width**-0.5, c), (window[:, 1:], memory)
 
     def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
         if mode == "sequential":
@@ -141,7 +146,10 @@ def headwise(heads: int, outputs: int, inputs: int) -> tuple[nn.Parameter, nn.Pa
 
 def by_head(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x (.., h inputs) -> (.., h, outputs)."""
-    return torch.einsum("...hi,hoi->...ho", x.unflatten(-1, (len(weight), -1)), weight) + bias
+    heads, outputs, inputs = weight.shape
+    tokens = x.reshape(-1, heads, inputs).transpose(0, 1)
+    y = torch.baddbmm(bias.unsqueeze(1), tokens, weight.mT)
+    return y.transpose(0, 1).reshape(*x.shape[:-1], heads, outputs)
 
 
 def head_rms(o: Tensor, weight: Tensor) -> Tensor:

@@ -16,10 +16,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import linear
 
 from core.kernels.dplr_scan import dplr_scan, dplr_step
-from core.kernels.precision import state_zeros, widen
+from core.kernels.precision import state_zeros
 from core.units.contract import Unit
 from core.units.matrix.heads import head_count
 from core.units.matrix.token_shift import group_norm, ramp, shifted
@@ -119,26 +119,24 @@ class RWKV7(Unit):
             x, delta, mixes.view(6, *[1] * (x.ndim - 1), -1)
         ).unbind()
         r, k, v = self.receptance(x_r), self.key(x_k), self.value(x_v)
-        w = self.w0 + (x_w @ self.w1).tanh() @ self.w2
-        a = (self.a0 + x_a @ self.a1 @ self.a2).sigmoid()
+        w = linear((x_w @ self.w1).tanh(), self.w2.mT, self.w0)
+        a = linear(x_a @ self.a1, self.a2.mT, self.a0).sigmoid()
         g = (x_g @ self.g1).sigmoid() @ self.g2
         first = v
         if self.value_residual:
             if v_first is None:
                 raise ValueError("RWKV7 with value_residual needs v_first, the values of the first layer")
             first = v_first
-            v = v + (v_first - v) * (self.v0 + x_v @ self.v1 @ self.v2).sigmoid()
+            v = v + (v_first - v) * linear(x_v @ self.v1, self.v2.mT, self.v0).sigmoid()
 
         decay = LEAST * w.to(memory.dtype).sigmoid()
         kappa = k * self.k_k
         k = k * (1 + (a - 1) * self.k_a)
-        r, k, v, a, decay, kappa = (
-            part.unflatten(-1, (self.heads, -1)) for part in (r, k, v, a, decay, kappa)
-        )
-        kappa = normalize(kappa, dim=-1)
+        heads = (*x.shape[:-1], self.heads, -1)
+        r, k, v, a, decay, kappa = (part.view(heads) for part in (r, k, v, a, decay, kappa))
+        kappa = kappa / torch.linalg.vector_norm(kappa, dim=-1, keepdim=True).clamp(min=1e-12)
         if one:
-            r_, k_, v_, kappa, a, _ = widen(r, k, v, kappa, a, memory)
-            o, memory = dplr_step(r_, k_, v_, -kappa, a * kappa, decay, memory)
+            o, memory = dplr_step(r, k, v, -kappa, a * kappa, decay, memory)
         else:
             o, memory = dplr_scan(r, k, v, -kappa, a * kappa, decay, memory, bound=LEAST)
         o = group_norm(o.to(x.dtype), self.ln_x)

@@ -12,7 +12,7 @@ def shifted(x: Tensor, before: Tensor) -> Tensor:
 
 def group_norm(o: Tensor, norm: nn.GroupNorm) -> Tensor:
     """o (.., h, V) -> (.., h V): each head normalised, then one weight and bias a channel."""
-    return layer_norm(o, o.shape[-1:], eps=norm.eps).flatten(-2) * norm.weight + norm.bias
+    return torch.addcmul(norm.bias, layer_norm(o, o.shape[-1:], eps=norm.eps).flatten(-2), norm.weight)
 
 
 def ramp(width: int) -> Tensor:
