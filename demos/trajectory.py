@@ -254,7 +254,7 @@ def build() -> gr.Blocks:
     with gr.Blocks(title="Recurra: trajectory", analytics_enabled=False) as demo:
         gr.Markdown(
             "## Where will it be?\n"
-            "Drop a flight log (TUM, EuRoC, KITTI, CSV, Parquet, ULog, geographic CSV), or draw a flight from "
+            "Drop a flight log (TUM, EuRoC, KITTI, CSV, Parquet, ULog, geographic CSV), or draw one from "
             "the generator. Nothing leaves this machine."
         )
         with gr.Row():

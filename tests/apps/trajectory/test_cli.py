@@ -1,0 +1,232 @@
+"""The trajectory commands as a person uses them, in one process."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from apps.trajectory.cli import app
+from core.cli import run_app
+
+
+class Terminal:
+    """Runs commands and keeps what they printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.capsys, self.monkeypatch = capsys, monkeypatch
+
+    def __call__(self, *words: object, stdin: str | None = None) -> tuple[int, str, str]:
+        self.monkeypatch.setattr(sys, "argv", ["recurra", *map(str, words)])
+        if stdin is not None:
+            source = io.TextIOWrapper(io.BytesIO(stdin.encode()))
+            self.monkeypatch.setattr(sys, "stdin", source)
+        code = 0
+        try:
+            run_app(app)
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = self.capsys.readouterr()
+        return code, out, err
+
+
+@pytest.fixture
+def recurra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    return Terminal(capsys, monkeypatch)
+
+
+def write_flight(path: Path, samples: int = 80, speed: float = 3.0) -> Path:
+    rows = [f"{k / 10:.1f},{speed * k / 10},{0.1 * k},5.0" for k in range(samples)]
+    path.write_text("timestamp,tx,ty,tz\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_predict_answers_each_track(recurra: Terminal, tmp_path: Path) -> None:
+    flight = write_flight(tmp_path / "a.csv")
+    code, out, _ = recurra("predict", flight, "--json", "-")
+    (answer,) = json.loads(out)["predictions"]
+    assert code == 0
+    assert answer["t"] == pytest.approx(7.9)
+    assert len(answer["mean"]) == 20
+    # straight flight at 3 m/s: after one second 3 m further, give or take the model
+    assert answer["mean"][9] == pytest.approx([23.7 + 3.0, 7.9 + 1.0, 5.0], abs=0.25)
+    assert 0 < answer["radius"][4] < answer["radius"][19]
+
+
+def test_beyond_the_horizon_the_answer_is_null(recurra: Terminal, tmp_path: Path) -> None:
+    flight = write_flight(tmp_path / "a.csv")
+    _, out, _ = recurra("predict", flight, "--horizon", 3, "--json", "-")
+    answer = json.loads(out)["predictions"][0]
+    assert len(answer["mean"]) == 30
+    assert answer["mean"][20:] == [None] * 10
+    assert answer["mean"][19] is not None
+
+
+def test_an_operator_asks_for_the_closest_approach(recurra: Terminal, tmp_path: Path) -> None:
+    flight = write_flight(tmp_path / "a.csv")
+    _, out, _ = recurra("predict", flight, "--near", "26.7,8.9,5", "--radius", 2, "--json", "-")
+    approach = json.loads(out)["predictions"][0]["approach"]
+    assert approach["ahead_s"] == pytest.approx(1.0, abs=0.15)
+    assert approach["distance_m"] < 0.3
+    assert approach["entry_probability"] > 0.9
+    _, out, _ = recurra("predict", flight, "--near", "26.7,500,5", "--radius", 2, "--json", "-")
+    assert json.loads(out)["predictions"][0]["approach"]["entry_probability"] == 0.0
+
+
+def test_folders_and_globs_are_inputs(recurra: Terminal, tmp_path: Path) -> None:
+    for name in "abc":
+        write_flight(tmp_path / f"{name}.csv")
+    _, out, _ = recurra("predict", tmp_path, "--json", "-")
+    assert len(json.loads(out)["predictions"]) == 3
+    _, out, _ = recurra("predict", tmp_path / "[ab].csv", "--json", "-")
+    assert len(json.loads(out)["predictions"]) == 2
+
+
+def test_geographic_flights_come_back_as_places(recurra: Terminal, tmp_path: Path) -> None:
+    rows = [f"{k / 10},{47.0 + 2e-6 * k:.8f},{8.0:.8f},{500.0}" for k in range(60)]
+    log = tmp_path / "geo.csv"
+    log.write_text("time,lat,lon,alt\n" + "\n".join(rows) + "\n")
+    code, out, err = recurra("predict", log, "-o", tmp_path / "p.geojson", "--json", "-")
+    assert code == 0, err
+    places = np.array(json.loads(out)["predictions"][0]["lat_lon_alt"])
+    # 2e-5 degrees of latitude a second: one second later
+    assert places[10, 0] == pytest.approx(47.0 + 2e-6 * 69, abs=5e-6)
+    line = json.loads((tmp_path / "p.geojson").read_text())["features"][0]["geometry"]
+    assert line["type"] == "LineString"
+    assert line["coordinates"][0][:2] == pytest.approx([8.0, 47.0 + 2e-6 * 59], abs=1e-7)
+    recurra("predict", log, "-o", tmp_path / "p.kml")
+    assert "<coordinates>8.0000" in (tmp_path / "p.kml").read_text()
+    code, _, err = recurra("predict", write_flight(tmp_path / "a.csv"), "-o", tmp_path / "x.kml")
+    assert code == 2
+    assert "no latitude and longitude" in err
+    assert not (tmp_path / "x.kml").exists()
+
+
+def test_predictions_are_written_as_csv(recurra: Terminal, tmp_path: Path) -> None:
+    out = tmp_path / "p.csv"
+    recurra("predict", write_flight(tmp_path / "a.csv"), "--horizon", 2.5, "-o", out)
+    lines = out.read_text().splitlines()
+    assert lines[0] == "track,t,ahead_s,x,y,z,radius"
+    assert len(lines) == 1 + 25
+    assert lines[25].endswith(",2.500,,,,")
+
+
+def test_evaluate_writes_the_agreed_report(recurra: Terminal, tmp_path: Path) -> None:
+    flight = write_flight(tmp_path / "a.csv", samples=120)
+    code, out, _ = recurra("evaluate", flight, "--json", tmp_path / "report.json")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert code == 0
+    overall = report["overall"]
+    assert overall["n"] == (120 - 41) // 5 + 1
+    assert set(overall["model"]["fde"]) == {"0.5", "1.0", "2.0"}
+    assert 0 <= overall["model"]["coverage90"]["1.0"] <= 1
+    assert overall["constant_velocity"]["fde"]["1.0"] == pytest.approx(0, abs=1e-9)
+    assert overall["hold"]["fde"]["1.0"] == pytest.approx(np.hypot(3, 1), abs=1e-9)
+    assert report["files"][0]["n"] == overall["n"]
+    assert "constant_velocity" in out
+
+
+def test_stream_answers_line_by_line(recurra: Terminal) -> None:
+    samples = [json.dumps({"t": k / 10, "id": "uav", "p": [0.3 * k, 0, 1]}) for k in range(30)]
+    code, out, err = recurra("stream", "--horizon", 0.5, stdin="\n".join([*samples, "junk"]))
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert len(lines) == 10
+    assert lines[-1]["mean"][-1] == pytest.approx([8.7 + 1.5, 0, 1], abs=0.2)
+    assert lines[-1]["latency_us"] > 0
+    assert "skipped: line 31" in err
+    assert json.loads(err.strip().splitlines()[-1])["predictions"] == 10
+
+
+def test_simulate_writes_tracks_that_evaluate_reads(recurra: Terminal, tmp_path: Path) -> None:
+    out = tmp_path / "flights.csv"
+    assert recurra("simulate", "-o", out, "--flights", 4, "--seconds", 12, "--seed", 3)[0] == 0
+    again = tmp_path / "again.csv"
+    recurra("simulate", "-o", again, "--flights", 4, "--seconds", 12, "--seed", 3)
+    assert out.read_bytes() == again.read_bytes()
+    _, text, _ = recurra("evaluate", out, "--json", "-")
+    report = json.loads(text)
+    assert report["files"][0]["tracks"] == 4
+    assert report["overall"]["n"] > 20
+
+
+def test_train_evaluate_and_resume(recurra: Terminal, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    small = ["--set", "loop.epochs=2", "--set", "steps=4", "--set", "batch=16", "--set", "data.generated=40"]
+    small += ["--set", "model.hidden=8", "--set", "data.length=80"]
+    code, _, err = recurra("train", "--out", run, *small, "--quiet", "--seed", 5)
+    assert code == 0, err
+    assert {"config.toml", "metrics.csv", "model.safetensors", "card.md"} <= {p.name for p in run.iterdir()}
+    assert len((run / "metrics.csv").read_text().splitlines()) == 3
+    code, _, err = recurra("train", "--out", run, *small, "--quiet", "--seed", 5)
+    assert code == 2
+    assert "--resume" in err
+    code, out, _ = recurra("evaluate", write_flight(tmp_path / "a.csv"), "--weights", run, "--json", "-")
+    assert code == 0
+    assert json.loads(out)["overall"]["model"]["fde"]["1.0"] < 3
+
+
+WRONG: list[tuple[str, Any, str]] = [
+    ("empty.csv", b"", "empty"),
+    ("header.csv", b"timestamp,tx,ty,tz\n", "header|no (row|sample|line)|one sample"),
+    ("one.csv", b"timestamp,tx,ty,tz\n0,1,2,3\n", "one sample|1 sample|position"),
+    ("nan.csv", b"timestamp,tx,ty,tz\n" + b"0.1,nan,nan,nan\n" * 30, "NaN|not a number|finite|numbers"),
+    ("columns.csv", b"a,b\n1,2\n3,4\n", "column"),
+    ("junk.bin", bytes(range(256)) * 8, "format|read|text"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), WRONG, ids=[row[0] for row in WRONG])
+def test_bad_files_are_one_sentence(
+    name: str, content: bytes, message: str, recurra: Terminal, tmp_path: Path
+) -> None:
+    import re
+
+    (tmp_path / name).write_bytes(content)
+    out = tmp_path / "out.json"
+    for verb in ("predict", "evaluate"):
+        code, _, err = recurra(verb, tmp_path / name, "--json", out)
+        assert code == 2
+        assert re.search(message, err, re.IGNORECASE), err
+        assert name in err
+        assert len([line for line in err.strip().splitlines() if "Error:" in line]) == 1
+        assert "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predict", "nowhere.csv"], "nowhere.csv"),
+        (["predict", "FLIGHT", "--weights", "trajectori-gru"], "trajectory-gru"),
+        (["predict", "FLIGHT", "--weights", "JUNK"], "safetensors"),
+        (["predict", "FLIGHT", "--weights", "JUNK.pth"], "statistics"),
+        (["predict", "FLIGHT", "--horizon", "-1"], "horizon"),
+        (["predict", "FLIGHT", "--coverage", "2"], "coverage"),
+        (["predict", "FLIGHT", "--near", "a,b"], "--near wants metres"),
+        (["predict", "FLIGHT", "--columns", "t"], "--columns wants name=column"),
+        (["predict", "FLIGHT", "-o", "x.doc"], r"written as \.json"),
+        (["stream", "--mode", "stateful"], "trained on windows"),
+        (["stream", "--udp", "x"], "host:port"),
+        (["stream", "--udp", "a:1", "--mavlink", "b"], "not to both"),
+        (["train", "--set", "model.unit=gruu"], "did you mean gru"),
+        (["train", "--set", "loop.epoch=3"], "no setting"),
+    ],
+)
+def test_wrong_words_are_one_sentence(
+    words: list[str], message: str, recurra: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import re
+
+    monkeypatch.chdir(tmp_path)
+    write_flight(tmp_path / "flight.csv")
+    (tmp_path / "junk").write_bytes(b"nonsense")
+    (tmp_path / "junk.pth").write_bytes(b"nonsense")
+    known = {"FLIGHT": "flight.csv", "JUNK": "junk", "JUNK.pth": "junk.pth"}
+    code, _, err = recurra(*[known.get(word, word) for word in words])
+    assert code == 2
+    assert re.search(message, err, re.IGNORECASE), err
+    assert "Traceback" not in err
