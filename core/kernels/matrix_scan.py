@@ -76,22 +76,26 @@ def decay_step(
     q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None, state: Tensor, bonus: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """One token of `decay_scan`, in the precision of the state: q, k (B, h, K) -> o (B, h, V), state."""
-    with torch.autocast(q.device.type, enabled=False):
-        full = state.dtype
-        g = None if log_decay is None else log_decay.to(full)
-        o, state = matrix_scan_ref.decay_step(q.to(full), k.to(full), v.to(full), g, state, bonus)
-        return o.to(v.dtype), state
+    if torch.is_autocast_enabled(q.device.type):
+        with torch.autocast(q.device.type, enabled=False):
+            return decay_step(q, k, v, log_decay, state, bonus)
+    full = state.dtype
+    g = None if log_decay is None else log_decay.to(full)
+    o, state = matrix_scan_ref.decay_step(q.to(full), k.to(full), v.to(full), g, state, bonus)
+    return o.to(v.dtype), state
 
 
 def delta_step(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One token of `delta_scan`, in the precision of the state: q, k (B, h, K) -> o (B, h, V), state."""
-    with torch.autocast(q.device.type, enabled=False):
-        full = state.dtype
-        g = None if log_decay is None else log_decay.to(full)
-        o, state = matrix_scan_ref.delta_step(q.to(full), k.to(full), v.to(full), beta.to(full), g, state)
-        return o.to(v.dtype), state
+    if torch.is_autocast_enabled(q.device.type):
+        with torch.autocast(q.device.type, enabled=False):
+            return delta_step(q, k, v, beta, log_decay, state)
+    full = state.dtype
+    g = None if log_decay is None else log_decay.to(full)
+    o, state = matrix_scan_ref.delta_step(q.to(full), k.to(full), v.to(full), beta.to(full), g, state)
+    return o.to(v.dtype), state
 
 
 def delta_scan(

@@ -15,11 +15,10 @@ def decay_step(
     q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None, state: Tensor, bonus: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """One token: q, k (B, h, K), v (B, h, V), log_decay (B, h) or (B, h, K), state -> o (B, h, V), state."""
-    write = k.unsqueeze(-1) * v.unsqueeze(-2)
-    before = state
-    state = write + decayed(state, log_decay)
+    k, v = k.unsqueeze(-1), v.unsqueeze(-2)
+    before, state = state, torch.addcmul(decayed(state, log_decay), k, v)
     if bonus is not None:
-        return read(before + bonus.unsqueeze(-1) * write, q), state
+        return read(torch.addcmul(before, bonus.unsqueeze(-1) * k, v), q), state
     return read(state, q), state
 
 
@@ -30,7 +29,7 @@ def delta_step(
     state = decayed(state, log_decay)
     beta = beta if beta.ndim == v.ndim else beta.unsqueeze(-1)
     correction = beta * (v - read(state, k))
-    state = state + k.unsqueeze(-1) * correction.unsqueeze(-2)
+    state = torch.addcmul(state, k.unsqueeze(-1), correction.unsqueeze(-2))
     return read(state, q), state
 
 

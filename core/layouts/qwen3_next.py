@@ -9,7 +9,7 @@ Published names, for KH key heads of width K and VH value heads of width V, r = 
     norm.weight          (V,)
     out_proj.weight      (H, VH V)
 
-Ours (`core.units.matrix.gated_delta_net`) keeps flat rows, q;k;v;z and b;a, and the convolution as (W, C).
+Ours (`core.units.matrix.gated_delta_net`) keeps flat rows, q;k;v;z;b;a, and the convolution as (W, C).
 The published cache holds the last W inputs of the convolution as (B, C, W), and S as ours.
 """
 
@@ -59,8 +59,9 @@ def from_published(weights: Mapping[str, Tensor], unit: GatedDeltaNet) -> dict[s
         if tuple(weights[name].shape) != shape:
             raise WeightsError(f"{name} is {tuple(weights[name].shape)} in the file, {shape} in the model.")
     ours = {name: weights[name] for name in SAME}
-    ours["qkvz.weight"] = flat(weights["in_proj_qkvz.weight"], packed_widths(unit), unit.key_heads)
-    ours["beta_decay.weight"] = flat(weights["in_proj_ba.weight"], shared_widths(unit), unit.key_heads)
+    qkvz = flat(weights["in_proj_qkvz.weight"], packed_widths(unit), unit.key_heads)
+    ba = flat(weights["in_proj_ba.weight"], shared_widths(unit), unit.key_heads)
+    ours["qkvzba.weight"] = torch.cat([qkvz, ba])
     ours["conv.weight"] = weights["conv1d.weight"].squeeze(1).t()
     ours["output.weight"] = weights["out_proj.weight"]
     return ours
@@ -69,9 +70,10 @@ def from_published(weights: Mapping[str, Tensor], unit: GatedDeltaNet) -> dict[s
 def to_published(unit: GatedDeltaNet) -> dict[str, Tensor]:
     """The weights of `unit` by their published names."""
     ours: dict[str, Tensor] = dict(unit.named_parameters())
+    qkvz, ba = ours["qkvzba.weight"].tensor_split([-2 * unit.heads])
     return {name: ours[name] for name in SAME} | {
-        "in_proj_qkvz.weight": packed(ours["qkvz.weight"], packed_widths(unit), unit.key_heads),
-        "in_proj_ba.weight": packed(ours["beta_decay.weight"], shared_widths(unit), unit.key_heads),
+        "in_proj_qkvz.weight": packed(qkvz, packed_widths(unit), unit.key_heads),
+        "in_proj_ba.weight": packed(ba, shared_widths(unit), unit.key_heads),
         "conv1d.weight": ours["conv.weight"].t().unsqueeze(1),
         "out_proj.weight": ours["output.weight"],
     }

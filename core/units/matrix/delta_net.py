@@ -41,8 +41,7 @@ class DeltaNet(Unit):
         super().__init__(input_size, hidden_size)
         self.heads = head_count("DeltaNet", hidden_size, heads)
         self.beta_range = 2 if negative_eigenvalues else 1
-        self.qkv = nn.Linear(input_size, 3 * hidden_size, bias=False)
-        self.beta = nn.Linear(input_size, self.heads, bias=False)
+        self.qkvb = nn.Linear(input_size, 3 * hidden_size + self.heads, bias=False)
         self.conv = CausalConv(3 * hidden_size, conv_width, bias=False)
         self.norm = RMSNorm(hidden_size // self.heads, 1e-5)
         self.output = nn.Linear(hidden_size, hidden_size, bias=False)
@@ -51,19 +50,20 @@ class DeltaNet(Unit):
         width = self.hidden_size // self.heads
         return self.conv.initial_state(x), empty_state(x, self.heads, width, width)
 
-    def inputs(self, x: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """x (.., I), convolved q;k;v (.., 3 H) -> q, k, v (.., h, K), beta (.., h)."""
-        q, k, v = (split(part, self.heads) for part in F.silu(mixed).chunk(3, -1))
-        beta = self.beta_range * self.beta(x).sigmoid()
-        return unit_length(q) * q.shape[-1] ** -0.5, unit_length(k), v, beta
+    def inputs(self, mixed: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Convolved q;k;v (.., 3 H), b (.., h) -> q, k, v (.., h, K), beta (.., h)."""
+        qk, v = split(F.silu(mixed), 3 * self.heads).split([2 * self.heads, self.heads], -2)
+        q, k = unit_length(qk).chunk(2, -2)
+        return q * q.shape[-1] ** -0.5, k, v, self.beta_range * b.sigmoid()
 
     def finish(self, o: Tensor) -> Tensor:
         return self.output(self.norm(o).flatten(-2))
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         window, memory = state
-        mixed, window = self.conv.step(self.qkv(x), window)
-        q, k, v, beta = self.inputs(x, mixed)
+        mixed, b = self.qkvb(x).split([self.conv.channels, self.heads], -1)
+        mixed, window = self.conv.step(mixed, window)
+        q, k, v, beta = self.inputs(mixed, b)
         o, memory = delta_step(q, k, v, beta, None, memory)
         return self.finish(o), (window, memory)
 
@@ -71,7 +71,8 @@ class DeltaNet(Unit):
         if mode == "sequential":
             return super().run(x, state, mode)
         window, memory = state
-        mixed, window = self.conv(self.qkv(x), window)
-        q, k, v, beta = self.inputs(x, mixed)
+        mixed, b = self.qkvb(x).split([self.conv.channels, self.heads], -1)
+        mixed, window = self.conv(mixed, window)
+        q, k, v, beta = self.inputs(mixed, b)
         o, memory = delta_scan(q, k, v, beta, None, memory)
         return self.finish(o), (window, memory)

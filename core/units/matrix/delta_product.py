@@ -49,11 +49,10 @@ class DeltaProduct(Unit):
             raise ConfigError(f"DeltaProduct takes 1 or more steps a token, got {steps}")
         self.heads = head_count("DeltaProduct", hidden_size, heads)
         self.steps = steps
-        self.mixed_widths = (hidden_size, steps * hidden_size, steps * hidden_size)
-        self.qkvz = nn.Linear(input_size, (2 + 2 * steps) * hidden_size, bias=False)
-        self.beta = nn.Linear(input_size, steps * self.heads, bias=False)
-        self.conv = CausalConv((1 + 2 * steps) * hidden_size, conv_width, bias=False)
-        self.decay = nn.Linear(input_size, self.heads, bias=False)
+        h = self.heads
+        self.widths = ((1 + 2 * steps) * hidden_size, hidden_size, steps * h, h)
+        self.qkvzba = nn.Linear(input_size, sum(self.widths), bias=False)
+        self.conv = CausalConv(self.widths[0], conv_width, bias=False)
         self.A_log = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
         self.dt_bias = nn.Parameter(initial_step_bias(self.heads))
         self.norm = GatedRMSNorm(hidden_size // self.heads, 1e-5, norm_first=True)
@@ -63,22 +62,23 @@ class DeltaProduct(Unit):
         width = self.hidden_size // self.heads
         return self.conv.initial_state(x), empty_state(x, self.heads, width, width)
 
-    def inputs(self, x: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """x (.., I), convolved q;k;v -> q (.., h, K), k, v (.., n, h, K), beta (.., n, h), decay (.., h)."""
-        q, k, v = F.silu(mixed).split(self.mixed_widths, -1)
-        k, v = (split(part, self.steps * self.heads).unflatten(-2, (self.steps, -1)) for part in (k, v))
-        beta = split(2 * self.beta(x).sigmoid(), self.steps)
-        log_decay = log_decay_of(self.decay(x), self.A_log, self.dt_bias)
-        return unit_length(split(q, self.heads)), unit_length(k), v, beta, log_decay
+    def inputs(self, mixed: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Convolved q;k;v, b, a -> q (.., h, K), k, v (.., n, h, K), beta (.., n, h), log-decay (.., h)."""
+        n, h = self.steps, self.heads
+        qk, v = split(F.silu(mixed), (1 + 2 * n) * h).split([(1 + n) * h, n * h], -2)
+        q, k = unit_length(qk).split([h, n * h], -2)
+        log_decay = log_decay_of(a, self.A_log, self.dt_bias)
+        k, v = (part.view(*b.shape[:-1], n, h, part.shape[-1]) for part in (k, v))
+        return q, k, v, split(2 * b.sigmoid(), n), log_decay
 
     def finish(self, o: Tensor, z: Tensor) -> Tensor:
         return self.output(self.norm(o, split(z, self.heads)).flatten(-2))
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         window, memory = state
-        mixed, z = self.qkvz(x).split([self.conv.channels, self.hidden_size], -1)
+        mixed, z, b, a = self.qkvzba(x).split(self.widths, -1)
         mixed, window = self.conv.step(mixed, window)
-        q, k, v, beta, log_decay = self.inputs(x, mixed)
+        q, k, v, beta, log_decay = self.inputs(mixed, b, a)
         o = v[:, 0]
         for i in range(self.steps):
             decay = log_decay if i == 0 else None
@@ -89,9 +89,9 @@ class DeltaProduct(Unit):
         if mode == "sequential":
             return super().run(x, state, mode)
         window, memory = state
-        mixed, z = self.qkvz(x).split([self.conv.channels, self.hidden_size], -1)
+        mixed, z, b, a = self.qkvzba(x).split(self.widths, -1)
         mixed, window = self.conv(mixed, window)
-        q, k, v, beta, log_decay = self.inputs(x, mixed)
+        q, k, v, beta, log_decay = self.inputs(mixed, b, a)
         o, memory = delta_product_scan(q, k, v, beta, log_decay, memory)
         return self.finish(o, z), (window, memory)
 

@@ -66,9 +66,8 @@ class GatedDeltaNet(Unit):
         self.key_size = self.value_size if key_size is None else key_size
         self.beta_range = 2 if negative_eigenvalues else 1
         keys, values = self.key_heads * self.key_size, heads * self.value_size
-        self.mixed_widths = (keys, keys, values)
-        self.qkvz = nn.Linear(input_size, 2 * keys + 2 * values, bias=False)
-        self.beta_decay = nn.Linear(input_size, 2 * heads, bias=False)
+        self.widths = (2 * keys + values, values, heads, heads)
+        self.qkvzba = nn.Linear(input_size, sum(self.widths), bias=False)
         self.conv = CausalConv(2 * keys + values, conv_width, bias=False)
         self.A_log = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
         self.dt_bias = nn.Parameter(initial_step_bias(heads))
@@ -78,14 +77,14 @@ class GatedDeltaNet(Unit):
     def initial_state(self, x: Tensor) -> State:
         return self.conv.initial_state(x), empty_state(x, self.heads, self.key_size, self.value_size)
 
-    def inputs(self, x: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """x (.., I), convolved q;k;v (.., C) -> q, k (.., h, K), v (.., h, V), beta and log-decay (.., h)."""
-        q, k, v = F.silu(mixed).split(self.mixed_widths, -1)
-        q, k = unit_length(split(q, self.key_heads)), unit_length(split(k, self.key_heads))
+    def inputs(self, mixed: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Convolved q;k;v (.., C), b, a (.., h) -> q, k (.., h, K), v (.., h, V), beta, log-decay (.., h)."""
+        values = self.heads * self.value_size
+        qk, v = F.silu(mixed).split([mixed.shape[-1] - values, values], -1)
+        q, k = unit_length(split(qk, 2 * self.key_heads)).chunk(2, -2)
         if self.heads > self.key_heads:
             shared = self.heads // self.key_heads
             q, k = q.repeat_interleave(shared, -2), k.repeat_interleave(shared, -2)
-        b, a = self.beta_decay(x).chunk(2, -1)
         log_decay = log_decay_of(a, self.A_log, self.dt_bias)
         return q * self.key_size**-0.5, k, split(v, self.heads), self.beta_range * b.sigmoid(), log_decay
 
@@ -94,9 +93,9 @@ class GatedDeltaNet(Unit):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         window, memory = state
-        mixed, z = self.qkvz(x).split([self.conv.channels, self.heads * self.value_size], -1)
+        mixed, z, b, a = self.qkvzba(x).split(self.widths, -1)
         mixed, window = self.conv.step(mixed, window)
-        q, k, v, beta, log_decay = self.inputs(x, mixed)
+        q, k, v, beta, log_decay = self.inputs(mixed, b, a)
         o, memory = delta_step(q, k, v, beta, log_decay, memory)
         return self.finish(o, z), (window, memory)
 
@@ -104,9 +103,9 @@ class GatedDeltaNet(Unit):
         if mode == "sequential":
             return super().run(x, state, mode)
         window, memory = state
-        mixed, z = self.qkvz(x).split([self.conv.channels, self.heads * self.value_size], -1)
+        mixed, z, b, a = self.qkvzba(x).split(self.widths, -1)
         mixed, window = self.conv(mixed, window)
-        q, k, v, beta, log_decay = self.inputs(x, mixed)
+        q, k, v, beta, log_decay = self.inputs(mixed, b, a)
         o, memory = delta_scan(q, k, v, beta, log_decay, memory)
         return self.finish(o, z), (window, memory)
 

@@ -21,7 +21,7 @@ def head_count(name: str, width: int, heads: int | None) -> int:
 
 def split(x: Tensor, heads: int) -> Tensor:
     """(.., h D) -> (.., h, D)."""
-    return x.unflatten(-1, (heads, -1))
+    return x.view(*x.shape[:-1], heads, x.shape[-1] // heads)
 
 
 def empty_state(x: Tensor, heads: int, key: int, value: int) -> Tensor:

@@ -31,6 +31,12 @@ class Retention(Unit):
     def __init__(self, input_size: int, hidden_size: int, *, heads: int | None = None) -> None:
         super().__init__(input_size, hidden_size)
         self.heads = head_count("retention", hidden_size, heads)
+        # kept as bits: a change of type must not round these, 1 - 2^-12 is 1 in bfloat16
+        self.log_decay_bits: Tensor
+        self.frequency_bits: Tensor
+        log_decay, frequency = retention_log_decay(self.heads), frequencies(hidden_size // self.heads)
+        self.register_buffer("log_decay_bits", log_decay.view(torch.int64), persistent=False)
+        self.register_buffer("frequency_bits", frequency.view(torch.int64), persistent=False)
         self.qkvg = nn.Linear(input_size, 4 * hidden_size, bias=False)
         self.output = nn.Linear(hidden_size, hidden_size, bias=False)
 
@@ -41,9 +47,14 @@ class Retention(Unit):
 
     def project(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """x (.., I), position (..,) -> rotated q, k and v (.., h, D), gate (.., H)."""
-        *parts, gate = self.qkvg(x).chunk(4, -1)
-        q, k, v = (split(part, self.heads) for part in parts)
-        return rotate(q, position), rotate(k, position) * k.shape[-1] ** -0.5, v, gate
+        q_k_v, gate = self.qkvg(x).split([3 * self.hidden_size, self.hidden_size], -1)
+        qk, v = split(q_k_v, 3 * self.heads).split([2 * self.heads, self.heads], -2)
+        q, k = rotate(qk, position, self.frequency_bits.view(torch.float64)).chunk(2, -2)
+        return q, k * k.shape[-1] ** -0.5, v, gate
+
+    def log_decay(self, memory: Tensor) -> Tensor:
+        """(h,) in the type of the state."""
+        return self.log_decay_bits.view(torch.float64).to(memory.dtype)
 
     def finish(self, o: Tensor, gate: Tensor) -> Tensor:
         return self.output(F.silu(gate) * F.layer_norm(o, o.shape[-1:]).flatten(-2))
@@ -51,7 +62,7 @@ class Retention(Unit):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         memory, seen = state
         q, k, v, gate = self.project(x, seen)
-        log_decay = retention_log_decay(self.heads).to(memory).expand(q.shape[:2])
+        log_decay = self.log_decay(memory).expand(q.shape[:2])
         o, memory = decay_step(q, k, v, log_decay, memory)
         return self.finish(o, gate), (memory, seen + 1)
 
@@ -61,7 +72,7 @@ class Retention(Unit):
         memory, seen = state
         time = x.shape[1]
         q, k, v, gate = self.project(x, seen.unsqueeze(1) + torch.arange(time, device=x.device))
-        log_decay = retention_log_decay(self.heads).to(memory).expand(q.shape[:3])
+        log_decay = self.log_decay(memory).expand(q.shape[:3])
         o, memory = decay_scan(q, k, v, log_decay, memory)
         return self.finish(o, gate), (memory, seen + time)
 
@@ -71,12 +82,16 @@ def retention_log_decay(heads: int) -> Tensor:
     return torch.log1p(-torch.exp2(-5 - torch.arange(heads, dtype=torch.float64)))
 
 
-def rotate(x: Tensor, position: Tensor) -> Tensor:
+def frequencies(width: int) -> Tensor:
+    """Angle per token of each channel pair: 10000^(-2 i / width), (width // 2,) in float64."""
+    return 10000 ** (-2 * torch.arange(width // 2, dtype=torch.float64) / width)
+
+
+def rotate(x: Tensor, position: Tensor, frequency: Tensor) -> Tensor:
     """Turn channel pairs (i, i + K/2) of x (.., h, K) by position (..,) times their frequency."""
-    half = x.shape[-1] // 2
-    index = torch.arange(half, dtype=torch.float64, device=x.device)
+    half = frequency.shape[0]
     # angles in float64: in float32 they would be off by a tenth of a radian after a million tokens
-    angle = position.double()[..., None, None] * 10000 ** (-2 * index / x.shape[-1])
+    angle = position[..., None, None] * frequency
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     a, b, rest = x.split([half, half, x.shape[-1] - 2 * half], -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)
