@@ -22,6 +22,8 @@ export, and devices other than the CPU use the plain loop altogether.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -63,14 +65,10 @@ def gated_loop(
     inputs = [x, weight_ih, bias, *state, *weights]
     if not runs_compiled(cell, inputs):
         return plain_loop(cell, x, weight_ih, bias, state, weights)
-    from core.kernels.gated_loop_cpu import compiled_loop  # numba is loaded on first use
-
-    dtype = (
-        torch.float64
-        if any(part is not None and part.dtype == torch.float64 for part in inputs)
-        else torch.float32
-    )
-    y, final = compiled_loop(cell, len(state), [part if part is None else part.to(dtype) for part in inputs])
+    double = any(part is not None and part.dtype == torch.float64 for part in inputs)
+    dtype = torch.float64 if double else torch.float32
+    cast = [part if part is None else part.to(dtype) for part in inputs]
+    y, final = compiled().compiled_loop(cell, len(state), cast)
     return y.to(x.dtype), tuple(part.to(x.dtype) for part in final)
 
 
@@ -78,22 +76,30 @@ def gated_step(
     cell: Cell, x: Tensor, weight_ih: Tensor, bias: Tensor | None, state: States, weights: Weights
 ) -> tuple[Tensor, States]:
     """One token, x (B, I) -> y (B, P), states: compiled where no gradient is wanted, else the plain step."""
-    if not torch.is_grad_enabled() and runs_compiled(cell, [x, weight_ih, bias, *state, *weights]):
-        y, state = gated_loop(cell, x[:, None], weight_ih, bias, state, weights)
-        return y[:, 0], state
+    if not torch.is_grad_enabled():
+        inputs = [x, weight_ih, bias, *state, *weights]
+        single = all(part is None or part.dtype is torch.float32 for part in inputs)
+        if single and runs_compiled(cell, inputs):
+            return compiled().compiled_step(cell, len(state), inputs)
     return cell.step(F.linear(x, weight_ih, bias), state, weights)
 
 
 def runs_compiled(cell: Cell, inputs: list[Tensor | None]) -> bool:
     """On a CPU, outside of export, tracing, functorch transforms and forward-mode derivatives."""
-    if (
-        cell.kernel is None
-        or torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or torch._C._are_functorch_transforms_active()
-    ):
+    if cell.kernel is None or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
-    return all(
-        part is None or (part.device.type == "cpu" and forward_ad.unpack_dual(part).tangent is None)
-        for part in inputs
-    )
+    if torch._C._are_functorch_transforms_active():
+        return False
+    for part in inputs:
+        if part is not None and not part.is_cpu:
+            return False
+    # asking each tensor for its tangent costs more than a step, so ask first whether there can be one
+    if forward_ad._current_level < 0:
+        return True
+    return all(part is None or forward_ad.unpack_dual(part).tangent is None for part in inputs)
+
+
+@cache
+def compiled() -> Any:
+    """The compiled loops; numba is loaded on first use."""
+    return import_module("core.kernels.gated_loop_cpu")

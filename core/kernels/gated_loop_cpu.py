@@ -4,6 +4,8 @@ Inside everything is time first and contiguous, so that a step touches one block
 tokens are one matrix, and the gradients of all weights are one product each after the loop.
 """
 
+import math
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +20,8 @@ PIECE = 1 << 18
 """Numbers in the gates of a piece of sequence, when nothing is kept for backward: they stay in the cache."""
 FEW = 6
 """Rows up to which packing a matrix costs more than it saves."""
+SMALL = 1 << 13
+"""Numbers in an array below which its alignment matters less than the time it takes to get it from torch."""
 
 
 def compiled_loop(cell: Cell, states: int, inputs: list[Tensor | None]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -112,6 +116,18 @@ def without_gradient(
     return y.transpose(0, 1), tuple(map(torch.from_numpy, state))
 
 
+def compiled_step(cell: Cell, states: int, inputs: list[Tensor | None]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """One token without gradients, x (B, I): no packing for few rows, and as little Python as can be."""
+    x, weight_ih, bias, *rest = arrays(inputs)
+    few = len(x) <= FEW
+    matrix = weight_ih if few else pack(weight_ih.T)
+    weights = rest[states:] if few else packed(rest[states:], transposed=True)
+    gates = project(x[None], matrix, bias, len(weight_ih))
+    state = [np.ascontiguousarray(part) for part in rest[:states]]
+    y, final, _ = kernel(cell).forward(gates, state, weights, cell.options)
+    return torch.from_numpy(y[0]), tuple(map(torch.from_numpy, final))
+
+
 def project(tokens: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None, size: int) -> np.ndarray:
     """tokens (T, B, I) @ matrix + bias -> gates (T, B, size); matrix is packed, or rows (size, I)."""
     time, batch, width = tokens.shape
@@ -137,14 +153,19 @@ def packed(weights: list[Any], *, transposed: bool) -> list[Any]:
 
 def kernel(cell: Cell) -> Any:
     """The module with the cell's compiled forward and backward."""
-    return import_module(str(cell.kernel))
+    return imported(str(cell.kernel))
+
+
+imported = cache(import_module)
 
 
 def arrays(tensors: Any) -> list[Any]:
     """The memory of tensors as numpy arrays; None stays None."""
-    return [tensor if tensor is None else tensor.detach().numpy() for tensor in tensors]
+    return [tensor if tensor is None else tensor.numpy(force=True) for tensor in tensors]
 
 
 def empty(like: np.ndarray, *shape: int) -> np.ndarray:
     """An array of the same type; torch's memory starts at a cache line, numpy's does not."""
+    if math.prod(shape) < SMALL:
+        return np.empty(shape, like.dtype)
     return torch.empty(shape, dtype=torch.float32 if like.dtype == np.float32 else torch.float64).numpy()

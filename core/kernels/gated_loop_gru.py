@@ -29,7 +29,7 @@ def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
         run_before(gates, *weights, inner, h)
     else:
         matrix, bias = weights
-        run_after(gates, matrix, np.zeros(hidden, gates.dtype) if bias is None else bias, inner, h)
+        run_after(gates, matrix, np.zeros(width, gates.dtype) if bias is None else bias, inner, h)
     return h[1:], (h[-1].copy(),), (gates, inner, h)
 
 
@@ -53,9 +53,10 @@ def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any)
     dmatrix = np.zeros((width, hidden), dy.dtype)
     add_outer(rows[:, : 2 * hidden], before, dmatrix[: 2 * hidden])
     add_outer(dinner.reshape(-1, hidden), before, dmatrix[2 * hidden :])
-    dbias = None if bias is None else np.zeros(hidden, dy.dtype)
+    dbias = None if bias is None else np.zeros(width, dy.dtype)
     if dbias is not None:
-        add_rows(dinner.reshape(-1, hidden), dbias)
+        add_rows(rows[:, : 2 * hidden], dbias[: 2 * hidden])
+        add_rows(dinner.reshape(-1, hidden), dbias[2 * hidden :])
     return dgates, (dh,), (dmatrix, dbias)
 
 
@@ -64,8 +65,7 @@ def run_after(gates, matrix, bias, inner, h):  # noqa: ANN001, ANN201
     """inner (T, B, H) takes U_n h + c."""
     time, batch, width = gates.shape
     hidden = width // 3
-    start = np.zeros((1, width), gates.dtype)
-    start[0, 2 * hidden :] = bias
+    start = bias.reshape(1, width)
     recurrent = np.empty((batch, width), gates.dtype)
     for t in range(time):
         multiply(h[t], matrix, start, recurrent)

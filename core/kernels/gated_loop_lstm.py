@@ -3,7 +3,8 @@
 Gates that a variant lacks take no room; `order` says where i, f, g and o lie among those it has.
 """
 
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -19,25 +20,19 @@ from core.kernels.gated_loop_math import (
 )
 from core.kernels.gated_loop_matmul import add_outer, multiply
 
+NONE = -1
+"""Place of a gate that the variant lacks: it is 1."""
 
-class Variant(NamedTuple):
-    """Where the gates lie (-1: the variant lacks it, and it is 1) and what else differs."""
 
-    i: int = 0
-    f: int = 1
-    g: int = 2
-    o: int = 3
-    coupled: bool = False
-    """f = 1 - i."""
-    squash_input: bool = True
-    """g = tanh(.)"""
-    squash_output: bool = True
-    """h = o tanh(c)"""
+@cache
+def variant_of(options: tuple[int, ...]) -> np.ndarray:
+    """Places of i, f, g, o among the gates; is f = 1 - i; is g squashed by tanh; is c, for the output."""
+    return np.array(options, np.int64)
 
 
 def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
-    """gates (T, B, G), state h, c (B, H) -> y (T, B, H), (h, c), kept; options: fields of a Variant."""
-    variant = Variant(*options)
+    """gates (T, B, G), state h, c (B, H) -> y (T, B, H), (h, c), kept; options: see `variant_of`."""
+    variant = variant_of(options)
     time, batch, _ = gates.shape
     hidden = state[0].shape[1]
     h, c = empty(gates, time + 1, batch, hidden), empty(gates, time + 1, batch, hidden)
@@ -49,7 +44,7 @@ def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
 
 def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any) -> Any:
     """dy (T, B, H), gradients of the final h, c -> those of gates, first h, c, matrix and peepholes."""
-    variant = Variant(*options)
+    variant = variant_of(options)
     gates, h, c = kept
     width, hidden = gates.shape[2], h.shape[2]
     matrix, peephole, *_ = weights
@@ -64,14 +59,14 @@ def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any)
     return dgates, (dh, dc), (dmatrix, dpeephole, None, None)
 
 
-def has_peephole(variant: Variant) -> list[bool]:
+def has_peephole(variant: np.ndarray) -> np.ndarray:
     """Which of i, f, o the variant has."""
-    return [place >= 0 for place in (variant.i, variant.f, variant.o)]
+    return variant[[0, 1, 3]] != NONE
 
 
-def three_rows(peephole: np.ndarray | None, variant: Variant, like: np.ndarray) -> np.ndarray:
-    """Peepholes of i, f, o as (3, H), zero where there is none."""
-    rows = np.zeros((3, like.shape[-1]), like.dtype)
+def three_rows(peephole: np.ndarray | None, variant: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Peepholes of i, f, o as (3, H), zero where there is none; nothing if there are none at all."""
+    rows = np.zeros((3, 0 if peephole is None else like.shape[-1]), like.dtype)
     if peephole is not None:
         rows[has_peephole(variant)] = peephole.reshape(-1, like.shape[-1])
     return rows
@@ -81,37 +76,44 @@ def three_rows(peephole: np.ndarray | None, variant: Variant, like: np.ndarray) 
 def run_forward(gates, matrix, peephole, peeps, variant, h, c):  # noqa: ANN001, ANN201
     time, batch, _ = gates.shape
     hidden = h.shape[2]
+    at_i, at_f, at_g, at_o = (
+        variant[0] * hidden,
+        variant[1] * hidden,
+        variant[2] * hidden,
+        variant[3] * hidden,
+    )
+    coupled, squash_input, squash_output = variant[4] != 0, variant[5] != 0, variant[6] != 0
     ones, forget = np.ones(hidden, gates.dtype), np.ones(hidden, gates.dtype)
     for t in range(time):
         multiply(h[t], matrix, gates[t], gates[t])
         for b in range(batch):
             row, before, after, out = gates[t, b], c[t, b], c[t + 1, b], h[t + 1, b]
             i, f, o = ones, ones, ones
-            g = row[variant.g * hidden : (variant.g + 1) * hidden]
-            if variant.squash_input:
+            g = row[at_g : at_g + hidden]
+            if squash_input:
                 tanh_row(g)
-            if variant.i >= 0:
-                i = row[variant.i * hidden : (variant.i + 1) * hidden]
+            if at_i >= 0:
+                i = row[at_i : at_i + hidden]
                 if peeps:
                     add_scaled_row(i, peephole[0], before)
                 sigmoid_row(i)
-            if variant.f >= 0:
-                f = row[variant.f * hidden : (variant.f + 1) * hidden]
+            if at_f >= 0:
+                f = row[at_f : at_f + hidden]
                 if peeps:
                     add_scaled_row(f, peephole[1], before)
                 sigmoid_row(f)
-            elif variant.coupled:
+            elif coupled:
                 f = forget
                 for j in range(hidden):
                     f[j] = 1 - i[j]
             for j in range(hidden):
                 after[j] = f[j] * before[j] + i[j] * g[j]
-            if variant.o >= 0:
-                o = row[variant.o * hidden : (variant.o + 1) * hidden]
+            if at_o >= 0:
+                o = row[at_o : at_o + hidden]
                 if peeps:
                     add_scaled_row(o, peephole[2], after)
                 sigmoid_row(o)
-            if variant.squash_output:
+            if squash_output:
                 for j in range(hidden):
                     out[j] = o[j] * tanh(after[j])
             else:
@@ -124,6 +126,13 @@ def run_backward(gates, matrix, peephole, peeps, variant, c, dy, dh, dc, dgates,
     """dh and dc hold the gradients of the final state, at the end those of the first one."""
     time, batch, _ = gates.shape
     hidden = c.shape[2]
+    at_i, at_f, at_g, at_o = (
+        variant[0] * hidden,
+        variant[1] * hidden,
+        variant[2] * hidden,
+        variant[3] * hidden,
+    )
+    coupled, squash_input, squash_output = variant[4] != 0, variant[5] != 0, variant[6] != 0
     ones, forget = np.ones(hidden, gates.dtype), np.ones(hidden, gates.dtype)
     squashed = np.empty(hidden, gates.dtype)
     nothing = np.zeros((1, hidden), gates.dtype)
@@ -133,62 +142,62 @@ def run_backward(gates, matrix, peephole, peeps, variant, c, dy, dh, dc, dgates,
             dout, dcell = dh[b], dc[b]
             add_row(dout, dy[t, b])
             i, f, o = ones, ones, ones
-            g = row[variant.g * hidden : (variant.g + 1) * hidden]
-            dg = drow[variant.g * hidden : (variant.g + 1) * hidden]
-            if variant.i >= 0:
-                i = row[variant.i * hidden : (variant.i + 1) * hidden]
-            if variant.f >= 0:
-                f = row[variant.f * hidden : (variant.f + 1) * hidden]
-            elif variant.coupled:
+            g = row[at_g : at_g + hidden]
+            dg = drow[at_g : at_g + hidden]
+            if at_i >= 0:
+                i = row[at_i : at_i + hidden]
+            if at_f >= 0:
+                f = row[at_f : at_f + hidden]
+            elif coupled:
                 f = forget
                 for j in range(hidden):
                     f[j] = 1 - i[j]
-            if variant.squash_output:
+            if squash_output:
                 for j in range(hidden):
                     squashed[j] = tanh(after[j])
             else:
                 squashed[:] = after
-            if variant.o >= 0:
-                o = row[variant.o * hidden : (variant.o + 1) * hidden]
-                do = drow[variant.o * hidden : (variant.o + 1) * hidden]
+            if at_o >= 0:
+                o = row[at_o : at_o + hidden]
+                do = drow[at_o : at_o + hidden]
                 for j in range(hidden):
                     do[j] = dout[j] * squashed[j]
                 sigmoid_gradient_row(do, o)
                 if peeps:
                     add_scaled_row(dcell, peephole[2], do)
                     add_scaled_row(dpeephole[2], after, do)
-            if variant.squash_output:
+            if squash_output:
                 for j in range(hidden):
                     dcell[j] += dout[j] * o[j] * (1 - squashed[j] * squashed[j])
             else:
                 add_scaled_row(dcell, dout, o)
-            if variant.squash_input:
+            if squash_input:
                 for j in range(hidden):
                     dg[j] = dcell[j] * i[j] * (1 - g[j] * g[j])
             else:
                 for j in range(hidden):
                     dg[j] = dcell[j] * i[j]
-            if variant.i >= 0:
-                di = drow[variant.i * hidden : (variant.i + 1) * hidden]
+            if at_i >= 0:
+                di = drow[at_i : at_i + hidden]
                 for j in range(hidden):
                     di[j] = dcell[j] * g[j]
-                if variant.coupled:
+                if coupled:
                     for j in range(hidden):
                         di[j] -= dcell[j] * before[j]
                 sigmoid_gradient_row(di, i)
-            if variant.f >= 0:
-                df = drow[variant.f * hidden : (variant.f + 1) * hidden]
+            if at_f >= 0:
+                df = drow[at_f : at_f + hidden]
                 for j in range(hidden):
                     df[j] = dcell[j] * before[j]
                 sigmoid_gradient_row(df, f)
             for j in range(hidden):
                 dcell[j] *= f[j]
-            if peeps and variant.i >= 0:
-                di = drow[variant.i * hidden : (variant.i + 1) * hidden]
+            if peeps and at_i >= 0:
+                di = drow[at_i : at_i + hidden]
                 add_scaled_row(dcell, peephole[0], di)
                 add_scaled_row(dpeephole[0], before, di)
-            if peeps and variant.f >= 0:
-                df = drow[variant.f * hidden : (variant.f + 1) * hidden]
+            if peeps and at_f >= 0:
+                df = drow[at_f : at_f + hidden]
                 add_scaled_row(dcell, peephole[1], df)
                 add_scaled_row(dpeephole[1], before, df)
         multiply(dgates[t], matrix, nothing, dh)

@@ -9,7 +9,7 @@
 Weights are stacked (r, z, n) and named as in `torch.nn.GRU`.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from core.errors import ConfigError
 from core.kernels.gated_loop import Cell, States, Weights
-from core.units.gated.gated_unit import GatedUnit, maybe, uniform
+from core.units.gated.gated_unit import GatedUnit, added, maybe, uniform
 
 
 class GRU(GatedUnit):
@@ -48,22 +48,16 @@ class GRU(GatedUnit):
         self.cell = Cell(step, "core.kernels.gated_loop_gru", (reset == "before",))
 
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
-        rz, n = self.split(self.bias_hh)
-        bias = self.bias_ih
-        if bias is not None and rz is not None and n is not None:
-            bias = bias + torch.cat([rz, n if self.reset == "before" else torch.zeros_like(n)])
+        bias = self.bias_ih if self.reset == "after" else added(self.bias_ih, self.bias_hh)
         return self.signed(self.weight_ih), self.signed(bias)
 
     def weights(self) -> tuple[Tensor | None, ...]:
+        U = self.signed(self.weight_hh)
         if self.reset == "before":
-            return self.split(self.signed(self.weight_hh))
-        return self.signed(self.weight_hh), self.split(self.bias_hh)[1]
+            return U.split([2 * self.hidden_size, self.hidden_size])
+        return U, self.signed(self.bias_hh)
 
-    def split(self, stacked: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """The rows of r and z, and those of n."""
-        return (None, None) if stacked is None else stacked.split([2 * self.hidden_size, self.hidden_size])
-
-    def signed(self, stacked: Tensor | None) -> Tensor | None:
+    def signed(self, stacked: Any) -> Any:
         """Rows of z negated where z writes: 1 - sigmoid(a) = sigmoid(-a), so one loop serves both."""
         if self.update == "keep" or stacked is None:
             return stacked
@@ -72,13 +66,12 @@ class GRU(GatedUnit):
 
 
 def step_reset_after(gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
-    """One step on projected input (B, 3 H); weights: U, c_n."""
+    """One step on projected input (B, 3 H); weights: U, c."""
     (h,), (U, c) = state, weights
     H = h.shape[-1]
-    own = F.linear(h, U)  # pyright: ignore[reportArgumentType]
+    own = F.linear(h, U, c)  # pyright: ignore[reportArgumentType]
     r, z = (gates[..., : 2 * H] + own[..., : 2 * H]).sigmoid().chunk(2, -1)
-    own_n = own[..., 2 * H :] if c is None else own[..., 2 * H :] + c
-    n = (gates[..., 2 * H :] + r * own_n).tanh()
+    n = (gates[..., 2 * H :] + r * own[..., 2 * H :]).tanh()
     h = (1 - z) * n + z * h
     return h, (h,)
 
