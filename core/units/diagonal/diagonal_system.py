@@ -13,11 +13,11 @@ from torch.nn.functional import linear
 from core.kernels.fft_conv import fft_conv
 from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
-from core.units.contract import Unit
 from core.units.diagonal.discretize import powers
+from core.units.diagonal.time_invariant import TimeInvariant
 
 
-class DiagonalSystem(Unit):
+class DiagonalSystem(TimeInvariant):
     """x (B, T, I), state (B, N, 2) as pairs (Re, Im) -> y (B, T, H), state."""
 
     modes = ("step", "sequential", "convolution", "scan")
@@ -37,21 +37,25 @@ class DiagonalSystem(Unit):
     def initial_state(self, x: Tensor) -> Tensor:
         return state_zeros(x, x.shape[0], self.poles, 2)
 
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def coefficients(self) -> tuple[Tensor, ...]:
+        """a (N) complex, B (2N, I) and C (H, 2N) real."""
         log_a, b, c = self.system()
-        h = log_a.exp() * torch.view_as_complex(state.contiguous()) + self.drive(x, b)
+        return log_a.exp(), b.flatten(0, 1), c.flatten(1)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        a, b, c = self.step_coefficients()
+        h = a * torch.view_as_complex(state.contiguous()) + self.drive(x, b)
         return self.readout(h, c, x), torch.view_as_real(h)
 
     def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
-        log_a, b, c = self.system()
-        a = log_a.exp()
+        a, b, c = self.coefficients()
         u = self.drive(x, b)  # (B, T, N)
         start = torch.view_as_complex(state.contiguous())
         if mode == "scan":
             h = linear_scan(a.expand_as(u), u, start)
         elif mode == "convolution":
             u = torch.cat([(u[:, 0] + a * start)[:, None], u[:, 1:]], 1)
-            h = fft_conv(u, powers(log_a, x.shape[1]).T)
+            h = fft_conv(u, powers(self.system()[0], x.shape[1]).T)
         else:
             rows = []
             for u_t in u.unbind(1):
@@ -62,11 +66,11 @@ class DiagonalSystem(Unit):
 
     def drive(self, x: Tensor, b: Tensor) -> Tensor:
         """B x, complex: (..., I) -> (..., N)."""
-        (u,) = widen(linear(x, b.flatten(0, 1).to(x.dtype)))
+        (u,) = widen(linear(x, b.to(x.dtype)))
         return torch.view_as_complex(u.unflatten(-1, (self.poles, 2)))
 
     def readout(self, h: Tensor, c: Tensor, x: Tensor) -> Tensor:
         """Re(C h) + D x: (..., N), (..., I) -> (..., H)."""
-        y = linear(torch.view_as_real(h).flatten(-2).to(x.dtype), c.flatten(1).to(x.dtype))
+        y = linear(torch.view_as_real(h).flatten(-2).to(x.dtype), c.to(x.dtype))
         direct = x * self.D if self.D.ndim == 1 else linear(x, self.D)
         return (y + direct).to(x.dtype)

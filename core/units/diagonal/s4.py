@@ -70,22 +70,17 @@ class S4(S4D):
         p, b, c = (torch.view_as_complex(part) for part in (p, b, c))
         return log_dt.exp()[:, None], poles, p, b, c
 
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def coefficients(self) -> tuple[Tensor, ...]:
         dt, poles, p, b, c = self.terms()
-        (u,) = widen(x)
-        h = advance(torch.view_as_complex(state.contiguous()), 2 * b * u[..., None], dt, poles, p)
-        return self.readout(2 * (c * h).real.sum(-1), x), torch.view_as_real(h)
+        return *bilinear(dt, poles, p, b), 2 * c
 
-    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+    def advance(self, h: Tensor, u: Tensor, coefficients: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        *solver, c = coefficients
+        h = bilinear_step(h, u, *solver)
+        return h, (c * h).real.sum(-1)
+
+    def convolve(self, u: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         dt, poles, p, b, c = self.terms()
-        (u,) = widen(x)
-        h = torch.view_as_complex(state.contiguous())
-        if mode == "sequential":
-            rows = []
-            for u_t in u.unbind(1):
-                h = advance(h, 2 * b * u_t[..., None], dt, poles, p)
-                rows.append(2 * (c * h).real.sum(-1))
-            return self.readout(torch.stack(rows, 1), x), torch.view_as_real(h)
         a_bar, b_bar = dense(dt, poles, p, b)
         c_real = real_row(c)
 
@@ -98,7 +93,7 @@ class S4(S4D):
             return state @ torch.linalg.matrix_power(a_bar, length).transpose(1, 2)
 
         v, end = block_convolution(u, torch.view_as_real(h).flatten(2), parts, move)
-        return self.readout(v, x), end.unflatten(2, (-1, 2))
+        return v, torch.view_as_complex(end.unflatten(2, (-1, 2)))
 
     def kernel(self, time: int) -> Tensor:
         """K (I, T), the answer to an impulse."""
@@ -106,26 +101,29 @@ class S4(S4D):
         return dplr_kernel(dt, poles, p, b, shortened(dt, poles, p, c, time), time)
 
 
-def advance(h: Tensor, drive: Tensor, dt: Tensor, poles: Tensor, p: Tensor) -> Tensor:
-    """One bilinear step of (..., I, N/2): solve (2/dt - A) h' = (2/dt + A) h + drive."""
-    right = (2 / dt + poles) * h - p * pair_product(p, h) + drive
+def bilinear(dt: Tensor, poles: Tensor, p: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+    """What `bilinear_step` needs: E (2/dt + Lambda), E P, 2 E B, 2 P^*, E P / (1 + P^* E P)."""
     inverse = 1 / (2 / dt - poles)
-    scaled = inverse * right
-    weight = pair_product(p, scaled) / (1 + pair_product(p, inverse * p))
-    return scaled - inverse * p * weight
+    low, watch = inverse * p, 2 * p.conj().resolve_conj()  # both halves of a pair: 2 Re over one
+    back = low / (1 + (watch * low).real.sum(-1, keepdim=True))
+    return inverse * (2 / dt + poles), low, 2 * inverse * b, watch, back
 
 
-def pair_product(p: Tensor, h: Tensor) -> Tensor:
-    """p^* h over both halves of every conjugate pair, which is real: (..., N/2) -> (..., 1)."""
-    return 2 * (p.conj() * h).real.sum(-1, keepdim=True)
+def bilinear_step(
+    h: Tensor, u: Tensor, keep: Tensor, low: Tensor, gain: Tensor, watch: Tensor, back: Tensor
+) -> Tensor:
+    """Solve (2/dt - A) h' = (2/dt + A) h + 2 B u for h (..., I, N/2) and u (..., I)."""
+    h = keep * h - low * (watch * h).real.sum(-1, keepdim=True) + gain * u[..., None]
+    return h - back * (watch * h).real.sum(-1, keepdim=True)
 
 
 def dense(dt: Tensor, poles: Tensor, p: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """A_bar (I, N, N) and B_bar (I, N) on the real coordinates (Re h_1, Im h_1, Re h_2, ...)."""
+    solver = bilinear(dt, poles, p, b)
     size = 2 * poles.shape[1]
     basis = torch.view_as_complex(torch.eye(size, dtype=dt.dtype, device=dt.device).unflatten(1, (-1, 2)))
-    columns = advance(basis[:, None], torch.zeros_like(poles), dt, poles, p)  # (N, I, N/2)
-    b_bar = advance(torch.zeros_like(b), 2 * b, dt, poles, p)
+    columns = bilinear_step(basis[:, None], torch.zeros_like(dt[:, 0]), *solver)  # (N, I, N/2)
+    b_bar = bilinear_step(torch.zeros_like(b), torch.ones_like(dt[:, 0]), *solver)
     return torch.view_as_real(columns).flatten(2).permute(1, 2, 0), torch.view_as_real(b_bar).flatten(1)
 
 

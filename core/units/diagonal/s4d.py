@@ -18,12 +18,12 @@ from torch.nn.functional import gelu, glu
 
 from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
-from core.units.contract import Unit
 from core.units.diagonal.block_convolution import block_convolution
 from core.units.diagonal.discretize import log_uniform, power, powers, zero_order_hold
+from core.units.diagonal.time_invariant import TimeInvariant
 
 
-class S4D(Unit):
+class S4D(TimeInvariant):
     """x (B, T, I), state (B, I, N/2, 2) as pairs (Re, Im) -> y (B, T, H), state."""
 
     modes = ("step", "sequential", "scan", "convolution")
@@ -71,34 +71,46 @@ class S4D(Unit):
         log_a, gain, c = self.system()
         return 2 * ((c * gain)[:, None] @ powers(log_a, time))[:, 0].real
 
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def coefficients(self) -> tuple[Tensor, ...]:
         log_a, gain, c = self.system()
+        return log_a.exp(), gain, 2 * c
+
+    def advance(self, h: Tensor, u: Tensor, coefficients: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """One step of all channels: h (B, I, N/2) complex, u (B, I) -> h and 2 Re(C h) (B, I)."""
+        a, gain, c = coefficients
+        h = a * h + gain * u[..., None]
+        return h, (c * h).real.sum(-1)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         (u,) = widen(x)
-        h = log_a.exp() * torch.view_as_complex(state.contiguous()) + gain * u[..., None]
-        v = 2 * (c * h).real.sum(-1)
+        h, v = self.advance(torch.view_as_complex(state.contiguous()), u, self.step_coefficients())
         return self.readout(v, x), torch.view_as_real(h)
 
     def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
-        log_a, gain, c = self.system()
         h = torch.view_as_complex(state.contiguous())
         (u,) = widen(x)
         if mode == "convolution":
-            v, h = self.convolve(u, h, log_a, gain, c)
+            v, h = self.convolve(u, h)
         elif mode == "scan":
-            inputs = (gain * u[..., None]).flatten(2)
-            states = linear_scan(log_a.exp().flatten().expand_as(inputs), inputs, h.flatten(1))
-            states = states.unflatten(2, c.shape)
-            v, h = 2 * (c * states).real.sum(-1), states[:, -1].clone()
+            v, h = self.scan(u, h)
         else:
-            a, rows = log_a.exp(), []
+            coefficients, rows = self.coefficients(), []
             for u_t in u.unbind(1):
-                h = a * h + gain * u_t[..., None]
-                rows.append(2 * (c * h).real.sum(-1))
+                h, v_t = self.advance(h, u_t, coefficients)
+                rows.append(v_t)
             v = torch.stack(rows, 1)
         return self.readout(v, x), torch.view_as_real(h)
 
-    def convolve(self, u: Tensor, h: Tensor, log_a: Tensor, gain: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """v (B, T, I) without the direct term, and the last state (B, I, N/2) complex."""
+    def scan(self, u: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """v (B, T, I) without the direct term, and the last state: keeps all states (B, T, I, N/2)."""
+        a, gain, c = self.coefficients()
+        inputs = (gain * u[..., None]).flatten(2)
+        states = linear_scan(a.flatten().expand_as(inputs), inputs, h.flatten(1)).unflatten(2, c.shape)
+        return (c * states).real.sum(-1), states[:, -1].clone()
+
+    def convolve(self, u: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The same in blocks, without the states between."""
+        log_a, gain, c = self.system()
         grow = log_a.exp()
 
         def parts(length: int) -> tuple[Tensor, Tensor, Tensor]:
