@@ -146,16 +146,16 @@ def describe(wanted: Any) -> str:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Nested plain values of a settings object, for metadata and comparison; None is left out."""
+    """Nested plain values of a settings object, for metadata and comparison."""
     plain = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             plain[field.name] = to_dict(value)
-        elif value is not None:
-            plain[field.name] = (
-                str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-            )
+        elif isinstance(value, Path):
+            plain[field.name] = str(value)
+        else:
+            plain[field.name] = list(value) if isinstance(value, tuple) else value
     return plain
 
 
@@ -176,6 +176,8 @@ def literal(value: Any) -> str:
     """One TOML value."""
     import json
 
+    if value is None:  # TOML has no null; `convert` reads the word
+        return '"none"'
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):

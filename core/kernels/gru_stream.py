@@ -92,7 +92,7 @@ def pack(stack: Any) -> np.ndarray:
     from core.units.gated.gru import GRU
 
     units = list(stack.units)
-    fits = all(isinstance(unit, GRU) and unit.reset == "after" for unit in units)
+    fits = all(isinstance(unit, GRU) and (unit.reset, unit.update) == ("after", "keep") for unit in units)
     if not fits or stack.directions != 1 or stack.residual:
         raise ValueError("the compiled stream takes one-directional stacks of reset-after GRUs, no residuals")
     parts = []

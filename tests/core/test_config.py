@@ -23,6 +23,7 @@ class Train:
     clip: float | None = None
     out: Path = Path("runs")
     resume: bool = False
+    warm: float | None = 0.5
     model: Model = field(default_factory=Model)
 
     def __post_init__(self) -> None:
@@ -52,7 +53,7 @@ def test_none_unsets_an_optional_value() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["lrr=1"], r"no setting 'lrr'; this section has clip, lr, model, out, resume\. Did you mean lr\?"),
+        (["lrr=1"], r"no setting 'lrr'; this section has clip, lr, model, out, resume, warm\. Did you mean lr\?"),
         (["model.hiden=1"], r"Did you mean model\.hidden\?"),
         (["model.unit=rnn"], r"model\.unit must be one of \('gru', 'lstm'\), got 'rnn'"),
         (["lr=true"], "lr must be a number, got True"),
@@ -71,7 +72,7 @@ def test_a_wrong_word_is_answered(words: list[str], message: str) -> None:
 
 
 def test_settings_survive_toml(tmp_path: Path) -> None:
-    config = Train(lr=0.25, clip=3.0, out=Path('we"ird\\näme'), model=Model("lstm", 3, (1.0,)))
+    config = Train(lr=0.25, clip=None, warm=None, out=Path('we"ird\\näme'), model=Model("lstm", 3, (1.0,)))
     file = tmp_path / "config.toml"
     file.write_text(to_toml(to_dict(config)), encoding="utf-8")
     assert replace(Train(), read_toml(file)) == config
