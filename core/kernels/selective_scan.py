@@ -70,7 +70,7 @@ def selective_step(
     """
     B, C = (part.unsqueeze(1) if part.ndim == 2 else part for part in (B, C))
     plain = u.device.type == "cpu" and not A.is_complex() and B.shape == C.shape
-    if plain and not torch.compiler.is_compiling() and not torch.onnx.is_in_onnx_export():
+    if plain and not torch.compiler.is_compiling():
         arguments = (u, delta, A, B, C, state)
         tracked = torch.is_grad_enabled() and any(part.requires_grad for part in arguments)
         if not tracked and not beyond_operators(*arguments):
