@@ -53,7 +53,7 @@ def plstm_scan(
     d: Tensor,
     state: Tensor | None = None,
     *,
-    chunk: int = 64,
+    chunk: int = 32,
 ) -> tuple[Tensor, Tensor]:
     """The recurrence in dense products.
 

@@ -52,7 +52,7 @@ def prefix_attention_ref(s: Tensor, v: Tensor, state: State | None = None) -> tu
 
 @without_autocast
 def prefix_attention(
-    s: Tensor, v: Tensor, state: State | None = None, *, chunk: int = 64
+    s: Tensor, v: Tensor, state: State | None = None, *, chunk: int = 32
 ) -> tuple[Tensor, State]:
     """Softmax average of v under scores s over every prefix, dense inside chunks.
 

@@ -81,4 +81,5 @@ class FSMN(Unit):
             ahead = pad(p.mT, (0, reach))[..., self.look_ahead_stride :]  # begins with the first future token
             taps = self.future_taps.unsqueeze(1)
             y = y + conv1d(ahead, taps, dilation=self.look_ahead_stride, groups=self.hidden_size).mT
-        return y, window[:, window.shape[1] - state.shape[1] :]
+        # a copy: a view would keep the whole sequence in memory
+        return y, window[:, window.shape[1] - state.shape[1] :].clone()

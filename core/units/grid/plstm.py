@@ -107,7 +107,7 @@ class PLSTM(Unit):
         start = memory.flatten(0, 1).unsqueeze(-1)
         y, end = plstm_scan(q, k, v, source, t.unsqueeze(-1), mark, direct.unsqueeze(-1), start)
         o = y.squeeze(-1).unflatten(0, (-1, self.heads)).transpose(1, 2)
-        kept = window[:, window.shape[1] - cache.shape[1] :]
+        kept = window[:, window.shape[1] - cache.shape[1] :].clone()  # a view would keep all of it in memory
         return self.finish(o, c), (kept, end.view(memory.shape))
 
     def project(self, x: Tensor, c: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from core.kernels.precision import state_zeros, widen
 from core.kernels.wkv import LOWEST, wkv, wkv_step
 from core.units.contract import Unit
-from core.units.matrix.token_shift import ramp, shifted
+from core.units.matrix.token_shift import last, ramp, shifted
 
 State = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -56,7 +56,7 @@ class RWKV4(Unit):
         k, v, r = self.project(x.unsqueeze(1), x_prev.unsqueeze(1))
         k, v, w, u = widen(k.squeeze(1), v.squeeze(1), -self.time_decay.to(p.dtype).exp(), self.time_first)
         y, sums = wkv_step(k, v, w, u, (a, b, p))
-        return self.output(r.squeeze(1).sigmoid() * y.to(r.dtype)), (x, *sums)
+        return self.output(r.squeeze(1).sigmoid() * y.to(r.dtype)), (x.clone(), *sums)
 
     def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
         if mode == "sequential":
@@ -64,7 +64,7 @@ class RWKV4(Unit):
         x_prev, a, b, p = state
         k, v, r = self.project(x, shifted(x, x_prev))
         y, sums = wkv(k, v, -self.time_decay.to(p.dtype).exp(), self.time_first, (a, b, p))
-        return self.output(r.sigmoid() * y.to(r.dtype)), (x[:, -1], *sums)
+        return self.output(r.sigmoid() * y.to(r.dtype)), (last(x), *sums)
 
     def project(self, x: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x, previous (B, T, I) -> k, v, r (B, T, D)."""
@@ -105,4 +105,4 @@ class RWKV4ChannelMix(Unit):
         previous = shifted(x, state)
         k = self.key(torch.lerp(previous, x, self.time_mix_key)).relu().square()
         r = self.receptance(torch.lerp(previous, x, self.time_mix_receptance)).sigmoid()
-        return r * self.value(k), x[:, -1]
+        return r * self.value(k), last(x)

@@ -22,7 +22,7 @@ from core.kernels.matrix_scan_ref import decay_step
 from core.kernels.precision import state_zeros
 from core.units.contract import Unit
 from core.units.matrix.heads import head_count
-from core.units.matrix.token_shift import group_norm, ramp, shifted
+from core.units.matrix.token_shift import group_norm, last, ramp, shifted
 
 State = tuple[Tensor, Tensor]
 STRONGEST = 20.0
@@ -82,7 +82,7 @@ class RWKV6(Unit):
         x_prev, memory = state
         r, k, v, decay, g = self.project(x, x_prev, memory.dtype)
         o, memory = decay_step(r, k, v, decay, memory, self.time_faaaa)
-        return self.finish(o, g), (x, memory)
+        return self.finish(o, g), (x.clone(), memory)
 
     def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
         if mode == "sequential":
@@ -90,7 +90,7 @@ class RWKV6(Unit):
         x_prev, memory = state
         r, k, v, decay, g = self.project(x, shifted(x, x_prev), memory.dtype)
         o, memory = decay_scan(r, k, v, decay, memory, bonus=self.time_faaaa)
-        return self.finish(o, g), (x[:, -1], memory)
+        return self.finish(o, g), (last(x), memory)
 
     def project(
         self, x: Tensor, previous: Tensor, dtype: torch.dtype
@@ -143,4 +143,4 @@ class RWKV6ChannelMix(Unit):
         delta = shifted(x, state) - x
         k = self.key(torch.addcmul(x, delta, self.time_maa_k)).relu().square()
         r = self.receptance(torch.addcmul(x, delta, self.time_maa_r)).sigmoid()
-        return r * self.value(k), x[:, -1]
+        return r * self.value(k), last(x)

@@ -22,7 +22,7 @@ from core.kernels.dplr_scan import dplr_scan, dplr_step
 from core.kernels.precision import state_zeros
 from core.units.contract import Unit
 from core.units.matrix.heads import head_count
-from core.units.matrix.token_shift import group_norm, ramp, shifted
+from core.units.matrix.token_shift import group_norm, last, ramp, shifted
 
 State = tuple[Tensor, Tensor]
 
@@ -142,7 +142,7 @@ class RWKV7(Unit):
         o = group_norm(o.to(x.dtype), self.ln_x)
         bonus = (r * k * self.r_k).sum(-1, keepdim=True) * v
         y = self.output((o + bonus.flatten(-2)) * g)
-        return y, first, (x if one else x[:, -1], memory)
+        return y, first, (x.clone() if one else last(x), memory)
 
 
 def low_rank(inputs: int, rank: int, outputs: int) -> tuple[nn.Parameter, nn.Parameter]:
@@ -176,4 +176,4 @@ class RWKV7ChannelMix(Unit):
 
     def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
         k = self.key(torch.addcmul(x, shifted(x, state) - x, self.x_k))
-        return self.value(k.relu().square()), x[:, -1]
+        return self.value(k.relu().square()), last(x)

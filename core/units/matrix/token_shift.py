@@ -10,6 +10,11 @@ def shifted(x: Tensor, before: Tensor) -> Tensor:
     return torch.cat([before.to(x.dtype).unsqueeze(1), x[:, :-1]], 1)
 
 
+def last(x: Tensor) -> Tensor:
+    """The last token (B, I) of x (B, T, I), copied: a view would keep the whole sequence in memory."""
+    return x[:, -1].clone()
+
+
 def group_norm(o: Tensor, norm: nn.GroupNorm) -> Tensor:
     """o (.., h, V) -> (.., h V): each head normalised, then one weight and bias a channel."""
     return torch.addcmul(norm.bias, layer_norm(o, o.shape[-1:], eps=norm.eps).flatten(-2), norm.weight)

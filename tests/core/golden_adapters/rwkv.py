@@ -75,7 +75,9 @@ def rwkv7(entry: Entry, leaves: Leaves) -> Leaves:
     x, heads = leaves["in.x"], entry.args["heads"]
     residual = entry.args["layer_id"] > 0
     gates = {"w1": "decay_rank", "a1": "rate_rank", "v1": "value_rank", "g1": "gate_rank"}
-    ranks = {rank: leaves[f"param.{gate}"].shape[1] for gate, rank in gates.items()}
+    ranks = {
+        rank: leaves[f"param.{gate}"].shape[1] for gate, rank in gates.items() if f"param.{gate}" in leaves
+    }
     unit = Mix(x.shape[-1], leaves["param.key"].shape[0], heads, value_residual=residual, **ranks).to(x.dtype)
     memory = leaves["in.S0"].mT[None]  # the reference keeps (value, key)
     state = leaves["in.x_prev"][None], memory

@@ -43,3 +43,13 @@ def test_the_channel_mix_sees_one_token_back() -> None:
     assert_close(state, x[:, -1])
     assert_close(mix(x, None, "step")[0], y)
     assert_close(mix(x[:, 3:], x[:, 2])[0], y[:, 3:])
+
+
+def test_the_state_does_not_share_memory_with_the_input() -> None:
+    unit, x = RWKV4(4, 4), torch.randn(2, 6, 4)
+    _, state = unit(x)
+    _, stepped = unit.step(x[:, 0], unit.initial_state(x))
+    x.zero_()
+    assert state[0].abs().min() > 0
+    assert stepped[0].abs().min() > 0
+    assert state[0].untyped_storage().nbytes() == 2 * 4 * 4
