@@ -63,10 +63,10 @@ def trajectory(seed: int) -> Section:
     """trajectory: where will a drone be? Flights of families that the bundled weights never saw."""
     from apps.trajectory.evaluate import evaluate
     from apps.trajectory.predict import load_model
-    from apps.trajectory.synth import test_tracks
+    from apps.trajectory.synth import generate, recorded
 
     model = load_model()
-    tracks = test_tracks(40, seconds=30.0, seed=seed)
+    tracks = [recorded(flight) for flight in generate(seed, 40, split="test", duration_s=30.0)]
     report = evaluate(model, tracks)
     overall = report["overall"]
     rows = []

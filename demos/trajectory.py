@@ -15,7 +15,7 @@ from apps.trajectory.data import Segment, Track, read_tracks, resample
 from apps.trajectory.engine import engine_for
 from apps.trajectory.predict import DEFAULT, Model, load_model, predict_along
 from apps.trajectory.stream import Sample, Stream
-from apps.trajectory.synth import FAMILIES, generate_tracks
+from apps.trajectory.synth import FAMILIES, generate, recorded
 from core.bundled import bundled
 from core.errors import RecurraError
 from demos.theme import BASELINE, OURS, PALETTE, TRUTH, TUBE
@@ -31,7 +31,7 @@ RING = 12
 
 def generated(family: str, seed: float) -> Track:
     """One flight of a family."""
-    return generate_tracks(1, seconds=40.0, family=family, seed=int(seed))[0]
+    return recorded(generate(int(seed), 1, split="test", families=[family], duration_s=40.0)[0])
 
 
 @lru_cache(maxsize=4)

@@ -60,7 +60,7 @@ def window_beside_onnxruntime() -> Calls:
         path = Path(folder) / "model.onnx"
         export_onnx(model, path)
         run = session(path)
-    batch = past[None].astype(np.float32)
+    batch = past[None]
     return lambda: engine.window(past), lambda: run(batch)
 
 

@@ -285,9 +285,8 @@ def lines(answers: list[Any], records: list[dict[str, Any]]) -> list[str]:
             known = bool((mean == mean).all())
             position = "  ".join(f"{value:9.2f}" for value in mean) if known else "beyond the model's horizon"
             ball = f"{prediction.radius[k]:8.2f}" if prediction.radius is not None and known else ""
-            text.append(
-                f"{track.name[:27]:<28}{prediction.time_s:>10.2f}{prediction.ahead_s[k]:>7.1f}s  {position}  {ball}"
-            )
+            when = f"{prediction.time_s:>10.2f}{prediction.ahead_s[k]:>7.1f}s"
+            text.append(f"{track.name[:27]:<28}{when}  {position}  {ball}")
         near = record.get("approach")
         if near is not None:
             chance = (

@@ -73,7 +73,7 @@ class Anchor:
     def axes(self, dims: int) -> Tensor:
         """(B, D, D), rows are the axes of the frame in the world: ahead, left, (up)."""
         eye = torch.eye(dims, dtype=self.scale.dtype, device=self.scale.device)
-        eye = eye.expand(len(self.scale), dims, dims)
+        eye = eye.expand(self.scale.shape[0], dims, dims)
         return eye if self.turn is None else out_of_frame(eye, self.turn[:, None])
 
 
@@ -135,7 +135,9 @@ def stream_features(
         turned = torch.where(first, turned, into_frame(turn, last_turn))
     seen = seen / scale
     speed = seen.norm(dim=-1, keepdim=True) - 1
-    features = torch.cat([seen, 3 * seen_change / scale, scale.log(), speed, turned - turned.new_tensor([1, 0])], -1)
+    features = torch.cat(
+        [seen, 3 * seen_change / scale, scale.log(), speed, turned - turned.new_tensor([1, 0])], -1
+    )
     return features, Anchor(turn, scale[:, 0], seen), (velocity, smooth, power, count)
 
 
@@ -152,7 +154,7 @@ class Normalisation:
     kind: Literal["max", "cholesky_T", "exact"]
     mean: Tensor | None = None
     lower: Tensor | None = None
-    maximum: float | None = None
+    maximum: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind == "max" and not self.maximum:

@@ -12,7 +12,7 @@ class Forecast:
     mean: Tensor
     """(B, K, D) positions."""
     spread: Tensor
-    """(B, K) length in metres that the model expects its error to have; what conformal radii are scaled by."""
+    """(B, K) metres that the model expects its error to have; what conformal radii are scaled by."""
     cholesky: Tensor | None = None
     """(B, K, D, D) lower triangular factor of the covariance in the axes below."""
     quantiles: Tensor | None = None

@@ -56,7 +56,12 @@ class Predictor(nn.Module):
     def __init__(self, config: ModelConfig, window: WindowConfig) -> None:
         super().__init__()
         self.config, self.window = config, window
-        self.dims, self.dt, self.history, self.horizon = config.dims, window.dt, window.history, window.horizon
+        self.dims, self.dt, self.history, self.horizon = (
+            config.dims,
+            window.dt,
+            window.history,
+            window.horizon,
+        )
         width = feature_size(config.dims, stateful=config.stateful)
         if config.encoder == "transformer":
             self.encoder: Any = CausalTransformer(
@@ -105,7 +110,7 @@ class Predictor(nn.Module):
         return self.read_out(y, anchor), (running, recurrent)
 
     def stream(self, velocity: Tensor) -> tuple[Tensor, list[Anchor]]:
-        """All samples of velocities (B, T, D) at once: outputs of the encoder (B, T, H) and an anchor each."""
+        """A stream (B, T, D) at once: outputs of the encoder (B, T, H) and an anchor for each sample."""
         state, features, anchors = stream_start(velocity, self.dims), [], []
         for sample in velocity.unbind(1):
             seen, anchor, state = stream_features(sample, state, self.config.frame, self.dt)
@@ -128,7 +133,7 @@ class Predictor(nn.Module):
             local = steps * self.ahead(h)[:, None]
         return Forecast(
             anchor.restore(local),
-            *self.uncertainty(spread.view(len(h), K, self.sizes[2] // K), anchor),
+            *self.uncertainty(spread.unflatten(-1, (K, self.sizes[2] // K)), anchor),
             anchor.axes(D),
         )
 
@@ -150,6 +155,8 @@ class Predictor(nn.Module):
         factor = raw.new_zeros(*raw.shape[:-1], D, D)
         rows, columns = torch.tril_indices(D, D, -1, device=raw.device)
         factor[..., rows, columns] = raw[..., D:] * reach[..., None] * 0.3
-        deviation = (F.softplus(raw[..., :D] - 1).square() * reach[..., None].square() + VARIANCE_FLOOR).sqrt()
+        deviation = (
+            F.softplus(raw[..., :D] - 1).square() * reach[..., None].square() + VARIANCE_FLOOR
+        ).sqrt()
         factor = factor + torch.diag_embed(deviation)
         return factor.square().sum((-2, -1)).sqrt(), factor, None

@@ -37,7 +37,7 @@ class Vector(nn.Module):
 
     def forward(self, x: Tensor, horizon: int = HORIZON) -> Tensor:
         _, state = self.gru1(x)
-        silence = x.new_zeros(len(x), horizon, self.gru2.input_size)
+        silence = x.new_zeros(x.shape[0], horizon, self.gru2.input_size)
         y, _ = self.gru2(silence, state)
         return self.fc(y)
 
@@ -88,7 +88,7 @@ class VectorPredictor(nn.Module):
 
 
 def plain_spread(past: Tensor, horizon: int, dt: float) -> Tensor:
-    """Recent root mean square speed times time ahead, (B, K): a spread for models that have none of their own."""
+    """Recent root mean square speed times time ahead, (B, K): for models without a spread of their own."""
     speed = velocities(past, dt).square().sum(-1).mean(1).sqrt() + 0.15
     ahead = dt * torch.arange(1, horizon + 1, dtype=past.dtype, device=past.device)
     return speed[:, None] * ahead
@@ -116,7 +116,9 @@ def from_state(state: dict[str, Tensor]) -> Vector:
     expected = network.state_dict()
     missing, foreign = sorted(expected.keys() - mapped), sorted(mapped.keys() - expected)
     if missing or foreign:
-        raise WeightsError(f"VECTOR weights do not fit: missing {missing or 'none'}, unexpected {foreign or 'none'}.")
+        raise WeightsError(
+            f"VECTOR weights do not fit: missing {missing or 'none'}, unexpected {foreign or 'none'}."
+        )
     for name, tensor in mapped.items():
         if tensor.shape != expected[name].shape:
             raise WeightsError(
@@ -142,7 +144,9 @@ def read_stats(path: str | Path, normalisation: Literal["max", "white"]) -> tupl
     needed = needed if normalisation == "max" else ["input_mean", "L_matrix"]
     missing = [name for name in needed if name not in stats]
     if missing:
-        raise WeightsError(f"{path}: no {', '.join(missing)}; it has {', '.join(sorted(stats)) or 'nothing'}.")
+        raise WeightsError(
+            f"{path}: no {', '.join(missing)}; it has {', '.join(sorted(stats)) or 'nothing'}."
+        )
     if normalisation == "max":
         return Normalisation("max", maximum=float(np.ravel(stats[needed[0]])[0])), kind
     mean = torch.from_numpy(np.array(stats["input_mean"], dtype=np.float64)).reshape(-1)
@@ -170,7 +174,9 @@ def load_published(
     if normalisation is None:
         found: list[Any] = [kind for kind in ("max", "white") if kind in name]
         if len(found) != 1:
-            raise WeightsError(f"{name}: the name tells neither max nor white; say which normalisation it needs.")
+            raise WeightsError(
+                f"{name}: the name tells neither max nor white; say which normalisation it needs."
+            )
         normalisation = found[0]
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
