@@ -19,6 +19,7 @@ from torch import Tensor
 
 from core.kernels import matrix_scan_ref
 from core.kernels.decay_products import decayed_products
+from core.kernels.matrix_scan_ref import decayed
 
 
 def decay_scan(
@@ -92,10 +93,12 @@ def delta_step(
     if torch.is_autocast_enabled(q.device.type):
         with torch.autocast(q.device.type, enabled=False):
             return delta_step(q, k, v, beta, log_decay, state)
-    full = state.dtype
-    g = None if log_decay is None else log_decay.to(full)
-    o, state = matrix_scan_ref.delta_step(q.to(full), k.to(full), v.to(full), beta.to(full), g, state)
-    return o.to(v.dtype), state
+    full, shape = state.dtype, state.shape
+    state = decayed(state, None if log_decay is None else log_decay.to(full)).reshape(-1, *shape[2:])
+    q, k, value = (x.to(full).reshape(state.shape[0], 1, -1) for x in (q, k, v))  # rows, one per head
+    correction = beta.to(full).reshape(state.shape[0], 1, -1) * torch.baddbmm(value, k, state, alpha=-1)
+    state = torch.baddbmm(state, k.mT, correction)
+    return torch.bmm(q, state).view(v.shape).to(v.dtype), state.view(shape)
 
 
 def delta_scan(

@@ -42,8 +42,8 @@ def decayed(state: Tensor, log_decay: Tensor | None) -> Tensor:
     """diag(exp(log_decay)) S for a decay per head (B, h) or per key channel (B, h, K)."""
     if log_decay is None:
         return state
-    decay = log_decay.exp()
-    return state * (decay[..., None, None] if decay.ndim == 2 else decay.unsqueeze(-1))
+    decay = log_decay.exp().unsqueeze(-1)
+    return state * (decay.unsqueeze(-1) if decay.ndim == 3 else decay)
 
 
 def decay_scan_ref(
