@@ -36,7 +36,6 @@ class RecurrentBlock(Unit):
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "scan")
     paper: ClassVar[str] = PAPER
-    slow: ClassVar[tuple[str, ...]] = ("rg_lru.decay",)
 
     def __init__(
         self,

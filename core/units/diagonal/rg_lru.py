@@ -9,6 +9,8 @@ The first token has no past to be weighed against, so its factor is 1; the state
 seen. The derivative of the root is bounded by 1000, since it has none where a = 1.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,7 +22,6 @@ from core.units.matrix.heads import at_least_single, head_count
 State = tuple[Tensor, Tensor]
 RATE = 8.0
 STEEPEST = 1000.0  # largest derivative of the root
-FLAT = 1 / (4 * STEEPEST**2)  # where 1 / (2 sqrt(x)) has this value
 
 
 class RGLRU(Unit):
@@ -32,6 +33,7 @@ class RGLRU(Unit):
 
     modes = ("step", "sequential", "scan")
     paper = "De et al. 2024, arXiv 2402.19427"
+    no_decay = ("gate_bias",)
     slow = ("decay",)
 
     def __init__(self, input_size: int, hidden_size: int, *, heads: int | None = None) -> None:
@@ -77,18 +79,36 @@ class RGLRU(Unit):
         rate = functional.softplus(at_least_single(self.decay)) * -RATE
         log_a = r * rate.view(parts.shape[1:])
         fresh = fresh.reshape(-1, 1, 1)
-        factor = bounded_sqrt(-torch.expm1(2 * log_a)).masked_fill(fresh, 1)
-        return log_a.exp().masked_fill(fresh, 0).reshape(x.shape), (factor * i * parts).reshape(x.shape)
+        a = log_a.exp()
+        # 1 - a^2 without cancellation where a is near 1; expm1 would be exact too, but is slow
+        rest = -torch.tanh(log_a) * (1 + a.square())
+        root = BoundedSqrt.apply(rest) if torch.is_grad_enabled() else rest.sqrt()
+        factor = root.masked_fill(fresh, 1)
+        return a.masked_fill(fresh, 0).reshape(x.shape), (factor * i * parts).reshape(x.shape)
 
 
-def bounded_sqrt(x: Tensor) -> Tensor:
+class BoundedSqrt(torch.autograd.Function):
     """sqrt(x) for x >= 0, with a derivative of at most `STEEPEST`."""
-    if not x.requires_grad:
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
         return x.sqrt()
-    root = x.detach().sqrt()
-    # the value of the left branch is the root too; only its slope is that of a straight line
-    straight = root + STEEPEST * (x - x.detach())
-    return torch.where(x.detach() < FLAT, straight, x.clamp(min=FLAT).sqrt())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (x,) = ctx.saved_tensors
+        return grad * (4 * x).clamp(min=STEEPEST**-2).rsqrt()
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return BoundedSqrt.backward(ctx, tangent)
 
 
 def initial_decay(width: int, shortest: float = 0.9, longest: float = 0.999) -> Tensor:
