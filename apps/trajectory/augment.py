@@ -12,7 +12,9 @@ from torch import Generator, Tensor
 from apps.trajectory.config import AugmentConfig
 
 
-def augment(windows: Tensor, history: int, config: AugmentConfig, generator: Generator, *, yaw: bool) -> Tensor:
+def augment(
+    windows: Tensor, history: int, config: AugmentConfig, generator: Generator, *, yaw: bool
+) -> Tensor:
     """Augmented copy of windows (B, T+1+K, D), positions counted from the last one of the history.
 
     Args:

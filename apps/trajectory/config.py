@@ -62,13 +62,17 @@ class ModelConfig:
         if self.frame == "yaw" and self.dims not in (2, 3):
             raise ConfigError(f"model.frame = yaw needs 2 or 3 dims, got {self.dims}; set model.frame=none.")
         if self.encoder == "transformer" and self.stateful:
-            raise ConfigError("a transformer carries no state; set model.stateful=false or encoder=recurrent.")
+            raise ConfigError(
+                "a transformer carries no state; set model.stateful=false or encoder=recurrent."
+            )
         if self.encoder == "transformer" and self.hidden % self.heads:
             raise ConfigError(
                 f"model.hidden ({self.hidden}) must be a multiple of model.heads ({self.heads})."
             )
         if self.stateful and self.representation == "position_relative":
-            raise ConfigError("positions relative to the last one change with every sample: no stateful mode.")
+            raise ConfigError(
+                "positions relative to the last one change with every sample: no stateful mode."
+            )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Split-conformal radii: balls around a prediction that hold the truth with a stated chance.
 
     score of a window at step k    s_k = |p_k - p_hat_k| / spread_k
-    factor                         q_k(alpha) = the ceil((n + 1)(1 - alpha))-th smallest of n calibration scores
+    factor                         q_k(alpha) = the ceil((n + 1)(1 - alpha))-th smallest of n scores
     radius                         r_k = q_k(alpha) * spread_k
 
 spread_k is the length that the model expects its own error to have (from its covariance, or recent speed
@@ -18,7 +18,9 @@ import numpy as np
 
 from core.errors import DataError, WeightsError
 
-LEVELS = tuple(float(level) for level in np.r_[np.arange(0.05, 0.9, 0.05), np.arange(0.9, 0.9951, 0.005)].round(3))
+LEVELS = tuple(
+    float(level) for level in np.r_[np.arange(0.05, 0.9, 0.05), np.arange(0.9, 0.9951, 0.005)].round(3)
+)
 """Coverages at which factors are stored."""
 
 
@@ -53,7 +55,7 @@ class Calibration:
         return cls(np.stack(columns, 1), n, levels)
 
     def factor(self, alpha: float | np.ndarray = 0.1) -> np.ndarray:
-        """Factor per step, (K,), for one alpha or one per step: that of the next stored level not below 1 - alpha."""
+        """Factors (K,) for one alpha or one per step: of the next stored level not below 1 - alpha."""
         wanted = np.broadcast_to(1 - np.asarray(alpha, dtype=np.float64), (len(self.factors),))
         index = np.searchsorted(np.asarray(self.levels), wanted - 1e-9)
         padded = np.concatenate([self.factors, np.full((len(self.factors), 1), np.inf)], 1)
@@ -61,7 +63,9 @@ class Calibration:
 
     def as_dict(self) -> dict[str, Any]:
         """For the card of a weights file; infinity becomes null."""
-        rows = [[None if math.isinf(value) else round(value, 5) for value in row] for row in self.factors.tolist()]
+        rows = [
+            [None if math.isinf(value) else round(value, 5) for value in row] for row in self.factors.tolist()
+        ]
         return {"levels": list(self.levels), "count": self.count, "factors": rows}
 
     @classmethod
@@ -72,7 +76,9 @@ class Calibration:
             WeightsError: the stored calibration is damaged.
         """
         try:
-            rows = [[math.inf if value is None else float(value) for value in row] for row in stored["factors"]]
+            rows = [
+                [math.inf if value is None else float(value) for value in row] for row in stored["factors"]
+            ]
             factors, levels = np.array(rows), tuple(float(level) for level in stored["levels"])
             if factors.shape[1:] != (len(levels),):
                 raise ValueError(f"{factors.shape} factors for {len(levels)} levels")

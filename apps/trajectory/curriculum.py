@@ -14,7 +14,6 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
 
 
-
 def flights(count: int, length: int, dt: float, seed: int) -> list[np.ndarray]:
     """`count` flights of up to `length` samples: float32 (n, 3) each; flight i depends on (seed, i) alone."""
     return [flight(length, dt, np.random.default_rng([seed, index])) for index in range(count)]
@@ -82,7 +81,10 @@ def circle(theta: np.ndarray) -> np.ndarray:
 
 def lemniscate(theta: np.ndarray) -> np.ndarray:
     """Bernoulli's."""
-    return np.stack([np.cos(theta), np.cos(theta) * np.sin(theta), 0 * theta], -1) / (1 + np.sin(theta) ** 2)[:, None]
+    return (
+        np.stack([np.cos(theta), np.cos(theta) * np.sin(theta), 0 * theta], -1)
+        / (1 + np.sin(theta) ** 2)[:, None]
+    )
 
 
 def figure_eight(theta: np.ndarray) -> np.ndarray:
@@ -151,7 +153,7 @@ def pattern_lissajous(t: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 def racing(t: np.ndarray, rng: Generator) -> np.ndarray:
-    """Laps through gates: a spline that varies from lap to lap, as fast as its curvature allows, then smoothed."""
+    """Laps through gates: a spline that varies lap by lap, as fast as its curvature allows, smoothed."""
     gates = int(rng.integers(4, 11))
     angle = 2 * math.pi * np.arange(gates) / gates + rng.normal(0, 0.25, gates)
     size = rng.uniform(3, 14) * np.array([1, rng.uniform(0.4, 1)])
@@ -193,7 +195,11 @@ def sampled(fine: np.ndarray, step: float, t: np.ndarray) -> np.ndarray:
     """A finely sampled path at times t, as far as it goes."""
     there = np.arange(len(fine)) * step
     t = t[t <= there[-1]] if len(fine) else t[:0]
-    return np.stack([np.interp(t, there, fine[:, axis]) for axis in range(3)], -1) if len(t) else np.zeros((0, 3))
+    return (
+        np.stack([np.interp(t, there, fine[:, axis]) for axis in range(3)], -1)
+        if len(t)
+        else np.zeros((0, 3))
+    )
 
 
 def roaming(t: np.ndarray, rng: Generator) -> np.ndarray:

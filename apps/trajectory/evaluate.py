@@ -71,7 +71,7 @@ def evaluate(
             pooled.append((cut.future, answers))
     if not pooled:
         raise DataError(
-            f"no window of {window.history} + {steps} samples at {1 / window.dt:g} Hz in {len(tracks)} tracks."
+            f"none of {len(tracks)} tracks has {window.history} + {steps} samples at {1 / window.dt:g} Hz."
         )
     future = np.concatenate([truth for truth, _ in pooled])
     together = {who: joined([answers[who] for _, answers in pooled]) for who in answerers}
@@ -102,7 +102,9 @@ def contestants(
         model = model if isinstance(model, Model) else load_model(model)
         window = replace(window, dt=model.dt, history=model.history)
         name, chosen = model.name, network(model)
-    learned = {who: weights for who, weights in LEARNED.items() if weights in {row["name"] for row in bundled()}}
+    learned = {
+        who: weights for who, weights in LEARNED.items() if weights in {row["name"] for row in bundled()}
+    }
     wanted = [*BASELINES, *learned] if baselines is None else list(baselines)
     answerers = {"model": chosen}
     for who in wanted:

@@ -27,14 +27,14 @@ def distance_loss(mean: Tensor, future: Tensor, scale: Tensor) -> Tensor:
 
 
 def gaussian_nll(error: Tensor, factor: Tensor) -> Tensor:
-    """Negative log likelihood of errors (B, K, D) under N(0, L L^T), L = factor (B, K, D, D), mean over steps."""
+    """Negative log likelihood of errors (B, K, D) under N(0, L L^T), L = factor (B, K, D, D), averaged."""
     white = torch.linalg.solve_triangular(factor, error[..., None], upper=False)[..., 0]
     log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     return (0.5 * white.square().sum(-1) + log_det + 0.5 * error.shape[-1] * math.log(2 * math.pi)).mean()
 
 
 def pinball(offsets: Tensor, error: Tensor, levels: tuple[float, ...] = (0.1, 0.5, 0.9)) -> Tensor:
-    """Quantile loss of offsets (B, K, Q, D) for errors (B, K, D), summed over coordinates, mean over steps."""
+    """Quantile loss of offsets (B, K, Q, D) for errors (B, K, D), summed over Q and D, averaged."""
     level = torch.tensor(levels, dtype=error.dtype, device=error.device)[:, None]
     gap = error[:, :, None] - offsets
     return torch.maximum(level * gap, (level - 1) * gap).sum((-2, -1)).mean()

@@ -56,7 +56,7 @@ def load_model(
     normalisation: Literal["max", "white"] | None = None,
     compat: bool = False,
 ) -> Model:
-    """A bundled name, a weights file or a run folder; or published weights (.pth) with their statistics (.npz).
+    """A bundled name, a weights file or a run folder; or published weights (.pth) with statistics (.npz).
 
     Args:
         normalisation: of published weights; None reads it from the file name.
@@ -209,7 +209,9 @@ def last_segment(track: Track, model: Model, at_s: float | None) -> Segment:
         raise DataError(f"{track.name}: no sample up to {at_s} s.")
     window = WindowConfig()
     end = track.time_s[-1]
-    backwards = replace(track, time_s=end - track.time_s[::-1], positions=track.positions[::-1], velocities=None)
+    backwards = replace(
+        track, time_s=end - track.time_s[::-1], positions=track.positions[::-1], velocities=None
+    )
     reversed_ = resample(backwards, model.dt, max(window.max_gap, 2 * model.dt))[0]
     count = len(reversed_)
     return Segment(track, float(end - model.dt * (count - 1)), model.dt, reversed_.positions[::-1])
@@ -218,7 +220,7 @@ def last_segment(track: Track, model: Model, at_s: float | None) -> Segment:
 def predict_along(
     track: Track | Segment, model: Model | str | Path = DEFAULT, *, stride: int = 5, coverage: float = 0.9
 ) -> list[Prediction]:
-    """Predictions from every `stride`-th sample of a track that has a full history, as a replay needs them."""
+    """Predictions from every `stride`-th sample that has a full history, as a replay needs them."""
     model = model if isinstance(model, Model) else load_model(model)
     pieces = [track] if isinstance(track, Segment) else resample(track, model.dt)
     found = []
@@ -319,7 +321,9 @@ def sample_futures(prediction: Prediction, count: int, seed: int = 0) -> np.ndar
         deviation = prediction.radius / np.sqrt(chi2.ppf(prediction.coverage, D))
         covariance = deviation[:, None, None] ** 2 * np.eye(D)
     else:
-        raise DataError("the model gives neither a covariance nor a calibrated radius, so futures cannot be drawn.")
+        raise DataError(
+            "the model gives neither a covariance nor a calibrated radius, so futures cannot be drawn."
+        )
     known = np.isfinite(covariance).all((1, 2)) & np.isfinite(prediction.mean).all(1)
     factor = np.linalg.cholesky(covariance[known])
     normal = np.random.default_rng(seed).standard_normal((count, D))

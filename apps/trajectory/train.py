@@ -95,7 +95,9 @@ def train(
     check = windows_of(sources.validation, config)
 
     def make(rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        drawn = torch.cat([pools[name].draw(count, generator) for name, count in split_count(shares, len(rows))])
+        drawn = torch.cat(
+            [pools[name].draw(count, generator) for name, count in split_count(shares, len(rows))]
+        )
         drawn = augment(drawn, longest, config.augment, generator, yaw=config.model.frame == "none")
         keep = longest
         if config.model.stateful or torch.rand((), generator=generator) < config.augment.shorten:
@@ -176,7 +178,7 @@ def segments(tracks: Sequence[Track], config: TrainConfig) -> Segments:
     for track in tracks:
         if track.positions.shape[1] < config.model.dims:
             raise DataError(
-                f"{track.source}: {track.positions.shape[1]} coordinates; the model wants {config.model.dims}."
+                f"{track.source}: {track.positions.shape[1]} coordinates, the model has {config.model.dims}."
             )
         for piece in resample(track, config.window.dt, config.window.max_gap):
             position = piece.positions[:, : config.model.dims]
@@ -185,7 +187,7 @@ def segments(tracks: Sequence[Track], config: TrainConfig) -> Segments:
 
 
 def shared_out(config: TrainConfig, sizes: dict[str, int]) -> dict[str, float]:
-    """Share of a batch that each source gives: `real_share` evenly over the files' folders, the rest generated."""
+    """Share of a batch for each source: `real_share` evenly over those of files, the rest generated."""
     real = [name for name, size in sizes.items() if name != "generated" and size]
     generated = bool(sizes.get("generated"))
     share = (config.data.real_share if generated else 1.0) / max(len(real), 1)
@@ -200,11 +202,15 @@ def shared_out(config: TrainConfig, sizes: dict[str, int]) -> dict[str, float]:
 def split_count(shares: dict[str, float], count: int) -> list[tuple[str, int]]:
     """Whole numbers of windows per source that add up to `count`."""
     edges = np.round(np.cumsum([0, *shares.values()]) * count).astype(int)
-    return [(name, int(high - low)) for name, low, high in zip(shares, edges, edges[1:], strict=False) if high > low]
+    return [
+        (name, int(high - low))
+        for name, low, high in zip(shares, edges, edges[1:], strict=False)
+        if high > low
+    ]
 
 
 def windows_of(parts: dict[str, Segments], config: TrainConfig) -> dict[str, Tensor]:
-    """Windows (n, history + horizon, D) of each source at the evaluation stride, sources without any left out."""
+    """Windows (n, history + horizon, D) of each source at the evaluation stride; empty sources left out."""
     pools = {
         name: Pool(pieces, config.window.history + config.window.horizon) for name, pieces in parts.items()
     }
@@ -215,7 +221,9 @@ def windows_of(parts: dict[str, Segments], config: TrainConfig) -> dict[str, Ten
 def forecast_all(model: nn.Module, past: Tensor) -> Forecast:
     """Mean and spread of many windows, piece by piece."""
     pieces = [model(piece) for piece in past.split(CHUNK)]
-    return Forecast(torch.cat([piece.mean for piece in pieces]), torch.cat([piece.spread for piece in pieces]))
+    return Forecast(
+        torch.cat([piece.mean for piece in pieces]), torch.cat([piece.spread for piece in pieces])
+    )
 
 
 def calibrate(path: Path, model: nn.Module, windows: dict[str, Tensor], config: TrainConfig) -> None:

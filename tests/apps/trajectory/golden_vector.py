@@ -1,4 +1,4 @@
-"""Golden files of the published VECTOR networks: net output, denormalised output, positions, node behaviour."""
+"""Golden files of the published VECTOR networks: outputs, positions, and what the node does."""
 
 from typing import Any
 
@@ -14,7 +14,11 @@ CLASSES = ("VelocityPredictor2", "PositionPredictor3")
 def check(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Compare one manifest entry with our network, at the tolerances that the specification asks for."""
     network = from_state(
-        {name[2:]: torch.from_numpy(np.array(array)) for name, array in arrays.items() if name.startswith("w:")}
+        {
+            name[2:]: torch.from_numpy(np.array(array))
+            for name, array in arrays.items()
+            if name.startswith("w:")
+        }
     )
     args = about["args"]
     horizon = args.get("horizon", 10)
@@ -31,7 +35,11 @@ def check(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     )
     kind = "velocity" if about["cls"].startswith("Velocity") else "position"
     # what an error of 1e-5 in the normalised output becomes in metres
-    reach = float(np.abs(np.linalg.inv(arrays["stat_L"])).max()) if white else float(np.ravel(arrays["stat_max"])[0])
+    reach = (
+        float(np.abs(np.linalg.inv(arrays["stat_L"])).max())
+        if white
+        else float(np.ravel(arrays["stat_max"])[0])
+    )
     metres = 1e-4 if kind == "velocity" else 1e-5 * max(1.0, reach)
     past = tensor(arrays["positions"])
     with torch.no_grad():
@@ -55,6 +63,8 @@ def tensor(array: np.ndarray) -> torch.Tensor:
 
 
 def close(ours: torch.Tensor, expected: np.ndarray, tolerance: float, what: str) -> None:
-    assert tuple(ours.shape) == expected.shape, f"{what}: shape {tuple(ours.shape)}, expected {expected.shape}"
+    assert tuple(ours.shape) == expected.shape, (
+        f"{what}: shape {tuple(ours.shape)}, expected {expected.shape}"
+    )
     worst = float(np.abs(ours.double().numpy() - expected.astype(np.float64)).max())
     assert worst <= tolerance, f"{what}: off by {worst:.3g}, allowed {tolerance:.3g}"

@@ -94,7 +94,9 @@ def test_normalisation_can_be_undone(kind) -> None:  # noqa: ANN001
 
 
 def test_max_normalisation_divides_all_axes_by_one_number() -> None:
-    torch.testing.assert_close(Normalisation("max", maximum=4.0).apply(torch.tensor([2.0, -4.0])), torch.tensor([0.5, -1]))
+    torch.testing.assert_close(
+        Normalisation("max", maximum=4.0).apply(torch.tensor([2.0, -4.0])), torch.tensor([0.5, -1])
+    )
 
 
 def test_a_normalisation_without_its_numbers_is_refused() -> None:

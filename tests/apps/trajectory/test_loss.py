@@ -60,7 +60,9 @@ def windows() -> torch.Tensor:
 
 
 def test_augmentation_is_a_function_of_its_generator_and_keeps_the_anchor() -> None:
-    drawn = [augment(windows(), 21, AugmentConfig(), torch.Generator().manual_seed(5), yaw=True) for _ in range(2)]
+    drawn = [
+        augment(windows(), 21, AugmentConfig(), torch.Generator().manual_seed(5), yaw=True) for _ in range(2)
+    ]
     torch.testing.assert_close(drawn[0], drawn[1])
     quiet = AugmentConfig(noise=0)
     assert augment(windows(), 21, quiet, torch.Generator().manual_seed(5), yaw=True)[:, 20].abs().max() == 0

@@ -130,5 +130,5 @@ def test_choices_that_contradict_each_other_are_refused(choices: dict, message: 
 def test_windows_must_hold_something() -> None:
     with pytest.raises(ConfigError, match="history must be at least 3"):
         WindowConfig(history=2)
-    with pytest.raises(ConfigError, match="longer than window.history"):
+    with pytest.raises(ConfigError, match=r"longer than window\.history"):
         TrainConfig(window=WindowConfig(history=5))

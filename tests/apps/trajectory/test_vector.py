@@ -46,7 +46,9 @@ def test_the_published_sizes_have_the_published_number_of_parameters() -> None:
     assert counts == [88_323, 546_819, 3_753_987]
 
 
-def write(folder: Path, reference: Reference, name: str = "mix_vel_white_norm_8_2_0p5.pth") -> tuple[Path, Path]:
+def write(
+    folder: Path, reference: Reference, name: str = "mix_vel_white_norm_8_2_0p5.pth"
+) -> tuple[Path, Path]:
     torch.save(reference.float().state_dict(), folder / name)
     covariance = np.diag([4.0, 1.0, 0.25])
     np.savez(

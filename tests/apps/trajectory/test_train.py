@@ -1,0 +1,138 @@
+"""Training: recovery of a small task, the same run twice, no flight on two sides."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from apps.trajectory import curriculum
+from apps.trajectory.config import DataConfig, ModelConfig, TrainConfig
+from apps.trajectory.data import Track, flights
+from apps.trajectory.evaluate import evaluate
+from apps.trajectory.predict import load_model
+from apps.trajectory.train import Pool, deal, gather, shared_out, split_count, train
+from core.errors import ConfigError
+from core.training import LoopOptions
+
+
+def small(**model: object) -> TrainConfig:
+    return TrainConfig(
+        steps=60,
+        batch=48,
+        model=ModelConfig(hidden=16, layers=1, **model),  # pyright: ignore[reportArgumentType]
+        data=DataConfig(generated=60, length=120),
+        loop=LoopOptions(epochs=3, lr=8e-3, ema=0.9),
+    )
+
+
+def circles(count: int, seed: int) -> list[Track]:
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(100) / 10
+    made = [curriculum.plain_circle(time_s, rng) for _ in range(count)]
+    return [Track(f"circle {i}", f"circle_{i}.csv", time_s, None, p) for i, p in enumerate(made)]
+
+
+def test_a_short_training_beats_constant_velocity_on_unseen_circles(tmp_path: Path) -> None:
+    outcome = train(small(), tmp_path / "run", quiet=True)
+    report = evaluate(load_model(outcome.weights), circles(30, seed=7), baselines=["constant_velocity"])[
+        "overall"
+    ]
+    assert report["model"]["fde"]["1.0"] < 0.8 * report["constant_velocity"]["fde"]["1.0"]
+    assert 0.7 < report["model"]["coverage90"]["1.0"] <= 1.0
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
+    config = TrainConfig(
+        steps=3, batch=16, model=ModelConfig(hidden=8, layers=1), data=DataConfig(generated=20, length=80),
+        loop=LoopOptions(epochs=1),
+    )  # fmt: skip
+    runs = [train(config, tmp_path / name, quiet=True).weights for name in ("a", "b")]
+    a, b = (load_model(path).network.state_dict() for path in runs)
+    for name, tensor in a.items():
+        torch.testing.assert_close(tensor, b[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "choice", [{"stateful": True}, {"encoder": "transformer"}, {"frame": "none", "dims": 2}]
+)
+def test_every_kind_of_model_trains_and_is_calibrated(tmp_path: Path, choice: dict) -> None:
+    config = TrainConfig(
+        steps=2, batch=16, model=ModelConfig(hidden=8, layers=1, **choice),
+        data=DataConfig(generated=20, length=80), loop=LoopOptions(epochs=1),
+    )  # fmt: skip
+    model = load_model(train(config, tmp_path / "run", quiet=True).weights)
+    assert model.calibration is not None
+    assert model.card is not None
+    assert model.card.settings["model"]["hidden"] == 8
+    assert model.factor() is not None
+
+
+def test_no_flight_is_on_two_sides() -> None:
+    both = [
+        Track(
+            f"flight_{number}_{sensor}",
+            f"flight_{number}_{sensor}.csv",
+            np.zeros(50),
+            None,
+            np.zeros((50, 3)),
+        )
+        for number in range(12)
+        for sensor in ("davis", "snapdragon")
+    ]
+    parts = [set(flights(part)) for part in deal(both, TrainConfig())]
+    assert all(parts)
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    assert not parts[1] & parts[2]
+
+
+def test_a_handful_of_flights_is_not_spent_on_validation() -> None:
+    few = [Track(f"f{i}", f"f{i}.csv", np.zeros(50), None, np.zeros((50, 3))) for i in range(4)]
+    learnt, checked, calibrated = deal(few, TrainConfig())
+    assert (len(learnt), len(checked), len(calibrated)) == (3, 0, 1)
+
+
+def test_generated_flights_are_dealt_to_one_part_each() -> None:
+    sources = gather(TrainConfig(data=DataConfig(generated=20, length=50)), ())
+    parts = [part["generated"] for part in (sources.train, sources.validation, sources.calibration)]
+    assert [len(part) for part in parts] == [15, 2, 3]
+    starts = [tuple(flight[0].tolist() + flight[-1].tolist()) for part in parts for flight in part]
+    assert len(set(starts)) == 20
+
+
+def test_a_flight_depends_on_seed_and_number_alone() -> None:
+    few, many = curriculum.flights(3, 60, 0.1, seed=5), curriculum.flights(6, 60, 0.1, seed=5)
+    for a, b in zip(few, many, strict=False):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("family", list(curriculum.FAMILIES))
+def test_families_are_flights(family: str) -> None:
+    make, _ = curriculum.FAMILIES[family]
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        positions = make(0.1 * np.arange(200), rng)
+        assert np.isfinite(positions).all()
+        speed = np.linalg.norm(np.diff(positions, axis=0), axis=1) / 0.1
+        assert speed.max() < 40
+
+
+def test_a_pool_gives_windows_of_one_segment() -> None:
+    pieces = [np.full((n, 3), value, dtype=np.float32) for value, n in ((1, 5), (2, 3), (3, 9))]
+    pool = Pool(pieces, 4)
+    assert len(pool) == 2 + 6
+    drawn = pool.draw(50, torch.Generator().manual_seed(0))
+    assert (drawn == drawn[:, :1]).all()
+    assert sorted(set(drawn[:, 0, 0].tolist())) == [1.0, 3.0]
+
+
+def test_shares_of_a_batch_add_up() -> None:
+    shares = shared_out(TrainConfig(), {"generated": 100, "a": 5, "b": 7, "empty": 0})
+    assert shares == pytest.approx({"a": 0.1, "b": 0.1, "generated": 0.8})
+    assert sum(count for _, count in split_count(shares, 127)) == 127
+
+
+def test_nothing_to_train_on_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing to train on"):
+        train(TrainConfig(data=DataConfig(generated=0)), tmp_path / "run", quiet=True)
