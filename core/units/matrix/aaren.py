@@ -34,7 +34,8 @@ class Aaren(Unit):
         super().__init__(input_size, hidden_size)
         self.heads = head_count("Aaren", hidden_size, heads)
         self.query = nn.Parameter(torch.randn(self.heads, hidden_size // self.heads))
-        self.key = nn.Linear(input_size, hidden_size)
+        # no bias: the same number on every score changes nothing
+        self.key = nn.Linear(input_size, hidden_size, bias=False)
         self.value = nn.Linear(input_size, hidden_size)
         self.output = nn.Linear(hidden_size, hidden_size)
 
