@@ -15,23 +15,27 @@ from torch import Tensor
 from core.kernels.fft_conv import fft_conv
 from core.kernels.precision import without_autocast
 
-BLOCK = 512
+BLOCK = 128
 
 Parts = Callable[[int], tuple[Tensor, Tensor, Tensor]]
 """For a length L: K (I, L), R (I, N, L), W (I, L, N), all real."""
+Transition = Callable[[int], Callable[[Tensor], Tensor]]
+"""For a length L: what moves a state (I, B, N) by L tokens without input."""
 
 
 @without_autocast
 def block_convolution(
-    x: Tensor, state: Tensor, parts: Parts, advance: Callable[[Tensor, int], Tensor]
+    x: Tensor, state: Tensor, parts: Parts, transition: Transition
 ) -> tuple[Tensor, Tensor]:
-    """x (B, T, I), state (B, I, N) real -> y (B, T, I), state; `advance` moves (I, B, N) without input."""
+    """x (B, T, I), state (B, I, N) real -> y (B, T, I) and the last state."""
     length = min(x.shape[1], BLOCK)
     kernel, readout, inputs = parts(length)
+    advance = transition(length)
     h, outputs = state.transpose(0, 1), []
     for piece in x.split(length, 1):
         size = piece.shape[1]
         answer = h @ readout[..., :size]  # (I, B, L)
         outputs.append(fft_conv(piece, kernel[:, :size].T) + answer.permute(1, 2, 0))
-        h = advance(h, size) + piece.permute(2, 0, 1) @ inputs[:, length - size :]
+        move = advance if size == length else transition(size)
+        h = move(h) + piece.permute(2, 0, 1) @ inputs[:, length - size :]
     return torch.cat(outputs, 1), h.transpose(0, 1)

@@ -22,16 +22,16 @@ def zero_order_hold(a: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def powers(log_a: Tensor, count: int) -> Tensor:
-    """a^0, a^1, ... along a new last axis: (...) -> (..., count).
-
-    The exponents are formed in double precision: an angle of thousands of turns has no digits left in single.
-    """
-    exponents = torch.arange(count, device=log_a.device, dtype=torch.float64)
-    return (log_a[..., None] * exponents).exp().to(log_a.dtype)
+    """a^0, a^1, ... along a new last axis, by doubling: (...) -> (..., count)."""
+    known = torch.ones_like(log_a)[..., None]
+    while known.shape[-1] < count:
+        size = known.shape[-1]
+        known = torch.cat([known, known[..., : count - size] * power(log_a, size)[..., None]], -1)
+    return known
 
 
 def power(log_a: Tensor, exponent: int) -> Tensor:
-    """a^exponent, its angle formed in double precision."""
+    """a^exponent; an angle of thousands of turns has no digits left in single precision, so in double."""
     return (exponent * log_a.to(torch.complex128)).exp().to(log_a.dtype)
 
 

@@ -18,6 +18,7 @@ written here without the pole that the usual form has at w = -1:
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -89,10 +90,11 @@ class S4(S4D):
             short = c - complex_row((out[:, -1:])[:, 0])  # C (I - A_bar^L)
             return dplr_kernel(dt, poles, p, b, short, length), out.transpose(1, 2), into.flip(1)
 
-        def move(state: Tensor, length: int) -> Tensor:
-            return state @ torch.linalg.matrix_power(a_bar, length).transpose(1, 2)
+        def transition(length: int) -> Callable[[Tensor], Tensor]:
+            jump = torch.linalg.matrix_power(a_bar, length).transpose(1, 2)
+            return lambda state: state @ jump
 
-        v, end = block_convolution(u, torch.view_as_real(h).flatten(2), parts, move)
+        v, end = block_convolution(u, torch.view_as_real(h).flatten(2), parts, transition)
         return v, torch.view_as_complex(end.unflatten(2, (-1, 2)))
 
     def kernel(self, time: int) -> Tensor:

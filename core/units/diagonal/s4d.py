@@ -11,6 +11,7 @@ over all channels at once. B is folded into C; one pole of each conjugate pair i
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -121,12 +122,17 @@ class S4D(TimeInvariant):
             into = torch.view_as_real((gain[..., None] * decays).flip(-1))
             return kernel, readout, into.permute(0, 2, 1, 3).flatten(2)  # (I, L, N)
 
-        def advance(state: Tensor, length: int) -> Tensor:
-            pairs = torch.view_as_complex(state.unflatten(-1, (-1, 2)))
-            return torch.view_as_real(pairs * power(log_a, length)[:, None]).flatten(-2)
+        def transition(length: int) -> Callable[[Tensor], Tensor]:
+            decay = power(log_a, length)[:, None]
+
+            def advance(state: Tensor) -> Tensor:
+                pairs = torch.view_as_complex(state.unflatten(-1, (-1, 2)).contiguous())
+                return torch.view_as_real(pairs * decay).flatten(-2)
+
+            return advance
 
         start = torch.view_as_real(h).flatten(2)
-        v, end = block_convolution(u, start, parts, advance)
+        v, end = block_convolution(u, start, parts, transition)
         return v, torch.view_as_complex(end.unflatten(2, (-1, 2)))
 
     def readout(self, v: Tensor, x: Tensor) -> Tensor:
