@@ -9,7 +9,7 @@ states of such a piece again before it walks through it from right to left. A st
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial, reduce
 from typing import Any
 
 import numpy as np
@@ -26,16 +26,13 @@ EVERY = 16  # tokens between kept states
 PARALLEL_FROM = 1 << 15  # numbers u below which starting a second thread costs more than it gives
 
 
-def compiled(fastmath: set[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first use; kept on disk where there is a folder that may be written."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            return njit(cache=True, nogil=True, fastmath=fastmath, error_model="numpy")(function)
-        except RuntimeError:
-            return njit(nogil=True, fastmath=fastmath, error_model="numpy")(function)
-
-    return decorate
+    options: dict[str, Any] = {"nogil": True, "fastmath": FAST_MATH, "error_model": "numpy"}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:
+        return njit(**options)(function)
 
 
 @intrinsic
@@ -147,7 +144,7 @@ def choose_logistic(x):  # noqa: ANN001, ANN201
     return evaluate
 
 
-@compiled(FAST_MATH)
+@compiled
 def forward_rows(u, delta, a_rate, b_in, c_out, h, y, marks, keep, first, last):  # noqa: ANN001, ANN201
     _, time, channels = u.shape
     states = a_rate.shape[0]
@@ -178,7 +175,7 @@ def forward_rows(u, delta, a_rate, b_in, c_out, h, y, marks, keep, first, last):
                             y_t[d] += (c_n * value).real
 
 
-@compiled(FAST_MATH)
+@compiled
 def backward_rows(  # noqa: ANN201
     u, delta, a_rate, b_in, c_out, marks, gy, gh, du, ddelta, da, db, dc, first, last  # noqa: ANN001
 ):  # fmt: skip
@@ -275,7 +272,7 @@ def forward(
     pieces = -(-time // EVERY) if keep else 0
     marks = torch.empty(batch, pieces, A.shape[1], channels, dtype=A.dtype)
     arrays = [array(part) for part in (u, delta, A.t(), B, C, h, y, marks)]
-    share(forward_rows, (*arrays, keep), u.shape)
+    share(partial(forward_rows, *arrays, keep), u.shape)
     return y, h.transpose(1, 2), marks
 
 
@@ -286,17 +283,14 @@ def backward(
     du, ddelta = torch.empty(u.shape, dtype=u.dtype), torch.empty(u.shape, dtype=u.dtype)
     gh = gh.transpose(1, 2).clone(memory_format=torch.contiguous_format)
     inputs = [array(part) for part in (u, delta, A.t(), B, C, marks, gy, gh, du, ddelta)]
-    # what rows share is summed apart for each thread
-    sums = []
 
-    def rows(*arguments: Any) -> None:
-        own = [torch.zeros(A.shape[::-1], dtype=A.dtype), torch.zeros_like(B), torch.zeros_like(C)]
-        own = [part.contiguous() for part in own]
-        sums.append(own)
-        backward_rows(*inputs, *(array(part) for part in own), *arguments)
+    def rows(first: int, last: int) -> list[Tensor]:
+        # what rows share is summed apart for each thread
+        own = [torch.zeros(part.shape, dtype=part.dtype) for part in (A.t(), B, C)]
+        backward_rows(*inputs, *(array(part) for part in own), first, last)
+        return own
 
-    share(rows, (), u.shape)
-    da, db, dc = (torch.stack(parts).sum(0) for parts in zip(*sums, strict=True))
+    da, db, dc = (reduce(torch.add, parts) for parts in zip(*share(rows, u.shape), strict=True))
     return du, ddelta, da.t().contiguous(), db, dc, gh.transpose(1, 2)
 
 
@@ -304,15 +298,14 @@ def array(part: Tensor) -> Any:
     return part.detach().resolve_conj().resolve_neg().contiguous().numpy()
 
 
-def share(kernel: Callable[..., Any], arrays: tuple[Any, ...], shape: torch.Size) -> None:
-    """Run the kernel over all rows, cut over torch's threads when there is enough to do."""
+def share(rows: Callable[[int, int], Any], shape: torch.Size) -> list[Any]:
+    """Results of `rows(first, last)` over the batch, cut over torch's threads when there is enough to do."""
     batch = shape[0]
     threads = min(torch.get_num_threads(), batch)
     if threads <= 1 or shape.numel() < PARALLEL_FROM:
-        kernel(*arrays, 0, batch)
-        return
-    cuts = [(batch * i // threads, batch * (i + 1) // threads) for i in range(threads)]
-    list(pool(threads).map(lambda cut: kernel(*arrays, *cut), cuts))
+        return [rows(0, batch)]
+    cuts = [batch * i // threads for i in range(threads + 1)]
+    return list(pool(threads).map(rows, cuts[:-1], cuts[1:]))
 
 
 @cache
