@@ -29,6 +29,13 @@ ROWS = (
         "indrnn", "core.units.gated.indrnn:IndRNN", "independently recurrent network", ("ind_rnn",)
     ),
     Row("lem", "core.units.gated.lem:LEM", "long expressive memory, two time scales"),
+    Row("para_gru", "core.units.gated.para_gru:ParaGRU", "GRU with a diagonal recurrence", ("paragru",)),
+    Row(
+        "para_lstm",
+        "core.units.gated.para_lstm:ParaLSTM",
+        "coupled peephole LSTM with a diagonal recurrence",
+        ("paralstm",),
+    ),
     Row("slstm", "core.units.gated.slstm:SLSTM", "xLSTM's scalar memory, exponential gates", ("s_lstm",)),
     Row(
         "min_gru",

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.kernels.gated_loop import Cell, States, Weights
-from core.units.gated.gated_unit import GatedUnit, maybe, uniform
+from core.units.gated.gated_unit import maybe, uniform
+from core.units.gated.newton_unit import NewtonUnit
 from core.units.gated.rnn import ACTIVATIONS
 
 
-class IndRNN(GatedUnit):
+class IndRNN(NewtonUnit):
     """x (B, T, I), state (B, H) -> y (B, T, H), state (B, H)."""
 
     paper: ClassVar[str] = "Li et al. 2018, arXiv 1803.04831"

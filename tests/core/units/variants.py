@@ -25,6 +25,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "indrnn": [{"activation": "tanh"}],
     "lem": [{"dt": 0.3}],
     "slstm": [{"heads": 2}, {"pointwise": "lstm", "heads": 4}],
+    "para_gru": [{"heads": 2}],
+    "para_lstm": [{"heads": 4}],
     "rnn": [{"activation": "relu"}],
     "linear_attention": [{"heads": 2}, {"normalise": False}],
     "retention": [{"heads": 2}],
