@@ -135,7 +135,7 @@ class DataConfig:
 class TrainConfig:
     """One training run. The defaults give the bundled weights."""
 
-    steps: int = 300
+    steps: int = 200
     """Batches of an epoch."""
     batch: int = 512
     seed: int = 3

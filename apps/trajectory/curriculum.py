@@ -12,11 +12,24 @@ import numpy as np
 from numpy.random import Generator
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
+from scipy.signal import lfilter
+
+from apps.trajectory import synth
+from apps.trajectory.data import resample
 
 
 def flights(count: int, length: int, dt: float, seed: int) -> list[np.ndarray]:
-    """`count` flights of up to `length` samples: float32 (n, 3) each; flight i depends on (seed, i) alone."""
-    return [flight(length, dt, np.random.default_rng([seed, index])) for index in range(count)]
+    """`count` flights of up to `length` samples, float32 (n, 3) each.
+
+    Seven of ten are of the families below; three are of `synth`, half of them through its sensor.
+    """
+    outside = round(0.3 * count)
+    made = [flight(length, dt, np.random.default_rng([seed, index])) for index in range(count - outside)]
+    for index, truth in enumerate(synth.generate(seed, outside, split="train", duration_s=length * dt)):
+        track = synth.recorded(truth) if index % 2 else truth.track()
+        made.append(max(resample(track, dt), key=len).positions.astype(np.float32))
+    order = np.random.default_rng([seed, count]).permutation(count)
+    return [made[index] for index in order]
 
 
 def flight(length: int, dt: float, rng: Generator) -> np.ndarray:
@@ -216,6 +229,19 @@ def roaming(t: np.ndarray, rng: Generator) -> np.ndarray:
     return positions + t[:, None] * drift
 
 
+def wandering(t: np.ndarray, rng: Generator) -> np.ndarray:
+    """White noise through attitude lag, manoeuvre time and drag: no surprise is ever far away."""
+    step, settle = 0.02, 500
+    velocity = rng.normal(size=(settle + int(t[-1] / step) + 2, 3))
+    for constant in (rng.uniform(0.06, 0.2), log_uniform(rng, 0.15, 1.5), log_uniform(rng, 0.5, 5)):
+        keep = math.exp(-step / constant)
+        velocity = lfilter([1 - keep], [1, -keep], velocity, axis=0)
+    velocity = velocity[settle:] / velocity[settle:].std() * [1, 1, rng.uniform(0.1, 0.8)]
+    drift = rng.normal(size=3) * rng.choice([0, 1]) * [1, 1, 0.2]
+    fine = np.cumsum((velocity + drift) * log_uniform(rng, 0.25, 5) * step, 0)
+    return sampled(fine, step, t)
+
+
 def waypoints(t: np.ndarray, rng: Generator) -> np.ndarray:
     """From point to point with minimum jerk, with or without stops."""
     count = 40
@@ -258,7 +284,8 @@ FAMILIES: dict[str, tuple[Callable[[np.ndarray, Generator], np.ndarray], float]]
     "pattern_eight": (pattern_eight, 0.10),
     "pattern_lissajous": (pattern_lissajous, 0.15),
     "racing": (racing, 0.17),
-    "roaming": (roaming, 0.18),
+    "roaming": (roaming, 0.10),
+    "wandering": (wandering, 0.12),
     "waypoints": (waypoints, 0.05),
     "straight": (straight, 0.03),
     "helix": (helix, 0.03),
