@@ -11,7 +11,9 @@ from core.bench.runner import Figure, as_rows, measure_all
 from core.errors import ConfigError
 
 AREAS: dict[str, tuple[str, ...]] = {
-    "core": ("core.bench.scan",),
+    "core": tuple(
+        f"core.bench.{name}" for name in ("scan", "units_gated", "units_mamba", "units_matrix", "units_rwkv")
+    ),
     "trajectory": ("apps.trajectory.bench",),
 }
 """Word on the command line -> modules with `cases() -> list[Case]`."""
