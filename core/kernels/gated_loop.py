@@ -7,11 +7,12 @@ A cell states its step on projected input, with any number of states and weights
 `plain_loop` is the definition. `gated_loop` computes the same on a CPU in compiled code, if the cell also
 names a module with the functions
 
-    forward(gates, state, weights, options)              -> y, state, kept
-    backward(kept, weights, options, dy, dstate)         -> dgates, dstate, dweights
+    forward(gates, state, weights, options)                -> y, state, kept
+    backward(kept, weights, options, dy, dstate, dweights) -> dgates
 
 on numpy arrays, time first: gates (T, B, G) come in projected (forward may overwrite them), y is (T, B, P),
-states are (B, .) and contiguous, matrices (N, K) among the weights come ready for
+states are (B, .) and contiguous; backward changes dstate from that of the last state to that of the first and
+adds to dweights, so a long sequence is worked in pieces. Matrices (N, K) among the weights come ready for
 `core.kernels.gated_loop_matmul.multiply`: in forward for a @ W^T, in backward for a @ W. The projection of
 all tokens and its gradients, types, layouts and long sequences are the business of
 `core.kernels.gated_loop_cpu`.

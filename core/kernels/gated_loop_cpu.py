@@ -16,8 +16,8 @@ from torch import Tensor
 from core.kernels.gated_loop import Cell, plain_loop
 from core.kernels.gated_loop_matmul import add_outer, add_rows, multiply_panels, multiply_rows, pack
 
-PIECE = 1 << 18
-"""Numbers in the gates of a piece of sequence, when nothing is kept for backward: they stay in the cache."""
+PIECE = 1 << 21
+"""Numbers in the gates of a piece of a sequence: bounds what inference takes, however long the sequence."""
 FEW = 6
 """Rows up to which packing a matrix costs more than it saves."""
 SMALL = 1 << 13
@@ -29,7 +29,9 @@ def compiled_loop(cell: Cell, states: int, inputs: list[Tensor | None]) -> tuple
     if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in inputs):
         y, *final = CompiledLoop.apply(cell, states, *inputs)  # pyright: ignore[reportGeneralTypeIssues]
         return y, tuple(final)
-    return without_gradient(cell, states, inputs)
+    x, weight_ih, bias, *rest = arrays(inputs)
+    y, final, _ = pieces(cell, x.swapaxes(0, 1), weight_ih, bias, rest[:states], rest[states:], keep=False)
+    return torch.from_numpy(y).transpose(0, 1), tuple(map(torch.from_numpy, final))
 
 
 class CompiledLoop(torch.autograd.Function):
@@ -38,13 +40,12 @@ class CompiledLoop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cell: Cell, states: int, *inputs: Tensor | None) -> Any:  # pyright: ignore
         x, weight_ih, bias, *rest = arrays(inputs)
-        ready = packed(rest[states:], transposed=True)
         tokens = np.ascontiguousarray(x.swapaxes(0, 1))  # (T, B, I)
-        gates = project(tokens, pack(weight_ih.T), bias, len(weight_ih))
-        state = [np.ascontiguousarray(part) for part in rest[:states]]
-        y, final, kept = kernel(cell).forward(gates, state, ready, cell.options)
+        y, final, kept = pieces(cell, tokens, weight_ih, bias, rest[:states], rest[states:], keep=True)
         ctx.cell, ctx.states, ctx.given = cell, states, len(inputs)
-        ctx.save_for_backward(*inputs, torch.from_numpy(tokens), *map(torch.from_numpy, kept))
+        flat = [torch.from_numpy(part) for parts in kept for part in parts]
+        ctx.save_for_backward(*inputs, torch.from_numpy(tokens), *flat)
+        ctx.pieces = len(kept)
         return torch.from_numpy(y).transpose(0, 1), *map(torch.from_numpy, final)
 
     @staticmethod
@@ -55,29 +56,65 @@ class CompiledLoop(torch.autograd.Function):
             return None, None, *plain_gradients(ctx.cell, ctx.states, inputs, needed, (dy, *dfinal))
         _, weight_ih, bias, *rest = arrays(inputs)
         tokens, *kept = arrays(intermediate)
-        dgates, *others = kernel(ctx.cell).backward(
-            kept,
-            packed(rest[ctx.states :], transposed=False),
-            ctx.cell.options,
-            np.ascontiguousarray(dy.numpy().swapaxes(0, 1)),
-            [np.array(part.numpy(), order="C") for part in dfinal],
-        )
-        rows = dgates.reshape(-1, dgates.shape[-1])
-        gradients: list[Any] = [None, None, None]
-        if needed[0]:
-            dx = empty(rows, *tokens.shape)
-            nothing = np.zeros((1, dx.shape[-1]), dx.dtype)
-            multiply_panels(rows, pack(weight_ih), nothing, dx.reshape(len(rows), -1))
-            gradients[0] = dx.swapaxes(0, 1)
-        if needed[1]:
-            gradients[1] = np.zeros_like(weight_ih)
-            add_outer(rows, tokens.reshape(len(rows), -1), gradients[1])
-        if needed[2]:
-            gradients[2] = np.zeros_like(bias)
-            add_rows(rows, gradients[2])
-        for part in others:
-            gradients += part
+        weights = packed(rest[ctx.states :], transposed=False)
+        dweights = [None if part is None else np.zeros_like(part) for part in rest[ctx.states :]]
+        dstate = [np.array(part.numpy(), order="C") for part in dfinal]
+        dy_t, each = dy.numpy().swapaxes(0, 1), len(kept) // ctx.pieces
+        dx = empty(tokens, *tokens.shape) if needed[0] else None
+        d_weight = np.zeros_like(weight_ih) if needed[1] else None
+        d_bias = np.zeros_like(bias) if needed[2] else None
+        back, nothing = pack(weight_ih), np.zeros((1, tokens.shape[2]), tokens.dtype)
+        length = piece_length(tokens, weight_ih)
+        for index in reversed(range(ctx.pieces)):
+            span = slice(index * length, (index + 1) * length)
+            mine = kept[index * each : (index + 1) * each]
+            given = np.ascontiguousarray(dy_t[span])
+            dgates = kernel(ctx.cell).backward(mine, weights, ctx.cell.options, given, dstate, dweights)
+            rows = dgates.reshape(-1, dgates.shape[-1])
+            if dx is not None:
+                multiply_panels(rows, back, nothing, dx[span].reshape(len(rows), -1))
+            if d_weight is not None:
+                add_outer(rows, tokens[span].reshape(len(rows), -1), d_weight)
+            if d_bias is not None:
+                add_rows(rows, d_bias)
+        gradients = [None if dx is None else dx.swapaxes(0, 1), d_weight, d_bias, *dstate, *dweights]
         return None, None, *(part if part is None else torch.from_numpy(part) for part in gradients)
+
+
+def pieces(
+    cell: Cell,
+    tokens: np.ndarray,
+    weight_ih: np.ndarray,
+    bias: Any,
+    state: list[Any],
+    weights: list[Any],
+    *,
+    keep: bool,
+) -> tuple[np.ndarray, Any, list[Any]]:
+    """tokens (T, B, I) -> y (T, B, P), final state, and what each piece kept."""
+    time, batch, _ = tokens.shape
+    few = time * batch <= FEW
+    matrix = weight_ih if few else pack(weight_ih.T)
+    ready = weights if few else packed(weights, transposed=True)
+    state = [np.ascontiguousarray(part) for part in state]
+    length = piece_length(tokens, weight_ih)
+    y, kept = None, []
+    for start in range(0, time, length):
+        here = np.ascontiguousarray(tokens[start : start + length])
+        gates = project(here, matrix, bias, len(weight_ih))
+        part, state, needed = kernel(cell).forward(gates, state, ready, cell.options)
+        if keep:
+            kept.append(needed)
+        if length >= time:
+            return part, state, kept
+        y = empty(tokens, time, batch, part.shape[2]) if y is None else y
+        y[start : start + length] = part
+    return y, state, kept  # pyright: ignore[reportReturnType]
+
+
+def piece_length(tokens: np.ndarray, weight_ih: np.ndarray) -> int:
+    """Tokens of a piece."""
+    return max(1, PIECE // max(1, tokens.shape[1] * len(weight_ih)))
 
 
 def plain_gradients(
@@ -91,29 +128,6 @@ def plain_gradients(
     wanted = [part for part, need in zip(views, needed, strict=True) if need]
     found = iter(torch.autograd.grad((y, *final), wanted, cotangents, create_graph=True, allow_unused=True))
     return [next(found) if need else None for need in needed]
-
-
-def without_gradient(
-    cell: Cell, states: int, inputs: list[Tensor | None]
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Nothing is kept: a long sequence goes through in pieces whose gates stay in the cache."""
-    x, weight_ih, bias, *rest = arrays(inputs)
-    forward = kernel(cell).forward
-    batch, time, _ = x.shape
-    if batch * time <= FEW:
-        matrix, weights = weight_ih, rest[states:]
-    else:
-        matrix, weights = pack(weight_ih.T), packed(rest[states:], transposed=True)
-    state = [np.ascontiguousarray(part) for part in rest[:states]]
-    piece = max(1, PIECE // max(1, batch * len(weight_ih)))
-    pieces = []
-    for start in range(0, time, piece):
-        tokens = np.ascontiguousarray(x[:, start : start + piece].swapaxes(0, 1))
-        gates = project(tokens, matrix, bias, len(weight_ih))
-        y, state, _ = forward(gates, state, weights, cell.options)
-        pieces.append(torch.from_numpy(y))
-    y = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-    return y.transpose(0, 1), tuple(map(torch.from_numpy, state))
 
 
 def compiled_step(cell: Cell, states: int, inputs: list[Tensor | None]) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -33,8 +33,8 @@ def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
     return h[1:], (h[-1].copy(),), (gates, inner, h)
 
 
-def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any) -> Any:
-    """dy (T, B, H), gradient of the final h -> those of gates, first h and weights."""
+def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any, dweights: Any) -> np.ndarray:
+    """dy (T, B, H) -> dgates; dstate h goes from last to first, dweights grow."""
     (reset_before,) = options
     gates, inner, h = kept
     width = gates.shape[2]
@@ -43,21 +43,19 @@ def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any)
     rows, before = dgates.reshape(-1, width), h[:-1].reshape(-1, hidden)
     if reset_before:
         run_before_backward(gates, *weights, h, dy, dh, dgates)
-        d_rz, d_n = np.zeros((2 * hidden, hidden), dy.dtype), np.zeros((hidden, hidden), dy.dtype)
-        add_outer(rows[:, : 2 * hidden], before, d_rz)
-        add_outer(rows[:, 2 * hidden :], inner.reshape(-1, hidden), d_n)
-        return dgates, (dh,), (d_rz, d_n)
-    matrix, bias = weights
+        add_outer(rows[:, : 2 * hidden], before, dweights[0])
+        add_outer(rows[:, 2 * hidden :], inner.reshape(-1, hidden), dweights[1])
+        return dgates
+    matrix, _ = weights
+    dmatrix, dbias = dweights
     dinner = empty(gates, *inner.shape)
     run_after_backward(gates, matrix, inner, h, dy, dh, dgates, dinner)
-    dmatrix = np.zeros((width, hidden), dy.dtype)
     add_outer(rows[:, : 2 * hidden], before, dmatrix[: 2 * hidden])
     add_outer(dinner.reshape(-1, hidden), before, dmatrix[2 * hidden :])
-    dbias = None if bias is None else np.zeros(width, dy.dtype)
     if dbias is not None:
         add_rows(rows[:, : 2 * hidden], dbias[: 2 * hidden])
         add_rows(dinner.reshape(-1, hidden), dbias[2 * hidden :])
-    return dgates, (dh,), (dmatrix, dbias)
+    return dgates
 
 
 @compiled

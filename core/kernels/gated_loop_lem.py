@@ -21,19 +21,19 @@ def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
     return y[1:], (y[-1].copy(), z[-1].copy()), (gates, y, z)
 
 
-def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any) -> Any:
-    """dy (T, B, H), gradients of the final y, z -> those of gates, first y, z, and matrices."""
+def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any, dweights: Any) -> np.ndarray:
+    """dy (T, B, H) -> dgates; dstate y, z goes from last to first, dweights grow."""
     gates, y, z = kept
     width = gates.shape[2]
     hidden = width // 4
     dgates = empty(gates, *gates.shape)
     run_backward(gates, *weights, gates.dtype.type(options[0]), y, z, dy, *dstate, dgates)
     rows, before = dgates.reshape(-1, width), y[:-1].reshape(-1, hidden)
-    d_y, d_z = np.zeros((3 * hidden, hidden), dy.dtype), np.zeros((hidden, hidden), dy.dtype)
+    d_y, d_z = dweights
     add_outer(rows[:, : 2 * hidden], before, d_y[: 2 * hidden])
     add_outer(rows[:, 3 * hidden :], before, d_y[2 * hidden :])
     add_outer(rows[:, 2 * hidden : 3 * hidden], z[1:].reshape(-1, hidden), d_z)
-    return dgates, dstate, (d_y, d_z)
+    return dgates
 
 
 @compiled

@@ -42,8 +42,8 @@ def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
     return h[1:], (h[-1].copy(), c[-1].copy()), (gates, h, c)
 
 
-def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any) -> Any:
-    """dy (T, B, H), gradients of the final h, c -> those of gates, first h, c, matrix and peepholes."""
+def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any, dweights: Any) -> np.ndarray:
+    """dy (T, B, H) -> dgates; dstate h, c goes from last to first, dweights grow."""
     variant = variant_of(options)
     gates, h, c = kept
     width, hidden = gates.shape[2], h.shape[2]
@@ -53,10 +53,10 @@ def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any)
     rows = three_rows(peephole, variant, c)
     drows = np.zeros_like(rows)
     run_backward(gates, matrix, rows, peephole is not None, variant, c, dy, dh, dc, dgates, drows)
-    dmatrix = np.zeros((width, hidden), gates.dtype)
-    add_outer(dgates.reshape(-1, width), h[:-1].reshape(-1, hidden), dmatrix)
-    dpeephole = None if peephole is None else drows[has_peephole(variant)].reshape(-1)
-    return dgates, (dh, dc), (dmatrix, dpeephole, None, None)
+    add_outer(dgates.reshape(-1, width), h[:-1].reshape(-1, hidden), dweights[0])
+    if peephole is not None:
+        dweights[1] += drows[has_peephole(variant)].reshape(-1)
+    return dgates
 
 
 def has_peephole(variant: np.ndarray) -> np.ndarray:

@@ -25,18 +25,17 @@ def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
     return h[1:], (h[-1].copy(),), (gates, inner, h)
 
 
-def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any) -> Any:
-    """dy (T, B, H), gradient of the final h -> those of gates, first h, U_f and U_n."""
+def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any, dweights: Any) -> np.ndarray:
+    """dy (T, B, H) -> dgates; dstate h goes from last to first, dweights grow."""
     gates, inner, h = kept
     width = gates.shape[2]
     hidden = width // 2
     dgates, (dh,) = empty(gates, *gates.shape), dstate
     run_backward(gates, *weights, h, dy, dh, dgates)
     rows = dgates.reshape(-1, width)
-    d_f, d_n = np.zeros((hidden, hidden), dy.dtype), np.zeros((hidden, hidden), dy.dtype)
-    add_outer(rows[:, :hidden], h[:-1].reshape(-1, hidden), d_f)
-    add_outer(rows[:, hidden:], inner.reshape(-1, hidden), d_n)
-    return dgates, (dh,), (d_f, d_n)
+    add_outer(rows[:, :hidden], h[:-1].reshape(-1, hidden), dweights[0])
+    add_outer(rows[:, hidden:], inner.reshape(-1, hidden), dweights[1])
+    return dgates
 
 
 @compiled

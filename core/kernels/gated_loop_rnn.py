@@ -28,20 +28,18 @@ def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
     return h[1:], (h[-1].copy(),), (h,)
 
 
-def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any) -> Any:
-    """dy (T, B, H), gradient of the final h -> those of gates, first h and the recurrent weight."""
+def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any, dweights: Any) -> np.ndarray:
+    """dy (T, B, H) -> dgates; dstate h goes from last to first, dweights grow."""
     (activation,) = options
     (h,), (recurrent,), (dh,) = kept, weights, dstate
     hidden = h.shape[2]
     dgates = empty(dy, *dy.shape)
     if recurrent.ndim == 1:
-        dweight = np.zeros(hidden, dy.dtype)
-        run_vector_backward(recurrent, activation == "tanh", h, dy, dh, dgates, dweight)
+        run_vector_backward(recurrent, activation == "tanh", h, dy, dh, dgates, dweights[0])
     else:
-        dweight = np.zeros((hidden, hidden), dy.dtype)
         run_matrix_backward(recurrent, activation == "tanh", h, dy, dh, dgates)
-        add_outer(dgates.reshape(-1, hidden), h[:-1].reshape(-1, hidden), dweight)
-    return dgates, (dh,), (dweight,)
+        add_outer(dgates.reshape(-1, hidden), h[:-1].reshape(-1, hidden), dweights[0])
+    return dgates
 
 
 @compiled

@@ -29,8 +29,8 @@ def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
     return y[1:], [part[-1].copy() for part in (y, c, n, m)], (gates, y, c, n, m, log_forget)
 
 
-def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any) -> Any:
-    """dy (T, B, H), gradients of the final y, c, n, m -> those of gates, first state and heads."""
+def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any, dweights: Any) -> np.ndarray:
+    """dy (T, B, H) -> dgates; dstate y, c, n, m goes from last to first, dweights (heads, 4 d, d) grow."""
     gates, y, c, n, m, log_forget = kept
     (matrix,) = weights
     time, batch, width = gates.shape
@@ -38,12 +38,11 @@ def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any)
     own = hidden // heads
     dgates, dheads = empty(gates, *gates.shape), empty(gates, heads, time, batch, 4 * own)
     run_backward(gates, matrix, c, n, m, log_forget, dy, *dstate, dgates, dheads)
-    dmatrix = np.zeros((heads, 4 * own, own), gates.dtype)
     before = y[:-1].reshape(-1, hidden)
     for head in range(heads):
         columns = np.ascontiguousarray(before[:, head * own : (head + 1) * own])
-        add_outer(dheads[head].reshape(-1, 4 * own), columns, dmatrix[head])
-    return dgates, dstate, (dmatrix,)
+        add_outer(dheads[head].reshape(-1, 4 * own), columns, dweights[0][head])
+    return dgates
 
 
 @compiled
