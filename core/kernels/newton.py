@@ -5,8 +5,8 @@
 
 (Danieli et al. 2025, arXiv 2510.21450; Lim et al. 2024, arXiv 2309.12252.) The solve for d is a linear scan.
 It is cheap where a channel sees only itself: J_t is a number per channel, or an n x n block if the state
-consists of n tensors. The start is h_t = f(0, gates_t); each iteration makes at least one more token exact, and a
-well-behaved cell needs three to five for a whole sequence.
+consists of n tensors. The start is h_t = f(0, gates_t); each iteration makes at least one
+more token exact, and a well-behaved cell needs three to five for a whole sequence.
 
 Iterations stop when the last change says that the next one, about its square, is below rounding. A row that
 has not settled after `ITERATIONS`, or that holds a number which is not finite (it diverged, or a NaN came

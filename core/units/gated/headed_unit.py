@@ -39,11 +39,8 @@ class HeadedUnit(NewtonUnit):
 
     def input_weights(self) -> tuple[Tensor, Tensor]:
         """The same as one matrix (3 H, I), for the loop that projects by itself."""
-        gates = [
-            torch.block_diag(*blocks.mT.unbind(0)) if self.heads > 1 else blocks[0].mT
-            for blocks in self.weight_ih.unbind(2)
-        ]
-        return torch.cat(gates), self.bias.flatten()
+        blocks = torch.diag_embed(self.weight_ih.permute(2, 3, 1, 0), dim1=1, dim2=3)  # (3, h, own, h, inner)
+        return blocks.reshape(3 * self.hidden_size, self.input_size), self.bias.flatten()
 
     def projected(self, x: Tensor) -> Tensor:
         return head_projection(x, self.weight_ih, self.bias)

@@ -152,9 +152,7 @@ def test_function_transforms_go_through_the_loop() -> None:
     assert_close(gradient, torch.autograd.grad(newton(step, gates, state, weights)[1].sum(), gates)[0])
 
 
-@pytest.mark.parametrize(
-    ("batch", "time", "n", "width"), [(1, 1, 2, 1), (2, 7, 3, 4), (2, 101, 2, 3), (0, 3, 2, 2)]
-)
+@pytest.mark.parametrize("shape", [(1, 1, 2, 1), (2, 7, 3, 4), (2, 101, 2, 3), (0, 3, 2, 2)])
 @pytest.mark.parametrize("scan", [block_scan, block_scan_chunked])
 def test_block_scan_equals_its_definition(scan, shape) -> None:  # noqa: ANN001
     batch, time, n, width = shape
