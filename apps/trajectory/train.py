@@ -21,7 +21,7 @@ from apps.trajectory.models.predictor import Predictor
 from core.errors import ConfigError, DataError
 from core.training import Outcome, ShuffledBatches
 from core.training import train as run_loop
-from core.weights import Card, load, save
+from core.weights import Card, load, save, write_index
 
 STREAM_HISTORY = 40
 """Longest prefix of a stream in training, in positions."""
@@ -257,3 +257,19 @@ def describe(config: TrainConfig, data: Sequence[str | Path]) -> Card:
         data=", ".join(sources) + "; split by flight",
         terms="generated data: none" if not names else "generated data: none; files: their own terms",
     )
+
+
+def bundle(run: str | Path, name: str, score: dict[str, float], terms: str) -> Path:
+    """Put a run's best weights beside the package as `weights/<name>.safetensors`, in half precision.
+
+    Args:
+        score: figures for the table of `recurra models`.
+        terms: of the data that the run was given.
+    """
+    tensors, card = load(Path(run) / "model.safetensors")
+    folder = Path(__file__).parent / "weights"
+    folder.mkdir(exist_ok=True)
+    halves = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
+    save(folder / f"{name}.safetensors", halves, replace(card, score=score, terms=terms))
+    write_index(folder)
+    return folder / f"{name}.safetensors"
