@@ -78,11 +78,11 @@ class DeltaProduct(Unit):
         window, memory = state
         mixed, z, b, a = self.qkvzba(x).split(self.widths, -1)
         mixed, window = self.conv.step(mixed, window)
-        q, k, v, beta, log_decay = self.inputs(mixed, b, a)
-        o = v[:, 0]
-        for i in range(self.steps):
-            decay = log_decay if i == 0 else None
-            o, memory = delta_step(q, k[:, i], v[:, i], beta[:, i], decay, memory)
+        q, ks, vs, betas, log_decay = self.inputs(mixed, b, a)
+        o = q
+        for k, v, beta in zip(ks.unbind(1), vs.unbind(1), betas.unbind(1), strict=True):
+            o, memory = delta_step(q, k, v, beta, log_decay, memory)
+            log_decay = None
         return self.finish(o, z), (window, memory)
 
     def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
