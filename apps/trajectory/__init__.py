@@ -7,12 +7,19 @@ from importlib import import_module
 from typing import Any
 
 PUBLIC = {
+    "Model": "predict",
+    "Prediction": "predict",
     "Segment": "data",
     "Track": "track",
     "Windows": "data",
+    "closest_approach": "predict",
+    "entry_probability": "predict",
+    "load_model": "predict",
+    "predict_along": "predict",
     "read_many": "data",
     "read_tracks": "data",
     "resample": "data",
+    "sample_futures": "predict",
     "split_by_flight": "data",
     "windows": "data",
 }
