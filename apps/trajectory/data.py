@@ -199,10 +199,8 @@ def windows(segments: Sequence[Segment], history: int = 21, horizon: int = 20, s
         )
     kinds = {(segment.positions.shape[1], segment.dt) for segment in segments}
     if len(kinds) > 1:
-        first, second = sorted(kinds)[:2]
-        raise DataError(
-            f"tracks of {first[0]} axes every {first[1]:g} s and of {second[0]} every {second[1]:g} s differ."
-        )
+        kind = " and ".join(f"{dims} axes every {dt:g} s" for dims, dt in sorted(kinds)[:2])
+        raise DataError(f"these tracks cannot be pooled: {kind}.")
     length = history + horizon
     dims = kinds.pop()[0] if kinds else 3
     pieces, owners, starts, short = [np.empty((0, length, dims))], [], [], []

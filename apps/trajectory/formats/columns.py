@@ -9,7 +9,7 @@ from apps.trajectory.formats.assemble import assemble
 from apps.trajectory.formats.names import DOWN, IDS, find_columns, plain
 from apps.trajectory.formats.options import Options
 from apps.trajectory.formats.stamps import Stamps, stamps
-from apps.trajectory.formats.table import Table
+from apps.trajectory.formats.table import MISSING, Table, numeric
 from apps.trajectory.geo import to_enu
 from apps.trajectory.track import Track, stem_of
 from core.errors import DataError
@@ -95,15 +95,13 @@ def times_of(table: Table, found: Mapping[str, str], options: Options, usual: st
     if "t" not in found:
         return even_stamps(len(table.rows), options.rate)
     name = found["t"]
-    column = table.rows[name]
+    column = table.column(name)
     try:
         times = stamps(column, name, options.time_unit, usual)
     except DataError as error:
         raise DataError(f"{table.path}: {error}") from None
     if not pd.api.types.is_numeric_dtype(column) and times.known.any() and not times.known.all():
-        empty = column.isna() | column.astype("str").str.strip().str.lower().isin(
-            ["", "nan", "null", "none", "na"]
-        )
+        empty = column.isna() | column.astype("str").str.strip().str.lower().isin(list(MISSING))
         for row in np.flatnonzero(~times.known & ~empty.to_numpy()):
             line = table.line_of(int(row))
             where = f" line {line}" if line else f" row {row + 1}"
@@ -172,12 +170,12 @@ def telling(table: Table, used: set[str], warnings: list[str]) -> list[str]:
     """Columns of ids and of text; one that differs in nearly every row is a remark, not an id."""
     names = []
     for name in table.rows.columns:
-        column = table.rows[name]
-        numeric = pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column)
-        if name in used or column.isna().all() or plain(name) in DOWN:
+        column = table.column(name)
+        measured = pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column)
+        if name in used or bool(column.isna().all()) or plain(name) in DOWN:
             continue
         known_id = table.named and plain(name) in IDS
-        if not known_id and (numeric or pd.to_numeric(column, errors="coerce").notna().any()):
+        if not known_id and (measured or numeric(column).notna().any()):
             continue
         kinds = column.astype("str").nunique()
         if kinds > 1 and kinds > len(column) // 2:

@@ -20,7 +20,7 @@ def read_euroc(table: Table, options: Options) -> list[Track]:
     columns = list(table.rows.columns)
     if len(columns) < 4:
         raise DataError(f"{table.path}: {len(columns)} columns, where EuRoC has 8 or 17.")
-    found = dict(zip(("t", "x", "y", "z"), columns, strict=False))
+    found: dict[str, str] = dict(zip(("t", "x", "y", "z"), columns, strict=False))
     if len(columns) >= 11:
         found |= dict(zip(("vx", "vy", "vz"), columns[8:11], strict=True))
     return tracks_of(table, found, options, usual_unit="ns")

@@ -60,7 +60,7 @@ def read_times(path: Path, unit: str | None) -> Stamps:
     table = parse(path, as_text(path, read_bytes(path)))
     name = table.rows.columns[0]
     try:
-        return stamps(table.rows[name], name, unit, "s")
+        return stamps(table.column(name), name, unit, "s")
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from apps.trajectory.formats.options import TIME_UNITS
+from apps.trajectory.formats.table import numeric
 from core.errors import DataError
 
 UNIT_IN_NAME = re.compile(
@@ -51,7 +52,7 @@ def stamps(column: pd.Series, name: str, unit: str | None, usual: str | None = N
         DataError: text that is no time, or times beyond the reach of nanoseconds.
     """
     if unit != "iso" and (unit or not is_datetime(column)):
-        numbers = column if pd.api.types.is_numeric_dtype(column) else pd.to_numeric(column, errors="coerce")
+        numbers = column if pd.api.types.is_numeric_dtype(column) else numeric(column)
         if numbers.notna().any() or unit:
             return from_numbers(column, numbers, name, unit, usual)
     return from_dates(column, name)
@@ -64,21 +65,20 @@ def is_datetime(column: pd.Series) -> bool:
 def from_dates(column: pd.Series, name: str) -> Stamps:
     """ISO 8601 text or datetimes."""
     try:
-        dates = pd.to_datetime(
-            column, utc=True, format=None if is_datetime(column) else "ISO8601", errors="coerce"
+        dates = (
+            column
+            if is_datetime(column)
+            else pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
         )
-        ns = dates.dt.as_unit("ns")
+        if dates.dt.tz is not None:
+            dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
+        ns = dates.astype("datetime64[ns]").to_numpy()
     except (ValueError, TypeError, OverflowError) as error:
-        raise DataError(
-            f"column {name!r} holds no times that can be read ({error}); --columns t=... names another."
-        ) from None
-    known = ns.notna().to_numpy()
+        raise DataError(f"column {name!r} holds no times ({error}); --columns t=... names another.") from None
+    known = ~np.isnat(ns)
     if not known.any():
-        raise DataError(
-            f"column {name!r} holds neither numbers nor ISO 8601 times; --columns t=... names another."
-        )
-    values = np.where(known, ns.to_numpy().astype("datetime64[ns]").astype(np.int64), 0)
-    return Stamps(values, known)
+        raise DataError(f"column {name!r} holds no numbers and no ISO 8601 times.")
+    return Stamps(np.where(known, ns.astype(np.int64), 0), known)
 
 
 def from_numbers(

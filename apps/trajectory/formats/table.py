@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -37,15 +38,19 @@ class Table:
                 return number
         return None
 
+    def column(self, name: str) -> pd.Series:
+        """One column; names are unique."""
+        return cast(pd.Series, self.rows[name])
+
     def numbers(self, name: str) -> np.ndarray:
         """(rows,) float64, NaN where the cell is empty.
 
         Raises:
             DataError: a cell with other text, named by its line.
         """
-        column = self.rows[name]
+        column = self.column(name)
         try:
-            values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+            values = numeric(column).to_numpy(dtype=np.float64, na_value=np.nan)
         except (TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{self.path}: column {name!r} holds no numbers ({error}).") from None
         if not pd.api.types.is_numeric_dtype(column):
@@ -56,6 +61,11 @@ class Table:
                     where = f" line {line}" if line else f" row {row + 1}"
                     raise DataError(f"{self.path}{where}: {name} is {cell[:40]!r}, not a number.")
         return values
+
+
+def numeric(column: pd.Series) -> pd.Series:
+    """Numbers of a column, missing where a cell holds something else."""
+    return cast(pd.Series, pd.to_numeric(column, errors="coerce"))
 
 
 def content(text: bytes) -> Iterator[tuple[int, bytes]]:

@@ -17,6 +17,8 @@ from apps.trajectory.track import Track, stem_of
 from core.errors import DataError, MissingExtraError
 
 TOPIC = "vehicle_local_position"
+DATA = (b"A", b"L", b"C")
+"""Messages that end the definitions."""
 
 
 def read_ulog(path: Path, data: bytes, options: Options) -> list[Track]:
@@ -30,6 +32,7 @@ def read_ulog(path: Path, data: bytes, options: Options) -> list[Track]:
         from pyulog import ULog
     except ImportError as error:
         raise MissingExtraError('ULog files need pyulog: pip install "recurra[ulog]".') from error
+    check_definitions(path, data)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             log: Any = ULog(io.BytesIO(data), [TOPIC])
@@ -43,6 +46,22 @@ def read_ulog(path: Path, data: bytes, options: Options) -> list[Track]:
         name = stem_of(path) if len(topics) == 1 else f"{stem_of(path)}/{index}"
         tracks.append(one_track(path, name, topic, options.frame or "ned"))
     return tracks
+
+
+def check_definitions(path: Path, data: bytes) -> None:
+    """Walk the messages before the first data: pyulog goes round for ever where one is cut short or unknown.
+
+    A message is its size (2 bytes, little-endian), its type (1 byte) and its content; 16 bytes come first.
+    """
+    place = 16
+    while place + 3 <= len(data):
+        size, kind = int.from_bytes(data[place : place + 2], "little"), data[place + 2 : place + 3]
+        place += 3 + size
+        if place > len(data) or kind not in (b"B", b"F", b"I", b"M", b"P", b"Q", *DATA):
+            break
+        if kind in DATA:
+            return
+    raise DataError(f"{path}: damaged ULog file (its definitions break off at byte {min(place, len(data))}).")
 
 
 def one_track(path: Path, name: str, topic: dict[str, np.ndarray], frame: str) -> Track:
