@@ -87,7 +87,8 @@ def gated_step(
 
 def runs_compiled(cell: Cell, inputs: list[Tensor | None]) -> bool:
     """On a CPU, outside of export, tracing, functorch transforms and forward-mode derivatives."""
-    if cell.kernel is None or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    tracing = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+    if cell.kernel is None or torch.compiler.is_compiling() or tracing:
         return False
     if torch._C._are_functorch_transforms_active():
         return False

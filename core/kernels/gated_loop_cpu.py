@@ -122,7 +122,7 @@ def plain_gradients(
 ) -> list[Tensor | None]:
     """Gradients that can be differentiated again, through the plain loop."""
     # views: if one input was computed from another, its gradient must not flow on into that one here
-    views = [part if part is None else part.view_as(part) for part in inputs]
+    views: list[Any] = [part if part is None else part.view_as(part) for part in inputs]
     x, weight_ih, bias, *rest = views
     y, final = plain_loop(cell, x, weight_ih, bias, tuple(rest[:states]), tuple(rest[states:]))
     wanted = [part for part, need in zip(views, needed, strict=True) if need]

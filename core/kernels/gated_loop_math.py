@@ -61,7 +61,7 @@ def split_exp(x):  # noqa: ANN001, ANN201
     p = P4 + r * p
     p = P3 + r * p
     p = P2 + r * p
-    return power_of_two(k), r + r * r * p
+    return power_of_two(k), r + r * r * p  # pyright: ignore[reportCallIssue]
 
 
 @compiled

@@ -158,7 +158,7 @@ def multiply_panels(a, panels, start, out):  # noqa: ANN001, ANN201
     for top in range(0, rows, BLOCK):
         tall = min(BLOCK, rows - top)
         for p in range(full):
-            multiply_panel(
+            multiply_panel(  # pyright: ignore[reportCallIssue]
                 out,
                 a_at + top * row_stride * size,
                 tall,
@@ -180,7 +180,7 @@ def multiply_panels(a, panels, start, out):  # noqa: ANN001, ANN201
                 for j in range(left, width):
                     edge[r, j - left] = start[from_row, j]
             edge_at = edge.ctypes.data
-            multiply_panel(
+            multiply_panel(  # pyright: ignore[reportCallIssue]
                 out,
                 a_at + top * row_stride * size,
                 tall,
