@@ -18,22 +18,25 @@ from apps.trajectory import synth
 from apps.trajectory.data import resample
 
 
-def flights(count: int, length: int, dt: float, seed: int) -> list[np.ndarray]:
-    """`count` flights of up to `length` samples, float32 (n, 3) each.
+def flights(count: int, length: int, dt: float, seed: int) -> dict[str, list[np.ndarray]]:
+    """`count` flights of up to `length` samples, float32 (n, 3) each: `patterns` and `free` flight.
 
     Seven of ten are of the families below; three are of `synth`, half of them through its sensor.
     """
     outside = round(0.3 * count)
-    made = [flight(length, dt, np.random.default_rng([seed, index])) for index in range(count - outside)]
+    made: dict[str, list[np.ndarray]] = {"patterns": [], "free": []}
+    for index in range(count - outside):
+        name, positions = flight(length, dt, np.random.default_rng([seed, index]))
+        made["patterns" if name.startswith(("plain", "pattern")) else "free"].append(positions)
     for index, truth in enumerate(synth.generate(seed, outside, split="train", duration_s=length * dt)):
         track = synth.recorded(truth) if index % 2 else truth.track()
-        made.append(max(resample(track, dt), key=len).positions.astype(np.float32))
-    order = np.random.default_rng([seed, count]).permutation(count)
-    return [made[index] for index in order]
+        made["free"].append(max(resample(track, dt), key=len).positions.astype(np.float32))
+    order = np.random.default_rng([seed, count]).permutation(len(made["free"]))
+    return {**made, "free": [made["free"][index] for index in order]}
 
 
-def flight(length: int, dt: float, rng: Generator) -> np.ndarray:
-    """One flight as it is recorded, (n, 3); some end before `length`."""
+def flight(length: int, dt: float, rng: Generator) -> tuple[str, np.ndarray]:
+    """Family and positions (n, 3) of one flight as it is recorded; some end before `length`."""
     names = list(FAMILIES)
     shares = np.array([FAMILIES[name][1] for name in names])
     name = names[rng.choice(len(names), p=shares / shares.sum())]
@@ -47,7 +50,7 @@ def flight(length: int, dt: float, rng: Generator) -> np.ndarray:
         clock = rng.choice(["exact", "jittering", "skipping"], p=[0.8, 0.1, 0.1])
         noise = rng.choice([0.0, 0.003, 0.01, 0.02], p=[0.6, 0.2, 0.15, 0.05])
     positions = make(recorder(clock, length, dt, rng), rng)
-    return (positions + noise * rng.normal(size=positions.shape)).astype(np.float32)
+    return name, (positions + noise * rng.normal(size=positions.shape)).astype(np.float32)
 
 
 def recorder(clock: str, length: int, dt: float, rng: Generator) -> np.ndarray:

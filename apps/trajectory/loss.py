@@ -40,23 +40,24 @@ def pinball(offsets: Tensor, error: Tensor, levels: tuple[float, ...] = (0.1, 0.
     return torch.maximum(level * gap, (level - 1) * gap).sum((-2, -1)).mean()
 
 
-def ball_loss(error: Tensor, spread: Tensor, level: float = 0.9) -> Tensor:
-    """Pinball loss of log(BALL * spread) for log |error|, mean over steps: error (B, K, D), spread (B, K).
+def ball_loss(error: Tensor, spread: Tensor, level: Tensor) -> Tensor:
+    """Pinball loss of log(BALL * spread) for log |error|: error (B, K, D), spread (B, K), level (B,).
 
-    Its minimum has |error| < BALL * spread in 90 % of the cases of every kind, easy or hard; the likelihood
-    alone lets rare large errors widen the easy ones.
+    Its minimum has |error| < BALL * spread in a share `level` of the cases of every kind, easy or hard; the
+    likelihood alone lets rare large errors widen the easy ones.
     """
     gap = (error.norm(dim=-1) + 1e-3).log() - (BALL * spread).log()
+    level = level[:, None]
     return torch.maximum(level * gap, (level - 1) * gap).mean()
 
 
-def forecast_loss(forecast: Forecast, future: Tensor, scale: Tensor) -> Tensor:
+def forecast_loss(forecast: Forecast, future: Tensor, scale: Tensor, level: Tensor) -> Tensor:
     """Distance of the mean, plus small shares for whatever spread the model gives."""
     loss = distance_loss(forecast.mean, future, scale)
     error = (future - forecast.mean).detach()
     if forecast.cholesky is None and forecast.quantiles is None:
         return loss
-    loss = loss + 0.3 * ball_loss(error, forecast.spread)
+    loss = loss + 0.3 * ball_loss(error, forecast.spread, level)
     if forecast.axes is not None:
         error = torch.einsum("bij,bkj->bki", forecast.axes, error)
     if forecast.cholesky is not None:

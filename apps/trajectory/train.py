@@ -27,6 +27,10 @@ STREAM_HISTORY = 40
 """Longest prefix of a stream in training, in positions."""
 FEW = 10
 """Flights below which a source keeps none of them for validation."""
+LEVEL = 0.9
+"""Share of errors that the spread is fitted to hold, times `BALL`."""
+LEVELS = {"generated free": 0.96}
+"""Real flight surprises more than a generator's free flight: a margin, measured and not derived."""
 CHUNK = 2048
 """Windows of one forward pass when nothing is learned."""
 
@@ -94,15 +98,15 @@ def train(
     shares = shared_out(config, {name: len(pool) for name, pool in pools.items()})
     check = windows_of(sources.validation, config)
 
-    def make(rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        drawn = torch.cat(
-            [pools[name].draw(count, generator) for name, count in split_count(shares, len(rows))]
-        )
+    def make(rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+        counts = split_count(shares, len(rows))
+        drawn = torch.cat([pools[name].draw(count, generator) for name, count in counts])
+        level = torch.cat([torch.full((count,), LEVELS.get(name, LEVEL)) for name, count in counts])
         drawn = augment(drawn, longest, config.augment, generator, yaw=config.model.frame == "none")
         keep = longest
         if config.model.stateful or torch.rand((), generator=generator) < config.augment.shorten:
             keep = int(torch.randint(config.augment.shortest, longest + 1, (), generator=generator))
-        return drawn[:, longest - keep : longest], drawn[:, longest:]
+        return drawn[:, longest - keep : longest], drawn[:, longest:], level
 
     def validate(model: nn.Module) -> dict[str, float]:
         figures = {}
@@ -130,11 +134,11 @@ def train(
 
 
 def learn(config: TrainConfig) -> Any:
-    """The step of the loop: one batch of (past, future) -> loss."""
+    """The step of the loop: one batch of (past, future, level of its ball) -> loss."""
 
-    def step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        past, future = batch
-        return forecast_loss(model(past), future, speed(past, config.window.dt))
+    def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        past, future, level = batch
+        return forecast_loss(model(past), future, speed(past, config.window.dt), level)
 
     return step
 
@@ -151,11 +155,12 @@ def gather(config: TrainConfig, data: Sequence[str | Path]) -> Sources:
         if config.model.dims > 3:
             raise ConfigError("the generator makes 2 or 3 coordinates; set data.generated=0 and give files.")
         made = curriculum.flights(config.data.generated, config.data.length, config.window.dt, config.seed)
-        made = [flight[:, : config.model.dims] for flight in made]
-        last = len(made) - round(len(made) * (config.data.validation + config.data.calibration))
-        middle = last + round(len(made) * config.data.validation)
-        for part, piece in zip(parts, (made[:last], made[last:middle], made[middle:]), strict=True):
-            part["generated"] = piece
+        for kind, group in made.items():
+            group = [flight[:, : config.model.dims] for flight in group]
+            last = len(group) - round(len(group) * (config.data.validation + config.data.calibration))
+            middle = last + round(len(group) * config.data.validation)
+            for part, piece in zip(parts, (group[:last], group[last:middle], group[middle:]), strict=True):
+                part[f"generated {kind}"] = piece
     for source in data:
         name = Path(source).name.split(".")[0]
         for part, tracks in zip(parts, deal(read_many(source), config), strict=True):
@@ -188,12 +193,12 @@ def segments(tracks: Sequence[Track], config: TrainConfig) -> Segments:
 
 def shared_out(config: TrainConfig, sizes: dict[str, int]) -> dict[str, float]:
     """Share of a batch for each source: `real_share` evenly over those of files, the rest generated."""
-    real = [name for name, size in sizes.items() if name != "generated" and size]
-    generated = bool(sizes.get("generated"))
-    share = (config.data.real_share if generated else 1.0) / max(len(real), 1)
+    made = {name: size for name, size in sizes.items() if name.startswith("generated") and size}
+    real = [name for name, size in sizes.items() if name not in made and size]
+    share = (config.data.real_share if made else 1.0) / max(len(real), 1)
     shares = {name: share for name in real}
-    if generated:
-        shares["generated"] = 1 - sum(shares.values())
+    rest = 1 - sum(shares.values())
+    shares |= {name: rest * size / sum(made.values()) for name, size in made.items()}
     if not shares:
         raise ConfigError("no flight is long enough for one window of history and horizon.")
     return shares
@@ -229,10 +234,12 @@ def forecast_all(model: nn.Module, past: Tensor) -> Forecast:
 def calibrate(path: Path, model: nn.Module, windows: dict[str, Tensor], config: TrainConfig) -> None:
     """Write the conformal factors into the card of the weights; every source has the same say.
 
-    A source with more windows than the smallest is thinned evenly.
+    A source with more windows than the smallest is thinned evenly. Sources with a margin in `LEVELS` would
+    take it back and are left out where there are others.
     """
     if not windows:
         return
+    windows = {name: part for name, part in windows.items() if name not in LEVELS} or windows
     model.eval()
     history, scores = config.window.history, []
     fewest = max(200, min(len(part) for part in windows.values()))

@@ -39,9 +39,10 @@ def test_pinball_is_least_at_the_quantiles() -> None:
 def test_the_ball_is_least_where_it_holds_nine_errors_of_ten() -> None:
     error = torch.randn(20_000, 1, 3, generator=torch.Generator().manual_seed(1))
     best = torch.quantile(error.norm(dim=-1), 0.9) / BALL
-    least = ball_loss(error, best.expand(len(error), 1))
+    level = torch.full((len(error),), 0.9)
+    least = ball_loss(error, best.expand(len(error), 1), level)
     for factor in (0.9, 1.1):
-        assert ball_loss(error, (factor * best).expand(len(error), 1)) > least
+        assert ball_loss(error, (factor * best).expand(len(error), 1), level) > least
 
 
 def test_the_spread_does_not_excuse_a_worse_mean() -> None:
@@ -49,10 +50,10 @@ def test_the_spread_does_not_excuse_a_worse_mean() -> None:
     future, scale = torch.zeros(3, 4, 3), torch.ones(3)
     factor = torch.eye(3).expand(3, 4, 3, 3)
     forecast = Forecast(mean, torch.ones(3, 4), cholesky=factor, axes=torch.eye(3).expand(3, 3, 3))
-    (with_spread,) = torch.autograd.grad(forecast_loss(forecast, future, scale), mean)
+    (with_spread,) = torch.autograd.grad(forecast_loss(forecast, future, scale, torch.full((3,), 0.9)), mean)
     (alone,) = torch.autograd.grad(distance_loss(mean, future, scale), mean)
     torch.testing.assert_close(with_spread, alone)
-    assert math.isfinite(forecast_loss(forecast, future, scale).item())
+    assert math.isfinite(forecast_loss(forecast, future, scale, torch.full((3,), 0.9)).item())
 
 
 def windows() -> torch.Tensor:

@@ -95,14 +95,17 @@ def test_a_handful_of_flights_is_not_spent_on_validation() -> None:
 
 def test_generated_flights_are_dealt_to_one_part_each() -> None:
     sources = gather(TrainConfig(data=DataConfig(generated=20, length=50)), ())
-    parts = [part["generated"] for part in (sources.train, sources.validation, sources.calibration)]
-    assert [len(part) for part in parts] == [15, 2, 3]
+    dealt = (sources.train, sources.validation, sources.calibration)
+    parts = [[flight for group in part.values() for flight in group] for part in dealt]
+    assert sum(map(len, parts)) == 20
+    assert min(map(len, parts)) >= 2
     starts = [tuple(flight[0].tolist() + flight[-1].tolist()) for part in parts for flight in part]
     assert len(set(starts)) == 20
 
 
 def test_the_same_seed_gives_the_same_flights_and_another_gives_others() -> None:
-    a, b, other = (curriculum.flights(6, 60, 0.1, seed=seed) for seed in (5, 5, 6))
+    made = [curriculum.flights(6, 60, 0.1, seed=seed) for seed in (5, 5, 6)]
+    a, b, other = ([flight for group in groups.values() for flight in group] for groups in made)
     for one, same in zip(a, b, strict=True):
         np.testing.assert_array_equal(one, same)
     assert len(other) == 6
@@ -130,8 +133,9 @@ def test_a_pool_gives_windows_of_one_segment() -> None:
 
 
 def test_shares_of_a_batch_add_up() -> None:
-    shares = shared_out(TrainConfig(), {"generated": 100, "a": 5, "b": 7, "empty": 0})
-    assert shares == pytest.approx({"a": 0.1, "b": 0.1, "generated": 0.8})
+    sizes = {"generated patterns": 25, "generated free": 75, "a": 5, "b": 7, "empty": 0}
+    shares = shared_out(TrainConfig(), sizes)
+    assert shares == pytest.approx({"a": 0.1, "b": 0.1, "generated patterns": 0.2, "generated free": 0.6})
     assert sum(count for _, count in split_count(shares, 127)) == 127
 
 
