@@ -23,6 +23,8 @@ def build(name: str | None) -> Any:
         MissingExtraError: the packages of the demos are not installed.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    # gradio reads this when it is imported: uploads then lie in a folder of this process alone
+    os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="recurra-demo-"))
     if name is not None:
         return page(name)
     import gradio as gr
@@ -62,7 +64,6 @@ def launch(blocks: Any, host: str = "127.0.0.1", port: int | None = None, browse
     """
     from demos.theme import CSS, theme
 
-    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="recurra-demo-")
     try:
         _, url, _ = blocks.queue(max_size=QUEUE, default_concurrency_limit=1).launch(
             server_name=host,

@@ -232,7 +232,7 @@ def replay(file: str | None, family: str, seed: float, weights: str) -> Iterator
     stream = Stream(engine_for(model))
     positions = piece.positions[:, : model.dims]
     steps = min(10, model.horizon)
-    shown_every = max(1, (len(positions) - model.history - steps) // 60)
+    shown_every = max(1, (len(positions) - model.history - steps) // 24)
     for index, position in enumerate(positions[: len(positions) - steps]):
         line = stream.feed(Sample(index * piece.dt, track.name, tuple(position.tolist())))
         if line is None or index % shown_every:
