@@ -47,7 +47,7 @@ def cases() -> list[Case]:
             )
         )
     for name in ("rnn", "lstm", "gru", "mgu", "indrnn", "lem", "slstm"):
-        found.append(Case(f"{name} step", "B 1, D 128, float32", lambda n=name: one_step(n), None, 60))
+        found.append(Case(f"{name} step", "B 1, D 128, float32", lambda n=name: one_step(n), limit_us=60))
     return found
 
 

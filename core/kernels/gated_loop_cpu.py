@@ -17,7 +17,9 @@ from core.kernels.gated_loop import Cell, plain_loop
 from core.kernels.gated_loop_matmul import add_outer, add_rows, multiply_panels, multiply_rows, pack
 
 PIECE = 1 << 21
-"""Numbers in the gates of a piece of a sequence: bounds what inference takes, however long the sequence."""
+"""Numbers in the gates of a piece of a sequence, when they are kept for backward."""
+PASSING = 1 << 18
+"""The same when they are not: so few stay in the cache, and memory does not grow with the sequence."""
 FEW = 6
 """Rows up to which packing a matrix costs more than it saves."""
 SMALL = 1 << 13
@@ -64,7 +66,7 @@ class CompiledLoop(torch.autograd.Function):
         d_weight = np.zeros_like(weight_ih) if needed[1] else None
         d_bias = np.zeros_like(bias) if needed[2] else None
         back, nothing = pack(weight_ih), np.zeros((1, tokens.shape[2]), tokens.dtype)
-        length = piece_length(tokens, weight_ih)
+        length = piece_length(tokens, weight_ih, PIECE)
         for index in reversed(range(ctx.pieces)):
             span = slice(index * length, (index + 1) * length)
             mine = kept[index * each : (index + 1) * each]
@@ -97,7 +99,7 @@ def pieces(
     matrix = weight_ih if few else pack(weight_ih.T)
     ready = weights if few else packed(weights, transposed=True)
     state = [np.ascontiguousarray(part) for part in state]
-    length = piece_length(tokens, weight_ih)
+    length = piece_length(tokens, weight_ih, PIECE if keep else PASSING)
     y, kept = None, []
     for start in range(0, time, length):
         here = np.ascontiguousarray(tokens[start : start + length])
@@ -112,9 +114,9 @@ def pieces(
     return y, state, kept  # pyright: ignore[reportReturnType]
 
 
-def piece_length(tokens: np.ndarray, weight_ih: np.ndarray) -> int:
-    """Tokens of a piece."""
-    return max(1, PIECE // max(1, tokens.shape[1] * len(weight_ih)))
+def piece_length(tokens: np.ndarray, weight_ih: np.ndarray, numbers: int) -> int:
+    """Tokens whose gates are so many numbers."""
+    return max(1, numbers // max(1, tokens.shape[1] * len(weight_ih)))
 
 
 def plain_gradients(
