@@ -31,7 +31,7 @@ VECTORS = 2
 """Vectors in a row of a panel."""
 BLOCK = 64
 """Rows that go through all panels before the next rows are read."""
-DEPTH = 512
+DEPTH = 256
 """Rows of a piece of a long sum over rows."""
 
 
