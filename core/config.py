@@ -93,7 +93,7 @@ def replace(config: C, changes: Mapping[str, Any], section: str = "") -> C:
             values[name] = replace(current, value, f"{path}.")
         else:
             values[name] = convert(value, hints[name], path)
-    return dataclasses.replace(config, **values)  # pyright: ignore[reportType]
+    return dataclasses.replace(config, **values)  # pyright: ignore[reportArgumentType]
 
 
 def convert(value: Any, wanted: Any, path: str) -> Any:

@@ -25,9 +25,7 @@ ROWS = (
     Row("lstm", "core.units.gated.lstm:LSTM", "long short-term memory, with its variants as flags"),
     Row("gru", "core.units.gated.gru:GRU", "gated recurrent unit, reset after or before"),
     Row("mgu", "core.units.gated.mgu:MGU", "minimal gated unit, one gate"),
-    Row(
-        "indrnn", "core.units.gated.indrnn:IndRNN", "independently recurrent network", ("ind_rnn",)
-    ),
+    Row("indrnn", "core.units.gated.indrnn:IndRNN", "independently recurrent network", ("ind_rnn",)),
     Row("lem", "core.units.gated.lem:LEM", "long expressive memory, two time scales"),
     Row("para_gru", "core.units.gated.para_gru:ParaGRU", "GRU with a diagonal recurrence", ("paragru",)),
     Row(

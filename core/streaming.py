@@ -71,5 +71,6 @@ class Streamer:
             raise ValueError(f"this stream takes x of shape {self.shape}, got {x.shape}")
         feed = dict(zip(self.names, self.parts, strict=True))
         feed["x"] = x.astype(np.float32, copy=False)
-        y, *self.parts = self.session.run(None, {name: feed[name] for name in self.known})
+        found: Any = self.session.run(None, {name: feed[name] for name in self.known})
+        y, *self.parts = found
         return y

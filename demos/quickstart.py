@@ -82,7 +82,7 @@ def trajectory(seed: int) -> Section:
         head=("method", "0.5 s", "1 s", "2 s", "in 90 % ball"),
         rows=rows,
         figures=[
-            ("Predictions along one flight, with their 90 % balls.", flight_picture(model, tracks[0])),
+            ("Predictions along one flight, with their 90 % balls.", flight_picture(model, widest(tracks))),
             ("Error over the horizon.", horizon_picture(overall)),
         ],
         command="recurra trajectory predict flight.csv --horizon 2 -o prediction.json",
@@ -93,10 +93,23 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
+def widest(tracks: list[Any]) -> Any:
+    """The track that turns most: it shows more than a straight one."""
+    import numpy as np
+
+    def turning(track: Any) -> float:
+        steps = np.diff(track.positions[::10, :2], axis=0)
+        angle = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
+        return float(np.abs(np.diff(angle)).sum() * min(np.linalg.norm(np.ptp(track.positions, axis=0)), 40))
+
+    return max(tracks, key=turning)
+
+
 def flight_picture(model: Any, track: Any) -> str:
     """The flight from above with some predictions."""
     import matplotlib.pyplot as plt
     import numpy as np
+    from matplotlib.patches import Circle
 
     from apps.trajectory.predict import predict_along
 
@@ -110,9 +123,7 @@ def flight_picture(model: Any, track: Any) -> str:
         axes.plot(*prediction.anchor[:2], ".", color=TRUTH, markersize=5)
         if prediction.radius is not None:
             step = min(9, len(prediction.radius) - 1)
-            ball = plt.Circle(
-                tuple(prediction.mean[step, :2]), prediction.radius[step], color=OURS, alpha=0.12
-            )
+            ball = Circle(tuple(prediction.mean[step, :2]), prediction.radius[step], color=OURS, alpha=0.12)
             axes.add_patch(ball)
     axes.set_aspect("equal")
     axes.set_xlabel("east (m)")
@@ -145,7 +156,7 @@ def horizon_picture(overall: dict[str, Any]) -> str:
     axes.set_xlabel("horizon (s)")
     axes.set_ylabel("error (m)")
     axes.set_yscale("log")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return png(figure)
 
 

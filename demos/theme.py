@@ -18,7 +18,7 @@ def theme() -> Any:
     """The gradio theme."""
     import gradio as gr
 
-    return gr.themes.Soft(
+    return gr.themes.Soft(  # pyright: ignore[reportPrivateImportUsage]
         primary_hue="teal",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],

@@ -20,11 +20,11 @@ from core.bundled import bundled
 from core.errors import RecurraError
 from demos.theme import BASELINE, OURS, PALETTE, TRUTH, TUBE
 
-SHOWN = ("constant_velocity", "constant_acceleration", "kalman_cv")
+SHOWN = ("constant_velocity", "kalman_cv", "ctrv")
 """Baselines drawn beside the model."""
 MOST_SAMPLES = 200_000
-MOST_POINTS = 6_000
-"""Points of a track in a figure; longer ones are thinned out."""
+AROUND_S = 15.0
+"""Seconds of the track that the scene shows before and after the moment."""
 RING = 12
 """Corners of the tube's rings."""
 
@@ -155,8 +155,9 @@ def scene(piece: Segment, model: Model, index: int, steps: int) -> go.Figure:
     path = np.concatenate([past[-1:], forecast.mean[0, :steps].numpy()])
     factor = model.factor(0.9)
     figure = go.Figure()
-    every = max(1, len(positions) // MOST_POINTS)
-    add_path(figure, positions[::every], "track", {"color": BASELINE, "width": 2}, 0.5)
+    around = round(AROUND_S / piece.dt)
+    nearby = positions[max(0, index - around) : index + around]
+    add_path(figure, nearby, "track", {"color": BASELINE, "width": 2}, 0.5)
     add_path(figure, past, "history", {"color": TRUTH, "width": 6})
     add_path(
         figure,
@@ -260,7 +261,7 @@ def build() -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=1):
                 file = gr.File(label="Flight log", elem_id="log", type="filepath")
-                family = gr.Dropdown(list(FAMILIES), value=next(iter(FAMILIES)), label="Generated flight")
+                family = gr.Dropdown(list(FAMILIES), value="racing", label="Generated flight")
                 seed = gr.Number(value=0, precision=0, label="Seed", minimum=0)
                 weights = gr.Dropdown(models, value=models[0], label="Model")
                 horizon = gr.Slider(0.1, 3.0, value=1.0, step=0.1, label="Horizon (s)")

@@ -56,7 +56,7 @@ class Stack(nn.Module):
         self.units = nn.ModuleList()
         for _ in range(layers):
             self.units.extend(registry.build(unit, width, hidden_size, **options) for _ in range(directions))
-            out = self.units[-1].output_size
+            out = int(self.units[-1].output_size)  # pyright: ignore[reportArgumentType]
             width = out * directions if merge == "concat" else out
         self.output_size = width
         self.dropout = nn.Dropout(dropout)

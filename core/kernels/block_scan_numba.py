@@ -7,7 +7,7 @@ from torch import Tensor
 from core.kernels.jit import compiled
 
 
-@compiled()
+@compiled
 def rows_of(a, x, h):  # noqa: ANN001, ANN201
     batch, time, n, width = x.shape
     for b in range(batch):

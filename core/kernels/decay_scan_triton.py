@@ -25,6 +25,9 @@ CHUNK = 64
 """Tokens of a chunk: a square of them is one product on tensor cores."""
 SIDE = 64
 """Key and value channels of a state that one program holds."""
+READ = 32
+"""Key channels that an output takes at once; more would not fit into the registers."""
+OPTIONS = {"num_warps": 8, "num_stages": 1}
 
 
 @triton.jit
@@ -104,17 +107,17 @@ def forward(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor) -
     length = max(16, min(CHUNK, triton.next_power_of_2(time)))
     chunks = triton.cdiv(time, length)
     states = start.new_empty(batch * heads, chunks, keys, values)
-    key_side, value_side = side(keys), side(values)
+    key_side, value_side, read_side = side(keys), side(values), min(READ, side(keys))
     if not batch:
         return o, end
     with torch.cuda.device_of(v):
         blocks = triton.cdiv(keys, key_side), triton.cdiv(values, value_side)
         sizes = (time, heads, keys, values, chunks)
-        tiles = {"L": length, "BK": key_side, "BV": value_side}
+        tiles = {"L": length, "BV": value_side, **OPTIONS}
         carry: Any = carry_states[(batch * heads, *blocks)]
-        carry(k, v, g, start, states, end, *sizes, **tiles)
+        carry(k, v, g, start, states, end, *sizes, BK=key_side, **tiles)
         read: Any = read_chunks[(batch * heads, chunks, blocks[1])]
-        read(q, k, v, g, states, o, *sizes, **tiles)
+        read(q, k, v, g, states, o, *sizes, BK=read_side, **tiles)
     return o, end
 
 

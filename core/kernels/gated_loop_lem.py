@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from core.kernels.gated_loop_cpu import empty
-from core.kernels.gated_loop_math import add_row, compiled, sigmoid, sigmoid_gradient_row, tanh, tanh_row
 from core.kernels.gated_loop_matmul import add_outer, multiply
+from core.kernels.vector_math import add_row, compiled, sigmoid, sigmoid_gradient_row, tanh, tanh_row
 
 
 def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:

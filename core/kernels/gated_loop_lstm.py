@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from core.kernels.gated_loop_cpu import empty
-from core.kernels.gated_loop_math import (
+from core.kernels.gated_loop_matmul import add_outer, multiply
+from core.kernels.vector_math import (
     add_row,
     add_scaled_row,
     compiled,
@@ -18,7 +19,6 @@ from core.kernels.gated_loop_math import (
     tanh,
     tanh_row,
 )
-from core.kernels.gated_loop_matmul import add_outer, multiply
 
 NONE = -1
 """Place of a gate that the variant lacks: it is 1."""

@@ -18,7 +18,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from core.kernels.gated_loop_math import compiled
+from core.kernels.vector_math import compiled
 
 WIDE = bool(binding.get_host_cpu_features().get("avx512f", False))
 REGISTER = 64 if WIDE else 32

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from core.kernels.gated_loop_cpu import empty
-from core.kernels.gated_loop_math import (
+from core.kernels.gated_loop_matmul import add_outer, multiply
+from core.kernels.vector_math import (
     add_row,
     compiled,
     sigmoid_gradient_row,
@@ -13,7 +14,6 @@ from core.kernels.gated_loop_math import (
     tanh_gradient_row,
     tanh_row,
 )
-from core.kernels.gated_loop_matmul import add_outer, multiply
 
 
 def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:

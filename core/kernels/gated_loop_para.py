@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from core.kernels.gated_loop_cpu import empty
-from core.kernels.gated_loop_math import (
+from core.kernels.vector_math import (
     add_row,
     add_scaled_row,
     compiled,

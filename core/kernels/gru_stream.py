@@ -18,7 +18,7 @@ BLOCK = 8
 """Rows of a matrix that one pass over the outputs takes."""
 
 
-@compiled()
+@compiled
 def add_product(x: Any, w: Any, out: Any) -> None:
     """out (O,) += x (I,) @ w (I, O)."""
     inputs, outputs = w.shape
@@ -43,7 +43,7 @@ def add_product(x: Any, w: Any, out: Any) -> None:
             out[i] += a * w[j, i]
 
 
-@compiled()
+@compiled
 def gru_gates(projected: Any, recurrent: Any, h: Any) -> None:
     """One step: W x + b_i (3H,), U h + b_h (3H,) (overwritten), h (H,) in place."""
     width = h.shape[0]
@@ -54,7 +54,7 @@ def gru_gates(projected: Any, recurrent: Any, h: Any) -> None:
         h[i] = n + recurrent[width + i] * (h[i] - n)
 
 
-@compiled()
+@compiled
 def gru_layers(weights: Any, inputs: int, width: int, layers: int, x: Any, h: Any, work: Any) -> None:
     """All layers over a window: x (T, max(I, H)) becomes the outputs (T, H), h (L, H) the final state.
 

@@ -5,22 +5,19 @@ other; the carried row stays in the first-level cache. Strides of batch and time
 projection, a transposed batch or a decay that is constant over time is read where it lies, without a copy.
 """
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from core.kernels.jit import compiled
+from core.kernels.jit import compiled, pool
 
 # numbers below which starting a second thread costs more than it gives
 PARALLEL_FROM = 1 << 17
 
 
-@compiled()
+@compiled
 def forward_rows(a, a_row, a_step, x, x_row, x_step, h0, h, time, width, first, last, left, right):  # noqa: ANN001, ANN201
     for b in range(first, last):
         before = h0[b * width + left : b * width + right]
@@ -32,7 +29,7 @@ def forward_rows(a, a_row, a_step, x, x_row, x_step, h0, h, time, width, first, 
             before = h_t
 
 
-@compiled()
+@compiled
 def backward_rows(  # noqa: ANN201
     a, a_row, a_step, g, g_row, g_step, h0, h, da, dx, dh0, time, width, first, last, left, right  # noqa: ANN001
 ):  # fmt: skip
@@ -104,14 +101,4 @@ def share(kernel: Callable[..., Any], arrays: tuple[Any, ...], shape: torch.Size
         for r in range(rows)
         for c in range(columns)
     ]
-    # threads of our own: numba's own pool ends the process when two Python threads enter it at once
     list(pool(threads).map(lambda part: kernel(*arrays, time, width, *part), parts))
-
-
-@cache
-def pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="linear-scan")
-
-
-# threads do not survive a fork, so a child makes its own pool
-os.register_at_fork(after_in_child=pool.cache_clear)

@@ -6,18 +6,16 @@ states of such a piece again before it walks through it from right to left. A st
 (B, D, N) but stays in memory as (B, N, D), so that the next call need not turn it.
 """
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial, reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import literal_unroll, njit, types
-from numba.extending import intrinsic, overload
 from torch import Tensor
+
+from core.kernels.jit import compiled, pool
+from core.kernels.vector_math import exp, logistic, softplus
 
 # sums over channels may be reordered; NaN and infinity keep their meaning
 FAST_MATH = {"contract", "reassoc", "nsz"}
@@ -26,125 +24,7 @@ EVERY = 16  # tokens between kept states
 PARALLEL_FROM = 1 << 15  # numbers u below which starting a second thread costs more than it gives
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile on first use; kept on disk where there is a folder that may be written."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": FAST_MATH, "error_model": "numpy"}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:
-        return njit(**options)(function)
-
-
-@intrinsic
-def power_of_two(typing: Any, shifted: Any) -> Any:
-    """2^k, where k was rounded by adding 1.5 * 2^mantissa bits: its bits are the low ones of the sum."""
-    bits, mantissa, bias = (32, 23, 127) if shifted == types.float32 else (64, 52, 1023)
-
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        integer = ir.IntType(bits)
-        k = builder.shl(builder.bitcast(arguments[0], integer), integer(mantissa))
-        return builder.bitcast(builder.add(k, integer(bias << mantissa)), arguments[0].type)
-
-    return shifted(shifted), build
-
-
-def exponential(x):  # noqa: ANN001, ANN201
-    """exp, with relative error near rounding: x = k ln 2 + r, a polynomial in r, and 2^k from bits."""
-    raise NotImplementedError("only inside compiled code")
-
-
-@overload(exponential, jit_options={"fastmath": {"contract"}})
-def choose_exponential(x):  # noqa: ANN001, ANN201
-    if isinstance(x, types.Complex):
-        return lambda x: np.exp(x)
-    return exponential_32 if x == types.float32 else exponential_64
-
-
-F = np.float32
-
-
-# comparisons are written so that NaN passes through
-def exponential_32(x):  # noqa: ANN001, ANN201
-    x = F(-87.0) if x < F(-87.0) else x
-    x = F(88.0) if x > F(88.0) else x
-    shifted = x * F(1.4426950408889634) + F(12582912.0)
-    k = shifted - F(12582912.0)
-    r = (x - k * F(0.693359375)) + k * F(2.12194440e-4)
-    p = F(1 / 5040)
-    p = p * r + F(1 / 720)
-    p = p * r + F(1 / 120)
-    p = p * r + F(1 / 24)
-    p = p * r + F(1 / 6)
-    p = p * r + F(1 / 2)
-    p = p * r + F(1.0)
-    p = p * r + F(1.0)
-    return p * power_of_two(shifted)  # pyright: ignore[reportCallIssue]
-
-
-def exponential_64(x):  # noqa: ANN001, ANN201
-    x = -708.0 if x < -708.0 else x
-    x = 709.0 if x > 709.0 else x
-    shifted = x * 1.4426950408889634 + 6755399441055744.0
-    k = shifted - 6755399441055744.0
-    r = (x - k * 0.693145751953125) - k * 1.42860682030941723212e-6
-    p = 1 / 6227020800
-    p = p * r + 1 / 479001600
-    p = p * r + 1 / 39916800
-    p = p * r + 1 / 3628800
-    p = p * r + 1 / 362880
-    p = p * r + 1 / 40320
-    p = p * r + 1 / 5040
-    p = p * r + 1 / 720
-    p = p * r + 1 / 120
-    p = p * r + 1 / 24
-    p = p * r + 1 / 6
-    p = p * r + 0.5
-    p = p * r + 1.0
-    p = p * r + 1.0
-    return p * power_of_two(shifted)  # pyright: ignore[reportCallIssue]
-
-
-def softplus(x):  # noqa: ANN001, ANN201
-    """log(1 + exp x) = max(x, 0) + 2 artanh(e / (2 + e)) with e = exp(-|x|), exact for small results too."""
-    raise NotImplementedError("only inside compiled code")
-
-
-def logistic(x):  # noqa: ANN001, ANN201
-    """1 / (1 + exp(-x)), the derivative of softplus."""
-    raise NotImplementedError("only inside compiled code")
-
-
-@overload(softplus, jit_options={"fastmath": {"contract"}})
-def choose_softplus(x):  # noqa: ANN001, ANN201
-    number = np.float32 if x == types.float32 else np.float64
-    terms = 9 if x == types.float32 else 18  # of artanh(s) / s in s^2 <= 1/9
-    series = tuple(number(2 / (2 * k + 1)) for k in range(terms - 1, -1, -1))
-    zero, two = number(0), number(2)
-
-    def evaluate(x):  # noqa: ANN001, ANN202
-        e = exponential(-abs(x))
-        s = e / (two + e)
-        square = s * s
-        p = zero
-        for coefficient in literal_unroll(series):
-            p = p * square + coefficient
-        return (zero if x < zero else x) + p * s
-
-    return evaluate
-
-
-@overload(logistic, jit_options={"fastmath": {"contract"}})
-def choose_logistic(x):  # noqa: ANN001, ANN201
-    one = np.float32(1) if x == types.float32 else np.float64(1)
-
-    def evaluate(x):  # noqa: ANN001, ANN202
-        e = exponential(-abs(x))
-        return (e if x < 0 else one) / (one + e)
-
-    return evaluate
-
-
-@compiled
+@compiled(fastmath=FAST_MATH)
 def forward_rows(u, delta, a_rate, b_in, c_out, h, y, marks, keep, first, last):  # noqa: ANN001, ANN201
     _, time, channels = u.shape
     states = a_rate.shape[0]
@@ -170,12 +50,12 @@ def forward_rows(u, delta, a_rate, b_in, c_out, h, y, marks, keep, first, last):
                         rate, h_n = a_rate[n, left:right], h[b, n, left:right]
                         b_n, c_n = b_in[bb, bt, bg, n], c_out[cb, ct, cg, n]
                         for d in range(right - left):
-                            value = exponential(step[d] * rate[d]) * h_n[d] + b_n * drive[d]
+                            value = exp(step[d] * rate[d]) * h_n[d] + b_n * drive[d]
                             h_n[d] = value
                             y_t[d] += (c_n * value).real
 
 
-@compiled
+@compiled(fastmath=FAST_MATH)
 def backward_rows(  # noqa: ANN201
     u, delta, a_rate, b_in, c_out, marks, gy, gh, du, ddelta, da, db, dc, first, last  # noqa: ANN001
 ):  # fmt: skip
@@ -209,7 +89,7 @@ def backward_rows(  # noqa: ANN201
                             before, value = values[t - start, n, :width], values[t - start + 1, n, :width]
                             decay = decays[t - start, n, :width]
                             for d in range(width):
-                                decay[d] = exponential(step[d] * rate[d])
+                                decay[d] = exp(step[d] * rate[d])
                                 value[d] = decay[d] * before[d] + b_n * (step[d] * u_t[d])
                     for t in range(stop - 1, start - 1, -1):
                         bt, ct = min(t, b_in.shape[1] - 1), min(t, c_out.shape[1] - 1)
@@ -306,12 +186,3 @@ def share(rows: Callable[[int, int], Any], shape: torch.Size) -> list[Any]:
         return [rows(0, batch)]
     cuts = [batch * i // threads for i in range(threads + 1)]
     return list(pool(threads).map(rows, cuts[:-1], cuts[1:]))
-
-
-@cache
-def pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="selective-scan")
-
-
-# threads do not survive a fork, so a child makes its own pool
-os.register_at_fork(after_in_child=pool.cache_clear)

@@ -9,7 +9,8 @@ from apps.trajectory.conformal import Calibration
 from apps.trajectory.data import Track
 from apps.trajectory.evaluate import evaluate, table
 from apps.trajectory.models.predictor import Predictor
-from apps.trajectory.predict import Model
+from apps.trajectory.predict import DEFAULT, Model
+from apps.trajectory.synth import generate
 from core.errors import DataError
 
 
@@ -94,3 +95,10 @@ def test_the_table_has_a_line_for_everybody() -> None:
     text = "\n".join(table(evaluate(straight_model(), [parabola("a", 60), parabola("b", 70)])))
     for word in ("model", "constant_velocity", "kalman_cv", "imm", "a.csv", "b.csv"):
         assert word in text
+
+
+def test_the_bundled_weights_beat_constant_velocity_on_a_family_they_never_saw() -> None:
+    tracks = [flight.track() for flight in generate(1, 20, split="test", families=["helix"])]
+    overall = evaluate(DEFAULT, tracks, baselines=["constant_velocity"])["overall"]
+    assert overall["model"]["fde"]["1.0"] < 0.4 * overall["constant_velocity"]["fde"]["1.0"]
+    assert overall["model"]["coverage90"]["1.0"] > 0.8

@@ -40,7 +40,7 @@ def test_other_stacks_are_refused() -> None:
 
 
 def test_functions_are_exact_to_float32_everywhere() -> None:
-    @compiled()
+    @compiled
     def apply(x, e, s, t):  # noqa: ANN001, ANN202
         for i in range(x.shape[0]):
             e[i] = exp32(x[i])

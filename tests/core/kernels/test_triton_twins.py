@@ -20,12 +20,12 @@ def close(ours, theirs, tolerance=1e-5):
 """
 
 
-def interpreted(code: str) -> None:
+def interpreted(code: str, interpret: str = "1") -> None:
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + code + "\nprint('equal')"],
         capture_output=True,
         text=True,
-        env={**os.environ, "TRITON_INTERPRET": "1"},
+        env={**os.environ, "TRITON_INTERPRET": interpret},
         cwd=Path(__file__).parents[3],
         timeout=240,
     )
@@ -138,3 +138,40 @@ for batch, time, heads, key, value in ((1, 1, 1, 3, 2), (2, 70, 2, 5, 20), (1, 2
 
 def test_the_chunked_decay_equals_the_one_of_the_cpu() -> None:
     interpreted(DECAY)
+
+
+COMPILED = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from core.kernels import block_scan_triton, decay_scan_triton as decay, gated_loop_triton as loops, linear_scan_triton
+
+NUMBERS = {"batch", "time", "hidden", "heads", "keys", "values", "chunks", "width",
+           "a_row", "a_step", "x_row", "x_step", "g_row", "g_step"}
+
+def shared_memory(kernel, sizes):
+    options = {name: sizes.pop(name) for name in ("num_warps", "num_stages") if name in sizes}
+    types = {
+        name: "constexpr" if name in sizes else "i32" if name in NUMBERS else "*fp32" for name in kernel.arg_names
+    }
+    places = {(kernel.arg_names.index(name),): size for name, size in sizes.items()}
+    source = ASTSource(kernel, types, places)
+    return triton.compile(source, target=GPUTarget("cuda", 80, 32), options=options).metadata.shared
+
+widest = loops.WIDEST
+cases = [(kernel, loops.tiles(widest)) for kernel in
+         (loops.lstm_forward, loops.lstm_backward, loops.gru_forward, loops.gru_backward)]
+state = {"L": decay.CHUNK, "BV": decay.SIDE, **decay.OPTIONS}
+cases += [(decay.carry_states, {**state, "BK": decay.SIDE}), (decay.read_chunks, {**state, "BK": decay.READ})]
+cases += [(block_scan_triton.pairs, {"BT": block_scan_triton.TIME, "BD": block_scan_triton.CHANNELS})]
+tile = {"BT": linear_scan_triton.TIME, "BD": linear_scan_triton.FEATURES}
+cases += [(linear_scan_triton.forward_real, dict(tile)), (linear_scan_triton.backward_real, dict(tile))]
+for kernel, sizes in cases:
+    used = shared_memory(kernel, sizes)
+    assert used <= 96 * 1024, (kernel.__name__, used)
+"""
+
+
+@pytest.mark.slow
+def test_the_kernels_compile_for_a_gpu_and_fit_into_its_shared_memory() -> None:
+    interpreted(COMPILED, interpret="0")
