@@ -144,8 +144,16 @@ def train(
     reuse_memory()
     words = [*(sets or []), *([f"seed={seed}"] if seed is not None else [])]
     outcome = run(resolve(TrainConfig(), config, words), out, data or [], resume=resume, quiet=quiet)
-    result = {"run": str(out), "weights": str(outcome.weights), "best": outcome.best}
-    emit(result, json_path, [f"{outcome.weights}", f"best {outcome.best}"])
+    result = {
+        "run": str(out),
+        "weights": str(outcome.weights),
+        "score": outcome.score,
+        "epoch": outcome.epoch,
+        "steps": outcome.steps,
+        "seconds": outcome.seconds,
+        "stopped": outcome.stopped,
+    }
+    emit(result, json_path, [str(outcome.weights), f"best in epoch {outcome.epoch}: {outcome.score:.5g}"])
 
 
 @app.command()

@@ -7,6 +7,7 @@ at the recorder's instants, which are not always the ones it writes down: see `r
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -235,10 +236,10 @@ def roaming(t: np.ndarray, rng: Generator) -> np.ndarray:
 def wandering(t: np.ndarray, rng: Generator) -> np.ndarray:
     """White noise through attitude lag, manoeuvre time and drag: no surprise is ever far away."""
     step, settle = 0.02, 500
-    velocity = rng.normal(size=(settle + int(t[-1] / step) + 2, 3))
+    velocity: Any = rng.normal(size=(settle + int(t[-1] / step) + 2, 3))
     for constant in (rng.uniform(0.06, 0.2), log_uniform(rng, 0.15, 1.5), log_uniform(rng, 0.5, 5)):
         keep = math.exp(-step / constant)
-        velocity = lfilter([1 - keep], [1, -keep], velocity, axis=0)
+        velocity = np.asarray(lfilter([1 - keep], [1, -keep], velocity, axis=0))
     velocity = velocity[settle:] / velocity[settle:].std() * [1, 1, rng.uniform(0.1, 0.8)]
     drift = rng.normal(size=3) * rng.choice([0, 1]) * [1, 1, 0.2]
     fine = np.cumsum((velocity + drift) * log_uniform(rng, 0.25, 5) * step, 0)

@@ -169,6 +169,6 @@ def session(path: str | Path) -> Callable[..., list[np.ndarray]]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    run = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    run: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [value.name for value in run.get_inputs()]
     return lambda *arrays: run.run(None, dict(zip(names, arrays, strict=True)))

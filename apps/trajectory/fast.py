@@ -22,7 +22,7 @@ REPRESENTATIONS = {"residual_over_cv": RESIDUAL, "velocity": VELOCITY, "position
 HEADS = {"point": POINT, "gaussian": GAUSSIAN, "quantile": QUANTILE}
 
 
-@compiled()
+@compiled
 def set_heading(x: Any, y: Any, turn: Any) -> None:
     """turn (2,) = cosine and sine of the direction (x, y); along x when it does not move."""
     length = math.sqrt(x * x + y * y)
@@ -33,7 +33,7 @@ def set_heading(x: Any, y: Any, turn: Any) -> None:
         turn[1] = y / length
 
 
-@compiled()
+@compiled
 def window_input(past: Any, dt: Any, yaw: Any, tokens: Any, turn: Any, last: Any) -> Any:
     """Features of a window (T + 1, D) into tokens (T, I or more), heading, last velocity; returns speed."""
     time = past.shape[0] - 1
@@ -68,7 +68,7 @@ def window_input(past: Any, dt: Any, yaw: Any, tokens: Any, turn: Any, last: Any
     return scale
 
 
-@compiled()
+@compiled
 def stream_input(velocity: Any, running: Any, dt: Any, yaw: Any, token: Any, turn: Any, last: Any) -> Any:
     """Features of one velocity (D,) into token (1, I or more); running averages in place; returns the speed.
 
@@ -115,12 +115,12 @@ def stream_input(velocity: Any, running: Any, dt: Any, yaw: Any, token: Any, tur
     return scale
 
 
-@compiled()
+@compiled
 def softplus(x: Any) -> Any:
     return x if x > 20 else math.log1p(math.exp(x))
 
 
-@compiled()
+@compiled
 def read_out(
     h: Any, inner: Any, outer: Any, form: Any, kind: Any, dt: Any, turn: Any, scale: Any, last: Any,
     anchor: Any, mean: Any, spread: Any, shape: Any,
