@@ -1,9 +1,9 @@
 """LSTM and GRU on a GPU: the whole loop over time in one kernel (equations: `core.units.gated`).
 
-A program owns `ROWS` rows of the batch for all tokens. The recurrent weights are larger than the registers, so
-they are read again at every step, a slice of rows at a time, which the caches serve; the numbers of h that
-go with a slice are read back too, since they lie in other threads. One launch replaces several for every
-token. Up to H = 128, in float32.
+A program owns `ROWS` rows of the batch for all tokens. The recurrent weights are larger than the registers,
+so they are read again at every step, a slice of rows at a time, which the caches serve; the numbers of h
+that go with a slice are read back too, since they lie in other threads. One launch replaces several for
+every token. Up to H = 128, in float32.
 
 Weights come transposed as (gates, H in, H out), so that a step is h (ROWS, H) @ U_g. Products are made of
 three in TF32, whose error is that of float32.

@@ -144,18 +144,17 @@ COMPILED = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from core.kernels import block_scan_triton, decay_scan_triton as decay, gated_loop_triton as loops, linear_scan_triton
+from core.kernels import block_scan_triton as blocks, decay_scan_triton as decay
+from core.kernels import gated_loop_triton as loops, linear_scan_triton as linear
 
 NUMBERS = {"batch", "time", "hidden", "heads", "keys", "values", "chunks", "width",
            "a_row", "a_step", "x_row", "x_step", "g_row", "g_step"}
 
 def shared_memory(kernel, sizes):
     options = {name: sizes.pop(name) for name in ("num_warps", "num_stages") if name in sizes}
-    types = {
-        name: "constexpr" if name in sizes else "i32" if name in NUMBERS else "*fp32" for name in kernel.arg_names
-    }
-    places = {(kernel.arg_names.index(name),): size for name, size in sizes.items()}
-    source = ASTSource(kernel, types, places)
+    names = kernel.arg_names
+    types = {name: "i32" if name in NUMBERS else "*fp32" for name in names} | dict.fromkeys(sizes, "constexpr")
+    source = ASTSource(kernel, types, {(names.index(name),): size for name, size in sizes.items()})
     return triton.compile(source, target=GPUTarget("cuda", 80, 32), options=options).metadata.shared
 
 widest = loops.WIDEST
@@ -163,9 +162,9 @@ cases = [(kernel, loops.tiles(widest)) for kernel in
          (loops.lstm_forward, loops.lstm_backward, loops.gru_forward, loops.gru_backward)]
 state = {"L": decay.CHUNK, "BV": decay.SIDE, **decay.OPTIONS}
 cases += [(decay.carry_states, {**state, "BK": decay.SIDE}), (decay.read_chunks, {**state, "BK": decay.READ})]
-cases += [(block_scan_triton.pairs, {"BT": block_scan_triton.TIME, "BD": block_scan_triton.CHANNELS})]
-tile = {"BT": linear_scan_triton.TIME, "BD": linear_scan_triton.FEATURES}
-cases += [(linear_scan_triton.forward_real, dict(tile)), (linear_scan_triton.backward_real, dict(tile))]
+cases += [(blocks.pairs, {"BT": blocks.TIME, "BD": blocks.CHANNELS})]
+tile = {"BT": linear.TIME, "BD": linear.FEATURES}
+cases += [(linear.forward_real, dict(tile)), (linear.backward_real, dict(tile))]
 for kernel, sizes in cases:
     used = shared_memory(kernel, sizes)
     assert used <= 96 * 1024, (kernel.__name__, used)
