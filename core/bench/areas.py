@@ -12,7 +12,8 @@ from core.errors import ConfigError
 
 AREAS: dict[str, tuple[str, ...]] = {
     "core": tuple(
-        f"core.bench.{name}" for name in ("scan", "units_gated", "units_mamba", "units_matrix", "units_rwkv")
+        f"core.bench.{name}"
+        for name in ("scan", "gpu", "units_gated", "units_mamba", "units_matrix", "units_rwkv")
     ),
     "trajectory": ("apps.trajectory.bench",),
 }

@@ -18,7 +18,8 @@ all tokens and its gradients, types, layouts and long sequences are the business
 `core.kernels.gated_loop_cpu`.
 
 Second derivatives go through the plain loop. Forward-mode derivatives, functorch transforms, tracing and
-export, and devices other than the CPU use the plain loop altogether.
+export use the plain loop altogether, and so do devices other than the CPU, except that the plain LSTM and GRU
+have fused kernels on CUDA (`core.kernels.gated_loop_triton`).
 """
 
 from collections.abc import Callable
@@ -64,12 +65,13 @@ def gated_loop(
 ) -> tuple[Tensor, States]:
     """The same as `plain_loop`, compiled where that is possible."""
     inputs = [x, weight_ih, bias, *state, *weights]
-    if not runs_compiled(cell, inputs):
+    kernels = (compiled if x.is_cpu else fused)() if runs_compiled(cell, inputs) else None
+    if kernels is None:
         return plain_loop(cell, x, weight_ih, bias, state, weights)
     double = any(part is not None and part.dtype == torch.float64 for part in inputs)
     dtype = torch.float64 if double else torch.float32
     cast = [part if part is None else part.to(dtype) for part in inputs]
-    y, final = compiled().compiled_loop(cell, len(state), cast)
+    y, final = kernels.compiled_loop(cell, len(state), cast)
     return y.to(x.dtype), tuple(part.to(x.dtype) for part in final)
 
 
@@ -80,20 +82,23 @@ def gated_step(
     if not torch.is_grad_enabled():
         inputs = [x, weight_ih, bias, *state, *weights]
         single = all(part is None or part.dtype is torch.float32 for part in inputs)
-        if single and runs_compiled(cell, inputs):
+        if single and x.is_cpu and runs_compiled(cell, inputs):
             return compiled().compiled_step(cell, len(state), inputs)
     return cell.step(F.linear(x, weight_ih, bias), state, weights)
 
 
-def runs_compiled(cell: Cell, inputs: list[Tensor | None]) -> bool:
-    """On a CPU, outside of export, tracing, functorch transforms and forward-mode derivatives."""
+def runs_compiled(cell: Cell, inputs: list[Any]) -> bool:
+    """All on a CPU or all on CUDA, outside of export, tracing, functorch and forward-mode derivatives."""
     tracing = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
     if cell.kernel is None or torch.compiler.is_compiling() or tracing:
         return False
     if torch._C._are_functorch_transforms_active():
         return False
+    on_cpu = inputs[0].is_cpu
+    if not on_cpu and not inputs[0].is_cuda:
+        return False
     for part in inputs:
-        if part is not None and not part.is_cpu:
+        if part is not None and part.is_cpu is not on_cpu:
             return False
     # asking each tensor for its tangent costs more than a step, so ask first whether there can be one
     if forward_ad._current_level < 0:
@@ -105,3 +110,12 @@ def runs_compiled(cell: Cell, inputs: list[Tensor | None]) -> bool:
 def compiled() -> Any:
     """The compiled loops; numba is loaded on first use."""
     return import_module("core.kernels.gated_loop_cpu")
+
+
+@cache
+def fused() -> Any:
+    """The loops of `core.kernels.gated_loop_triton`, or None where triton is not installed."""
+    try:
+        return import_module("core.kernels.gated_loop_triton")
+    except ImportError:  # the plain loop gives the same numbers
+        return None

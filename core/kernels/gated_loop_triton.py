@@ -300,7 +300,8 @@ def compiled_loop(cell: Cell, states: int, inputs: list[Any]) -> tuple[Tensor, S
     kind = fused_kind(cell, weights)
     if kind is None or x.dtype != torch.float32 or state[0].shape[1] > WIDEST:
         return plain_loop(cell, x, weight_ih, bias, state, weights)
-    gates = F.linear(x, weight_ih, bias)
+    with torch.autocast(x.device.type, enabled=False):
+        gates = F.linear(x, weight_ih, bias)
     if kind == "lstm":
         y, *final = FusedLSTM.apply(cell, gates, *state, weights[0])  # pyright: ignore[reportGeneralTypeIssues]
     else:

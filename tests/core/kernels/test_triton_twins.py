@@ -153,7 +153,8 @@ NUMBERS = {"batch", "time", "hidden", "heads", "keys", "values", "chunks", "widt
 def shared_memory(kernel, sizes):
     options = {name: sizes.pop(name) for name in ("num_warps", "num_stages") if name in sizes}
     names = kernel.arg_names
-    types = {name: "i32" if name in NUMBERS else "*fp32" for name in names} | dict.fromkeys(sizes, "constexpr")
+    types = {name: "i32" if name in NUMBERS else "*fp32" for name in names}
+    types.update(dict.fromkeys(sizes, "constexpr"))
     source = ASTSource(kernel, types, {(names.index(name),): size for name, size in sizes.items()})
     return triton.compile(source, target=GPUTarget("cuda", 80, 32), options=options).metadata.shared
 

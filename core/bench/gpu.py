@@ -1,0 +1,94 @@
+"""What the kernels cost on a GPU, beside the memory's bandwidth, cuDNN and the plain loop.
+
+Without CUDA there is nothing to measure and the list is empty.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.bench.runner import Case
+
+Pair = tuple[Callable[[], Any], Callable[[], Any]]
+BATCH, TIME = 32, 512
+
+
+def cases() -> list[Case]:
+    """Scan, fused loops, chunked decay, Newton's method; empty where there is no GPU."""
+    if not torch.cuda.is_available():
+        return []
+    found = [
+        # the copy moves two thirds of the scan's bytes: 80 % of its bandwidth is 1.5 / 0.8 of its time
+        Case("gpu linear scan forward", "B8 T4096 D512 float32", scan, "copy", target=1.875),
+        Case("gpu decay forward", "B4 T4096 4x64 float32", partial(decay, 4, 4096), "tensor code"),
+    ]
+    for name in ("lstm", "gru"):
+        for width in (64, 128):
+            sizes = f"B{BATCH} T{TIME} D{width} float32"
+            for peer in ("cuDNN", "plain loop"):
+                found.append(
+                    Case(f"gpu {name} forward", sizes, partial(loop, name, width, peer, False), peer)
+                )
+                found.append(Case(f"gpu {name} f+b", sizes, partial(loop, name, width, peer, True), peer))
+    for time in (512, 2048, 8192, 65_536):
+        sizes = f"B4 T{time} D128 float32"
+        repeats = 15 if time <= 2048 else 5
+        found.append(
+            Case("gpu newton para_gru forward", sizes, partial(newton, time), "sequential", repeats=repeats)
+        )
+    return found
+
+
+def scan() -> Pair:
+    from core.kernels.linear_scan import linear_scan
+
+    a, x = torch.rand(2, 8, 4096, 512, device="cuda").unbind()
+    out = torch.empty_like(x)
+    return lambda: linear_scan(a, x), lambda: out.copy_(x)
+
+
+def decay(batch: int, time: int) -> Pair:
+    from core.kernels import decay_scan_triton
+    from core.kernels.matrix_scan import decay_scan
+
+    q, k, v = torch.randn(3, batch, time, 4, 64, device="cuda").unbind()
+    log_decay = nn.functional.logsigmoid(torch.randn(batch, time, 4, device="cuda") + 3)
+    state = torch.zeros(batch, 4, 64, 64, device="cuda")
+    given = q, k, v, log_decay, state
+    return lambda: decay_scan_triton.forward(*given), lambda: decay_scan(*given)
+
+
+def loop(name: str, width: int, peer: str, training: bool) -> Pair:
+    from core import build
+    from core.kernels.gated_loop import gated_loop, plain_loop
+
+    unit = build(name, width).cuda()
+    library = (nn.LSTM if name == "lstm" else nn.GRU)(width, width, batch_first=True).cuda()
+    x = torch.randn(BATCH, TIME, width, device="cuda")
+    start = unit.initial_state(x)
+    state = start if isinstance(start, tuple) else (start,)
+
+    def run(compute: Any) -> Tensor:
+        return compute(unit.cell, x, *unit.input_weights(), state, unit.weights())[0]
+
+    def other() -> Tensor:
+        return library(x)[0] if peer == "cuDNN" else run(plain_loop)
+
+    def measured(call: Callable[[], Tensor], module: nn.Module) -> Callable[[], Any]:
+        if training:
+            return lambda: torch.autograd.grad(call().sum(), list(module.parameters()))
+        return torch.no_grad()(call)
+
+    return measured(lambda: run(gated_loop), unit), measured(other, library if peer == "cuDNN" else unit)
+
+
+def newton(time: int) -> Pair:
+    from core import build
+
+    unit = build("para_gru", 128).cuda()
+    x = torch.randn(4, time, 128, device="cuda")
+    run = torch.no_grad()(unit.forward)
+    return lambda: run(x, None, "newton"), lambda: run(x, None, "sequential")
