@@ -55,12 +55,12 @@ def levels(x: Tensor) -> list[int]:
 
 def late(x: Tensor, m: int) -> Tensor:
     """Second halves of the blocks of 2m tokens: (N, L, K) -> a view (N, blocks, m, K)."""
-    return x.view(x.shape[0], -1, 2, m, x.shape[-1])[:, :, 1]
+    return x.view(x.shape[0], x.shape[1] // (2 * m), 2, m, x.shape[-1])[:, :, 1]
 
 
 def early(x: Tensor, m: int) -> Tensor:
     """First halves of the blocks of 2m tokens."""
-    return x.view(x.shape[0], -1, 2, m, x.shape[-1])[:, :, 0]
+    return x.view(x.shape[0], x.shape[1] // (2 * m), 2, m, x.shape[-1])[:, :, 0]
 
 
 def across(scores: Tensor, m: int) -> Tensor:

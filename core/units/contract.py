@@ -70,8 +70,8 @@ class Unit(nn.Module):
         mode = self.modes[-1] if mode is None else mode
         if mode not in self.modes:
             raise ValueError(f"{type(self).__name__} computes in modes {', '.join(self.modes)}; got {mode!r}")
-        if x.shape[1] == 0:
-            return x.new_zeros(x.shape[0], 0, self.output_size), state
+        if x.shape[0] == 0 or x.shape[1] == 0:
+            return x.new_zeros(x.shape[0], x.shape[1], self.output_size), state
         if mode == "step":
             return loop_of_steps(self, x, state)
         return self.run(x, state, mode)

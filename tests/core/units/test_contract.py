@@ -194,6 +194,7 @@ def test_no_tokens_change_nothing(name: str, options: dict[str, Any]) -> None:
     y, same = unit(x[:, :0], state)
     assert y.shape == (3, 0, unit.output_size)
     close(same, state, 0)
+    assert unit(x[:0])[0].shape == (0, 11, unit.output_size)
 
 
 @every_unit
