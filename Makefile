@@ -16,10 +16,10 @@ quickstart: .venv/.quickstart
 	$(BIN)/recurra quickstart --out out
 
 test: .venv/.dev chromium lint
-	$(BIN)/python -m pytest -n 2 -q -m "not slow" --dist loadfile
+	$(BIN)/python -m pytest -n 2 -q -m "not slow" --dist worksteal
 
 test-all: .venv/.dev chromium lint
-	$(BIN)/python -m pytest -n 2 -q --dist loadfile
+	$(BIN)/python -m pytest -n 2 -q --dist worksteal
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
