@@ -172,10 +172,10 @@ def test_train_evaluate_and_resume(recurra: Terminal, tmp_path: Path) -> None:
 WRONG: list[tuple[str, Any, str]] = [
     ("empty.csv", b"", "empty"),
     ("header.csv", b"timestamp,tx,ty,tz\n", "header|no (row|sample|line)|one sample"),
-    ("one.csv", b"timestamp,tx,ty,tz\n0,1,2,3\n", "one sample|1 sample|position"),
+    ("one.csv", b"timestamp,tx,ty,tz\n0,1,2,3\n", "single sample|position"),
     ("nan.csv", b"timestamp,tx,ty,tz\n" + b"0.1,nan,nan,nan\n" * 30, "NaN|not a number|finite|numbers"),
     ("columns.csv", b"a,b\n1,2\n3,4\n", "column"),
-    ("junk.bin", bytes(range(256)) * 8, "format|read|text"),
+    ("junk.bin", bytes(range(256)) * 8, "binary file"),
 ]
 
 

@@ -34,7 +34,7 @@ def sample(time: int = 11) -> torch.Tensor:
 
 
 @every_block
-@pytest.mark.parametrize("time", [1, 11, 37])
+@pytest.mark.parametrize("time", [1, 11, pytest.param(37, marks=pytest.mark.slow)])
 def test_all_modes_agree_on_outputs_states_and_gradients(name: str, time: int) -> None:
     unit = make(name)
     for start in (None, detach(unit(sample(4).flip(0))[1])):
@@ -67,6 +67,7 @@ def test_rows_can_be_reordered_and_started_afresh(name: str) -> None:
     close(unit(x, mixed)[0][1], unit(x)[0][1])
 
 
+@pytest.mark.slow
 @every_block
 def test_gradients_are_right(name: str) -> None:
     unit, x = make(name), sample(4).requires_grad_()
