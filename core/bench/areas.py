@@ -13,7 +13,7 @@ from core.errors import ConfigError
 AREAS: dict[str, tuple[str, ...]] = {
     "core": tuple(
         f"core.bench.{name}"
-        for name in ("scan", "gpu", "units_gated", "units_mamba", "units_matrix", "units_rwkv")
+        for name in ("scan", "gpu", "units_gated", "units_mamba", "units_matrix", "units_rwkv", "streaming")
     ),
     "trajectory": ("apps.trajectory.bench",),
 }

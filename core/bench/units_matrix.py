@@ -50,7 +50,7 @@ def cases() -> list[Case]:
     for unit in UNITS:
         sizes = f"B1 T{TIME} H{HEADS * WIDTH} float32"
         chosen.append(Case(unit, sizes, partial(unit_pair, unit), "sequential mode", 0.1, repeats=3))
-    chosen += [Case(f"{unit} step", "B1 H128 float32", partial(step, unit), target=150) for unit in UNITS]
+    chosen += [Case(f"{unit} step", "B1 H128 float32", partial(step, unit), limit_us=150) for unit in UNITS]
     return chosen
 
 
