@@ -340,6 +340,8 @@ def stream(
 
     Example: cat samples.jsonl | recurra trajectory stream --horizon 1
     """
+    import numpy as np
+
     from apps.trajectory.engine import engine_for
     from apps.trajectory.sources import json_lines
     from apps.trajectory.sources import mavlink as mavlink_source
@@ -350,7 +352,10 @@ def stream(
     if udp is not None and mavlink is not None:
         raise ConfigError("listen to --udp or to --mavlink, not to both.")
     config = StreamConfig(mode, horizon, every, max_gap, expire)
-    live = Stream(engine_for(named_model(weights, stats, compat), mode), config)
+    model = named_model(weights, stats, compat)
+    engine = engine_for(model, mode)
+    engine.window(np.zeros((engine.history, model.dims)))  # compile before the first sample waits for it
+    live = Stream(engine, config)
     source: Any = json_lines(sys.stdin.buffer)
     if udp is not None:
         source = udp_source(udp, tick)

@@ -355,7 +355,7 @@ def as_line(
         return [*np.round(values[:steps], 4).tolist(), *[None] * (steps - known)]
 
     line: dict[str, Any] = {
-        "t": anchor,
+        "t": round(anchor, 9),
         "id": name,
         "horizon_s": [round(dt * k, 6) for k in range(1, steps + 1)],
         "mean": padded(forecast.mean),
