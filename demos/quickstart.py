@@ -60,7 +60,7 @@ def run(out: Path, seed: int) -> list[str]:
 
 
 def trajectory(seed: int) -> Section:
-    """trajectory: where will a drone be? Flights of families that the bundled weights never saw."""
+    """trajectory: where will a drone be? Generated flights that the bundled weights never saw."""
     from apps.trajectory.evaluate import evaluate
     from apps.trajectory.predict import load_model
     from apps.trajectory.synth import generate, recorded
