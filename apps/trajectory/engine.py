@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from apps.trajectory.dims import history_of, position_of
 from apps.trajectory.fast import FastEngine
 from apps.trajectory.models.forecast import Forecast
 from apps.trajectory.models.predictor import Predictor
@@ -18,20 +19,35 @@ class TorchEngine:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.dt, self.history = model.dt, model.history
+        self.dt, self.history, self.dims = model.dt, model.history, model.dims
         self.factor = model.factor()
 
     def window(self, past: np.ndarray) -> Answer:
-        """past (history, D) metres -> prediction."""
-        return self.answer(self.model.forecast(past[None]), np.zeros(past.shape[1]))
+        """past (history, D) metres -> prediction.
+
+        Raises:
+            DataError: fewer than two positions, or of another number of coordinates than the model's.
+        """
+        past = history_of(past, self.dims)
+        return self.answer(self.model.forecast(past[None]), np.zeros(self.dims))
 
     def begin(self, position: np.ndarray) -> Any:
-        """State of a track that starts here."""
+        """State of a track that starts here.
+
+        Raises:
+            DataError: the position has another number of coordinates than the model.
+        """
+        position = position_of(position, self.dims)
         start = self.model.network.initial_state(torch.zeros(1, self.model.dims))  # pyright: ignore
         return (position, start, None, 0)
 
     def step(self, state: Any, position: np.ndarray) -> Any:
-        """State after the next position, dt later."""
+        """State after the next position, dt later.
+
+        Raises:
+            DataError: the position has another number of coordinates than the model.
+        """
+        position = position_of(position, self.dims)
         before, carried, _, seen = state
         velocity = torch.from_numpy((position - before) / self.dt).float()[None]
         with torch.no_grad():

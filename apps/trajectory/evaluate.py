@@ -15,6 +15,7 @@ import numpy as np
 from apps.trajectory.baselines import BASELINES
 from apps.trajectory.config import WindowConfig
 from apps.trajectory.data import Track, Windows, resample_many, windows
+from apps.trajectory.dims import check_dims
 from apps.trajectory.metrics import summary
 from apps.trajectory.predict import Model, load_model
 from core.bundled import bundled
@@ -52,16 +53,16 @@ def evaluate(
         "files": [{"file", "tracks", "n", "model", ..}], "protocol": {..}, "warnings": [..]}`
 
     Raises:
-        DataError: no window in any of the tracks, or an unknown baseline.
+        DataError: no window in any of the tracks, fewer coordinates than the model's, or an unknown baseline.
     """
-    name, window, answerers = contestants(model, baselines)
+    name, window, answerers, warnings = contestants(model, baselines, tracks)
     steps = round(future_s / window.dt)
     window = replace(window, horizon=steps, stride=stride)
     by_file: dict[str, list[Track]] = {}
     for track in tracks:
         by_file.setdefault(track.source, []).append(track)
     pooled: list[tuple[np.ndarray, dict[str, Answer]]] = []
-    files, warnings = [], []
+    files = []
     for source, group in by_file.items():
         cut = cut_windows(group, window)
         warnings += [*(warning for track in group for warning in track.warnings), *cut.warnings]
@@ -92,14 +93,18 @@ def evaluate(
 
 
 def contestants(
-    model: Model | str, baselines: Sequence[str] | None
-) -> tuple[str, WindowConfig, dict[str, Answerer]]:
-    """Name and rhythm of what is scored, and everybody who answers; "model" first."""
-    window = WindowConfig()
+    model: Model | str, baselines: Sequence[str] | None, tracks: Sequence[Track]
+) -> tuple[str, WindowConfig, dict[str, Answerer], list[str]]:
+    """Name and rhythm of what is scored, everybody who answers ("model" first), and who cannot."""
+    window, warnings = WindowConfig(), []
+    flattest = min(tracks, key=lambda track: track.positions.shape[1], default=None)
+    dims = 0 if flattest is None else flattest.positions.shape[1]
     if isinstance(model, str) and model in BASELINES:
         name, chosen = model, baseline(model, window)
     else:
         model = model if isinstance(model, Model) else load_model(model)
+        if flattest is not None and dims < model.dims:
+            check_dims(dims, model.dims, flattest.name)
         window = replace(window, dt=model.dt, history=model.history)
         name, chosen = model.name, network(model)
     learned = {
@@ -112,11 +117,15 @@ def contestants(
             answerers[who] = baseline(who, window)
         elif who in learned:
             peer = load_model(learned[who])
-            if (peer.dt, peer.history) == (window.dt, window.history):
+            if dims < peer.dims:
+                warnings.append(
+                    f"{who} is left out: it predicts {peer.dims} coordinates, the tracks have {dims}."
+                )
+            elif (peer.dt, peer.history) == (window.dt, window.history):
                 answerers[who] = network(peer)
         else:
             raise DataError(f"no baseline {who!r}; there are {', '.join([*BASELINES, *learned])}.")
-    return name, window, answerers
+    return name, window, answerers, warnings
 
 
 def network(model: Model) -> Answerer:

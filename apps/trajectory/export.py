@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from apps.trajectory.models.predictor import Predictor
 from apps.trajectory.models.vector import VectorPredictor
 from core.blocks.stack import Stack
-from core.errors import ConfigError
+from core.errors import ConfigError, DataError
 from core.export import quiet, reason, rebuild, require_onnx
 from core.files import whole_file
 from core.layouts.torch_nn import torch_nn_state_dict
@@ -163,12 +163,25 @@ def step_inputs(network: Predictor, batch: int) -> tuple[Tensor, ...]:
 
 
 def session(path: str | Path) -> Callable[..., list[np.ndarray]]:
-    """An ONNX file as a function of arrays, on one thread."""
+    """An ONNX file as a function of arrays, on one thread.
+
+    The function raises DataError for an array whose sizes are not those of the graph.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     run: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [value.name for value in run.get_inputs()]
-    return lambda *arrays: run.run(None, dict(zip(names, arrays, strict=True)))
+    inputs = {value.name: value.shape for value in run.get_inputs()}
+
+    def call(*arrays: np.ndarray) -> list[np.ndarray]:
+        for (name, shape), array in zip(inputs.items(), arrays, strict=True):
+            fits = len(shape) == array.ndim and all(
+                isinstance(size, str) or size == found for size, found in zip(shape, array.shape, strict=True)
+            )
+            if not fits:
+                raise DataError(f"{name} has the shape {array.shape}; the graph takes {tuple(shape)}.")
+        return run.run(None, dict(zip(inputs, arrays, strict=True)))
+
+    return call

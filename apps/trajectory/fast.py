@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from apps.trajectory.conformal import Calibration
+from apps.trajectory.dims import history_of, position_of
 from apps.trajectory.features import HEADING_MEMORY_S, SPEED_FLOOR, STREAM_MEMORY_S
 from apps.trajectory.models.predictor import VARIANCE_FLOOR, Predictor
 from apps.trajectory.stream import Answer
@@ -226,8 +227,12 @@ class FastEngine:
         self.h = np.zeros((self.layers, self.hidden), np.float32)
 
     def window(self, past: np.ndarray) -> Answer:
-        """past (history, D) metres -> prediction."""
-        past = np.asarray(past, dtype=np.float64)
+        """past (T, D) metres, the newest `history` of them are read -> prediction.
+
+        Raises:
+            DataError: fewer than two positions, or of another number of coordinates than the model's.
+        """
+        past = history_of(past, self.dims, None if self.stateful else self.history)
         if self.stateful:
             state = self.begin(past[0])
             for position in past[1:]:
@@ -247,15 +252,23 @@ class FastEngine:
 
         Raises:
             ValueError: the model was trained on windows.
+            DataError: the position has another number of coordinates than the model.
         """
+        position = position_of(position, self.dims)
         if not self.stateful:
             raise ValueError("this model was trained on windows; train with model.stateful=true to stream it")
         hidden = np.zeros((self.layers, self.hidden), np.float32)
         return (position, np.zeros(2 * self.dims + 2), hidden, None)
 
     def step(self, state: Any, position: np.ndarray) -> Any:
-        """State after the next position, dt later."""
-        before, running, hidden, _ = state
+        """State after the next position, dt later.
+
+        Raises:
+            DataError: the position has another number of coordinates than the model.
+            ValueError: the state is one of another model.
+        """
+        position = position_of(position, self.dims)
+        before, running, hidden, _ = self.own(state)
         running, hidden = running.copy(), hidden.copy()
         token = np.zeros((1, max(self.inputs, self.hidden)), np.float32)
         turn, last = np.empty(2), np.empty(self.dims)
@@ -264,9 +277,18 @@ class FastEngine:
         gru_layers(self.weights, self.inputs, self.hidden, self.layers, token, hidden, self.work[:2])
         return (position, running, hidden, (turn, scale, last))
 
+    def own(self, state: Any) -> Any:
+        """The state, if its arrays are as long as the compiled calls take them to be."""
+        position, running, hidden, _ = state
+        lengths = len(position), len(running), hidden.shape
+        expected = self.dims, 2 * self.dims + 2, (self.layers, self.hidden)
+        if lengths != expected:
+            raise ValueError(f"this model's state has the sizes {expected}, got {lengths}")
+        return state
+
     def forecast(self, state: Any) -> Answer | None:
         """Prediction from a carried state, from the third position on."""
-        position, running, hidden, seen = state
+        position, running, hidden, seen = self.own(state)
         if seen is None or running[-1] < 2:
             return None
         turn, scale, last = seen

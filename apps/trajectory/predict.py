@@ -12,6 +12,7 @@ from torch import nn
 from apps.trajectory.config import TrainConfig, WindowConfig
 from apps.trajectory.conformal import Calibration
 from apps.trajectory.data import Segment, Track, resample
+from apps.trajectory.dims import check_dims, histories_of
 from apps.trajectory.models.forecast import Forecast
 from apps.trajectory.models.predictor import Predictor
 from apps.trajectory.models.vector import load_published
@@ -24,6 +25,8 @@ DEFAULT = "trajectory-gru"
 """The bundled weights that answer when none are named."""
 SHORTEST = 3
 """Positions without which nothing is predicted."""
+PIECE = 512
+"""Histories of one pass along a track: memory stays that of a pass, however long the track is."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,12 @@ class Model:
 
     @torch.no_grad()
     def forecast(self, past: np.ndarray) -> Forecast:
-        """Histories (N, T, D), dt apart, newest last -> Forecast of `horizon` steps (float64 means)."""
-        return self.network(torch.from_numpy(np.ascontiguousarray(past, dtype=np.float64)))
+        """Histories (N, T, D), dt apart, newest last -> Forecast of `horizon` steps (float64 means).
+
+        Raises:
+            DataError: the histories have another number of coordinates than the model.
+        """
+        return self.network(torch.from_numpy(histories_of(past, self.dims)))
 
     def factor(self, coverage: float = 0.9) -> np.ndarray | None:
         """Conformal radius per unit of spread, (K,); None without calibration."""
@@ -175,7 +182,7 @@ def predict(
     positions, time_s = newest(past, model, at_s)
     steps = model.horizon if horizon_s is None else max(1, round(horizon_s / model.dt))
     forecast = model.forecast(positions[None])
-    return one(forecast, 0, model, positions[-1], time_s, steps, coverage)
+    return as_predictions(forecast, model, positions[-1:], np.array([time_s]), steps, coverage)[0]
 
 
 def newest(past: Track | Segment | np.ndarray, model: Model, at_s: float | None) -> tuple[np.ndarray, float]:
@@ -187,8 +194,10 @@ def newest(past: Track | Segment | np.ndarray, model: Model, at_s: float | None)
             past = last_segment(past, model, at_s)
         name, positions = past.track.name, past.positions
         time_s = past.t0 + past.dt * (len(positions) - 1)
-    if positions.ndim != 2 or positions.shape[1] < model.dims:
+    if positions.ndim != 2:
         raise DataError(f"{name}: expected positions (T, {model.dims}), got shape {positions.shape}.")
+    if positions.shape[1] < model.dims:
+        check_dims(positions.shape[1], model.dims, name)
     needed = SHORTEST if isinstance(model.network, Predictor) else model.history
     if len(positions) < needed:
         raise DataError(
@@ -225,51 +234,58 @@ def predict_along(
     pieces = [track] if isinstance(track, Segment) else resample(track, model.dt)
     found = []
     for piece in pieces:
+        check_dims_of(piece, model)
         ends = np.arange(model.history, len(piece) + 1, stride)
-        if not len(ends):
-            continue
-        past = np.stack([piece.positions[end - model.history : end, : model.dims] for end in ends])
-        forecast = model.forecast(past)
-        for index, end in enumerate(ends):
-            time_s = piece.t0 + piece.dt * (int(end) - 1)
-            found.append(one(forecast, index, model, past[index, -1], time_s, model.horizon, coverage))
+        for start in range(0, len(ends), PIECE):
+            chosen = ends[start : start + PIECE]
+            past = np.stack([piece.positions[end - model.history : end, : model.dims] for end in chosen])
+            times = piece.t0 + piece.dt * (chosen - 1)
+            found += as_predictions(model.forecast(past), model, past[:, -1], times, model.horizon, coverage)
     return found
 
 
-def one(
-    forecast: Forecast,
-    index: int,
-    model: Model,
-    anchor: np.ndarray,
-    time_s: float,
-    steps: int,
-    coverage: float,
-) -> Prediction:
-    """Row `index` of a forecast as a prediction of `steps` steps."""
+def check_dims_of(piece: Segment, model: Model) -> None:
+    """A track may have more coordinates than the model (which then predicts the first ones), never fewer."""
+    if piece.positions.shape[1] < model.dims:
+        check_dims(piece.positions.shape[1], model.dims, piece.track.name)
 
-    def cut(values: Any) -> np.ndarray | None:
+
+def as_predictions(
+    forecast: Forecast, model: Model, anchors: np.ndarray, times_s: np.ndarray, steps: int, coverage: float
+) -> list[Prediction]:
+    """The rows of a forecast as predictions of `steps` steps; the batch is worked out once for all rows.
+
+    Args:
+        anchors: (N, D) newest positions.
+        times_s: (N,) their times.
+    """
+
+    def cut(values: Any) -> Any:
+        """(N, K, ...) -> float64 (N, steps, ...), NaN beyond the model; nothing N times without values."""
         if values is None:
-            return None
-        rows = np.asarray(values, dtype=np.float64)[:steps]
-        padding = np.full((max(0, steps - len(rows)), *rows.shape[1:]), np.nan)
-        return np.concatenate([rows, padding])
+            return [None] * len(anchors)
+        known = np.asarray(values, dtype=np.float64)[:, :steps]
+        padding = ((0, 0), (0, steps - known.shape[1]), *((0, 0),) * (known.ndim - 2))
+        return np.pad(known, padding, constant_values=np.nan)
 
-    covariance = forecast.covariance()
     factor = model.factor(coverage)
-    quantiles = None if forecast.quantiles is None else forecast.quantiles[index]
-    mean = cut(forecast.mean[index])
-    assert mean is not None
-    return Prediction(
-        time_s=float(time_s),
-        ahead_s=model.dt * np.arange(1, steps + 1),
-        anchor=anchor,
-        mean=mean,
-        covariance=cut(None if covariance is None else covariance[index]),
-        quantiles=cut(quantiles),
-        axes=None if quantiles is None or forecast.axes is None else forecast.axes[index].numpy(),
-        radius=cut(None if factor is None else factor * forecast.spread[index].numpy()),
-        coverage=coverage,
-    )
+    mean, covariance, quantiles = map(cut, (forecast.mean, forecast.covariance(), forecast.quantiles))
+    radius = cut(None if factor is None else factor * forecast.spread.numpy())
+    axes = None if forecast.quantiles is None or forecast.axes is None else forecast.axes.numpy()
+    return [
+        Prediction(
+            time_s=float(times_s[row]),
+            ahead_s=model.dt * np.arange(1, steps + 1),
+            anchor=anchors[row],
+            mean=mean[row],
+            covariance=covariance[row],
+            quantiles=quantiles[row],
+            axes=None if axes is None else axes[row],
+            radius=radius[row],
+            coverage=coverage,
+        )
+        for row in range(len(anchors))
+    ]
 
 
 @dataclass(frozen=True)

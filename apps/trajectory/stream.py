@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from apps.trajectory.dims import check_dims
 from core.errors import ConfigError, DataError
 
 MAX_LINE = 65_536
@@ -60,6 +61,8 @@ class Engine(Protocol):
     dt: float
     history: int
     """Positions in a window."""
+    dims: int
+    """Coordinates of a position."""
 
     def window(self, past: np.ndarray) -> Answer:
         """past (history, D) metres, dt apart, newest last."""
@@ -233,7 +236,6 @@ class Stream:
         self.tracks: dict[str | int, LiveTrack] = {}
         self.counters = Counters()
         self.newest = -math.inf
-        self.dimensions: int | None = None
 
     def feed(self, sample: Sample, arrival: float | None = None) -> dict[str, Any] | None:
         """Take one sample; returns the prediction for its track when there is one to make.
@@ -241,14 +243,13 @@ class Stream:
         `arrival` is when the sample came in, on the clock of `time.perf_counter`.
 
         Raises:
-            DataError: the sample has another number of dimensions than the ones before.
+            DataError: the sample has another number of coordinates than the model.
         """
         begin = time.perf_counter()
         arrival = begin if arrival is None else arrival
-        if self.dimensions is None:
-            self.dimensions = len(sample.p)
-        elif len(sample.p) != self.dimensions:
-            raise DataError(f"p has {len(sample.p)} values; this stream began with {self.dimensions}.")
+        check_dims(len(sample.p), self.engine.dims, "p")
+        if sample.v is not None:
+            check_dims(len(sample.v), self.engine.dims, "v")
         self.counters.samples += 1
         self.newest = max(self.newest, sample.t)
         track = self.tracks.get(sample.id)

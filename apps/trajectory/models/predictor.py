@@ -79,7 +79,12 @@ class Predictor(nn.Module):
             self.outer.bias[: K * D] = 0
 
     def forward(self, past: Tensor) -> Forecast:
-        """past (B, T+1, D) in metres, at least two positions; in float64 when far from the origin."""
+        """past (B, T+1, D) in metres, at least two positions; in float64 when far from the origin.
+
+        Raises:
+            ValueError: another number of coordinates.
+        """
+        self.check(past)
         if not self.config.stateful:
             past = past[:, -self.history :]
         velocity = velocities(past, self.dt).to(self.outer.weight.dtype)
@@ -103,11 +108,20 @@ class Predictor(nn.Module):
         return stream_start(x, self.dims), self.encoder.initial_state(x.new_zeros(x.shape[0], width))
 
     def step(self, velocity: Tensor, state: Any) -> tuple[Forecast, Any]:
-        """One velocity (B, D) in m/s -> forecast that counts from the newest position, state."""
+        """One velocity (B, D) in m/s -> forecast that counts from the newest position, state.
+
+        Raises:
+            ValueError: another number of coordinates.
+        """
+        self.check(velocity)
         running, recurrent = state
         features, anchor, running = stream_features(velocity, running, self.config.frame, self.dt)
         y, recurrent = self.encoder.step(features, recurrent)
         return self.read_out(y, anchor), (running, recurrent)
+
+    def check(self, x: Tensor) -> None:
+        if x.shape[-1] != self.dims:  # a velocity of one coordinate would be spread over all axes
+            raise ValueError(f"this model predicts {self.dims} coordinates, got shape {tuple(x.shape)}")
 
     def stream(self, velocity: Tensor) -> tuple[Tensor, list[Anchor]]:
         """A stream (B, T, D) at once: outputs of the encoder (B, T, H) and an anchor for each sample."""

@@ -1,5 +1,7 @@
 """The evaluation: its arithmetic, its rows, and what it says when there is nothing to score."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from apps.trajectory.data import Track
 from apps.trajectory.evaluate import evaluate, table
 from apps.trajectory.models.predictor import Predictor
 from apps.trajectory.predict import DEFAULT, Model
-from apps.trajectory.synth import generate
+from apps.trajectory.synth import generate, recorded
 from core.errors import DataError
 
 
@@ -86,6 +88,16 @@ def test_a_track_too_short_for_a_window_is_reported() -> None:
         evaluate(straight_model(), [parabola("short", 30)])
 
 
+def test_a_flat_track_is_one_sentence_and_baselines_take_it() -> None:
+    flat = parabola("car", 60)
+    flat = replace(flat, positions=flat.positions[:, :2])
+    with pytest.raises(DataError, match="car has 2 coordinates; the model predicts 3"):
+        evaluate(straight_model(), [flat])
+    report = evaluate("constant_acceleration", [flat])
+    assert report["overall"]["model"]["fde"]["1.0"] < 1e-6
+    assert "lstm is left out: it predicts 3 coordinates, the tracks have 2." in report["warnings"]
+
+
 def test_an_unknown_baseline_is_named() -> None:
     with pytest.raises(DataError, match="no baseline 'oracle'"):
         evaluate(straight_model(), [parabola("a", 60)], baselines=["oracle"])
@@ -103,3 +115,16 @@ def test_the_bundled_weights_beat_constant_velocity_on_a_family_they_never_saw()
     assert overall["model"]["fde"]["1.0"] < 0.4 * overall["constant_velocity"]["fde"]["1.0"]
     # on an unseen family the ball is an observation; of the kinds it was calibrated on it holds 0.9
     assert overall["model"]["coverage90"]["1.0"] > 0.65
+
+
+def test_the_figures_of_the_bundled_weights_stay_what_they_are() -> None:
+    """Measured when the weights were bundled: whatever is moved in the code, the answers are the same."""
+    tracks = [recorded(flight) for flight in generate(11, 24, split="test")]
+    for name, errors, inside in (
+        ("trajectory-gru", (0.1095, 0.2592, 0.8450), 0.951),
+        ("trajectory-gru-stream", (0.1235, 0.2916, 0.9026), 0.946),
+    ):
+        overall = evaluate(name, tracks, baselines=[])["overall"]
+        assert overall["n"] == 755
+        assert list(overall["model"]["fde"].values()) == pytest.approx(errors, abs=2e-4)
+        assert overall["model"]["coverage90"]["1.0"] == pytest.approx(inside, abs=2e-3)

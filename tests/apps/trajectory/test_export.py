@@ -12,7 +12,7 @@ from apps.trajectory.export import export_onnx, session
 from apps.trajectory.features import Normalisation
 from apps.trajectory.models.predictor import Predictor
 from apps.trajectory.models.vector import Vector, VectorPredictor
-from core.errors import RecurraError
+from core.errors import DataError, RecurraError
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,11 @@ def test_the_published_network_and_any_batch(tmp_path: Path) -> None:
     mean, _ = session(tmp_path / "a.onnx")(past.numpy())
     with torch.no_grad():
         np.testing.assert_allclose(mean, network(past).mean, atol=1e-5)
+    for wrong in (1, 2, 4):
+        with pytest.raises(
+            DataError, match=rf"past has the shape \(5, 21, {wrong}\); the graph takes .* 3\)"
+        ):
+            session(tmp_path / "a.onnx")(np.zeros((5, 21, wrong)))
 
 
 def test_nothing_is_left_behind_when_it_fails(tmp_path: Path) -> None:

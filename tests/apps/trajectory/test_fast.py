@@ -8,8 +8,11 @@ import torch
 
 from apps.trajectory.config import ModelConfig, WindowConfig
 from apps.trajectory.conformal import Calibration
+from apps.trajectory.engine import TorchEngine
 from apps.trajectory.fast import FastEngine
 from apps.trajectory.models.predictor import Predictor
+from apps.trajectory.predict import Model
+from core.errors import DataError
 
 
 def random_model(**changes: Any) -> Predictor:
@@ -95,3 +98,46 @@ def test_what_cannot_be_compiled_is_said() -> None:
         FastEngine(random_model(unit="lstm"))
     with pytest.raises(ValueError, match="trained on windows"):
         FastEngine(random_model()).begin(np.zeros(3))
+
+
+def engines(dims: int, *, stateful: bool) -> list[Any]:
+    """The compiled engine and torch's, of the same network."""
+    network = random_model(dims=dims, stateful=stateful, head="gaussian")
+    model = Model(network, "random", dims, 0.1, 21, 7)
+    return [FastEngine(network), TorchEngine(model)]
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+@pytest.mark.parametrize(("dims", "wrong"), [(2, 1), (2, 3), (2, 4), (3, 0), (3, 1), (3, 2), (3, 4), (3, 40)])
+def test_no_engine_takes_another_number_of_coordinates(dims: int, wrong: int, stateful: bool) -> None:
+    sentence = f"has {wrong} coordinates; the model predicts {dims}"
+    for engine in engines(dims, stateful=stateful):
+        with pytest.raises(DataError, match=sentence):
+            engine.window(np.zeros((21, wrong)))
+        with pytest.raises(DataError, match="a history must be two or more positions"):
+            engine.window(np.zeros((1, dims)))
+        with pytest.raises(DataError, match=sentence):
+            engine.begin(np.zeros(wrong))
+        if stateful:
+            state = engine.begin(np.zeros(dims))
+            with pytest.raises(DataError, match=sentence):
+                engine.step(state, np.zeros(wrong))
+
+
+def test_a_longer_history_is_cut_and_a_foreign_state_refused() -> None:
+    past = flights(1)[0].numpy()
+    for engine in engines(3, stateful=False):
+        longer = np.concatenate([past[:1] - np.arange(30, 0, -1)[:, None], past])
+        np.testing.assert_array_equal(engine.window(longer).mean, engine.window(past).mean)
+    other = FastEngine(random_model(dims=2, stateful=True)).begin(np.zeros(2))
+    with pytest.raises(ValueError, match="state has the sizes"):
+        FastEngine(random_model(stateful=True)).step(other, np.zeros(3))
+
+
+@pytest.mark.parametrize("wrong", [1, 2, 4])
+def test_the_network_itself_takes_its_own_coordinates_only(wrong: int) -> None:
+    model = random_model(stateful=True)
+    with pytest.raises(ValueError, match="predicts 3 coordinates"):
+        model(torch.zeros(1, 21, wrong))
+    with pytest.raises(ValueError, match="predicts 3 coordinates"):
+        model.step(torch.zeros(1, wrong), model.initial_state(torch.zeros(1, 3)))

@@ -11,8 +11,10 @@ import torch
 from apps.trajectory.config import ModelConfig, TrainConfig, WindowConfig
 from apps.trajectory.conformal import Calibration
 from apps.trajectory.data import Track
+from apps.trajectory.models.forecast import Forecast
 from apps.trajectory.models.predictor import Predictor
 from apps.trajectory.predict import (
+    PIECE,
     Model,
     Prediction,
     closest_approach,
@@ -108,6 +110,34 @@ def test_a_replay_equals_asking_at_each_moment() -> None:
     np.testing.assert_allclose(along[2].mean, single.mean, atol=1e-5)
 
 
+def test_a_replay_works_each_covariance_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    whole = Forecast.covariance
+
+    def counted(self: Forecast) -> torch.Tensor | None:
+        found = whole(self)
+        made.append(0 if found is None else found.numel())
+        return found
+
+    monkeypatch.setattr(Forecast, "covariance", counted)
+    answers = predict_along(track(np.arange(1300) / 10), straight_model(), stride=1)
+    assert len(answers) == 1280
+    # once per answer, and never more than a pass of PIECE answers at a time
+    assert sum(made) == 1280 * 20 * 3 * 3
+    assert max(made) == PIECE * 20 * 3 * 3
+
+
+def test_a_track_of_fewer_coordinates_is_one_sentence() -> None:
+    flat = track(np.arange(40) / 10, (2.0, 0.0))
+    sentence = r"line has 2 coordinates; the model predicts 3\."
+    for ask in (predict, predict_along):
+        with pytest.raises(DataError, match=sentence):
+            ask(flat, straight_model())
+    for wrong in (np.zeros((1, 21, 2)), np.zeros((1, 21, 4)), np.zeros((21, 3))):
+        with pytest.raises(DataError, match=r"coordinates; the model predicts 3|\(N, T, 3\)"):
+            straight_model().forecast(wrong)
+
+
 def moving(deviation: float = 0.2) -> Prediction:
     """From the origin along x at 1 m/s for 2 s."""
     ahead = 0.1 * np.arange(1, 21)
@@ -150,7 +180,7 @@ def test_without_covariance_futures_fill_the_conformal_ball() -> None:
     ("past", "message"),
     [
         (np.zeros((2, 3)), "2 positions"),
-        (np.zeros((21, 2)), r"expected positions \(T, 3\)"),
+        (np.zeros((21, 2)), "the history has 2 coordinates; the model predicts 3"),
         (np.full((21, 3), math.nan), "not finite"),
     ],
 )

@@ -22,6 +22,7 @@ class LastVelocity:
 
     dt = 0.1
     history = 5
+    dims = 3
 
     def window(self, past: np.ndarray) -> Answer:
         step = past[-1] - past[-2]
@@ -134,13 +135,30 @@ def test_an_old_anchor_is_flagged_stale() -> None:
 
 def test_known_velocities_bend_the_path_between_slow_samples() -> None:
     def at(t: float) -> Sample:
-        return Sample(t, 0, (math.sin(t), math.cos(t)), (math.cos(t), -math.sin(t)))
+        return Sample(t, 0, (math.sin(t), math.cos(t), 2.0), (math.cos(t), -math.sin(t), 0.0))
 
     stream = Stream(LastVelocity())
     for k in range(8):
         stream.feed(at(0.2 * k))
     times = np.array([0.9, 1.0, 1.1])
     np.testing.assert_allclose(stream.tracks[0].at(times)[:, 0], np.sin(times), atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4, 9])
+def test_a_sample_of_other_coordinates_never_reaches_the_model(count: int) -> None:
+    stream = Stream(LastVelocity())
+    lines = line_of_flight(10, 2.0)
+    sentence = rf"p has {count} coordinates; the model predicts 3\."
+    with pytest.raises(DataError, match=sentence):
+        stream.feed(Sample(0.0, 0, (1.0,) * count))
+    expected = predictions(Stream(LastVelocity()), lines)
+    predictions(stream, lines[:10])
+    with pytest.raises(DataError, match=sentence):
+        stream.feed(Sample(0.95, 0, (1.0,) * count))
+    with pytest.raises(DataError, match=f"v has {count} coordinates"):
+        stream.feed(Sample(0.95, 0, (1.0,) * 3, (1.0,) * count))
+    assert predictions(stream, lines[10:])[-1]["mean"] == expected[-1]["mean"]
+    assert stream.counters.samples == len(lines)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +203,7 @@ def test_a_bad_line_does_not_stop_the_stream() -> None:
     assert len(out) == 6
     assert "line 6: not a JSON line" in complaints[0]
     assert f"line 7: {len(huge) + 1} bytes" in complaints[1]
-    assert "this stream began with 3" in complaints[2]
+    assert "p has 2 coordinates; the model predicts 3" in complaints[2]
     assert counters.summary()["predictions"] == 6
 
 
