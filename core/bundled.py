@@ -1,4 +1,4 @@
-"""Weights that come with the packages: `weights/*.safetensors`, listed in `weights/index.json` beside them.
+"""Weights that come with the pipelines: `weights/*.safetensors`, listed in `weights/index.json` beside them.
 
 Listing and finding read the small index only, so they need no torch.
 """
@@ -6,14 +6,11 @@ Listing and finding read the small index only, so they need no torch.
 import hashlib
 import json
 from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from core.domains import weights_folders
 from core.errors import WeightsError
-
-PACKAGES = ("core", "recsys", "speech", "vision", "apps")
-"""Where `weights/` may lie: in the package itself or in a sub-package."""
 
 
 def find(name: str | Path) -> Path:
@@ -49,10 +46,8 @@ def bundled() -> list[dict[str, Any]]:
 def index_rows() -> list[dict[str, Any]]:
     """Rows of every `weights/index.json`, each with the path of its file, sorted by name."""
     rows = []
-    for package in PACKAGES:
-        root = Path(str(files(package)))
-        for index in sorted([*root.glob("weights/index.json"), *root.glob("*/weights/index.json")]):
-            rows += [{**row, "path": index.parent / row["file"]} for row in read_index(index)]
+    for folder in weights_folders():
+        rows += [{**row, "path": folder / row["file"]} for row in read_index(folder / "index.json")]
     return sorted(rows, key=lambda row: row["name"])
 
 

@@ -1,52 +1,94 @@
-"""The command `recurra`: a table of domains, imported only when asked for, and the core's own verbs."""
+"""The command `recurra`: what is signed in, imported only when asked for, and the core's own verbs."""
 
-import json
 import os
 import sys
-from importlib import import_module
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from core.errors import RecurraError
-from core.files import write_text
+from core.domains import COMMANDS, DOMAINS, Signed, domain, usable
+from core.errors import RecurraError, SignInError, WorkError
+from core.terminal import Json, Threads, emit, printable, say
 
-DOMAINS = {
-    "trajectory": ("apps.trajectory.cli:app", "Predict where drones and other movers will be."),
-}
-"""Word on the command line -> where its commands live, and one sentence for the help."""
+__all__ = ["app", "emit", "main", "run_app"]
 
 
-class DomainTable(TyperGroup):
-    """Lists the domains without importing them; imports one when it is used."""
+class Roof(TyperGroup):
+    """Lists what is signed in without importing pipelines; imports one when it is used."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:
-        return [*DOMAINS, *super().list_commands(ctx)]
+        verbs = super().list_commands(ctx)
+        return [*usable(DOMAINS), *verbs, *(name for name in usable(COMMANDS) if name not in verbs)]
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:
         ctx.meta["only_listing"] = True
         super().format_help(ctx, formatter)
 
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
-        if cmd_name not in DOMAINS:
-            return super().get_command(ctx, cmd_name)
-        target, summary = DOMAINS[cmd_name]
-        if ctx.meta.get("only_listing"):
-            return TyperGroup(name=cmd_name, help=summary)
-        module, attribute = target.split(":")
-        return typer.main.get_command(getattr(import_module(module), attribute))
+        verb = super().get_command(ctx, cmd_name)
+        if verb is not None:
+            return verb
+        for group, load in ((DOMAINS, load_domain), (COMMANDS, load_command)):
+            row = usable(group).get(cmd_name)
+            if row is not None:
+                return TyperGroup(name=cmd_name, help=line(group, row)) if listing(ctx) else load(row)
+        return None
+
+
+def listing(ctx: typer.Context) -> bool:
+    """Whether a command is asked for its help line only."""
+    return bool(ctx.meta.get("only_listing"))
+
+
+def line(group: str, row: Signed) -> str:
+    """One sentence for the help. What strangers signed in is named and not imported."""
+    if not row.ours:
+        return f"From the package {row.distribution}."
+    try:
+        return domain(row.name).summary if group == DOMAINS else row.load().__doc__ or ""
+    except SignInError:
+        return "Cannot be loaded; `recurra doctor` says why."
+
+
+def load_domain(row: Signed) -> Any:
+    """The commands of a pipeline."""
+    target = domain(row.name).commands
+    return as_command(row, Signed(row.name, target, row.distribution, ours=row.ours).load())
+
+
+def load_command(row: Signed) -> Any:
+    """A single command."""
+    return as_command(row, row.load())
+
+
+def as_command(row: Signed, found: Any) -> Any:
+    """A command from a Typer, a command as it is, or a function.
+
+    Raises:
+        SignInError: it is none of these.
+    """
+    if isinstance(found, typer.Typer):
+        return typer.main.get_command(found)
+    if hasattr(found, "invoke") and hasattr(found, "make_context"):
+        return found
+    if not callable(found):
+        raise SignInError(
+            f"{row.name!r} of the package {row.distribution}: {row.target} is {type(found).__name__}, "
+            "not a command."
+        )
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    single.command(row.name)(found)
+    return typer.main.get_command(single)
 
 
 app = typer.Typer(
-    cls=DomainTable,
+    cls=Roof,
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Recurrent networks that train in parallel and run step by step.\n\n"
-    "Example: recurra trajectory predict flight.csv",
+    help="Recurrent networks that train in parallel and run step by step.\n\nExample: recurra units gru",
 )
 
 
@@ -62,9 +104,7 @@ def options(
 
 @app.command()
 def doctor(
-    json_path: Annotated[
-        str | None, typer.Option("--json", help="Write the findings here; - is stdout.")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Tell whether this machine is ready: versions, threads, GPU, optional packages.
 
@@ -80,9 +120,7 @@ def doctor(
 def units(
     name: Annotated[str | None, typer.Argument(help="Show one unit in full.")] = None,
     width: Annotated[int, typer.Option(help="Width for the counts of parameters and state.")] = 64,
-    json_path: Annotated[
-        str | None, typer.Option("--json", help="Write the table here; - is stdout.")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """List the recurrent units: paper, modes, state size; or one unit with its equations.
 
@@ -100,9 +138,7 @@ def units(
 
 @app.command()
 def models(
-    json_path: Annotated[
-        str | None, typer.Option("--json", help="Write the table here; - is stdout.")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """List the bundled weights: task, size, score, data and its terms.
 
@@ -117,77 +153,30 @@ def models(
 
 @app.command()
 def bench(
-    areas: Annotated[list[str], typer.Argument(help="What to measure: core, trajectory.")],
+    areas: Annotated[list[str], typer.Argument(help="What to measure: core, or a pipeline.")],
     only: Annotated[str | None, typer.Option(help="Only cases whose name contains this.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
-    json_path: Annotated[
-        str | None, typer.Option("--json", help="Write the figures here; - is stdout.")
-    ] = None,
+    threads: Threads = None,
+    json_path: Json = None,
 ) -> None:
     """Measure speed beside a peer or the hardware's ceiling, in one run.
 
-    Example: recurra bench core trajectory --json figures.json
+    Example: recurra bench core --json figures.json
     """
     from core.bench.areas import run
 
-    figures, report = run(
-        areas, only, threads, progress=lambda line: print(line, file=sys.stderr, flush=True)
-    )
+    figures, report = run(areas, only, 1 if threads is None else threads, progress=say)
     emit(report, json_path, figures)
 
 
-@app.command()
-def demo(
-    name: Annotated[
-        str | None, typer.Argument(help="One page, such as trajectory; the hub when left out.")
-    ] = None,
-    port: Annotated[int | None, typer.Option(help="Port; a free one when left out.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
-) -> None:
-    """Open the web demos, offline.
-
-    Example: recurra demo trajectory
-    """
-    from demos.launcher import serve
-
-    serve(name, host=host, port=port, browser=browser)
-
-
-@app.command()
-def quickstart(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the report.")] = Path("out"),
-    seed: Annotated[int, typer.Option(help="Seed of the embedded data.")] = 0,
-) -> None:
-    """Run every finished pipeline once on embedded data and write out/report.html.
-
-    Example: recurra quickstart --out out
-    """
-    from demos.quickstart import run
-
-    for line in run(out, seed):
-        print(line)
-
-
-def emit(result: Any, json_path: str | None, lines: list[str]) -> None:
-    """Print lines for people, or write JSON where `--json` says (`-` is stdout, then lines stay silent)."""
-    if json_path == "-":
-        print(json.dumps(result, indent=2, allow_nan=False))
-        return
-    print("\n".join(lines))
-    if json_path is not None:
-        write_text(json_path, json.dumps(result, indent=2, allow_nan=False) + "\n")
-
-
 def run_app(application: typer.Typer) -> None:
-    """Run a command-line application: expected failures are one line on stderr and exit code 2."""
+    """Run a command-line application. Ends with 0; 2 words, settings or input; 1 failed work; 130 Ctrl-C."""
     try:
         application()
     except RecurraError as error:
         if os.environ.get("RECURRA_DEBUG"):
             raise
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(2)
+        print(f"{type(error).__name__}: {printable(str(error))}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, WorkError) else 2)
     except BrokenPipeError:  # the reader of our output went away, for example `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -1,11 +1,11 @@
-"""Errors that a person can cause; the commands print them as one line and exit with code 2."""
+"""Errors that a person can cause; the commands print them as one line and exit with code 2, or 1 for work."""
 
 
 class RecurraError(Exception):
-    """Something outside the program is wrong: the words, a setting, a file or its content."""
+    """Something outside the program is wrong: the words, a setting, a file or its content. Exit code 2."""
 
 
-class ConfigError(RecurraError):
+class ConfigError(RecurraError, ValueError):
     """A setting is unknown, of the wrong type, or contradicts another."""
 
 
@@ -19,3 +19,11 @@ class WeightsError(RecurraError):
 
 class MissingExtraError(RecurraError):
     """An optional package is needed for this; the message says how to install it."""
+
+
+class SignInError(RecurraError):
+    """A package has signed in with something that cannot be loaded."""
+
+
+class WorkError(RecurraError):
+    """The work failed on good input: it diverged, a graph differs, a process died. Exit code 1."""

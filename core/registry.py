@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+from core.domains import OURS, UNITS, Signed, usable
 from core.errors import ConfigError
 
 
@@ -17,6 +18,8 @@ class Row:
     """module:Class"""
     summary: str
     aliases: tuple[str, ...] = ()
+    origin: str = OURS
+    """The distribution, or for a path the package, that it comes from."""
 
 
 # One row a unit; the registry name is the file name.
@@ -113,19 +116,32 @@ ROWS = (
 )
 
 
+def rows() -> list[Row]:
+    """Our units in table order, then those that other packages have signed in."""
+    known = {row.name for row in ROWS}
+    foreign = [
+        Row(row.name, row.target, f"from the package {row.distribution}", origin=row.distribution)
+        for row in usable(UNITS).values()
+        if row.name not in known
+    ]
+    return [*ROWS, *foreign]
+
+
 def names() -> list[str]:
     """Registry names in table order."""
-    return [row.name for row in ROWS]
+    return [row.name for row in rows()]
 
 
 def find(name: str) -> Row:
-    """The row of a unit by name or alias.
+    """The row of a unit by name or alias, or one made for "package.module:Class".
 
     Raises:
         ConfigError: no such unit; names the closest ones.
     """
+    if ":" in name:
+        return Row(name, name, "given by its path", origin=name.partition(".")[0].partition(":")[0])
     key = name.lower().replace("-", "_").replace(" ", "_")
-    known = {alias: row for row in ROWS for alias in (row.name, *row.aliases)}
+    known = {alias: row for row in rows() for alias in (row.name, *row.aliases)}
     if key in known:
         return known[key]
     close = get_close_matches(key, known, n=3, cutoff=0.5)
@@ -134,16 +150,30 @@ def find(name: str) -> Row:
 
 
 def unit_class(name: str) -> Any:
-    """The class of a unit."""
-    module, attribute = find(name).target.split(":")
-    return getattr(import_module(module), attribute)
+    """The class of a unit.
+
+    Raises:
+        ConfigError: no such unit, or what is there is not a Unit.
+        SignInError: the package that brings it cannot be imported.
+    """
+    row = find(name)
+    if row in ROWS:
+        module, attribute = row.target.split(":")
+        return getattr(import_module(module), attribute)
+    from core.units.contract import Unit
+
+    found = Signed(row.name, row.target, row.origin).load()
+    if not (isinstance(found, type) and issubclass(found, Unit)):
+        raise ConfigError(f"unit {name}: {row.target} is not a class of core.units.contract.Unit.")
+    return found
 
 
 def build(name: str, input_size: int, hidden_size: int | None = None, **options: Any) -> Any:
-    """A unit by name: `build("gru", 64)` has equal widths, `build("gru", 3, 64)` has not.
+    """A unit by name or by "package.module:Class"; `build("gru", 64)` has equal widths, ("gru", 3, 64) not.
 
     Raises:
         ConfigError: unknown unit, or an option that it does not have.
+        SignInError: the package that brings the unit cannot be imported.
     """
     cls = unit_class(name)
     try:

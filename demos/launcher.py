@@ -6,12 +6,10 @@ import tempfile
 from importlib import import_module
 from typing import Any
 
+from core.domains import domains
 from core.errors import ConfigError, MissingExtraError
+from demos.places import places
 
-PAGES = {"trajectory": ("demos.trajectory", "Trajectory")}
-"""Word on the command line -> module with `build() -> gr.Blocks`, and the tab's title."""
-
-UPLOAD_LIMIT = "20mb"
 QUEUE = 16
 
 
@@ -29,8 +27,9 @@ def build(name: str | None) -> Any:
         return page(name)
     import gradio as gr
 
-    titles = [title for _, title in PAGES.values()]
-    pages = [page(key) for key in PAGES]
+    known = domains()
+    titles = [known[key].heading for key in places("page")]
+    pages = [page(key) for key in places("page")]
     with gr.Blocks(title="Recurra", analytics_enabled=False) as hub:
         gr.Markdown(
             "# Recurra\nRecurrent networks that train in parallel and run step by step, on this machine."
@@ -43,18 +42,33 @@ def build(name: str | None) -> Any:
 
 def page(name: str) -> Any:
     """The blocks of one pipeline's page."""
-    if name not in PAGES:
-        raise ConfigError(f"no demo called {name!r}; there is {', '.join(PAGES)}.")
+    modules = places("page")
+    if name not in modules:
+        raise ConfigError(f"no demo called {name!r}; there is {', '.join(modules)}.")
     try:
-        return import_module(PAGES[name][0]).build()
+        return import_module(modules[name]).build()
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f'the demo {name} needs the package {error.name}: pip install "recurra[demos]".'
         ) from error
 
 
-def launch(blocks: Any, host: str = "127.0.0.1", port: int | None = None, browser: bool = False) -> str:
-    """Start serving without blocking; returns the address.
+def upload_mb(name: str | None) -> int:
+    """Largest upload: of one page as its pipeline says, of the hub the largest of all."""
+    known = domains()
+    chosen = [known[name]] if name in known else [known[key] for key in places("page")]
+    return max((about.upload_mb for about in chosen), default=20)
+
+
+def launch(
+    blocks: Any,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    browser: bool = False,
+    *,
+    name: str | None = None,
+) -> str:
+    """Start serving without blocking; returns the address. `name` is the page, None the hub.
 
     Uploads go to a folder of this process alone, are limited in size, and no file of the machine can be
     read through the page: no path is allowed beyond what the page itself made.
@@ -74,7 +88,7 @@ def launch(blocks: Any, host: str = "127.0.0.1", port: int | None = None, browse
             prevent_thread_lock=True,
             quiet=True,
             share=False,
-            max_file_size=UPLOAD_LIMIT,
+            max_file_size=f"{upload_mb(name)}mb",
         )
     except OSError as error:
         raise ConfigError(f"cannot listen on {host}:{port}: {error}.") from error
@@ -91,5 +105,5 @@ def free_port(host: str) -> int:
 def serve(name: str | None, host: str, port: int | None, browser: bool) -> None:
     """Serve a page, or the hub, until interrupted."""
     blocks = build(name)
-    print(f"{launch(blocks, host, port, browser)}  (Ctrl-C stops)", flush=True)
+    print(f"{launch(blocks, host, port, browser, name=name)}  (Ctrl-C stops)", flush=True)
     blocks.block_thread()

@@ -6,6 +6,16 @@ Public names are imported on first use, so `import apps.trajectory` costs nothin
 from importlib import import_module
 from typing import Any
 
+from core.domains import Domain
+
+DOMAIN = Domain(
+    name="trajectory",
+    summary="Predict where drones and other movers will be.",
+    commands="apps.trajectory.cli:app",
+    bench=("apps.trajectory.bench",),
+    title="Trajectory",
+)
+
 PUBLIC = {
     "Model": "predict",
     "Prediction": "predict",
@@ -23,7 +33,7 @@ PUBLIC = {
     "split_by_flight": "data",
     "windows": "data",
 }
-__all__ = list(PUBLIC)
+__all__ = ["DOMAIN", *PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

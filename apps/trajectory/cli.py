@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from core.cli import emit
+from core.terminal import emit
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -1,36 +1,43 @@
 """What `recurra bench` can measure, and how a run is reported."""
 
 import os
+import pkgutil
 import platform
 from collections.abc import Callable
 from datetime import date
 from importlib import import_module
 from typing import Any
 
+from core import bench
 from core.bench.runner import Figure, as_rows, measure_all
+from core.domains import domains
 from core.errors import ConfigError
 
-AREAS: dict[str, tuple[str, ...]] = {
-    "core": tuple(
-        f"core.bench.{name}"
-        for name in ("scan", "gpu", "units_gated", "units_mamba", "units_matrix", "units_rwkv", "streaming")
-    ),
-    "trajectory": ("apps.trajectory.bench",),
-}
-"""Word on the command line -> modules with `cases() -> list[Case]`."""
+FRAME = ("areas", "runner", "memory")
+"""Modules of this folder that measure nothing by themselves."""
+CORE = "core"
+"""The area of this package; every other is a pipeline's word."""
+
+
+def areas() -> dict[str, tuple[str, ...]]:
+    """Word -> modules with `cases() -> list[Case]`: ours by place, those of a pipeline as it says."""
+    here = sorted(f"{CORE}.bench.{module.name}" for module in pkgutil.iter_modules(bench.__path__))
+    own = tuple(name for name in here if name.rpartition(".")[2] not in FRAME)
+    return {CORE: own} | {name: about.bench for name, about in domains().items() if about.bench}
 
 
 def run(
-    areas: list[str], only: str | None, threads: int, progress: Callable[[str], None]
+    wanted: list[str], only: str | None, threads: int, progress: Callable[[str], None]
 ) -> tuple[list[str], dict[str, Any]]:
     """Measure areas; returns lines for people and the report for machines.
 
     Raises:
         ConfigError: unknown area, or no case with that name.
     """
-    unknown = [area for area in areas if area not in AREAS]
+    known = areas()
+    unknown = [area for area in wanted if area not in known]
     if unknown:
-        raise ConfigError(f"nothing to measure called {unknown[0]!r}; there is {', '.join(AREAS)}.")
+        raise ConfigError(f"nothing to measure called {unknown[0]!r}; there is {', '.join(known)}.")
     import torch
 
     from core.training import reuse_memory
@@ -38,12 +45,12 @@ def run(
     torch.set_num_threads(threads)
     reuse_memory()
     figures = []
-    for area in areas:
-        for module in AREAS[area]:
+    for area in wanted:
+        for module in known[area]:
             cases = [case for case in import_module(module).cases() if only is None or only in case.name]
             figures += measure_all(cases, lambda figure: progress(line(figure)))
     if not figures:
-        raise ConfigError(f"no case called {only!r} in {', '.join(areas)}.")
+        raise ConfigError(f"no case called {only!r} in {', '.join(wanted)}.")
     machine = about_machine(threads)
     report = {"machine": machine, "figures": as_rows(figures)}
     head = ", ".join(f"{key} {value}" for key, value in machine.items())

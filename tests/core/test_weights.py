@@ -356,8 +356,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     save(folder / "flights_small.safetensors", Net(), CARD)
     write_index(folder)
-    monkeypatch.setattr(bundled, "files", lambda name: tmp_path / "pack")
-    monkeypatch.setattr(bundled, "PACKAGES", ("pack",))
+    monkeypatch.setattr(bundled, "weights_folders", lambda: [folder])
     return folder
 
 

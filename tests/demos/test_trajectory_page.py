@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.domains import domain
 from demos import launcher
+from demos.places import places
 
 pytestmark = pytest.mark.browser
 
@@ -64,5 +66,5 @@ def test_the_hub_has_a_tab_per_pipeline(page: Any, serve: Callable[[Any], str]) 
     from playwright.sync_api import expect
 
     page.goto(serve(launcher.build(None)))
-    for _, title in launcher.PAGES.values():
-        expect(page.get_by_role("tab", name=title)).to_be_visible(timeout=20_000)
+    for name in places("page"):
+        expect(page.get_by_role("tab", name=domain(name).heading)).to_be_visible(timeout=20_000)

@@ -1,0 +1,233 @@
+"""What every command shares: its option types, results on stdout, remarks and progress on stderr."""
+
+import dataclasses
+import json
+import math
+import re
+import sys
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+import typer
+
+from core.errors import ConfigError, MissingExtraError
+from core.files import write_text
+
+MOST_REMARKS = 20
+"""Remarks that are shown; the rest is counted."""
+MOST_THREADS = 4096
+
+Json = Annotated[str | None, typer.Option("--json", help="Write the result as JSON here; - is stdout.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="What to write: a file, or a folder for many inputs.")]
+Weights = Annotated[
+    str | None, typer.Option("--weights", help="Bundled name, weights file or run folder. Default: bundled.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads; as many as there are by default."),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda or cuda:N; cpu when left out, auto takes a GPU.")
+]
+Read = Annotated[
+    list[str] | None, typer.Option("--read", help="A setting of the reader, as key=value; may be repeated.")
+]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="A setting, such as model.unit=lstm.")]
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
+Split = Annotated[
+    str | None, typer.Option("--split", help="Rows of an index with this split; all when left out.")
+]
+"""Types of options: `def predict(files: ..., weights: Weights = None, json_path: Json = None)`."""
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: control characters, and those that turn its direction, are shown as codes."""
+    return CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
+
+
+def say(text: str) -> None:
+    """A remark for people, on stderr beside the result."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def say_all(remarks: Iterable[str], most: int = MOST_REMARKS) -> None:
+    """Remarks for people; of many the first `most`, and how many more there are."""
+    found = list(remarks)
+    for text in found[:most]:
+        say(text)
+    if len(found) > most:
+        say(f"... and {len(found) - most} more remarks like these.")
+
+
+def emit(result: Any, json_path: str | Path | None, lines: Sequence[str]) -> None:
+    """Print lines for people, or write JSON where `--json` says (`-` is stdout, then lines stay silent).
+
+    Numbers that are not finite become null.
+    """
+    if json_path is None:
+        print(printable("\n".join(lines)))
+        return
+    text = json.dumps(finite(result), indent=2, allow_nan=False)
+    if str(json_path) == "-":
+        print(text)
+        return
+    write_text(json_path, text + "\n")
+    print(printable("\n".join(lines)))
+
+
+def finite(value: Any) -> Any:
+    """Plain values with every NaN and infinity as None, numpy's numbers and arrays as Python's."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return finite(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def set_threads(threads: int | None) -> None:
+    """CPU threads of torch and of the compiled loops; None leaves them.
+
+    Raises:
+        ConfigError: more threads than a machine can have.
+    """
+    if threads is None:
+        return
+    if not 1 <= threads <= MOST_THREADS:
+        raise ConfigError(f"threads must be 1 to {MOST_THREADS}, got {threads}.")
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def device(name: str | None) -> Any:
+    """The torch device of `--device`: cpu when left out; "auto" is the GPU if there is one.
+
+    Raises:
+        ConfigError: no such kind of device, or this machine does not have it.
+    """
+    import torch
+
+    if name is None:
+        return torch.device("cpu")
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"no device {name!r}: it is cpu, cuda, cuda:N or auto.") from error
+    if found.type not in ("cpu", "cuda"):
+        raise ConfigError(f"no device {name!r}: it is cpu, cuda, cuda:N or auto.")
+    if found.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (found.index or 0) >= count:
+            raise ConfigError(f"no device {name!r} here: this machine has {count} of them.")
+    return found
+
+
+Reader = TypeVar("Reader")
+
+
+def reader_options(defaults: Reader, words: Sequence[str] | None) -> Reader:
+    """The reader's settings, a frozen dataclass, with the words of `--read key=value` put in.
+
+    Lists are separated by commas (`group=kind,id`), and so are pairs (`columns=t=time,x=px`).
+
+    Raises:
+        ConfigError: no such setting, or a value of the wrong type; the message lists what there is.
+    """
+    from core.config import convert, describe, replace, toml_value
+
+    hints = get_type_hints(type(defaults))
+    values: dict[str, Any] = {}
+    for word in words or ():
+        key, equals, text = word.partition("=")
+        key, text = key.strip().replace("-", "_"), text.strip()
+        if not equals or not key:
+            raise ConfigError(f"--read wants key=value, such as {next(iter(hints))}=...; got {word!r}.")
+        if key not in hints:
+            replace(defaults, {key: text})  # names the settings that there are
+        kinds = [kind for kind in get_args(hints[key]) or (hints[key],) if kind is not type(None)]
+        whole = kinds[0] if isinstance(hints[key], types.UnionType) or len(kinds) == 1 else hints[key]
+        origin = get_origin(whole) or whole
+        if isinstance(origin, type) and issubclass(origin, Mapping):
+            values[key] = pairs(f"--read {key}", text)
+        elif isinstance(origin, type) and issubclass(origin, Sequence) and origin is not str:
+            values[key] = tuple(part.strip() for part in text.split(","))
+        else:
+            try:
+                values[key] = convert(toml_value(text), hints[key], key)
+            except ConfigError:
+                try:
+                    values[key] = convert(text, hints[key], key)
+                except ConfigError:
+                    raise ConfigError(f"--read {key} must be {describe(hints[key])}, got {text!r}.") from None
+    return dataclasses.replace(defaults, **values)  # pyright: ignore[reportArgumentType]
+
+
+def pairs(option: str, text: str) -> dict[str, str]:
+    """`a=b,c=d` as a dictionary.
+
+    Raises:
+        ConfigError: it is not made of such pairs.
+    """
+    found = [part.partition("=") for part in text.split(",")]
+    if not all(name.strip() and equals and value.strip() for name, equals, value in found):
+        raise ConfigError(f"{option} wants name=value pairs, such as t=time,x=px; got {text!r}.")
+    return {name.strip(): value.strip() for name, _, value in found}
+
+
+def need(extra: str, *modules: str) -> None:
+    """Make sure that the packages of an extra are here before the work begins.
+
+    Raises:
+        MissingExtraError: one is not; the message says how to get it.
+    """
+    from importlib.util import find_spec
+
+    for module in modules:
+        try:
+            there = find_spec(module) is not None
+        except (ImportError, ValueError):
+            there = False
+        if not there:
+            name = module.partition(".")[0]
+            raise MissingExtraError(f'this needs the package {name}: pip install "recurra[{extra}]".')
+
+
+Item = TypeVar("Item")
+
+
+@contextmanager
+def progress(what: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Any]:
+    """A bar on stderr where that is a terminal: `with progress("files", 10) as step: step()`."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda count=1: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(printable(what), total=total)
+        yield lambda count=1: bar.advance(task, count)
+
+
+def watched(items: Sequence[Item], what: str, *, quiet: bool = False) -> Iterator[Item]:
+    """The items, with a bar on stderr that counts them."""
+    with progress(what, len(items), quiet=quiet) as step:
+        for item in items:
+            yield item
+            step()

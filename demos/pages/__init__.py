@@ -1,0 +1,1 @@
+"""A page per pipeline: `<word>.py` with `build() -> gr.Blocks`, found by its name."""
