@@ -92,18 +92,22 @@ class Stack(nn.Module):
             return self.forward_packed(x, state, mode)
         if x.ndim != 3 or x.shape[-1] != self.input_size:
             raise ValueError(f"the stack expects x of shape (B, T, {self.input_size}), got {tuple(x.shape)}")
-        if state is not None and len(state) != len(self.units):
-            raise ValueError(
-                f"the stack has {self.layers} layers x {self.directions} directions, so its state is a tuple "
-                f"of {len(self.units)}; got {len(state)}"
-            )
-        state = self.initial_state(x) if state is None else state
+        state = self.initial_state(x) if state is None else self.checked_state(state)
         lengths = checked_lengths(x, lengths, mask)
         if mask is not None:
             return self.forward_masked(x, state, mask, reset, mode)
         if reset is None:
             return self.forward_rows(x, state, lengths, mode)
         return self.forward_documents(x, state, lengths, reset, mode)
+
+    def checked_state(self, state: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The state, after checking that it has a part for each unit; the units check the parts."""
+        if not isinstance(state, tuple | list) or len(state) != len(self.units):
+            raise ValueError(
+                f"the stack has {self.layers} layers x {self.directions} directions, so its state is a tuple "
+                f"of {len(self.units)}; got {len(state) if isinstance(state, tuple | list) else type(state)}"
+            )
+        return tuple(state)
 
     def forward_rows(
         self, x: Tensor, state: tuple[Any, ...], lengths: Tensor | None, mode: str | None
@@ -188,14 +192,19 @@ class Stack(nn.Module):
         # documents that a row begins with a reset leave the given state unused
         return documents.merge(y), final
 
-    def step(self, x: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
-        """Advance one token through all layers: x (B, I) -> y (B, H).
+    def step(self, x: Tensor, state: tuple[Any, ...] | None) -> tuple[Tensor, tuple[Any, ...]]:
+        """Advance one token through all layers: x (B, I), state (None: initial) -> y (B, H), state.
 
         Raises:
-            ValueError: the stack also reads backwards, so it cannot stream.
+            ValueError: wrong shape of x or state; the stack also reads backwards, so it cannot stream.
         """
         if self.directions == 2:
             raise ValueError("a stack with two directions reads the future; it cannot go step by step")
+        if x.ndim != 2 or x.shape[1] != self.input_size:
+            raise ValueError(
+                f"the stack steps on a token of shape (B, {self.input_size}), got {tuple(x.shape)}"
+            )
+        state = self.initial_state(x) if state is None else self.checked_state(state)
         final = []
         for unit, part in zip(self.units, state, strict=True):
             y, end = unit.step(x, part)  # pyright: ignore[reportCallIssue]

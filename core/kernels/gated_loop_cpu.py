@@ -28,12 +28,24 @@ SMALL = 1 << 13
 
 def compiled_loop(cell: Cell, states: int, inputs: list[Tensor | None]) -> tuple[Tensor, tuple[Tensor, ...]]:
     """inputs: x (B, T, I), weight_ih, bias, `states` states, weights, all of one type -> y, final states."""
+    check_sizes(inputs, states)
     if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in inputs):
         y, *final = CompiledLoop.apply(cell, states, *inputs)  # pyright: ignore[reportGeneralTypeIssues]
         return y, tuple(final)
     x, weight_ih, bias, *rest = arrays(inputs)
     y, final, _ = pieces(cell, x.swapaxes(0, 1), weight_ih, bias, rest[:states], rest[states:], keep=False)
     return torch.from_numpy(y).transpose(0, 1), tuple(map(torch.from_numpy, final))
+
+
+def check_sizes(inputs: list[Any], states: int) -> None:
+    """Compiled loops trust the sizes of a token and of the batch: wrong ones would read foreign memory."""
+    x, weight_ih = inputs[0], inputs[1]
+    if x.shape[-1] != weight_ih.shape[1] or any(len(part) != len(x) for part in inputs[3 : 3 + states]):
+        given = [tuple(part.shape) for part in inputs[3 : 3 + states]]
+        raise ValueError(
+            f"a gated loop expects x of width {weight_ih.shape[1]} and as many rows in its states; "
+            f"got x {tuple(x.shape)} and states {given}"
+        )
 
 
 class CompiledLoop(torch.autograd.Function):
@@ -134,6 +146,7 @@ def plain_gradients(
 
 def compiled_step(cell: Cell, states: int, inputs: list[Tensor | None]) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One token without gradients, x (B, I): no packing for few rows, and as little Python as can be."""
+    check_sizes(inputs, states)
     x, weight_ih, bias, *rest = arrays(inputs)
     few = len(x) <= FEW
     matrix = weight_ih if few else pack(weight_ih.T)

@@ -9,6 +9,9 @@ A state is a plain value (see `core.state`). Lengths, masks, resets, layers and 
 the container, `core.blocks.stack`.
 """
 
+from collections.abc import Callable
+from functools import wraps
+from inspect import unwrap
 from typing import Any, ClassVar
 
 import torch
@@ -34,6 +37,12 @@ class Unit(nn.Module):
     slow: ClassVar[tuple[str, ...]] = ()
     """Decay and step-size parameters that want a smaller learning rate; never decayed either."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Put the check of token and state before the `step` of every unit, also of those built elsewhere."""
+        super().__init_subclass__(**options)
+        if "step" in cls.__dict__:
+            cls.step = checked_step(cls.__dict__["step"])
+
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         if input_size < 1 or hidden_size < 1:
@@ -53,7 +62,11 @@ class Unit(nn.Module):
         raise NotImplementedError
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Advance one token: x (B, I), state -> y (B, H), state."""
+        """Advance one token: x (B, I), state (None: initial) -> y (B, H), state.
+
+        Raises:
+            ValueError: wrong shape of x or state, a type that is not floating point.
+        """
         raise NotImplementedError
 
     def run(self, x: Tensor, state: Any, mode: str) -> tuple[Tensor, Any]:
@@ -83,19 +96,64 @@ class Unit(nn.Module):
             raise ValueError(f"{name} expects x of shape (B, T, {self.input_size}), got {tuple(x.shape)}")
         if not x.is_floating_point():
             raise ValueError(f"{name} expects floating-point x, got {x.dtype}")
+        return self.fitting_state(x, state)
+
+    def fitting_state(self, x: Tensor, state: Any) -> Any:
+        """The given state, or the initial one, after checking that it fits the rows of x (B, ...)."""
         initial = self.initial_state(x)
         if state is None:
             return initial
-        expected, given = shapes(initial), shapes(state)
+        expected = shapes(initial)
+        try:
+            given = shapes(state) if isinstance(state, Tensor | tuple) else type(state).__name__
+        except (TypeError, RecursionError):
+            given = type(state).__name__
         if expected != given:
-            raise ValueError(f"{name} expects a state of shape {expected}, got {given}")
+            raise ValueError(f"{type(self).__name__} expects a state of shape {expected}, got {given}")
         return state
+
+
+Step = Callable[[Any, Tensor, Any], tuple[Tensor, Any]]
+
+
+def checked_step(step: Step) -> Step:
+    """`step` behind a check of its token and state: compiled steps trust the sizes they are given.
+
+    Shapes of the state that were right once are remembered with their number of rows, so that a stream pays
+    for comparing them only (below 2 us).
+    """
+
+    @wraps(step)
+    def checked(self: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        shape = x.shape
+        if len(shape) != 2 or shape[1] != self.input_size or not x.is_floating_point():
+            raise ValueError(
+                f"{type(self).__name__} steps on a floating-point token of shape (B, {self.input_size}), "
+                f"got {tuple(shape)} of {x.dtype}"
+            )
+        if torch.compiler.is_compiling():  # a remembered shape would become a guard on the number of rows
+            return step(self, x, self.initial_state(x) if state is None else state)
+        single = isinstance(state, Tensor)
+        found = (state.shape,) if single else layout(state) if isinstance(state, tuple) else None
+        if found is None or self.__dict__.get("_fitting") != (shape[0], single, found):
+            state = self.fitting_state(x, state)
+            single = isinstance(state, Tensor)
+            self.__dict__["_fitting"] = (shape[0], single, (state.shape,) if single else layout(state))
+        return step(self, x, state)
+
+    return checked
+
+
+def layout(state: Any) -> tuple[Any, ...]:
+    """Shapes of a tuple of tensors at the same places, as they come."""
+    return tuple([part.shape if isinstance(part, Tensor) else layout(part) for part in state])
 
 
 def loop_of_steps(unit: Unit, x: Tensor, state: Any) -> tuple[Tensor, Any]:
     """The definition of a unit on a sequence: one step after another. x (B, T, I), T >= 1."""
     outputs = []
+    step = unwrap(type(unit).step)  # x and state are checked already
     for token in x.unbind(1):
-        y, state = unit.step(token, state)
+        y, state = step(unit, token, state)
         outputs.append(y)
     return torch.stack(outputs, 1), state
