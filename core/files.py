@@ -1,38 +1,202 @@
-"""Write a file whole or not at all."""
+"""Files written whole or not at all, and read up to a bound."""
 
+import bz2
+import fcntl
+import gzip
+import lzma
 import os
+import secrets
+import shutil
+import stat
+import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from core.errors import RecurraError
+from core.errors import DataError, RecurraError
+
+NODES = ("/dev/", "/proc/")
+"""What lies there is written into; only `/dev/shm` holds files."""
+PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+"""First bytes of a packed file -> what opens it."""
+CHUNK = 1 << 20
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well.
+    """A temporary path that takes the place of `path` when the block ends well.
 
-    Whoever reads `path`, also after a kill or a power cut, sees the old content or the new, never a part.
+    Whoever reads `path`, also after a kill or a power cut, sees the old content or the new, never a part. A
+    link stays and the file behind it is written; a pipe or a device is written into and stays what it is. The
+    temporary file lies beside the target, is made exclusively, and is gone afterwards; one that a killed
+    process has left is cleared away by the next write to the same target.
 
     Raises:
-        RecurraError: the folder is missing, not writable or full.
+        RecurraError: the folder is missing, not writable or full, or the path names a folder.
     """
+    if not str(path) or str(path) == ".":
+        raise RecurraError("the name of the file to write is empty.")
     path = Path(path)
-    partial = path.with_name(f"{path.name}.tmp")
     try:
-        try:
+        if is_node(path):
+            with written_into(path) as partial:
+                yield partial
+            return
+        target = Path(os.path.realpath(path))
+        with beside(target) as (partial, mode):
             yield partial
             with open(partial, "rb") as written:
                 os.fsync(written.fileno())
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+            if mode is not None:
+                os.chmod(partial, mode)
+            os.replace(partial, target)
     except OSError as error:
         raise RecurraError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+def is_node(path: Path) -> bool:
+    """Whether a path is there and must be written into: a pipe, a device, an open descriptor."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    place = os.path.abspath(path)
+    if place.startswith(NODES) and not place.startswith("/dev/shm/"):
+        return True
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+@contextmanager
+def written_into(node: Path) -> Iterator[Path]:
+    """A temporary file elsewhere, whose bytes go into the node when the block ends well."""
+    with tempfile.TemporaryDirectory(prefix="recurra-") as folder:
+        partial = Path(folder) / "whole"
+        yield partial
+        with open(partial, "rb") as source, open(node, "wb") as sink:
+            shutil.copyfileobj(source, sink, CHUNK)
+
+
+@contextmanager
+def beside(target: Path) -> Iterator[tuple[Path, int | None]]:
+    """An empty file of our own beside the target, gone if the block fails; and the mode of the target."""
+    mode = None
+    if target.is_dir():
+        raise IsADirectoryError(21, "it is a folder")
+    if target.exists():
+        mode = stat.S_IMODE(target.stat().st_mode)
+        if not os.access(target, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    partial, descriptor = made(target)
+    try:
+        yield partial, mode
+    except BaseException:  # once it has been moved, the name may be another writer's
+        partial.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def made(target: Path) -> tuple[Path, int]:
+    """A file that did not exist, with its descriptor; a lock on it says that its writer lives."""
+    stem = f".{target.name[:60]}"
+    for attempt in range(100):
+        partial = target.with_name(f"{stem}.{secrets.token_hex(4)}.tmp" if attempt else f"{stem}.tmp")
+        try:
+            descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        except FileExistsError:
+            clear(partial)
+            continue
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return partial, descriptor
+    raise FileExistsError(17, "no free name for a temporary file")
+
+
+def clear(partial: Path) -> None:
+    """Remove what a killed process has left: our own regular file that nobody holds a lock on."""
+    try:
+        about = os.lstat(partial)
+        if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid() or about.st_nlink != 1:
+            return
+        descriptor = os.open(partial, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        partial.unlink(missing_ok=True)
+    except OSError:  # its writer lives
+        return
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_bytes(data)
+
+
+def read_bytes(
+    path: str | Path, limit: int, *, unpack: bool = True, error: type[RecurraError] = DataError
+) -> bytes:
+    """Content of a file of at most `limit` bytes; gzip, bzip2 and xz are unpacked up to the same limit.
+
+    Raises:
+        DataError (or `error`): missing, a folder, not readable, damaged, or larger than the limit.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            data = up_to(file, limit)
+    except OSError as cause:
+        raise error(f"{path}: cannot be read ({cause.strerror or cause}).") from cause
+    if len(data) > limit:
+        size = path.stat().st_size
+        found = f"{in_words(size)}" if size > limit else f"more than {in_words(limit)}"
+        raise error(f"{path}: {found}; the limit is {in_words(limit)}.")
+    opener = next((way for magic, way in PACKED.items() if data.startswith(magic)), None)
+    if not unpack or opener is None:
+        return data
+    try:
+        with opener(memory(data), "rb") as file:
+            inside = up_to(file, limit)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as cause:
+        raise error(f"{path}: cannot be unpacked; is it cut short or damaged?") from cause
+    if len(inside) > limit:
+        packed = in_words(len(data))
+        raise error(f"{path}: {packed} unpack to more than {in_words(limit)}, which is the limit.")
+    return inside
+
+
+def memory(data: bytes) -> Any:
+    """Bytes as a file."""
+    import io
+
+    return io.BytesIO(data)
+
+
+def up_to(file: Any, limit: int) -> bytes:
+    """At most `limit` bytes and one more, which tells that there would have been more."""
+    parts, left = [], limit + 1
+    while left > 0:
+        part = file.read(min(left, CHUNK))
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def in_words(count: int) -> str:
+    """A number of bytes for people."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"
