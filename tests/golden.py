@@ -5,7 +5,8 @@
 
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,13 @@ import torch
 from torch import Tensor
 
 ROOT = Path(os.environ.get("RECURRA_GOLDEN") or Path(__file__).parent / "golden")
+PREFIXES = {
+    "weights": ("w", "weight", "param"),
+    "inputs": ("in", "input"),
+    "outputs": ("out", "output"),
+    "inside": ("a",),
+}
+"""How the areas mark what a tensor is."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +38,82 @@ class Entry:
 
     @property
     def args(self) -> dict[str, Any]:
-        return self.about.get("args", {})
+        """What the reference was built or called with."""
+        return self.about.get("args") or self.about.get("constructor") or {}
 
     @property
     def key(self) -> str:
         """What was run: class, function, or the description of a definition."""
-        return self.about.get("cls") or self.about.get("function") or self.about.get("reference", "")
+        about = self.about
+        return about.get("cls") or about.get("function") or about.get("ref") or about.get("reference", "")
 
     def __str__(self) -> str:
         return f"golden:{self.area}/{self.file}"
 
+    @property
+    def path(self) -> Path:
+        return ROOT / self.area / self.file
+
+    def beside(self, key: str = "model_file") -> Path:
+        """A file that the entry names beside itself."""
+        return self.path.with_name(self.about[key])
+
     def arrays(self) -> dict[str, np.ndarray]:
-        with np.load(ROOT / self.area / self.file, allow_pickle=False) as file:
+        """Every array of an .npz or .safetensors file, under its name."""
+        if self.path.suffix == ".safetensors":
+            from safetensors.numpy import load_file
+
+            return load_file(self.path)
+        with np.load(self.path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
+
+    def values(self) -> Any:
+        """Content of a .json file."""
+        return json.loads(self.path.read_text(encoding="utf-8"))
+
+    def group(self, kind: str) -> dict[str, Tensor]:
+        """Tensors of a kind, "weights", "inputs", "outputs" or "inside", without the prefix that says so.
+
+        The areas write `w.`, `w/`, `weight.` or `param.`; a tensor called just `in` or `out` keeps its name.
+        """
+        found = {}
+        for name, array in self.arrays().items():
+            for prefix in PREFIXES[kind]:
+                if name == prefix:
+                    found[name] = torch.from_numpy(np.array(array))
+                elif name.startswith((f"{prefix}.", f"{prefix}/")):
+                    found[name[len(prefix) + 1 :]] = torch.from_numpy(np.array(array))
+        return found
+
+    def weights(self) -> dict[str, Tensor]:
+        """The reference's state dict, tensors of several names under each of them."""
+        found = self.group("weights")
+        aliases = self.about.get("aliases") or {}
+        return found | {alias: found[name] for alias, name in aliases.items()}
+
+    def inputs(self) -> dict[str, Tensor]:
+        return self.group("inputs")
+
+    def outputs(self) -> dict[str, Tensor]:
+        return self.group("outputs")
+
+    def tolerance(self, default: float, name: str | None = None) -> float:
+        """Absolute tolerance that the entry asks for, of one tensor where it tells them apart.
+
+        Numbers stand in words such as "1e-4 absolute"; "exact" is 0.
+        """
+        told = self.about.get("tolerance", self.about.get("suggested_atol"))
+        if isinstance(told, Mapping):
+            told = told.get(name)
+        if isinstance(told, int | float):
+            return float(told)
+        if isinstance(told, str):
+            if told.startswith("exact"):
+                return 0.0
+            number = re.search(r"\d+(?:\.\d+)?e-?\d+|\d*\.\d+", told)
+            if number:
+                return float(number.group())
+        return default
 
 
 def entries(area: str, *scopes: str) -> list[Entry]:
