@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from core.training.batches import Batches, ShuffledBatches
+    from core.training.buckets import BucketedBatches
     from core.training.distributed import local_device
+    from core.training.drawn import DrawnBatches
     from core.training.loop import Outcome, train
     from core.training.memory import reuse_memory
     from core.training.optim import build_optimizer, parameter_groups
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Batches": "core.training.batches",
+    "BucketedBatches": "core.training.buckets",
     "Card": "core.weights",
+    "DrawnBatches": "core.training.drawn",
     "LoopOptions": "core.training.options",
     "Outcome": "core.training.loop",
     "ShuffledBatches": "core.training.batches",
@@ -27,7 +31,9 @@ _HOMES = {
 
 __all__ = [
     "Batches",
+    "BucketedBatches",
     "Card",
+    "DrawnBatches",
     "LoopOptions",
     "Outcome",
     "ShuffledBatches",

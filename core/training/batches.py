@@ -5,18 +5,18 @@ draws from that generator, which is a function of (seed, epoch, batch, rank).
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from core.errors import ConfigError
+from core.training.workers import Job, Workers
 
 
 class Batches(Protocol):
-    """What the loop needs; `ShuffledBatches` serves most domains."""
+    """What the loop needs; `ShuffledBatches`, `BucketedBatches` and `DrawnBatches` serve most domains."""
 
     def count(self, world: int) -> int:
         """Batches in an epoch for each of `world` processes."""
@@ -27,14 +27,49 @@ class Batches(Protocol):
         ...
 
 
-class Job(NamedTuple):
-    """One batch to make."""
+class MadeBatches:
+    """What batches made by `make(rows, generator)` have in common: seeds, workers and their end.
 
-    rows: Tensor
-    seed: int
+    A subclass says `count` and `rows`; what is random in a batch is a function of (seed, epoch, number,
+    rank).
+    """
+
+    def __init__(self, make: Callable[[Any, torch.Generator], Any], seed: int, workers: int = 0) -> None:
+        if workers < 0:
+            raise ConfigError(f"workers must not be negative, got {workers}.")
+        self.make, self.seed, self.workers = make, seed, workers
+        self.pool: Workers | None = None
+
+    def count(self, world: int) -> int:
+        """Batches in an epoch for each of `world` processes."""
+        raise NotImplementedError
+
+    def rows(self, epoch: int, rank: int, world: int) -> Sequence[Any] | Tensor:
+        """What `make` is given for each batch of one process in an epoch."""
+        raise NotImplementedError
+
+    def epoch(self, epoch: int, rank: int, world: int, start: int) -> Iterator[Any]:
+        """Batches of one process from the `start`-th on."""
+        jobs = [
+            Job(rows, mix(self.seed, epoch, number, rank))
+            for number, rows in enumerate(self.rows(epoch, rank, world))
+            if number >= start
+        ]
+        if self.pool is None:
+            self.pool = Workers(self.make, self.workers)
+        return self.pool.stream(jobs)
+
+    def close(self) -> None:
+        """End the worker processes; a later epoch starts new ones."""
+        if self.pool is not None:
+            self.pool.close()
+        self.pool = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "pool": None}
 
 
-class ShuffledBatches:
+class ShuffledBatches(MadeBatches):
     """Every example once an epoch, in a new order each time, cut to whole batches.
 
     `batch` counts examples over all processes, so one process and several see the same global batches.
@@ -49,11 +84,12 @@ class ShuffledBatches:
         seed: int,
         workers: int = 0,
     ) -> None:
-        if batch < 1 or workers < 0:
-            raise ConfigError(f"batch must be positive and workers not negative; got {batch} and {workers}.")
+        super().__init__(make, seed, workers)
+        if batch < 1:
+            raise ConfigError(f"batch must be positive, got {batch}.")
         if size < batch:
             raise ConfigError(f"a batch of {batch} needs as many examples; there are {size}. Lower batch?")
-        self.size, self.batch, self.make, self.seed, self.workers = size, batch, make, seed, workers
+        self.size, self.batch = size, batch
 
     def count(self, world: int) -> int:
         """Batches in an epoch for each process.
@@ -61,27 +97,8 @@ class ShuffledBatches:
         Raises:
             ConfigError: the batch cannot be shared evenly.
         """
-        if self.batch % world:
-            raise ConfigError(f"a batch of {self.batch} cannot be shared by {world} processes.")
+        refuse_uneven(self.batch, world)
         return self.size // self.batch
-
-    def epoch(self, epoch: int, rank: int, world: int, start: int) -> Iterator[Any]:
-        """Batches of one process from the `start`-th on."""
-        jobs = [
-            Job(rows, mix(self.seed, epoch, number, rank))
-            for number, rows in enumerate(self.rows(epoch, rank, world))
-            if number >= start
-        ]
-        # Without a generator of its own the loader would draw from the global one and break exact resume.
-        loader = DataLoader(
-            Jobs(self.make),
-            batch_size=None,
-            sampler=jobs,  # pyright: ignore[reportArgumentType]
-            num_workers=self.workers,
-            collate_fn=as_made,
-            generator=torch.Generator(),
-        )
-        return iter(loader)
 
     def rows(self, epoch: int, rank: int, world: int) -> Tensor:
         """Which examples each batch of an epoch holds: (batches, examples of this process)."""
@@ -90,19 +107,10 @@ class ShuffledBatches:
         return order.view(batches, world, self.batch // world)[:, rank]
 
 
-class Jobs(Dataset):
-    """Turns jobs into batches inside a loader's worker."""
-
-    def __init__(self, make: Callable[[Tensor, torch.Generator], Any]) -> None:
-        self.make = make
-
-    def __getitem__(self, job: Job) -> Any:
-        return self.make(job.rows, torch.Generator().manual_seed(job.seed))
-
-
-def as_made(batch: Any) -> Any:
-    """A batch as `make` gave it; the loader's own conversion would take containers apart."""
-    return batch
+def refuse_uneven(batch: int, world: int) -> None:
+    """Every process has the same work, or the run is refused."""
+    if batch % world:
+        raise ConfigError(f"a batch of {batch} cannot be shared by {world} processes.")
 
 
 def epoch_order(size: int, seed: int, epoch: int) -> Tensor:

@@ -47,14 +47,19 @@ def data() -> tuple[Tensor, Tensor]:
     return x, x.sum(1)[:, :2]
 
 
+class Noisy:
+    """Rows with noise from the batch's own generator."""
+
+    def __init__(self) -> None:
+        self.x, self.y = data()
+
+    def __call__(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return self.x[rows] + 0.1 * torch.randn(len(rows), 5, 3, generator=generator), self.y[rows]
+
+
 def batches(batch: int = 8, workers: int = 0) -> ShuffledBatches:
     """Noisy batches; 14 of 8 an epoch."""
-    x, y = data()
-
-    def make(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        return x[rows] + 0.1 * torch.randn(len(rows), 5, 3, generator=generator), y[rows]
-
-    return ShuffledBatches(len(x), batch, make, seed=3, workers=workers)
+    return ShuffledBatches(len(data()[0]), batch, Noisy(), seed=3, workers=workers)
 
 
 def step(model: nn.Module, batch: Any) -> dict[str, Tensor]:
