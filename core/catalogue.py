@@ -61,18 +61,21 @@ def describe(name: str, width: int) -> dict[str, Any]:
     return {**facts, "options": signature, "equations": equations, "text": "\n".join(text)}
 
 
+SHOWN = ("name", "file", "task", "unit", "parameters", "bytes", "sha256")
+"""Facts of bundled weights that stand in the first line, or not at all; every other gets a line."""
+
+
 def model_lines(rows: list[Any]) -> list[str]:
-    """The table of bundled weights for people."""
+    """The table of bundled weights for people, with whatever else their cards say, such as a language."""
     if not rows:
         return ["No weights are bundled."]
-    return [
-        line
-        for model in rows
-        for line in (
+    lines = []
+    for model in rows:
+        facts = {key: text for key, text in model.items() if key not in SHOWN and text}
+        width = max(map(len, facts), default=0)
+        lines.append(
             f"{model['name']}  ({model['task']}, {model['unit']}, {model['parameters']:,} parameters, "
-            f"{model['bytes'] / 1024:.0f} KB)",
-            f"    score  {model['score']}",
-            f"    data   {model['data']}",
-            f"    terms  {model['terms']}",
+            f"{model['bytes'] / 1024:.0f} KB)"
         )
-    ]
+        lines += [f"    {key:<{width}}  {text}" for key, text in facts.items()]
+    return lines

@@ -9,10 +9,12 @@ Reading never runs code from a file, and whatever is wrong with one is a Weights
 
 import hashlib
 import json
-import re
+import threading
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +25,37 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from core.bundled import bundled, check_index, find, first_line
-from core.errors import WeightsError
-from core.files import whole_file, write_text
+from core.errors import ConfigError, WeightsError
+from core.files import in_words, whole_file, write_text
+from core.fitting import KeyMap, Taken, check_finite, listed, load_into, load_part
 
-__all__ = ["Card", "bundled", "find", "load", "load_into", "load_torch", "save", "write_index"]
+__all__ = [
+    "Card",
+    "KeyMap",
+    "Loaded",
+    "Taken",
+    "bundle",
+    "bundled",
+    "find",
+    "load",
+    "load_into",
+    "load_network",
+    "load_part",
+    "load_torch",
+    "save",
+    "write_index",
+]
 
 VERSION = 1
 """Of the metadata below; a reader refuses a newer one."""
+ABOUT = "about"
+"""Key of `Card.extra`: further facts in a word or two, for `recurra models`."""
+COLUMNS = ("name", "file", "task", "unit", "parameters", "bytes", "sha256", "score", "data", "terms")
+"""What every row of an index has."""
+BUNDLED = 4_000_000
+"""Bytes that one bundled file may have: the whole package stays small."""
 LARGEST = 4 << 30
 """Bytes a weights file may have: above every network here, below what would exhaust a laptop."""
-
-KeyMap = Callable[[str], str | None] | Sequence[tuple[str, str]]
-"""Foreign name -> ours (None: leave this tensor out), or pairs (pattern, replacement) applied in order."""
 
 
 @dataclass(frozen=True)
@@ -170,85 +191,6 @@ def load_torch(path: str | Path, largest: int = LARGEST) -> dict[str, Tensor]:
     return dict(found)
 
 
-def load_into(module: nn.Module, tensors: Mapping[str, Tensor], rename: KeyMap | None = None) -> None:
-    """Copy tensors into a module; either every name, shape and kind fits, or nothing is changed.
-
-    Raises:
-        WeightsError: names every tensor that is missing, left over, or of another shape or kind.
-    """
-    given = renamed(tensors, rename)
-    wanted = module.state_dict()
-    problems, hints = [], []
-    for name in wanted.keys() & given.keys():
-        theirs, ours = given[name], wanted[name]
-        if theirs.shape != ours.shape:
-            problems.append(f"{name} is {tuple(theirs.shape)} in the file, {tuple(ours.shape)} in the model")
-            hints.append(shape_hint(name, theirs, ours))
-        elif not same_kind(theirs, ours):
-            problems.append(f"{name} is {kind(theirs)} in the file, {kind(ours)} in the model")
-    missing = [name for name in wanted if name not in given]
-    unexpected = [name for name in given if name not in wanted]
-    problems.sort()
-    if missing:
-        problems.append(f"missing from the file: {', '.join(missing)}")
-    if unexpected:
-        problems.append(f"unknown to the model: {', '.join(unexpected)}")
-    if problems:
-        hints.append(name_hint(missing, unexpected))
-        hint = next((hint for hint in hints if hint), "")
-        raise WeightsError("; ".join(problems) + "." + hint)
-    with torch.no_grad():
-        for name, tensor in wanted.items():
-            tensor.copy_(given[name])
-
-
-def renamed(tensors: Mapping[str, Tensor], rename: KeyMap | None) -> dict[str, Tensor]:
-    """Tensors under our names.
-
-    Raises:
-        WeightsError: two tensors would get one name.
-    """
-    if rename is None:
-        return dict(tensors)
-    ours: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        target: str | None = name
-        if callable(rename):
-            target = rename(name)
-        else:
-            for pattern, replacement in rename:
-                target = re.sub(pattern, replacement, target)
-        if target is None:
-            continue
-        if target in ours:
-            raise WeightsError(f"the key map gives two tensors the name {target!r}; the second is {name!r}.")
-        ours[target] = tensor
-    return ours
-
-
-def shape_hint(name: str, theirs: Tensor, ours: Tensor) -> str:
-    """What a recurrent matrix (gates * H, H) of the wrong shape says about its network."""
-    if "weight_hh" not in name or theirs.ndim != 2 or ours.ndim != 2 or not theirs.shape[1]:
-        return ""
-    gates, rest = divmod(theirs.shape[0], theirs.shape[1])
-    unit = {1: "an Elman network", 3: "a GRU", 4: "an LSTM"}.get(gates)
-    if rest or unit is None:
-        return ""
-    if gates * ours.shape[1] != ours.shape[0]:
-        return f" Was it trained as {unit}?"
-    return f" Its hidden width is {theirs.shape[1]}."
-
-
-def name_hint(missing: list[str], unexpected: list[str]) -> str:
-    """A prefix that explains all the names, if there is one."""
-    if not missing or not unexpected:
-        return ""
-    prefix = unexpected[0].removesuffix(missing[0])
-    if prefix != unexpected[0] and all(name.removeprefix(prefix) in missing for name in unexpected):
-        return f" All its names begin with {prefix!r}; map them with ({prefix!r}, '')."
-    return ""
-
-
 def write_index(folder: str | Path) -> None:
     """Make `index.json` of a package's `weights/` folder from the files in it."""
     rows = []
@@ -267,9 +209,16 @@ def write_index(folder: str | Path) -> None:
                 "score": ", ".join(f"{name} {value:.4g}" for name, value in card.score.items()),
                 "data": card.data,
                 "terms": card.terms,
+                **further(card),
             }
         )
     write_text(Path(folder) / "index.json", json.dumps({"models": rows}, indent=2) + "\n")
+
+
+def further(card: Card) -> dict[str, str]:
+    """What a card tells about its weights beside the columns of every row."""
+    about = card.extra.get(ABOUT, {})
+    return {key: str(value) for key, value in about.items() if key not in COLUMNS}
 
 
 def check_size(path: Path, largest: int) -> None:
@@ -281,33 +230,151 @@ def check_size(path: Path, largest: int) -> None:
         raise WeightsError(f"{path}: {size:,} bytes; the limit for weights is {largest:,}.")
 
 
-def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    """No NaN and no infinity in any tensor, or a WeightsError that names the tensors."""
-    bad = [
-        name
-        for name, tensor in tensors.items()
-        if (tensor.is_floating_point() or tensor.is_complex()) and not tensor.detach().isfinite().all()
-    ]
-    if bad:
-        raise WeightsError(f"{where}: {listed(bad)} not finite (NaN or infinity). Did the training diverge?")
+@dataclass(frozen=True)
+class Loaded:
+    """A network that is ready to answer, with the card of its weights."""
+
+    network: nn.Module
+    card: Card
+    name: str
+    """As it was asked for: a bundled name, or the name of the file or folder."""
+    path: Path
 
 
-def kind(tensor: Tensor) -> str:
-    """The type of a tensor in a word."""
-    return str(tensor.dtype).removeprefix("torch.")
+def load_network(
+    weights: str | Path,
+    task: str | Sequence[str],
+    build: Callable[[Card], nn.Module],
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Loaded:
+    """The network of a bundled name, a weights file or a run folder, in evaluation; kept for the next call.
+
+    Args:
+        task: what the card must say it is for, one word or several.
+        build: card -> the network without its weights, a function of a module; ConfigError where the settings
+            of the card are not its own.
+
+    Raises:
+        WeightsError: nothing there, damaged, for another task, or its card asks for a network that its
+            tensors do not fill.
+    """
+    path = find(weights)
+    tasks = (task,) if isinstance(task, str) else tuple(task)
+    about = path.stat()
+    return kept(path, Path(weights).name, about.st_mtime_ns, about.st_size, tasks, build, str(device), dtype)
 
 
-def same_kind(theirs: Tensor, ours: Tensor) -> bool:
-    """Whether copying keeps the meaning: real to real and complex to complex at any precision, else equal."""
-    if theirs.is_complex() or ours.is_complex():
-        return theirs.is_complex() and ours.is_complex()
-    if theirs.is_floating_point() and ours.is_floating_point():
-        return True
-    return theirs.dtype == ours.dtype
+@lru_cache(maxsize=8)
+def kept(
+    path: Path,
+    name: str,
+    changed_ns: int,
+    size: int,
+    tasks: tuple[str, ...],
+    build: Callable[[Card], nn.Module],
+    device: str,
+    dtype: torch.dtype,
+) -> Loaded:
+    """`load_network` once for each state of the file: its time and size make the cache notice a new run."""
+    tensors, card = load(path)
+    if card.task not in tasks:
+        raise WeightsError(f"{path}: weights for {card.task[:60]!r}, not for {' or '.join(tasks)}.")
+    network = built(path, card, tensors, build)
+    try:
+        load_into(network, tensors)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    return Loaded(network.to(device, dtype).eval(), card, name, path)
 
 
-def listed(names: Iterable[Any]) -> str:
-    """Up to three names with the verb that follows."""
-    names = [str(name) for name in names]
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"{shown} {'is' if len(names) == 1 else 'are'}"
+def built(
+    path: Path, card: Card, tensors: Mapping[str, Tensor], build: Callable[[Card], nn.Module]
+) -> nn.Module:
+    """The network of a card, given up as soon as it outgrows the tensors of its file.
+
+    A card of a few bytes could ask for more memory and time than the machine has, so parameters are counted
+    while they are made; one that is not initialised yet has taken no memory.
+    """
+    numbers = 4 * sum(tensor.numel() for tensor in tensors.values()) + 10_000
+    with limited(path, numbers, 4 * len(tensors) + 100):
+        try:
+            return build(card)
+        except ConfigError as error:
+            raise WeightsError(f"{path}: its settings are not ours ({error})") from error
+        except (KeyError, TypeError, ValueError, OverflowError, MemoryError, RuntimeError) as error:
+            raise WeightsError(
+                f"{path}: no network can be built from its card ({first_line(error)})."
+            ) from error
+
+
+@contextmanager
+def limited(path: Path, numbers: int, tensors: int) -> Iterator[None]:
+    """Inside, modules made by this thread may have so many numbers and parameters, else WeightsError."""
+    thread, counted = threading.get_ident(), {"numbers": 0, "tensors": 0}
+
+    def count(module: nn.Module, name: str, parameter: Tensor | None) -> None:
+        if parameter is None or threading.get_ident() != thread:
+            return
+        counted["numbers"] += parameter.numel()
+        counted["tensors"] += 1
+        if counted["numbers"] > numbers or counted["tensors"] > tensors:
+            raise WeightsError(f"{path}: its card asks for a larger network than its tensors fill.")
+
+    hook = nn.modules.module.register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def bundle(
+    run: str | Path,
+    folder: str | Path,
+    name: str,
+    *,
+    score: Mapping[str, float] | None = None,
+    data: str | None = None,
+    terms: str | None = None,
+    about: Mapping[str, str] | None = None,
+    half: bool = True,
+    most: int = BUNDLED,
+) -> Path:
+    """Put the best weights of a run into a package's `weights/` folder and list them in its index.
+
+    Args:
+        score: figures for `recurra models`, data and terms: in place of those of the card.
+        about: further facts for the table, such as {"language": "French", "period": "1700-1900"}.
+        half: store the numbers in half precision; they are computed with in single.
+
+    Raises:
+        WeightsError: no weights there, or the file would be larger than `most` bytes.
+    """
+    source = find(run)
+    tensors, card = load(source)
+    if half:
+        tensors = {
+            key: tensor.half() if tensor.dtype in (torch.float32, torch.float64) else tensor
+            for key, tensor in tensors.items()
+        }
+    extra = {**card.extra, ABOUT: {**card.extra.get(ABOUT, {}), **(about or {})}}
+    card = replace(
+        card,
+        score=dict(score) if score is not None else card.score,
+        data=data or card.data,
+        terms=terms or card.terms,
+        extra=extra if extra[ABOUT] else card.extra,
+    )
+    folder = Path(folder)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if size > most:
+        raise WeightsError(
+            f"{source}: {in_words(size)} of tensors; a bundled file may have {in_words(most)}. "
+            "Store it in half precision or make the network smaller."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{name}.safetensors"
+    save(target, tensors, card)
+    write_index(folder)
+    return target
