@@ -1,0 +1,49 @@
+"""What a person may change about training: network, mixtures, loop."""
+
+from dataclasses import dataclass, field
+
+from core.errors import ConfigError
+from core.training.options import LoopOptions
+from speech.dynamic import MixConfig
+from speech.models.enhance import EnhanceConfig
+from speech.models.separate import SeparateConfig
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What both tasks share. `steps` batches of `batch` mixtures make an epoch."""
+
+    steps: int = 200
+    batch: int = 8
+    seed: int = 0
+    minutes: float | None = None
+    """Plan as many epochs as fit into this time, by the pace of a few trial steps; None: `loop.epochs`."""
+    mix: MixConfig = field(default_factory=MixConfig)
+    loop: LoopOptions = field(
+        default_factory=lambda: LoopOptions(
+            epochs=12, lr=1.5e-3, weight_decay=1e-3, warmup=0.03, clip=3.0, ema=0.995
+        )
+    )
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch) < 1:
+            raise ConfigError(f"steps and batch must be at least 1, got {self.steps} and {self.batch}.")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ConfigError(f"minutes must be positive, got {self.minutes}.")
+
+
+@dataclass(frozen=True)
+class EnhanceRun(RunConfig):
+    """`recurra speech train enhance`."""
+
+    model: EnhanceConfig = field(default_factory=EnhanceConfig)
+
+
+@dataclass(frozen=True)
+class SeparateRun(RunConfig):
+    """`recurra speech train separate`."""
+
+    model: SeparateConfig = field(default_factory=SeparateConfig)
+
+
+RUNS = {"enhance": EnhanceRun, "separate": SeparateRun}

@@ -1,0 +1,208 @@
+"""Training of the bundled networks on mixtures that are made anew for every step."""
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import ConfigError
+from core.training import Outcome, ShuffledBatches
+from core.training import train as run_loop
+from core.weights import Card, load, load_into
+from speech.config import EnhanceRun, RunConfig, SeparateRun
+from speech.data import Corpus, read_corpora
+from speech.dynamic import Mixer
+from speech.loss import enhancement_loss, separation_loss, si_sdr
+from speech.models.enhance import EnhanceNet
+from speech.models.separate import SeparateNet
+from speech.synth import generated_corpus
+
+TASKS = ("enhance", "separate")
+VALIDATION_SEED = 7_654_321
+TRIAL_STEPS = 12
+SPARE = 0.93
+"""Share of the asked minutes that steps are planned for; the rest is validation and starting."""
+
+
+class Numbers:
+    """A batch is its own number: the mixtures are made from it on the device, inside the step."""
+
+    def __call__(self, rows: Tensor, generator: torch.Generator) -> int:
+        return int(torch.randint(2**31, (), generator=generator))
+
+
+def train(
+    task: str,
+    config: RunConfig,
+    out: str | Path,
+    data: Sequence[str | Path] = (),
+    *,
+    device: str = "cpu",
+    start: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Outcome:
+    """Train into the run folder `out` on the corpora named, or on generated voices and noises.
+
+    `start` are weights of the same network to go on from. The best weights end in `out/model.safetensors`.
+
+    Raises:
+        ConfigError: settings that contradict each other or the data.
+        DataError: a corpus cannot be read.
+    """
+    place = torch.device(device)
+    model = build(task, config).to(place)
+    if start is not None:
+        load_into(model, load(weights_file(start))[0])
+    if place.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = True
+    corpora, held = gather(data)
+    mixer = Mixer(corpora, config.mix, place)
+    check = Mixer(held, replace(config.mix, speed=0.0, clean=0.0), place)
+    step = Learning(task, mixer, config.batch)
+    config = planned(config, model, step)
+    return run_loop(
+        model,
+        step,
+        ShuffledBatches(config.steps * config.batch, config.batch, Numbers(), config.seed),
+        config.loop,
+        out,
+        validate=Validation(task, check, max(8, min(64, config.batch))),
+        score="loss",
+        settings=asdict(config),
+        seed=config.seed,
+        card=describe(task, config, corpora),
+        resume=resume,
+        quiet=quiet,
+    )
+
+
+def build(task: str, config: RunConfig) -> nn.Module:
+    """The network of a task, from its settings and the seed.
+
+    Raises:
+        ConfigError: no such task.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        if task == "enhance" and isinstance(config, EnhanceRun):
+            return EnhanceNet(config.model)
+        if task == "separate" and isinstance(config, SeparateRun):
+            return SeparateNet(config.model)
+    raise ConfigError(f"a task is one of {', '.join(TASKS)} with its own settings; got {task!r}.")
+
+
+class Learning:
+    """The step of the loop: a number -> mixtures -> the network's loss."""
+
+    def __init__(self, task: str, mixer: Mixer, batch: int) -> None:
+        self.task, self.mixer, self.batch = task, mixer, batch
+
+    def __call__(self, model: nn.Module, number: int) -> dict[str, Tensor]:
+        with torch.no_grad():
+            draw = self.mixer.enhancement if self.task == "enhance" else self.mixer.separation
+            mixture, target = draw(number, self.batch)
+        estimate = model(mixture)
+        if self.task == "enhance":
+            return enhancement_loss(estimate, target)
+        return {"loss": separation_loss(estimate, target, mixture)}
+
+
+class Validation:
+    """The same mixtures of held-out talkers and noises after every epoch."""
+
+    def __init__(self, task: str, mixer: Mixer, batch: int, batches: int = 2) -> None:
+        self.task, self.mixer, self.batch, self.batches = task, mixer, batch, batches
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        figures: dict[str, list[float]] = {}
+        for number in range(self.batches):
+            if self.task == "enhance":
+                noisy, clean = self.mixer.enhancement(VALIDATION_SEED + number, self.batch)
+                estimate = model(noisy)
+                values = {name: value.item() for name, value in enhancement_loss(estimate, clean).items()}
+                values["si_sdr"] = si_sdr(estimate, clean).mean().item()
+            else:
+                mixture, sources = self.mixer.separation(VALIDATION_SEED + number, self.batch)
+                estimate = model(mixture)
+                values = {"loss": separation_loss(estimate, sources, mixture).item()}
+                both = sources[:, 1].square().mean(-1) > 0
+                pairs = si_sdr(estimate[both][:, :, None], sources[both][:, None])
+                straight, crossed = pairs.diagonal(dim1=1, dim2=2), pairs.flip(1).diagonal(dim1=1, dim2=2)
+                best = torch.maximum(straight.mean(-1), crossed.mean(-1)).mean()
+                before = si_sdr(mixture[both][:, None].expand(-1, 2, -1), sources[both]).mean()
+                values |= {"si_sdri": (best - before).item()}
+            for name, value in values.items():
+                figures.setdefault(name, []).append(value)
+        return {name: sum(values) / len(values) for name, values in figures.items()}
+
+
+def gather(data: Sequence[str | Path]) -> tuple[list[Corpus], list[Corpus]]:
+    """Corpora to train on and corpora to validate on; generated voices where no file gives any."""
+    corpora, held = read_corpora(data), read_corpora(data, "valid")
+    if not any(corpus.speech for corpus in corpora):
+        corpora.insert(0, generated_corpus(seed=0))
+    if sum(len(corpus.speech) for corpus in held) < 2:
+        held.insert(0, generated_corpus(seed=1, talkers=8, seconds=6.0))
+    return corpora, held
+
+
+def planned(config: RunConfig, model: nn.Module, step: Learning) -> RunConfig:
+    """Settings with as many epochs as `minutes` has room for, measured on a copy of the network."""
+    if config.minutes is None:
+        return config
+    trial = copy.deepcopy(model).train()
+    optimizer = torch.optim.AdamW(trial.parameters(), 1e-6)
+    device = next(model.parameters()).device
+    began = 0.0
+    for number in range(2 * TRIAL_STEPS):
+        if number == TRIAL_STEPS:
+            began = now(device)
+        optimizer.zero_grad()
+        step(trial, number)["loss"].backward()
+        optimizer.step()
+    pace = (now(device) - began) / TRIAL_STEPS
+    total = max(1, int(SPARE * 60 * config.minutes / pace))
+    steps = min(config.steps, total)
+    loop = replace(config.loop, epochs=max(1, total // steps), max_minutes=config.minutes)
+    return replace(config, steps=steps, loop=loop)
+
+
+def now(device: torch.device) -> float:
+    """Seconds, after the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.monotonic()
+
+
+def weights_file(place: str | Path) -> Path:
+    """A weights file, or the one inside a run folder."""
+    place = Path(place)
+    return place / "model.safetensors" if place.is_dir() else place
+
+
+def describe(task: str, config: RunConfig, corpora: Sequence[Corpus]) -> Card:
+    """What the weights are, in words."""
+    parts = []
+    for corpus in corpora:
+        if corpus.speech:
+            parts.append(f"{corpus.name}: {corpus.seconds / 60:.1f} min of {len(corpus.speech)} talkers")
+        if corpus.noise:
+            minutes = sum(len(voice.samples) for voice in corpus.noise) / 16000 / 60
+            parts.append(f"{corpus.name}: {minutes:.1f} min of noise")
+    if task == "enhance":
+        parts.append("generated noises")
+    credits: list[Any] = sorted({credit for corpus in corpora for credit in corpus.credits})
+    model: Any = getattr(config, "model")  # noqa: B009  (either task's)
+    return Card(
+        task=task,
+        unit=model.unit,
+        data="; ".join(parts),
+        terms="of the corpora named; generated parts: none",
+        extra={"rate": 16000, "credits": credits} if credits else {"rate": 16000},
+    )
