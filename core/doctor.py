@@ -1,4 +1,4 @@
-"""Is this machine ready: versions, threads, GPU, optional packages and how to get them."""
+"""Is this machine ready: versions, threads, GPU, optional packages and how to get them, who has signed in."""
 
 import os
 import platform
@@ -8,21 +8,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from core import __version__
-
-REQUIRED = (
-    *("torch", "torchvision", "torchaudio", "numpy", "scipy", "pandas", "pyarrow", "numba", "safetensors"),
-    *("gradio", "librosa", "soundfile", "typer", "rich"),
-)
-EXTRAS = {
-    "demos": ("plotly",),
-    "export": ("onnx", "onnxscript", "onnxruntime"),
-    "ulog": ("pyulog",),
-    "mavlink": ("pymavlink",),
-    "log": ("tensorboard",),
-    "peers": ("torchrecurrent",),
-    "metrics": ("pesq", "pystoi"),
-}
-"""Extra of the distribution -> packages that it brings."""
+from core.domains import COMMANDS, DOMAINS, OURS, UNITS, domain, requirements, signed_in
+from core.errors import RecurraError
 
 
 def installed(package: str) -> str | None:
@@ -33,16 +20,49 @@ def installed(package: str) -> str | None:
         return None
 
 
+def required() -> dict[str, dict[str, str]]:
+    """Extra ("" for what is always needed) -> distribution -> the versions that do, as the metadata say it.
+
+    An extra that names others, such as `dev`, is left out: it is for people who work on Recurra itself.
+    """
+    from packaging.requirements import Requirement
+
+    found: dict[str, dict[str, str]] = {"": {}}
+    gathering = set()
+    for line in requirements():
+        need = Requirement(line)
+        extra = extra_of(str(need.marker)) if need.marker else ""
+        if need.name == OURS:
+            gathering.add(extra)
+        found.setdefault(extra, {})[need.name] = str(need.specifier)
+    return {extra: names for extra, names in found.items() if extra not in gathering}
+
+
+def extra_of(marker: str) -> str:
+    """The extra that a marker such as `extra == "demos"` asks for; "" for a marker of another kind."""
+    parts = [part.strip() for part in marker.split("==")]
+    return parts[1].strip("\"'") if len(parts) == 2 and parts[0] == "extra" else ""
+
+
+def fits(found: str | None, wanted: str) -> bool:
+    """Whether a version is one of those that do."""
+    from packaging.specifiers import SpecifierSet
+
+    return found is not None and SpecifierSet(wanted).contains(found, prereleases=True)
+
+
 def examine() -> dict[str, Any]:
     """Everything `recurra doctor` reports, as plain values."""
-    packages = {name: installed(name) for name in REQUIRED}
+    needs = required()
+    packages = {name: installed(name) for name in needs[""]}
     extras = {
         extra: {
-            "ready": all(installed(name) for name in names),
+            "ready": all(fits(installed(name), wanted) for name, wanted in names.items()),
             "packages": {name: installed(name) for name in names},
-            "get": f'pip install "recurra[{extra}]"',
+            "get": f'pip install "{OURS}[{extra}]"',
         }
-        for extra, names in EXTRAS.items()
+        for extra, names in needs.items()
+        if extra
     }
     findings: dict[str, Any] = {
         "recurra": __version__,
@@ -54,13 +74,39 @@ def examine() -> dict[str, Any]:
         "chromium": shutil.which("chromium") or shutil.which("chromium-browser"),
         "compiler": shutil.which("cc") or shutil.which("gcc"),
         "numba_cache": os.environ.get("NUMBA_CACHE_DIR", "beside the package, or the user's cache folder"),
+        "signed_in": who_signed_in(),
         "problems": [
-            f"{name} is missing: pip install {name}" for name, found in packages.items() if not found
+            f"{name} is {found or 'missing'}: pip install '{name}{needs[''][name]}'"
+            for name, found in packages.items()
+            if not fits(found, needs[""][name])
         ],
     }
-    if packages["torch"]:
+    if packages.get("torch"):
         findings |= torch_findings()
     return findings
+
+
+def who_signed_in() -> list[dict[str, Any]]:
+    """Every entry point: group, name, package, where it leads, and in one sentence what is wrong with it."""
+    rows = []
+    for group in (DOMAINS, COMMANDS, UNITS):
+        for row in signed_in(group):
+            error = row.error
+            if error is None:
+                try:
+                    domain(row.name) if group == DOMAINS else row.load()
+                except RecurraError as problem:
+                    error = str(problem)
+            rows.append(
+                {
+                    "group": group,
+                    "name": row.name,
+                    "package": row.distribution,
+                    "target": row.target,
+                    "error": error,
+                }
+            )
+    return rows
 
 
 def torch_findings() -> dict[str, Any]:
@@ -91,5 +137,10 @@ def lines(findings: dict[str, Any]) -> list[str]:
     for extra, about in findings["extras"].items():
         state = "ready" if about["ready"] else f"missing; {about['get']}"
         text.append(f"extra     {extra:<8} {', '.join(about['packages'])}: {state}")
+    for row in findings["signed_in"]:
+        if row["error"] is not None:
+            text.append(f"sign-in   {row['error'].rstrip('.')}.")
+        elif row["package"] != OURS:
+            text.append(f"sign-in   {row['name']} of the package {row['package']}: ready")
     text += [f"problem   {problem}" for problem in findings["problems"]]
     return [*text, "Ready." if not findings["problems"] else "Not ready: see the problems above."]

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import core
-from core import registry
-from core.errors import ConfigError
-from core.export import export_sequence, export_step
+from core import export, registry
+from core.errors import ConfigError, WorkError
+from core.export import export_network, export_sequence, export_step
 from core.state import map_state
 from core.streaming import Streamer
 
@@ -64,3 +64,32 @@ def test_a_stream_names_wrong_shapes() -> None:
         streamer.step(np.zeros((2, 8), np.float32))
     with pytest.raises(ValueError, match=r"state of shape \(1, 8\), got \(3, 8\)"):
         streamer.state = torch.zeros(3, 8)
+
+
+class TwoHeads(torch.nn.Module):
+    """wave (B, T) and gain (B,) -> level (B, T), its mean (B,)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Linear(1, 1)
+
+    def forward(self, wave: torch.Tensor, gain: torch.Tensor) -> dict[str, torch.Tensor] | tuple[object, ...]:
+        level = self.scale(wave[..., None])[..., 0] * gain[:, None]
+        return level, (level.mean(1),)
+
+
+def test_a_network_exports_with_free_sizes_and_a_wrong_graph_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = {"wave": torch.randn(2, 9), "gain": torch.rand(2)}
+    other = {"wave": torch.randn(3, 20), "gain": torch.rand(3)}
+    free = {"wave": {0: "batch", 1: "time"}, "gain": {0: "batch"}}
+    path, network = tmp_path / "net.onnx", TwoHeads()
+    told = export_network(network, path, inputs, ["level", "mean"], free=free, check=other)
+    assert told < 1e-6
+    real = export.answers
+    monkeypatch.setattr(export, "answers", lambda *given: [part + 1 for part in real(*given)])
+    monkeypatch.setattr(export, "save_graph", lambda *given: given[5].write_bytes(path.read_bytes()))
+    with pytest.raises(WorkError, match=r"graph of TwoHeads differs from torch by 1\."):
+        export_network(network, tmp_path / "b.onnx", inputs, ["level", "mean"], free=free, check=other)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["net.onnx"]
