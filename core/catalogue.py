@@ -5,11 +5,37 @@ import sys
 from typing import Any
 
 from core import registry, state
+from core.domains import OURS
+from core.errors import RecurraError
 
 
 def table(width: int) -> list[dict[str, Any]]:
-    """One row a unit: name, summary, paper, modes, parameters and state size at a width."""
-    return [row(name, width) for name in registry.names()]
+    """One row a unit: name, summary, paper, modes, parameters, state size at a width, and who brought it.
+
+    Units of other packages that cannot be used are left out; `broken` tells of them.
+    """
+    ours = [row(name, width) for name in registry.names() if registry.find(name).origin == OURS]
+    return ours + [found for found, _ in foreign(width) if found is not None]
+
+
+def broken(width: int) -> list[str]:
+    """One sentence for each unit of another package that cannot be used."""
+    return [problem for _, problem in foreign(width) if problem is not None]
+
+
+def foreign(width: int) -> list[tuple[dict[str, Any] | None, str | None]]:
+    """Rows of other packages' units, or why there is none."""
+    found = []
+    for about in registry.rows():
+        if about.origin == OURS:
+            continue
+        try:
+            found.append((row(about.name, width), None))
+        except RecurraError as error:
+            found.append((None, str(error)))
+        except Exception as error:  # a stranger's unit can raise anything
+            found.append((None, f"unit {about.name} of the package {about.origin}: {error}"))
+    return found
 
 
 def row(name: str, width: int) -> dict[str, Any]:
@@ -25,6 +51,7 @@ def row(name: str, width: int) -> dict[str, Any]:
         "paper": unit.paper,
         "modes": list(unit.modes),
         "parameters": sum(parameter.numel() for parameter in unit.parameters()),
+        "from": about.origin,
         "state": state.size(unit.initial_state(torch.zeros(1, 1, width))),
     }
 
@@ -35,7 +62,8 @@ def table_lines(rows: list[dict[str, Any]], width: int) -> list[str]:
     lines = [head, "-" * len(head)]
     for unit in rows:
         sizes = f"{unit['parameters']:>10,}{unit['state']:>8,}"
-        lines.append(f"{unit['name']:<18}{sizes}  {' '.join(unit['modes']):<38}{unit['paper']}")
+        owner = "" if unit["from"] == OURS else f"  (from {unit['from']})"
+        lines.append(f"{unit['name']:<18}{sizes}  {' '.join(unit['modes']):<38}{unit['paper']}{owner}")
     return lines
 
 

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from core.domains import COMMANDS, DOMAINS, Signed, domain, usable
 from core.errors import RecurraError, SignInError, WorkError
-from core.terminal import Json, Threads, emit, printable, say
+from core.terminal import Json, Threads, emit, printable, say, say_all
 
 __all__ = ["app", "emit", "main", "run_app"]
 
@@ -126,10 +126,11 @@ def units(
 
     Example: recurra units gru
     """
-    from core.catalogue import describe, table, table_lines
+    from core.catalogue import broken, describe, table, table_lines
 
     if name is None:
         rows = table(width)
+        say_all(broken(width))
         emit({"width": width, "units": rows}, json_path, table_lines(rows, width))
     else:
         about = describe(name, width)

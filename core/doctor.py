@@ -10,6 +10,7 @@ from typing import Any
 from core import __version__
 from core.domains import COMMANDS, DOMAINS, OURS, UNITS, domain, requirements, signed_in
 from core.errors import RecurraError
+from core.registry import taken
 
 
 def installed(package: str) -> str | None:
@@ -92,6 +93,8 @@ def who_signed_in() -> list[dict[str, Any]]:
     for group in (DOMAINS, COMMANDS, UNITS):
         for row in signed_in(group):
             error = row.error
+            if group == UNITS and row.name in taken():
+                error = f"the unit {row.name!r} of {row.distribution} is taken by {OURS}"
             if error is None:
                 try:
                     domain(row.name) if group == DOMAINS else row.load()

@@ -29,6 +29,8 @@ OURS = "recurra"
 """Name of our distribution; its rows win over those of others."""
 DOMAINS, COMMANDS, UNITS = "recurra.domains", "recurra.commands", "recurra.units"
 """The groups of entry points."""
+VERBS = ("doctor", "units", "models", "bench")
+"""The core's own words, which nobody else can have."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,11 @@ def signed_in(group: str) -> tuple[Signed, ...]:
 def listed(group: str, path: tuple[str, ...]) -> tuple[Signed, ...]:
     """`signed_in`, read once for each search path of this process."""
     rows: list[Signed] = []
-    taken: dict[str, str] = {}
+    taken = {} if group == UNITS else dict.fromkeys(VERBS, OURS)
+    if group == DOMAINS:  # domains and commands share the words of one command line
+        taken |= {row.name: OURS for row in own(COMMANDS)}
+    elif group == COMMANDS:
+        taken |= {row.name: row.distribution for row in listed(DOMAINS, path) if row.error is None}
     for row in [*own(group), *foreign(group)]:
         error = row.error
         if row.name in taken:

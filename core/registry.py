@@ -118,13 +118,18 @@ ROWS = (
 
 def rows() -> list[Row]:
     """Our units in table order, then those that other packages have signed in."""
-    known = {row.name for row in ROWS}
+    known = taken()
     foreign = [
         Row(row.name, row.target, f"from the package {row.distribution}", origin=row.distribution)
         for row in usable(UNITS).values()
         if row.name not in known
     ]
     return [*ROWS, *foreign]
+
+
+def taken() -> set[str]:
+    """Names and aliases of our units, which nobody else can have."""
+    return {name for row in ROWS for name in (row.name, *row.aliases)}
 
 
 def names() -> list[str]:
