@@ -4,6 +4,7 @@ Root-Hann windows for analysis and synthesis at half a window's hop add up to on
 and a frame can be turned back alone, which is what a stream does.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -11,10 +12,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-@cache
+def constant(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A table that is made once per device: `table(*args, like=x)` lies where x does and has no gradient."""
+
+    @cache
+    def made(device: torch.device, dtype: torch.dtype, *args: int) -> Tensor:
+        with torch.inference_mode(False):  # what is made inside would be refused in training later
+            return make(*args).to(device, dtype)
+
+    def table(*args: int, like: Tensor) -> Tensor:
+        return made(like.device, like.real.dtype if like.is_complex() else like.dtype, *args)
+
+    return table
+
+
+@constant
 def root_hann(length: int) -> Tensor:
     """The square root of the periodic Hann window, computed in float64. (length,)"""
-    return torch.hann_window(length, periodic=True, dtype=torch.float64).sqrt().float()
+    return torch.hann_window(length, periodic=True, dtype=torch.float64).sqrt()
 
 
 def frames_of(samples: int, hop: int) -> int:
@@ -31,12 +46,12 @@ def analyse(wave: Tensor, window: int, hop: int) -> Tensor:
     count = -(-(wave.shape[-1] + before) // hop)
     padded = F.pad(wave, (before, count * hop + before - wave.shape[-1] - before))
     pieces = padded.unfold(-1, window, hop)  # (B, T, window)
-    return torch.fft.rfft(pieces * root_hann(window).to(wave))
+    return torch.fft.rfft(pieces * root_hann(window, like=wave))
 
 
 def synthesise(spectra: Tensor, window: int, hop: int, samples: int) -> Tensor:
     """The inverse of `analyse`: complex (B, T, F) -> (B, samples)."""
-    pieces = torch.fft.irfft(spectra, n=window) * root_hann(window).to(spectra.real) * (2 * hop / window)
+    pieces = torch.fft.irfft(spectra, n=window) * root_hann(window, like=spectra) * (2 * hop / window)
     count = pieces.shape[-2]
     folded = F.fold(
         pieces.reshape(-1, count, window).transpose(1, 2),

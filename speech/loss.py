@@ -1,6 +1,5 @@
 """What training minimises: waveform and spectrum terms, and two after the measures of listening."""
 
-from functools import cache
 from itertools import permutations
 
 import numpy as np
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from speech.features import analyse, compressed
+from speech.features import analyse, compressed, constant
 
 WINDOW, HOP = 512, 256
 """Of the spectra that the perceptual terms were tuned on, at 16 kHz."""
@@ -38,9 +37,15 @@ def best_order(pairwise: Tensor) -> Tensor:
 
         chosen = [linear_sum_assignment(table.T)[1] for table in pairwise.detach().cpu().numpy()]
         return torch.as_tensor(np.stack(chosen), device=pairwise.device)
-    orders = torch.tensor(list(permutations(range(sources))), device=pairwise.device)  # (P, S)
+    orders = all_orders(sources, like=pairwise).long()  # (P, S)
     costs = pairwise[:, orders, torch.arange(sources, device=pairwise.device)].mean(-1)  # (B, P)
     return orders[costs.argmin(-1)]
+
+
+@constant
+def all_orders(sources: int) -> Tensor:
+    """Every permutation of so many, (S!, S)."""
+    return torch.tensor(list(permutations(range(sources))))
 
 
 def separation_loss(estimates: Tensor, sources: Tensor, mixture: Tensor, cap: float = 30.0) -> Tensor:
@@ -111,16 +116,16 @@ def spectrum_distance(estimate: Tensor, clean: Tensor) -> Tensor:
     return 7 * (a - b).square().mean() + 3 * complex_part.mean()
 
 
-@cache
-def bark_bands() -> tuple[Tensor, Tensor]:
-    """Triangles every 0.45 Bark (z = 6 asinh(f / 600)) over 257 bins, and their thresholds in quiet."""
+@constant
+def bark_bands() -> Tensor:
+    """Triangles every 0.45 Bark (z = 6 asinh(f / 600)) over 257 bins; a last row of thresholds in quiet."""
     frequency = np.arange(257) * 16000 / 512
     z = 6 * np.arcsinh(frequency / 600)
     centres = np.arange(0.6, 19.7, 0.45)
     triangles = np.clip(1 - np.abs(z[:, None] - centres) / 0.45, 0, None)
     khz = 0.6 * np.sinh(centres / 6)
     quiet = 3.64 * khz**-0.8 - 6.5 * np.exp(-0.6 * (khz - 3.3) ** 2) + 1e-3 * khz**4
-    return torch.from_numpy(triangles).float(), torch.from_numpy(10 ** (quiet / 10)).float()
+    return torch.from_numpy(np.concatenate([triangles, 10 ** (quiet[None] / 10)]))
 
 
 def loudness_distance(estimate: Tensor, clean: Tensor) -> Tensor:
@@ -128,7 +133,7 @@ def loudness_distance(estimate: Tensor, clean: Tensor) -> Tensor:
 
     Complex spectra (B, T, 257) of waves whose clean part has an active RMS of 1, heard at 79 dB.
     """
-    triangles, quiet = (part.to(estimate.device) for part in bark_bands())
+    triangles, quiet = bark_bands(like=estimate).split([257, 1])
     scale = 10**7.9 / (257 * 256)
     heard = [
         scale * (part.real.square() + part.imag.square()) @ triangles for part in (estimate, clean)
@@ -152,13 +157,13 @@ def loudness_distance(estimate: Tensor, clean: Tensor) -> Tensor:
     return (0.1 * over_time(symmetric) + 0.0309 * over_time(added)).mean()
 
 
-@cache
+@constant
 def third_octaves() -> Tensor:
     """15 bands a third of an octave wide from 150 Hz, over 257 bins."""
     frequency = np.arange(257) * 16000 / 512
     centres = 150 * 2 ** (np.arange(15) / 3)
     inside = (frequency[:, None] >= centres * 2 ** (-1 / 6)) & (frequency[:, None] < centres * 2 ** (1 / 6))
-    return torch.from_numpy(inside).float()
+    return torch.from_numpy(inside.astype(np.float64))
 
 
 def envelope_distance(estimate: Tensor, clean: Tensor, length: int = 24, stride: int = 4) -> Tensor:
@@ -166,7 +171,7 @@ def envelope_distance(estimate: Tensor, clean: Tensor, length: int = 24, stride:
 
     Complex spectra (B, T, 257). Segments count by the share of their frames within 40 dB of the loudest.
     """
-    bands = third_octaves().to(estimate.device)
+    bands = third_octaves(like=estimate)
     powers = [(part.real.square() + part.imag.square()) for part in (estimate, clean)]
     envelopes = [(power @ bands + 1e-8).sqrt() for power in powers]  # (B, T, 15)
     if envelopes[0].shape[1] < length:

@@ -1,6 +1,7 @@
 """Training of the bundled networks on mixtures that are made anew for every step."""
 
 import copy
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError
+from core.files import write_text
 from core.training import Outcome, ShuffledBatches
 from core.training import train as run_loop
 from core.weights import Card, load, load_into
@@ -25,6 +27,7 @@ from speech.synth import generated_corpus
 TASKS = ("enhance", "separate")
 VALIDATION_SEED = 7_654_321
 TRIAL_STEPS = 12
+PLAN = "plan.json"
 SPARE = 0.93
 """Share of the asked minutes that steps are planned for; the rest is validation and starting."""
 
@@ -55,7 +58,7 @@ def train(
         ConfigError: settings that contradict each other or the data.
         DataError: a corpus cannot be read.
     """
-    place = torch.device(device)
+    place, began = torch.device(device), time.monotonic()
     model = build(task, config).to(place)
     if start is not None:
         load_into(model, load(weights_file(start))[0])
@@ -65,7 +68,7 @@ def train(
     mixer = Mixer(corpora, config.mix, place)
     check = Mixer(held, replace(config.mix, speed=0.0, clean=0.0), place)
     step = Learning(task, mixer, config.batch)
-    config = planned(config, model, step)
+    config = planned(config, model, step, Path(out) / PLAN, began, resume)
     return run_loop(
         model,
         step,
@@ -152,10 +155,19 @@ def gather(data: Sequence[str | Path]) -> tuple[list[Corpus], list[Corpus]]:
     return corpora, held
 
 
-def planned(config: RunConfig, model: nn.Module, step: Learning) -> RunConfig:
-    """Settings with as many epochs as `minutes` has room for, measured on a copy of the network."""
+def planned(
+    config: RunConfig, model: nn.Module, step: Learning, plan: Path, began: float, resume: bool
+) -> RunConfig:
+    """Settings with as many epochs as fit into `minutes` from `began` on, measured on a copy of the network.
+
+    The plan is kept beside the run, so that a resumed one follows the same.
+    """
     if config.minutes is None:
         return config
+    if resume and plan.exists():
+        kept = json.loads(plan.read_text())
+        loop = replace(config.loop, epochs=kept["epochs"], max_minutes=config.minutes)
+        return replace(config, steps=kept["steps"], loop=loop)
     trial = copy.deepcopy(model).train()
     optimizer = torch.optim.AdamW(trial.parameters(), 1e-6)
     device = next(model.parameters()).device
@@ -167,10 +179,13 @@ def planned(config: RunConfig, model: nn.Module, step: Learning) -> RunConfig:
         step(trial, number)["loss"].backward()
         optimizer.step()
     pace = (now(device) - began) / TRIAL_STEPS
-    total = max(1, int(SPARE * 60 * config.minutes / pace))
-    steps = min(config.steps, total)
-    loop = replace(config.loop, epochs=max(1, total // steps), max_minutes=config.minutes)
-    return replace(config, steps=steps, loop=loop)
+    left = max(1.0, 60 * config.minutes - (time.monotonic() - began))
+    total = max(1, int(SPARE * left / pace))
+    steps = min(config.steps, max(1, total // 4))
+    epochs = max(1, total // steps)
+    plan.parent.mkdir(parents=True, exist_ok=True)
+    write_text(plan, json.dumps({"epochs": epochs, "steps": steps}))
+    return replace(config, steps=steps, loop=replace(config.loop, epochs=epochs, max_minutes=left / 60))
 
 
 def now(device: torch.device) -> float:
