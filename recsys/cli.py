@@ -1,0 +1,233 @@
+"""`recurra recsys`: train, recommend, similar, evaluate, simulate."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.terminal import (
+    Config,
+    Json,
+    Quiet,
+    Resume,
+    Seed,
+    Sets,
+    Threads,
+    Weights,
+    emit,
+    say_all,
+    set_threads,
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Slates that learn: user models, Thompson sampling, simulation, next-item models.\n\n"
+    "Example: recurra recsys recommend --history clicks.json --policy inslate --k 10",
+)
+
+Logs = Annotated[
+    list[str], typer.Argument(help="Logs: .npz or folder in the slate layout, or tables of slots.")
+]
+Items = Annotated[
+    Path | None, typer.Option("--items", help="Group table (.npz, or item,group); default: beside the log.")
+]
+
+
+def logs_of(files: list[str], items: Path | None) -> list[Any]:
+    """Logs by name; their remarks go to stderr."""
+    from recsys.data import read_slates
+
+    logs = [read_slates(file, items) for file in files]
+    for log in logs:
+        say_all(log.remarks)
+    return logs
+
+
+@app.command()
+def train(
+    data: Annotated[
+        list[str] | None, typer.Argument(help="A slate log; the simulator when left out.")
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Run folder.")] = Path("runs/recsys"),
+    model: Annotated[
+        str, typer.Option(help="interest (ours), or paper: the published model in stages.")
+    ] = "interest",
+    items: Items = None,
+    config: Config = None,
+    sets: Sets = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
+    resume: Resume = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json_path: Json = None,
+) -> None:
+    """Train a slate model on a log, or on the simulator.
+
+    Example: recurra recsys train slates.npz --out runs/a --set loop.epochs=10
+    """
+    from dataclasses import replace
+
+    from core.config import resolve
+    from core.errors import ConfigError
+
+    set_threads(threads)
+    from recsys.config import PaperRun, SlateConfig
+    from recsys.train import train as run
+
+    defaults: dict[str, Any] = {"interest": SlateConfig(), "paper": PaperRun()}
+    if model not in defaults:
+        raise ConfigError(f"--model is {' or '.join(defaults)}, got {model!r}.")
+    settings = resolve(defaults[model], config, sets or [])
+    if seed is not None:
+        settings = replace(settings, seed=seed)
+    if data is not None and len(data) > 1:
+        raise ConfigError("a slate model learns from one log; join several with `recurra recsys prepare`.")
+    if data:
+        slates = logs_of(data, items)[0]
+    else:
+        from recsys.simulator import World, simulate_log
+
+        slates = simulate_log(World(), users=2000, seed=settings.seed).slates
+    outcome = run(slates, out, settings, resume=resume, quiet=quiet)
+    result = {
+        "weights": str(outcome.weights),
+        "score": outcome.score,
+        "epoch": outcome.epoch,
+        "epochs": outcome.epochs,
+        "seconds": outcome.seconds,
+        "stopped": outcome.stopped,
+    }
+    emit(
+        result,
+        json_path,
+        [
+            f"{outcome.weights}: best epoch {outcome.epoch} of {outcome.epochs}, {-outcome.score:.4f} log "
+            f"likelihood per step on users kept aside, {outcome.seconds:.0f} s ({outcome.stopped})"
+        ],
+    )
+
+
+@app.command()
+def evaluate(
+    files: Logs,
+    items: Items = None,
+    weights: Weights = None,
+    k: Annotated[int, typer.Option(min=1, help="Items that are recommended.")] = 20,
+    kind: Annotated[str | None, typer.Option(help="Likelihood of search or rec slates only.")] = None,
+    threads: Threads = None,
+    json_path: Json = None,
+) -> None:
+    """Score a slate model on the users of logs that it has not seen, beside all baselines.
+
+    Example: recurra recsys evaluate slates.npz --weights recsys-gru --json report.json
+    """
+    from core.errors import ConfigError
+
+    if kind not in (None, "search", "rec"):
+        raise ConfigError(f"--kind is search or rec, got {kind!r}.")
+    set_threads(threads)
+    from recsys.evaluate import evaluate as run
+    from recsys.evaluate import lines
+    from recsys.predict import DEFAULT, linear_beside, load_model
+
+    model = load_model(weights or DEFAULT)
+    report = run(model, logs_of(files, items), beside=linear_beside(model), k=k, kind=kind)
+    emit(report, json_path, lines(report))
+
+
+@app.command()
+def recommend(
+    history: Annotated[
+        Path, typer.Option("--history", help="JSON: clicks or slates of one user, or of many.")
+    ],
+    policy: Annotated[str, typer.Option(help="greedy, ts, inslate, ... (see the README).")] = "greedy",
+    k: Annotated[int, typer.Option("--k", min=1, help="Items of a slate.")] = 10,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of the spread; epsilon of eps. Default: the policy's own.")
+    ] = None,
+    period: Annotated[int, typer.Option(help="The next period shows other draws.")] = 0,
+    candidates: Annotated[Path | None, typer.Option(help="Only these items, an id a line.")] = None,
+    stock: Annotated[Path | None, typer.Option(help="Only items that are there, an id a line.")] = None,
+    deny: Annotated[Path | None, typer.Option(help="Never these, an id a line.")] = None,
+    seen: Annotated[str, typer.Option(help="keep or drop what the user has clicked.")] = "keep",
+    cap: Annotated[int | None, typer.Option(min=1, help="Most items of one group.")] = None,
+    repeats: Annotated[int, typer.Option(min=0, help="Repeated draws for propensities.")] = 0,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Mean, spread, group and draw of each item.")
+    ] = False,
+    weights: Weights = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    json_path: Json = None,
+) -> None:
+    """Recommend a slate for users known by their history alone.
+
+    Example: recurra recsys recommend --history clicks.json --policy inslate --k 10 --explain
+    """
+    set_threads(threads)
+    from recsys.history import read_histories
+    from recsys.predict import DEFAULT, Filter, load_model, read_ids
+    from recsys.predict import recommend as run
+
+    model = load_model(weights or DEFAULT)
+    only = [read_ids(path, model.catalogue) for path in (candidates, stock) if path is not None]
+    keep = Filter(
+        candidates=frozenset.intersection(*only) if only else None,
+        deny=read_ids(deny, model.catalogue) if deny is not None else frozenset(),
+        seen=seen,
+        cap=cap,
+    )
+    answers = [
+        run(
+            model,
+            one,
+            k,
+            policy,
+            seed,
+            period=period,
+            temperature=temperature,
+            keep=keep,
+            repeats=repeats,
+            explain=explain,
+        )
+        for one in read_histories(history, model.catalogue)
+    ]
+    lines = []
+    for answer in answers:
+        who = f"{answer.user}: " if answer.user else ""
+        lines.append(f"{who}{' '.join(map(str, answer.items))}")
+        lines += [
+            f"  {row['item']}: group {row['group']}, mean {row['mean']:.3f}, spread {row['spread']:.3f}, "
+            f"{row['clicks']} clicks in {row['shown']} showings"
+            + ("" if row["draw"] is None else f", draw {row['draw']:.3f}")
+            for row in answer.why
+        ]
+        if answer.unknown:
+            lines.append(f"  ({answer.unknown} ids of the history are not in the catalogue)")
+    result = [answer.as_dict() for answer in answers]
+    emit({"n": len(result), "seen": seen, "slates": result}, json_path, lines)
+
+
+@app.command()
+def similar(
+    wanted: Annotated[list[str], typer.Argument(help="Item ids.")],
+    k: Annotated[int, typer.Option("--k", min=1, help="How many.")] = 10,
+    deny: Annotated[Path | None, typer.Option(help="Never these, an id a line.")] = None,
+    weights: Weights = None,
+    json_path: Json = None,
+) -> None:
+    """The nearest items.
+
+    Example: recurra recsys similar 1318 --k 5
+    """
+    from recsys.predict import DEFAULT, Filter, load_model, read_ids
+    from recsys.predict import similar as run
+
+    model = load_model(weights or DEFAULT)
+    keep = Filter(deny=read_ids(deny, model.catalogue) if deny is not None else frozenset())
+    found = {item: run(model, item, k, keep) for item in wanted}
+    lines = [f"{item}: {' '.join(str(row['item']) for row in rows)}" for item, rows in found.items()]
+    emit({"items": found}, json_path, lines)

@@ -1,0 +1,96 @@
+"""What a person may change about the slate models and their training."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from core.errors import ConfigError
+from core.training import LoopOptions
+
+
+@dataclass(frozen=True)
+class InterestConfig:
+    """The network of a user: state, traces, interests."""
+
+    unit: str = "gru"
+    hidden: int = 64
+    dims: int = 8  # of an item's vector
+    interests: int = 1
+    traces: int = 3  # speeds of the linear traces
+    width: int = 64  # of the two-layer nets
+    dropout: float = 0.2
+    context: bool = True  # the slate that is judged is known to the choice
+    groups: bool = True  # off: one group for all items, the flat prior
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "dims", "interests", "width"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} must be at least 1, got {getattr(self, name)}.")
+        if not 1 <= self.traces <= 6:
+            raise ConfigError(f"model.traces must be between 1 and 6, got {self.traces}.")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"model.dropout must be in [0, 1), got {self.dropout}.")
+
+
+@dataclass(frozen=True)
+class PaperConfig:
+    """The model of the paper: user model, score, priors, temperatures."""
+
+    user: str = "gru"  # gru, linear, markov, lingru or a unit of core
+    dims: int = 8
+    score: Literal["l2", "dot"] = "l2"
+    likelihood: Literal["slate", "all"] = "slate"  # over the slate, or against uniform items
+    groups: bool = True  # off: one group for all items
+    kind_bias: bool = False  # no-click bias by kind of slate
+    slot_bias: bool = False
+    prior_group: float = 4.632
+    prior_spread: float = 0.8167
+    prior_user: float = 0.5
+    prior_bias: float = 1.0
+    prior_mult: float = 0.0  # spread of |alpha| around 1; 0: alpha is 1
+    prior_rnn: float = 1.0
+    decay: float = 4.0  # of the weight of the k-th click in h_0
+    prior_temperature: float = 1.0
+    likelihood_temperature: float = 0.02645
+    compat: bool = False  # the published code's two traits, see models/slate.py
+
+    def __post_init__(self) -> None:
+        for name in ("dims", "prior_group", "prior_spread", "prior_user", "prior_bias", "prior_rnn"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"model.{name} must be positive, got {getattr(self, name)}.")
+        for name in ("prior_temperature", "likelihood_temperature"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"model.{name} must be positive, got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class SlateConfig:
+    """A training run of the slate model."""
+
+    model: InterestConfig = field(default_factory=InterestConfig)
+    loop: LoopOptions = field(
+        default_factory=lambda: LoopOptions(
+            epochs=18, lr=4e-3, weight_decay=0.02, warmup=0.1, clip=1.0, ema=0.995
+        )
+    )
+    batch: int = 128
+    seed: int = 0
+    later: float = 0.15  # weight of the recommending head's loss
+    kl: float = 1.0  # weight of the divergence from the prior
+    point: bool = False  # point estimates of the items instead of a posterior
+    validation: int = 200  # users kept aside to choose the best weights by likelihood
+
+
+@dataclass(frozen=True)
+class PaperRun:
+    """A run of the paper's model in two stages: items with the linear state, then the state network."""
+
+    model: PaperConfig = field(default_factory=PaperConfig)
+    loop: LoopOptions = field(
+        default_factory=lambda: LoopOptions(
+            epochs=24, lr=1e-2, optimizer="adam", weight_decay=0.0, warmup=0.05, clip=100.0
+        )
+    )
+    state_epochs: int = 12  # of the second stage, where the user model has weights of its own
+    batch: int = 500
+    seed: int = 0
+    validation: int = 200

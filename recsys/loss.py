@@ -1,0 +1,25 @@
+"""What training of the slate networks minimises."""
+
+import torch
+from torch import Tensor
+
+from recsys.data import FIRST
+from recsys.features import Steps
+
+
+def slate_loss(log_probs: Tensor, steps: Steps) -> Tensor:
+    """Mean negative log likelihood of the counted steps, for log P(slot) (B, T, S)."""
+    taken = log_probs.gather(-1, steps.click_idx[..., None])[..., 0]
+    return -(taken * steps.counted).sum() / steps.counted.sum().clamp_min(1)
+
+
+def later_loss(log_probs: Tensor, steps: Steps, at_step: Tensor) -> Tensor:
+    """Mean negative log probability (B, I) of all clicks of a user from a step (B,) on.
+
+    A recommendation is asked for the steps to come, not for the next click: groups whose items are clicked
+    again and again are worth more than the next step alone tells.
+    """
+    click = steps.click
+    after = torch.arange(click.shape[1], device=click.device) >= at_step[:, None]
+    chosen = (click >= FIRST) & steps.counted & after
+    return -(log_probs.gather(1, click) * chosen).sum() / chosen.sum().clamp_min(1)

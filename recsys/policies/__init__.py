@@ -1,0 +1,1 @@
+"""From scores to slates: one idea per file."""
