@@ -1,0 +1,129 @@
+"""Files -> lines with their text: an index CSV, or pictures with a `.gt.txt` beside them."""
+
+import csv
+import glob
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import DataError
+from vision.ocr.codec import clean
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".jp2", ".gif", ".pgm")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture of a line or digit string and what it says."""
+
+    image: Path
+    text: str
+    split: str = ""
+    corpus: str = ""
+    document: str = ""
+    name: str = ""
+    """As the index has it."""
+
+
+def read_samples(sources: Iterable[str | Path], split: str | None = None) -> list[Sample]:
+    """Samples of index files (CSV with columns image and text) and of folders of `x.png` with `x.gt.txt`.
+
+    Raises:
+        DataError: nothing there, a column is missing, or no sample in the split.
+    """
+    samples: list[Sample] = []
+    for source in sources:
+        found = [Path(name) for name in sorted(glob.glob(str(source)))] or [Path(source)]
+        for path in found:
+            if path.is_dir() and (path / "index.csv").is_file():
+                samples += read_index(path / "index.csv")
+            elif path.is_dir():
+                samples += read_pairs(path)
+            else:
+                samples += read_index(path)
+    if split is not None:
+        kept = [sample for sample in samples if sample.split == split]
+        if not kept:
+            there = ", ".join(sorted({sample.split for sample in samples if sample.split})) or "none"
+            raise DataError(f"no row with split {split!r}; there are {there}.")
+        return kept
+    return samples
+
+
+def read_index(path: Path) -> list[Sample]:
+    """Rows of a CSV with columns image and text; images lie beside it or in `images/` beside it.
+
+    Raises:
+        DataError: unreadable, empty, or a column is missing.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            names = reader.fieldnames or []
+            missing = [name for name in ("image", "text") if name not in names]
+            if missing:
+                raise DataError(
+                    f"{path}: no column {' and '.join(missing)}; it has {', '.join(names) or 'none'}."
+                )
+            rows = list(reader)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a CSV table in UTF-8 ({error}).") from error
+    if not rows:
+        raise DataError(f"{path}: the table has no rows.")
+    samples = []
+    for number, row in enumerate(rows, 2):
+        if row["image"] is None or row["text"] is None:
+            raise DataError(f"{path} line {number}: fewer values than columns.")
+        samples.append(
+            Sample(
+                image=beside(path.parent, row["image"].strip()),
+                text=clean(row["text"]),
+                split=(row.get("split") or "").strip(),
+                corpus=(row.get("corpus") or "").strip(),
+                document=(row.get("document") or "").strip(),
+                name=row["image"],
+            )
+        )
+    return samples
+
+
+def beside(folder: Path, name: str) -> Path:
+    """Where an image of an index lies: beside it, or in `images/` beside it."""
+    for place in (folder / name, folder / "images" / name):
+        if place.is_file():
+            return place
+    return folder / name
+
+
+def read_pairs(folder: Path) -> list[Sample]:
+    """Pictures of a folder that have a text of the same stem beside them.
+
+    Raises:
+        DataError: no pair.
+    """
+    samples = []
+    for path in pictures(folder):
+        for text in (path.with_suffix(".gt.txt"), path.with_suffix(".txt")):
+            if text.is_file():
+                said = text.read_text(encoding="utf-8-sig", errors="replace")
+                samples.append(Sample(path, clean(said), document=path.stem, name=path.name))
+                break
+    if not samples:
+        raise DataError(f"{folder}: neither index.csv nor pictures with .gt.txt beside them.")
+    return samples
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Pictures in a folder, sorted by name."""
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES]
+
+
+def described(samples: Sequence[Sample]) -> str:
+    """How many samples of which corpora, in words."""
+    counts: dict[str, int] = {}
+    for sample in samples:
+        name = sample.corpus or sample.image.parent.name
+        counts[name] = counts.get(name, 0) + 1
+    return ", ".join(f"{name} {count}" for name, count in counts.items())

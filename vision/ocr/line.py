@@ -1,0 +1,84 @@
+"""A grey line -> what the networks see: ink high on 0, one height, width a multiple of the stride.
+
+The steps are a property of the weights (`LineSettings` travels in their card), so training, `evaluate` and
+`read` cannot differ.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.errors import ConfigError
+
+GRAIN = 16
+"""Widths are rounded up to a multiple of this with paper, so that most lines of a batch are equally wide."""
+WIDEST = 4096
+"""Longer lines are cut at their blank columns and joined again as text."""
+
+
+@dataclass(frozen=True)
+class LineSettings:
+    """How a line becomes an array. `low` and `high` are percentiles of grey that become ink 1 and paper 0."""
+
+    height: int = 64
+    low: float = 1.0
+    high: float = 85.0
+    margin: int = 8  # columns of paper left and right
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.height <= 256:
+            raise ConfigError(f"line.height must be in 16..256, got {self.height}.")
+        if not 0 <= self.low < self.high <= 100:
+            raise ConfigError(f"line.low and line.high are percentiles; got {self.low} and {self.high}.")
+
+
+def ink_is_bright(grey: np.ndarray) -> bool:
+    """Whether a line is light ink on dark paper: its border is darker than its extreme ink would allow."""
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    paper = float(np.median(border))
+    middle = float(np.median(grey))
+    dark, bright = np.percentile(grey, [1, 99])
+    # ink covers a small part: the paper is near the median, the ink is the far end
+    level = (paper + middle) / 2
+    return bool(level < 100 and bright - level > 2 * (level - dark))
+
+
+def prepare(grey: np.ndarray, settings: LineSettings) -> np.ndarray:
+    """Grey line (h, w) of uint8 -> ink (height, W) of uint8, 255 = ink, W a multiple of `GRAIN`."""
+    import cv2
+
+    if ink_is_bright(grey):
+        grey = 255 - grey
+    height = settings.height
+    width = max(1, round(grey.shape[1] * height / grey.shape[0]))
+    shrink = grey.shape[0] > height
+    grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+    dark, paper = np.percentile(grey, [settings.low, settings.high])
+    span = max(paper - dark, 12.0)  # a blank line has no contrast to stretch
+    ink = ((paper - grey.astype(np.float32)) * (255.0 / span)).clip(0, 255).round().astype(np.uint8)
+    whole = -(-(width + 2 * settings.margin) // GRAIN) * GRAIN
+    out = np.zeros((height, whole), np.uint8)
+    out[:, settings.margin : settings.margin + width] = ink
+    return out
+
+
+def pieces(ink: np.ndarray, widest: int = WIDEST) -> list[np.ndarray]:
+    """A prepared line cut at blank columns into pieces of at most `widest` columns."""
+    parts = []
+    while ink.shape[1] > widest:
+        columns = ink[:, widest // 2 : widest].astype(np.int64).sum(0)
+        smooth = np.convolve(columns, np.ones(GRAIN), "same")
+        best = len(smooth) - 1 - int(smooth[::-1].argmin())
+        cut = (widest // 2 + best) // GRAIN * GRAIN
+        parts.append(ink[:, :cut])
+        ink = ink[:, cut:]
+    return [*parts, ink]
+
+
+def batch(lines: list[np.ndarray]) -> tuple[np.ndarray, list[int]]:
+    """Lines of one height in one array (B, H, W) filled with paper, and their widths."""
+    widths = [line.shape[1] for line in lines]
+    out = np.zeros((len(lines), lines[0].shape[0], max(widths)), np.uint8)
+    for row, line in zip(out, lines, strict=True):
+        row[:, : line.shape[1]] = line
+    return out, widths

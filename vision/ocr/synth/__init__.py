@@ -1,0 +1,1 @@
+"""The built-in generator: handwriting from strokes of our own, digit strings from any set of digits."""
