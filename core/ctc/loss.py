@@ -1,9 +1,10 @@
 """CTC loss (Graves et al. 2006), and which targets it cannot reach.
 
-    loss_i = -log sum over alignments a of y_i of prod_t p_t(a_t)
+loss_i = -log sum over alignments a of y_i of prod_t p_t(a_t)
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ class CTCLoss(NamedTuple):
 
 def frames_needed(labels: Sequence[int]) -> int:
     """Frames without which CTC cannot write `labels`: one each, and a blank between equal neighbours."""
-    return len(labels) + sum(a == b for a, b in zip(labels, labels[1:], strict=False))
+    return len(labels) + sum(a == b for a, b in pairwise(labels))
 
 
 def ctc_loss(

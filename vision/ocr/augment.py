@@ -77,9 +77,8 @@ def stretched(widths: Tensor, draws: Draws, grain: int) -> Tensor:
 
 
 def augment(ink: Tensor, widths: Tensor, new_widths: Tensor, draws: Draws, seed: int) -> Tensor:
-    """ink (B, 1, H, W) in 0..1 with valid widths -> (B, 1, H, W') with `new_widths`, W' the widest of them."""
-    B, _, H, _ = ink.shape
-    W = ink.shape[-1]
+    """ink (B, 1, H, W) in 0..1 with valid widths -> (B, 1, H, W') with `new_widths`."""
+    H, W = ink.shape[-2:]
     out = int(new_widths.max())
     y = torch.arange(H, device=ink.device, dtype=torch.float32)[None, :, None]
     x = torch.arange(out, device=ink.device, dtype=torch.float32)[None, None, :]

@@ -64,7 +64,7 @@ def grey_image(image: Any, name: str) -> np.ndarray:
 
 
 def grey_array(values: np.ndarray) -> np.ndarray:
-    """Grey of an array: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) with alpha; floats in 0..1 or 0..255."""
+    """Grey of an array: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4); floats in 0..1 or 0..255."""
     values = np.asarray(values)
     if values.ndim == 3 and values.shape[-1] in (3, 4):
         weights = np.array([0.299, 0.587, 0.114])

@@ -1,7 +1,7 @@
-"""Digit strings: residual convolutions, two bidirectional units, CTC (after Zhan et al. 2017, arXiv 1710.03112).
+"""Digit strings: residual convolutions, two bidirectional units, CTC (after Zhan et al. 2017).
 
-The paper gives no table of its layers; these are ours. The height is flattened into the features, since
-the place of a stroke in the line tells digits apart.
+The paper (arXiv 1710.03112) gives no table of its layers; these are ours. The height is
+flattened into the features, since the place of a stroke in the line tells digits apart.
 """
 
 import torch

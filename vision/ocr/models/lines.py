@@ -65,4 +65,3 @@ class LineNetwork(nn.Module):
             return logits, None
         side = self.shortcut(F.dropout(features, self.config.dropout, self.training).transpose(1, 2))
         return logits, side.permute(2, 0, 1)  # (T, B, V)
-

@@ -108,7 +108,7 @@ def fused(forth: Any, back: Any, x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def hide_spans(x: Tensor, lengths: Tensor | None, share: float, longest: int, generator: Any) -> Tensor:
-    """x (B, T, D) with random spans of frames set to zero: at most `share` of a line, in half of the lines."""
+    """x (B, T, D) with spans of frames set to zero: at most `share` of a line, in half of the lines."""
     if not share:
         return x
     B, T, _ = x.shape
@@ -127,5 +127,3 @@ def hide_spans(x: Tensor, lengths: Tensor | None, share: float, longest: int, ge
 def conv_out(width: Any, kernel: int, stride: int, padding: int) -> Any:
     """Columns after a convolution or pool."""
     return (width + 2 * padding - kernel) // stride + 1
-
-

@@ -155,14 +155,16 @@ def strings(
     labels: np.ndarray,
     count: int,
     seed: int,
-    shortest: int | None = None,
     longest: int = 10,
+    shortest: int | None = None,
 ) -> list[tuple[np.ndarray, str]]:
     """`count` composed strings; with `shortest`, lengths are uniform from it to `longest`."""
     made = []
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        even = shortest is not None
-        length = int(rng.integers(shortest, longest + 1)) if even else drawn_length(rng, longest)
+        if shortest is None:
+            length = drawn_length(rng, longest)
+        else:
+            length = int(rng.integers(shortest, longest + 1))
         made.append(compose(images, labels, length, rng))
     return made

@@ -115,12 +115,12 @@ def ink(strokes: list[np.ndarray], writer: Writer, x_height: float, rng: np.rand
         thick = np.maximum(writer.thickness * x_height * heavy, 1.0)
         fixed = np.round(at * 8).astype(np.int32)
         for i in range(len(step)):
-            cv2.line(out, fixed[i], fixed[i + 1], 255, int(round(thick[i])), cv2.LINE_AA, 3)  # pyright: ignore
+            cv2.line(out, fixed[i], fixed[i + 1], 255, round(thick[i]), cv2.LINE_AA, 3)  # pyright: ignore
     return out.astype(np.float32) / 255
 
 
 def picture(text: str, rng: np.random.Generator) -> np.ndarray:
-    """A grey line (h, w) of uint8 in some writer's hand, with neighbours' ink and bleeding-through at times."""
+    """A grey line (h, w) of uint8 in some writer's hand, at times with neighbours' ink and bleed-through."""
     writer = Writer.drawn(rng)
     x_height = rng.uniform(16, 30)
     drawn = ink(write(text, writer, rng), writer, x_height, rng)
@@ -180,4 +180,18 @@ def lines(count: int, seed: int, texts: list[str] | None = None) -> list[tuple[n
         text = " ".join("".join(c for c in word if c in known) for word in text.split())
         text = " ".join(text.split()) or "a"
         made.append((picture(text, rng), text))
+    return made
+
+
+def digit_strings(
+    count: int, seed: int, longest: int = 10, shortest: int = 1
+) -> list[tuple[np.ndarray, str]]:
+    """`count` grey strings of digits from the stroke alphabet, where no digits are at hand."""
+    made = []
+    for number in range(count):
+        rng = np.random.default_rng([seed, number])
+        length = int(rng.integers(shortest, longest + 1))
+        text = "".join(rng.choice(list("0123456789"), length))
+        writer = Writer.drawn(rng)
+        made.append((paper(ink(write(text, writer, rng), writer, rng.uniform(14, 24), rng), rng), text))
     return made

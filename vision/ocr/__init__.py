@@ -1,0 +1,30 @@
+"""Read handwriting: lines, digit strings and pages, with confidences.
+
+Public names are imported on first use, so `import vision.ocr` costs nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from core.domains import Domain
+
+DOMAIN = Domain(
+    name="ocr",
+    summary="Read handwriting from pages, lines and digit strings.",
+    commands="vision.ocr.cli:app",
+    title="Handwriting",
+    upload_mb=64,
+)
+
+PUBLIC: dict[str, str] = {}
+__all__ = ["DOMAIN", *PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *PUBLIC])

@@ -1,0 +1,61 @@
+"""Prepared lines through a network: log-probabilities of each line, in batches of near widths."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.errors import ConfigError
+from vision.ocr.config import TrainConfig
+from vision.ocr.line import batch
+
+BUDGET = 32768
+"""Columns of a batch when nothing is learned."""
+
+
+def build(config: TrainConfig, outputs: int) -> nn.Module:
+    """The network of a task with as many outputs as the codec asks for."""
+    match config.model.name:
+        case "lines":
+            from vision.ocr.models.lines import LineNetwork
+
+            return LineNetwork(config.model, outputs)
+        case "digits":
+            from vision.ocr.models.digits import DigitNetwork
+
+            return DigitNetwork(config.model, outputs, config.line.height)
+        case "pylaia":
+            from vision.ocr.models.pylaia import PyLaiaLines
+
+            return PyLaiaLines(outputs, config.line.height)
+    raise ConfigError(f"no network {config.model.name!r}; there are lines, digits, pylaia.")
+
+
+def as_input(ink: Tensor) -> Tensor:
+    """uint8 ink (B, 1, H, W) -> 0..1."""
+    return ink.float() / 255
+
+
+@torch.no_grad()
+def log_probabilities(network: Any, lines: Sequence[np.ndarray], budget: int = BUDGET) -> list[np.ndarray]:
+    """Log-probabilities (T, V) of prepared lines (H, W), in their order."""
+    device = next(network.parameters()).device
+    network.eval()
+    order = sorted(range(len(lines)), key=lambda i: lines[i].shape[1])
+    answers: list[np.ndarray] = [np.zeros((0, 0), np.float32)] * len(lines)
+    while order:
+        widest = lines[order[-1]].shape[1]
+        size = max(1, budget // widest)
+        group, order = order[-size:], order[:-size]
+        ink, widths = batch([lines[i] for i in group])
+        valid = torch.tensor(widths)
+        even = min(widths) == max(widths)
+        logits, _ = network(
+            as_input(torch.from_numpy(ink)[:, None].to(device)), None if even else valid.to(device)
+        )
+        found = logits.float().log_softmax(-1).transpose(0, 1).cpu().numpy()
+        for i, row, frames in zip(group, found, network.frames(valid).tolist(), strict=True):
+            answers[i] = row[:frames]
+    return answers

@@ -1,0 +1,234 @@
+"""Training of the line and the digit-string network on files and generated examples."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.ctc.greedy import greedy
+from core.ctc.loss import frames_needed
+from core.errors import ConfigError, DataError
+from core.metrics.edit_distance import error_rates
+from core.training import Outcome
+from core.training import train as run_loop
+from core.training.buckets import BucketedBatches
+from core.training.drawn import DrawnBatches
+from core.weights import Card
+from vision.ocr.augment import augment
+from vision.ocr.batches import LineBatch, MakeLines, MakeMixture, Pool, generated_pool, load_pool
+from vision.ocr.codec import Codec
+from vision.ocr.config import TrainConfig
+from vision.ocr.data import Sample, described, read_samples
+from vision.ocr.loss import recognition_loss
+from vision.ocr.recognise import as_input, build, log_probabilities
+from vision.ocr.synth import digits as digit_synth
+from vision.ocr.synth import writing
+from vision.ocr.synth.alphabet import glyphs
+
+VALIDATED = 400
+"""Generated lines that stand in where no file has any for validation."""
+
+
+def train(
+    config: TrainConfig,
+    out: str | Path,
+    data: Sequence[str | Path] = (),
+    *,
+    digits: str | Path | None = None,
+    device: Any = "cpu",
+    start: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Outcome:
+    """Train into the run folder `out`.
+
+    Args:
+        data: index files, or folders of pictures with texts; rows with split "test" are left alone, rows
+            with split "val" validate. Nothing: generated lines only.
+        digits: folder of idx files to compose digit strings from; its last 5,000 digits are never used.
+
+    Raises:
+        ConfigError: settings that contradict each other or the data.
+        DataError: a file cannot be read, or a text cannot be learned.
+    """
+    samples = read_samples(data)
+    learned, checked = split(samples, config)
+    codec = codec_of(config, learned)
+    refuse_unknown(codec, learned, config)
+    learned = [sample for sample in learned if not codec.unknown([sample.text])]
+    checked = [sample for sample in checked if not codec.unknown([sample.text])]
+    real = load_pool(learned, codec, config.line)
+    check = load_pool(checked, codec, config.line)
+    made = generate(config, codec, [sample.text for sample in learned], digits, config.data.generated, 0)
+    if not len(check):
+        check = generate(config, codec, [], digits, VALIDATED, 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = build(config, codec.size)
+    pool, remarks = learnable(real + made, model)
+    for remark in remarks:
+        print_remark(remark, quiet)
+    model.to(device)
+    return run_loop(
+        model,
+        learn(model, config),
+        batches(config, real, made, pool),
+        config.loop,
+        out,
+        validate=Validation(check, codec),
+        score="cer" if config.task == "lines" else "wrong",
+        settings=asdict(config),
+        seed=config.seed,
+        card=describe(config, codec, learned, len(made)),
+        resume=resume,
+        quiet=quiet,
+    )
+
+
+def print_remark(text: str, quiet: bool) -> None:
+    """A remark for people, on stderr."""
+    from core.terminal import say
+
+    if not quiet:
+        say(text)
+
+
+def split(samples: Sequence[Sample], config: TrainConfig) -> tuple[list[Sample], list[Sample]]:
+    """Samples to learn from and to validate on; where no row says "val", some documents are held out."""
+    usable = [sample for sample in samples if sample.split != "test" and sample.text]
+    checked = [sample for sample in usable if sample.split == "val"]
+    learned = [sample for sample in usable if sample.split != "val"]
+    if checked or not learned:
+        return learned, checked
+    documents = sorted({sample.document or sample.name for sample in learned})
+    order = np.random.default_rng(config.seed).permutation(len(documents))
+    held = {documents[i] for i in order[: round(len(documents) * config.data.validation)]}
+    checked = [sample for sample in learned if (sample.document or sample.name) in held]
+    return [sample for sample in learned if (sample.document or sample.name) not in held], checked
+
+
+def codec_of(config: TrainConfig, samples: Sequence[Sample]) -> Codec:
+    """Digits for digit strings; else every character of the data, or of the generator without data."""
+    if config.task == "digits":
+        return Codec(tuple("0123456789"))
+    if samples:
+        return Codec.of(sample.text for sample in samples)
+    return Codec.of([" ".join(glyphs())])
+
+
+def refuse_unknown(codec: Codec, samples: Sequence[Sample], config: TrainConfig) -> None:
+    """Characters outside the codec are told before training starts."""
+    unknown = codec.unknown(sample.text for sample in samples)
+    if unknown and config.data.unknown == "error":
+        listed = ", ".join(f"{character!r} {count}" for character, count in unknown.most_common(20))
+        raise DataError(f"characters outside the alphabet: {listed}. data.unknown=drop leaves the lines out.")
+
+
+def generate(
+    config: TrainConfig,
+    codec: Codec,
+    texts: list[str],
+    digits: str | Path | None,
+    count: int,
+    portion: int,
+) -> Pool:
+    """Generated examples of the task; `portion` tells training (0) and validation (1) apart."""
+    seed = config.seed * 2 + portion
+    if not count:
+        return Pool([], [])
+    if config.task == "lines":
+        return generated_pool(
+            writing.lines, count, codec, config.line, seed, config.workers, texts if texts else None
+        )
+    if digits is None:
+        return generated_pool(
+            writing.digit_strings, count, codec, config.line, seed, config.workers, config.data.longest
+        )
+    images, labels = digit_synth.read_digits(digits)
+    kept = len(images) - digit_synth.HELD_BACK
+    if kept < 1000:
+        raise DataError(f"{digits}: {len(images)} digits; the last 5,000 are held back, 1,000 more needed.")
+    if portion:  # validation composes from digits that training does not see
+        images, labels = images[kept - kept // 20 : kept], labels[kept - kept // 20 : kept]
+    else:
+        images, labels = images[: kept - kept // 20], labels[: kept - kept // 20]
+    compose = partial(digit_synth.strings, images, labels, longest=config.data.longest)
+    return generated_pool(compose, count, codec, config.line, seed, config.workers)
+
+
+def learnable(pool: Pool, model: Any) -> tuple[Pool, list[str]]:
+    """The lines that CTC can learn with the frames they get, and what to say about the others."""
+    frames = model.frames(torch.tensor(pool.widths)).tolist() if len(pool) else []
+    short = [n < frames_needed(labels) for n, labels in zip(frames, pool.labels, strict=True)]
+    if not any(short):
+        return pool, []
+    kept = [i for i, bad in enumerate(short) if not bad]
+    remark = f"{sum(short)} lines have more characters than frames and are left out; raise line.height."
+    return Pool([pool.ink[i] for i in kept], [pool.labels[i] for i in kept]), [remark]
+
+
+def batches(config: TrainConfig, real: Pool, made: Pool, pool: Pool) -> Any:
+    """Lines in buckets of near widths; digit strings drawn half from files, half composed."""
+    if not len(pool):
+        raise ConfigError("there is nothing to train on: give data, or set data.generated.")
+    if config.task == "lines":
+        make = MakeLines(pool, config.augment)
+        return BucketedBatches(pool.widths, config.pixels, make, config.seed, config.workers)
+    pools = {name: part for name, part in (("files", real), ("generated", made)) if len(part)}
+    share = config.data.real_share
+    shares = {"files": share, "generated": 1 - share} if len(pools) == 2 else dict.fromkeys(pools, 1.0)
+    mixture = MakeMixture(pools, config.augment)
+    return DrawnBatches(config.steps, config.batch, mixture, config.seed, config.workers, shares=shares)
+
+
+def learn(model: Any, config: TrainConfig) -> Any:
+    """The step of the loop: one batch -> loss per character."""
+
+    def step(network: nn.Module, batch: LineBatch) -> dict[str, Tensor]:
+        ink = as_input(batch.ink)
+        out = torch.tensor(batch.out_widths)
+        widths = out.to(ink.device)
+        generator = torch.Generator(ink.device).manual_seed(batch.seed)
+        if batch.draws is not None:
+            with torch.autocast(ink.device.type, enabled=False):
+                ink = augment(ink, batch.widths, widths, batch.draws, batch.seed)
+        logits, side = network(ink, widths, generator)
+        lengths = model.frames(out)
+        loss, impossible = recognition_loss(
+            logits, side, batch.targets, lengths, batch.target_lengths, config.shortcut_weight
+        )
+        return {"loss": loss, "impossible": impossible}
+
+    return step
+
+
+class Validation:
+    """Error rates of the greedy reading of held-out lines."""
+
+    def __init__(self, pool: Pool, codec: Codec) -> None:
+        self.pool, self.codec = pool, codec
+        self.truths = [codec.decode(labels) for labels in pool.labels]
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        found = log_probabilities(model, self.pool.ink)
+        answers = [self.codec.decode(greedy(part).labels.tolist()).strip() for part in found]
+        rates = error_rates(self.truths, answers)
+        return {"cer": rates.cer, "wer": rates.wer, "wrong": 1 - rates.string_accuracy}
+
+
+def describe(config: TrainConfig, codec: Codec, learned: Sequence[Sample], made: int) -> Card:
+    """What the weights are, in words."""
+    parts = [described(learned)] if learned else []
+    parts += [f"{made} generated"] if made else []
+    return Card(
+        task=f"ocr {config.task}",
+        unit=config.model.unit if config.model.name != "pylaia" else "pylaia",
+        data="; ".join(parts) + "; validation by document",
+        terms="generated data: none; files: their own terms" if learned else "generated data: none",
+        extra={"codec": codec.as_dict(), "line": asdict(config.line), "extractor": 1},
+    )
