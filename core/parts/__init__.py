@@ -1,0 +1,1 @@
+"""Small modules beneath the units."""

@@ -1,0 +1,103 @@
+"""What a person may change: network, generated scans, training."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from core.errors import ConfigError
+from core.training.options import LoopOptions
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A detector. `backbone` "bev" is the network without recurrence; then width, deep and depth are all."""
+
+    backbone: Literal["lion", "bev"] = "lion"
+    operator: str = "min_gru"
+    """A unit of core, run in both directions along every group."""
+    dim: int = 32
+    """Channels of a voxel."""
+    layers: int = 16
+    """Voxels in height."""
+    layer_m: float = 0.25
+    """Height of a voxel in metres; on x and y they are .4 m."""
+    blocks: int = 2
+    """LION blocks; each halves the layers."""
+    groups: tuple[int, ...] = (256, 256, 256)
+    """Tokens of a group in each block and in the last layer."""
+    window: int = 13
+    generate: float = 0.0
+    """Share of voxels that send out new ones; .2 as published, 0 for none."""
+    drop_path: float = 0.0
+    width: int = 32
+    """Channels of the bird's-eye map at .4 m."""
+    deep: int = 64
+    """Channels at .8 and 1.6 m."""
+    depth: int = 2
+    """Residual blocks at .8 and 1.6 m."""
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "layers", "blocks", "window", "width", "deep", "depth"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} must be at least 1, got {getattr(self, name)}.")
+        if self.layers >> self.blocks < 1:
+            raise ConfigError(f"model.blocks: {self.layers} layers cannot be halved {self.blocks} times.")
+        if len(self.groups) != self.blocks + 1:
+            raise ConfigError(
+                f"model.groups needs a size for each of the {self.blocks} blocks and one for the last layer; "
+                f"got {len(self.groups)}."
+            )
+        if not 0 <= self.drop_path < 1 or not 0 <= self.generate <= 1 or self.layer_m <= 0:
+            raise ConfigError("model: drop_path and generate are shares, layer_m is a length above 0.")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Scans made while training."""
+
+    sensor: str = "mixture"
+    """A sensor, "mixture", or a TOML file."""
+    scans: int = 2
+    """New scans of a step."""
+    views: int = 2
+    """Ways each is seen; each view gives up to four crops."""
+    check: int = 24
+    """Scans that the best epoch is chosen on; none of them is trained on."""
+
+    def __post_init__(self) -> None:
+        if min(self.scans, self.views, self.check) < 1:
+            raise ConfigError("data.scans, data.views and data.check must be at least 1.")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. `preset` names a network; a setting given beside it wins."""
+
+    preset: Literal["tiny", "small", "bev", "own"] = "tiny"
+    steps: int = 100
+    """Steps of an epoch."""
+    seed: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loop: LoopOptions = field(
+        default_factory=lambda: LoopOptions(
+            epochs=20, lr=4e-3, weight_decay=0.01, schedule="one_cycle", warmup=0.3, clip=10.0, ema=0.995
+        )
+    )
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ConfigError(f"steps must be at least 1, got {self.steps}.")
+
+
+PRESETS = {
+    "tiny": ModelConfig(),
+    "small": ModelConfig(dim=64, blocks=2, width=64, deep=128),
+    "bev": ModelConfig(backbone="bev"),
+}
+
+
+def preset(config: TrainConfig) -> TrainConfig:
+    """The settings with the network that their preset names, where the network was left as it is."""
+    if config.preset == "own" or config.model != ModelConfig():
+        return config
+    return replace(config, model=PRESETS[config.preset])

@@ -1,0 +1,216 @@
+"""Training examples: a generated scan, seen in several ways, cut into the four quadrants of its sensor.
+
+Every quadrant is turned so that the sensor lies in its lower corner and all shadows point away from it;
+detection does the same (`predict.py`). A crop begins 1.6 m behind the sensor and is 38.4 m long.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from core.kernels.jit import compiled
+from vision.pointcloud.assign import CAR, CYCLIST, NEUTRAL, PEDESTRIAN, draw_targets, empty_targets
+from vision.pointcloud.ground import estimate_ground
+from vision.pointcloud.synth.scan import Scan, simulate
+
+LOW, SIZE = -1.6, 38.4
+CELL, OUT_CELL = 0.2, 0.4
+CELLS, OUT_CELLS = 192, 96
+HEIGHT_LOW, HEIGHT_HIGH = -0.6, 6.0
+"""Heights above ground that any network sees."""
+FIRST_TRAINING, FIRST_TEST = 100_000, 1_000_000
+VIEW_TAN, VIEW_DOWN, VIEW_UP = 0.861, -0.28, 0.24
+"""Borders of a camera's view: |y| and z over x."""
+
+
+@dataclass(frozen=True)
+class Crops:
+    """A batch of crops: points one after another, and the maps that the heads should give."""
+
+    points: Tensor
+    """(N, 3) float32 in the frame of each crop, heights above ground."""
+    crop: Tensor
+    """(N,) int32: which crop a point belongs to."""
+    heat: Tensor
+    """(B, 3, H, W)"""
+    mask: Tensor
+    """(B, H, W)"""
+    numbers: Tensor
+    """(B, 9, H, W)"""
+    weight: Tensor
+    """(B, H, W)"""
+
+    def __len__(self) -> int:
+        return len(self.heat)
+
+
+@compiled
+def quadrants(points, out, turn):  # noqa: ANN001, ANN201
+    """Points of the crop after turning by -90 degrees `turn` times; gives how many were written."""
+    count = 0
+    high = LOW + SIZE
+    for p in range(len(points)):
+        x, y, z = points[p, 0], points[p, 1], points[p, 2]
+        if turn == 1:
+            x, y = y, -x
+        elif turn == 2:
+            x, y = -x, -y
+        elif turn == 3:
+            x, y = -y, x
+        if LOW <= x < high and LOW <= y < high and HEIGHT_LOW <= z < HEIGHT_HIGH:
+            out[count, 0], out[count, 1], out[count, 2] = x, y, z
+            count += 1
+    return count
+
+
+def turned(boxes: np.ndarray, turn: int) -> np.ndarray:
+    """Boxes (M, 7) in the frame of a quadrant: turned by -90 degrees `turn` times."""
+    out = boxes.copy()
+    x, y = boxes[:, 0], boxes[:, 1]
+    if turn == 1:
+        out[:, 0], out[:, 1] = y, -x
+    elif turn == 2:
+        out[:, 0], out[:, 1] = -x, -y
+    elif turn == 3:
+        out[:, 0], out[:, 1] = -y, x
+    out[:, 6] = boxes[:, 6] - turn * math.pi / 2
+    return out
+
+
+def crop_points(points: np.ndarray, turn: int) -> np.ndarray:
+    """Levelled points (N, 3+) of a quadrant, in its frame, float32 (n, 3)."""
+    out = np.empty((len(points), 3), np.float32)
+    return out[: quadrants(points, out, turn)]
+
+
+def target_kinds(scan: Scan, kept: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """What each object of a scan is for training: a class, or `NEUTRAL`.
+
+    A car is a target with five points and at least .15 of its rays, or with 60 points; vans are cars;
+    trucks are neutral; people and cyclists count from four points.
+
+    Args:
+        kept: points left on each object in this view.
+        share: of the object that the view shows.
+    """
+    seen = scan.visible * share
+    car = (kept >= 5) & ((seen >= 0.15) | (kept >= 60))
+    kinds = np.full(len(scan.kinds), NEUTRAL, np.int64)
+    kinds[((scan.kinds == 0) | (scan.kinds == 3)) & car] = CAR
+    kinds[(scan.kinds == 1) & (kept >= 4)] = PEDESTRIAN
+    kinds[(scan.kinds == 2) & (kept >= 4)] = CYCLIST
+    return kinds
+
+
+@dataclass(frozen=True)
+class View:
+    """A scan in one of the ways that training sees it."""
+
+    points: np.ndarray
+    boxes: np.ndarray
+    kinds: np.ndarray
+    whole: np.ndarray | None
+    """Points before a camera's cut; None without a cut."""
+
+
+def view(scan: Scan, rng: np.random.Generator, hard: bool = True) -> View:
+    """One view of a scan: levelled by the estimator, turned, mirrored, scaled, thinned, perhaps cut.
+
+    Args:
+        hard: whether to disturb at all; else the scan is only levelled.
+    """
+    plane = estimate_ground(scan.points)
+    xyz = scan.points[:, :3].astype(np.float32)
+    boxes = scan.boxes.astype(np.float64)
+    near = xyz[:, 0] ** 2 + xyz[:, 1] ** 2 < 58.0**2
+    xyz, owner = xyz[near], scan.owner[near]
+    a, b, c = plane.a, plane.b, plane.c
+    if hard:
+        a, b, c = a + rng.normal(0, 0.003), b + rng.normal(0, 0.003), c + rng.normal(0, 0.04)
+    xyz[:, 2] -= (a * xyz[:, 0] + b * xyz[:, 1] + c).astype(np.float32)
+    boxes[:, 2] -= a * boxes[:, 0] + b * boxes[:, 1] + c
+    objects = len(boxes)
+    whole = None
+    share = np.ones(objects)
+    if hard:
+        angle = rng.uniform(0, 2 * math.pi)
+        if rng.random() < 0.5:
+            angle = round(angle / (math.pi / 2)) * math.pi / 2 + rng.normal(0, 0.1)
+        scale = rng.uniform(0.95, 1.05)
+        mirror = -1.0 if rng.random() < 0.5 else 1.0
+        turn = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        turn[:, 1] *= mirror
+        xyz[:, :2] = xyz[:, :2] @ turn.T.astype(np.float32)
+        xyz[:, 2] *= np.float32(scale)
+        boxes[:, :2] = boxes[:, :2] @ turn.T
+        boxes[:, 2:6] *= scale
+        boxes[:, 6] = mirror * boxes[:, 6] + angle
+        if rng.random() < 0.25:
+            keep = rng.random(len(xyz), dtype=np.float32) < rng.uniform(0.35, 1.0)
+            xyz, owner = xyz[keep], owner[keep]
+        if rng.random() < 0.4:
+            cut = rng.uniform(0, 2 * math.pi)
+            u = xyz[:, 0] * math.cos(cut) + xyz[:, 1] * math.sin(cut)
+            v = xyz[:, 1] * math.cos(cut) - xyz[:, 0] * math.sin(cut)
+            z = xyz[:, 2] - scan.sensor.height
+            keep = (np.abs(v) < VIEW_TAN * u) & (z > VIEW_DOWN * u) & (z < VIEW_UP * u)
+            before = np.bincount(owner[owner >= 0], minlength=objects)
+            whole = xyz
+            xyz, owner = xyz[keep], owner[keep]
+            share = np.bincount(owner[owner >= 0], minlength=objects) / np.maximum(before, 1)
+    kept = np.bincount(owner[owner >= 0], minlength=objects)
+    return View(xyz, boxes, target_kinds(scan, kept, share), whole)
+
+
+def crops_of(seen: View) -> list[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
+    """Points and maps of the quadrants of a view; those that a cut left nearly empty are left out."""
+    out = []
+    for turn in range(4):
+        points = crop_points(seen.points, turn)
+        if seen.whole is not None and len(points) < 0.25 * len(crop_points(seen.whole, turn)):
+            continue
+        if len(points) < 50:
+            continue
+        maps = empty_targets(OUT_CELLS)
+        boxes = turned(seen.boxes, turn)
+        near = (np.abs(boxes[:, :2] - LOW - SIZE / 2) < SIZE / 2 + 8).all(1)
+        draw_targets(boxes[near], seen.kinds[near], LOW, OUT_CELL, *maps)
+        out.append((points, maps))
+    return out
+
+
+def batch_of(crops: Sequence[tuple[np.ndarray, tuple[np.ndarray, ...]]]) -> Crops:
+    """Crops as one batch of tensors."""
+    sizes = [len(points) for points, _ in crops]
+    return Crops(
+        points=torch.from_numpy(np.concatenate([points for points, _ in crops])),
+        crop=torch.from_numpy(np.repeat(np.arange(len(crops), dtype=np.int32), sizes)),
+        heat=torch.from_numpy(np.stack([maps[0] for _, maps in crops])),
+        mask=torch.from_numpy(np.stack([maps[1] for _, maps in crops])),
+        numbers=torch.from_numpy(np.stack([maps[2] for _, maps in crops])),
+        weight=torch.from_numpy(np.stack([maps[3] for _, maps in crops])),
+    )
+
+
+@dataclass(frozen=True)
+class MakeCrops:
+    """Makes a batch of crops from fresh scans; whatever is random comes from the generator."""
+
+    sensor: str
+    views: int
+
+    def __call__(self, rows: Tensor, generator: Generator) -> Crops:
+        """As many scans as rows, each seen `views` times, each view up to four crops."""
+        crops = []
+        while not crops:
+            for _ in range(len(rows)):
+                seed = int(torch.randint(FIRST_TRAINING, FIRST_TEST, (), generator=generator))
+                scan = simulate(seed, self.sensor)
+                rng = np.random.default_rng(seed)
+                for _ in range(self.views):
+                    crops += crops_of(view(scan, rng))
+        return batch_of(crops)

@@ -1,0 +1,32 @@
+"""What training minimises: focal loss of the heat maps (CornerNet, arXiv 1808.01244), L1 of the numbers."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+WEIGHTS = (1.0, 1.0, 0.5, 1.0, 1.0, 0.5, 1.5, 1.5)
+"""Of offset x, y, z, ln l, ln w, ln h, cos 2a, sin 2a."""
+REGRESSION, FRONT = 0.7, 0.1
+CLAMP = 1e-4
+
+
+def focal_loss(logits: Tensor, heat: Tensor, mask: Tensor) -> Tensor:
+    """Heat maps (B, K, H, W) against theirs; `mask` (B, 1, H, W) is 0 where nothing is asked. A scalar.
+
+    - sum over centres (1 - p)^2 ln p - sum elsewhere (1 - heat)^4 p^2 ln(1 - p), over the number of centres.
+    """
+    p = logits.float().sigmoid().clamp(CLAMP, 1 - CLAMP)
+    centre = (heat == 1).float() * mask
+    found = centre * (1 - p).square() * p.log()
+    clear = (1 - heat).pow(4) * p.square() * (1 - p).log() * mask * (1 - centre)
+    return -(found + clear).sum() / centre.sum().clamp(min=1)
+
+
+def numbers_loss(numbers: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """L1 of eight numbers, cross-entropy of the ninth: (B, 9, H, W) both, weights (B, H, W). Two scalars."""
+    numbers = numbers.float()
+    total = weight.sum().clamp(min=1)
+    scale = torch.tensor(WEIGHTS, device=numbers.device).view(1, -1, 1, 1)
+    l1 = ((numbers[:, :8] - target[:, :8]).abs() * scale * weight[:, None]).sum() / total
+    front = functional.binary_cross_entropy_with_logits(numbers[:, 8], target[:, 8], reduction="none")
+    return l1, (front * weight).sum() / total

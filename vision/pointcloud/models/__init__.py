@@ -1,0 +1,1 @@
+"""Networks: the bird's-eye network without recurrence, LION, and what they share."""

@@ -1,0 +1,90 @@
+"""The bird's-eye network: height slices, residual convolutions at .4, .8 and 1.6 m, heat maps and boxes.
+
+It has no recurrence: it is the baseline that stands in every table, and the last part of `tiny`.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vision.pointcloud.assign import NUMBERS
+from vision.pointcloud.crops import Crops
+from vision.pointcloud.features import CHANNELS, bev_image
+
+HEAT_BIAS = -3.5
+CLASSES = 3
+
+
+def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """3x3 convolution, normalisation, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.03),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions and a skip, (B, C, H, W) -> same."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = conv(width, width)
+        self.second = nn.Sequential(
+            nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width, eps=1e-3, momentum=0.03)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(x + self.second(self.first(x)))
+
+
+class Pyramid(nn.Module):
+    """Features at .4 m (B, C, H, W) through .8 and 1.6 m and back: (B, C, H, W)."""
+
+    def __init__(self, width: int, deep: int, blocks: int) -> None:
+        super().__init__()
+        self.fine = Residual(width)
+        self.half = nn.Sequential(conv(width, deep, 2), *[Residual(deep) for _ in range(blocks)])
+        self.quarter = nn.Sequential(conv(deep, deep, 2), *[Residual(deep) for _ in range(blocks)])
+        self.to_half = nn.Conv2d(deep, deep, 1)
+        self.to_fine = nn.Conv2d(deep, width, 1)
+        self.last = conv(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fine(x)
+        half = self.half(x)
+        half = half + functional.interpolate(self.to_half(self.quarter(half)), scale_factor=2.0)
+        return self.last(x + functional.interpolate(self.to_fine(half), scale_factor=2.0))
+
+
+class MapHead(nn.Module):
+    """Heat maps of three classes and nine numbers from features (B, C, H, W)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heat = nn.Conv2d(width, CLASSES, 3, 1, 1)
+        self.numbers = nn.Conv2d(width, NUMBERS, 3, 1, 1)
+        nn.init.constant_(self.heat.bias, HEAT_BIAS)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.heat(x), self.numbers(x)
+
+
+class BevNetwork(nn.Module):
+    """Crops -> heat logits (B, 3, 96, 96) and numbers (B, 9, 96, 96)."""
+
+    def __init__(self, width: int = 32, deep: int = 64, blocks: int = 2) -> None:
+        super().__init__()
+        self.stem = conv(CHANNELS, width, 2)
+        self.pyramid = Pyramid(width, deep, blocks)
+        self.head = MapHead(width)
+
+    def forward(self, points: Tensor, crop: Tensor, crops: int) -> tuple[Tensor, Tensor]:
+        """Points (N, 3) with the number of their crop (N,)."""
+        image = bev_image(points, crop, crops).contiguous(memory_format=torch.channels_last)
+        return self.head(self.pyramid(self.stem(image)))
+
+
+def maps_of(model: nn.Module, batch: Crops) -> tuple[Tensor, Tensor]:
+    """The network's maps for a batch of crops."""
+    return model(batch.points, batch.crop, len(batch))

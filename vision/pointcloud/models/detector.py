@@ -1,0 +1,66 @@
+"""The LION detector for generated and real scans of any sensor: voxels, LION blocks, bird's-eye pyramid, heads.
+
+Beside the voxels' own map, the stem reads what the bird's-eye network reads: the density and visibility of a
+crop cannot be told from occupied voxels alone.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from vision.pointcloud.config import ModelConfig
+from vision.pointcloud.crops import CELLS, HEIGHT_LOW, LOW, OUT_CELLS, SIZE
+from vision.pointcloud.features import CHANNELS, bev_image
+from vision.pointcloud.models.bev import BevNetwork, MapHead, Pyramid, conv
+from vision.pointcloud.models.lion import LIONBlock, LIONLayer, PatchMerging3D
+from vision.pointcloud.models.operators import BothWays
+from vision.pointcloud.voxels import DynamicVoxels, from_above
+
+
+class LIONDetector(nn.Module):
+    """Crops -> heat logits (B, 3, 96, 96) and numbers (B, 9, 96, 96)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        dim = config.dim
+        layers = config.layers
+        top = HEIGHT_LOW + layers * config.layer_m
+        self.cell = SIZE / OUT_CELLS
+        self.voxels = DynamicVoxels(
+            4, (dim, dim), (self.cell, self.cell, config.layer_m),
+            (LOW, LOW, HEIGHT_LOW, LOW + SIZE, LOW + SIZE, top),
+        )  # fmt: skip
+
+        def operator() -> nn.Module:
+            return BothWays(config.operator, dim, config.drop_path)
+
+        self.blocks = nn.ModuleList()
+        self.merges = nn.ModuleList()
+        for k in range(config.blocks):
+            window, group = (config.window, config.window, max(1, layers >> k)), config.groups[k]
+            self.blocks.append(LIONBlock(dim, ((2, 2, 2), (2, 2, 2)), window, group, operator))
+            self.merges.append(PatchMerging3D(dim, -1, (1, 1, 2), config.generate))
+        left = layers >> config.blocks
+        self.last = LIONLayer(operator, (config.window, config.window, max(1, left)), config.groups[-1], True)
+        self.flat = conv(dim * left, config.width)
+        self.stem = conv(CHANNELS, config.width, CELLS // OUT_CELLS)
+        self.join = conv(2 * config.width, config.width)
+        self.pyramid = Pyramid(config.width, config.deep, config.depth)
+        self.head = MapHead(config.width)
+
+    def forward(self, points: Tensor, crop: Tensor, crops: int) -> tuple[Tensor, Tensor]:
+        """Points (N, 3) with the number of their crop (N,)."""
+        reach = points[:, :2].norm(dim=1, keepdim=True) / 20
+        voxels = self.voxels(torch.cat([points, reach], 1), crop, crops)
+        for block, merge in zip(self.blocks, self.merges, strict=True):
+            voxels, _ = merge(block(voxels))
+        voxels = self.last(voxels)
+        flat = self.flat(from_above(voxels).contiguous(memory_format=torch.channels_last))
+        image = bev_image(points, crop, crops).contiguous(memory_format=torch.channels_last)
+        return self.head(self.pyramid(self.join(torch.cat([flat, self.stem(image)], 1))))
+
+
+def build_network(config: ModelConfig) -> nn.Module:
+    """The network of a configuration."""
+    if config.backbone == "bev":
+        return BevNetwork(config.width, config.deep, config.depth)
+    return LIONDetector(config)

@@ -1,0 +1,144 @@
+"""Convolutions over occupied voxels only, in tensor code: no extension, any device, both passes.
+
+A submanifold convolution answers at its input's voxels. The table of neighbours (N, K) is looked up once
+for a set of coordinates and shared by every layer on it.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import ConfigError
+from vision.pointcloud.voxels import Voxels
+
+LARGEST_GRID = 1 << 27
+"""Cells of a grid that is looked up through a dense index; larger ones are searched."""
+
+
+def neighbours(voxels: Voxels, kernel: Sequence[int]) -> Tensor:
+    """(N, K) int64: the row at each offset of a kernel (z, y, x), N where there is no voxel."""
+    name = ("neighbours", tuple(kernel))
+    if name not in voxels.memo:
+        voxels.memo[name] = look_up(voxels, kernel)
+    return voxels.memo[name]
+
+
+def look_up(voxels: Voxels, kernel: Sequence[int]) -> Tensor:
+    coords, count = voxels.coords, len(voxels)
+    depth, height, width = (extent + 2 * (size // 2) for extent, size in zip(voxels.shape, kernel, strict=True))
+    # a rim as wide as the kernel reaches, so that no offset leaves the grid
+    batch, z, y, x = coords.unbind(1)
+    z, y, x = z + kernel[0] // 2, y + kernel[1] // 2, x + kernel[2] // 2
+    key = ((batch * depth + z) * height + y) * width + x
+    steps = [range(-(size // 2), size // 2 + 1) for size in kernel]
+    offsets = torch.tensor(
+        [(dz * height + dy) * width + dx for dz, dy, dx in product(*steps)], device=coords.device
+    )
+    cells = voxels.batch * depth * height * width
+    wanted = key[:, None] + offsets
+    if cells <= LARGEST_GRID:
+        index = torch.full((cells,), count, dtype=torch.int32, device=coords.device)
+        index[key] = torch.arange(count, dtype=torch.int32, device=coords.device)
+        return index[wanted].long()
+    ordered, rows = key.sort()
+    at = torch.searchsorted(ordered, wanted).clamp(max=max(0, count - 1))
+    return torch.where(ordered[at] == wanted, rows[at], count)
+
+
+class GatherConv(torch.autograd.Function):
+    """y_i = sum_k x[n(i, k)] W_k by one product; the way back gathers too, so nothing is scattered.
+
+    Row j is the neighbour k of row i exactly when i is the neighbour K - 1 - k of j.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, table: Tensor) -> Tensor:  # noqa: ANN001
+        """x (N, I), weight (K, I, O), table (N, K) -> (N, O)."""
+        ctx.save_for_backward(x, weight, table)
+        return gathered(x, table) @ weight.flatten(0, 1)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # noqa: ANN001
+        x, weight, table = ctx.saved_tensors
+        grad = grads[0]
+        to_x = to_weight = None
+        if ctx.needs_input_grad[0]:
+            to_x = gathered(grad, table) @ weight.flip(0).transpose(1, 2).flatten(0, 1)
+        if ctx.needs_input_grad[1]:
+            to_weight = (gathered(x, table).T @ grad).view_as(weight)
+        return to_x, to_weight, None
+
+
+def gathered(x: Tensor, table: Tensor) -> Tensor:
+    """(N, K * C): the rows that a table (N, K) names, zeros for row N."""
+    padded = torch.cat([x, x.new_zeros(1, x.shape[1])])
+    return padded[table].flatten(1)
+
+
+class PairConv(torch.autograd.Function):
+    """The same sum, offset by offset over the pairs that exist: fewer products, better where memory is slow."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:  # noqa: ANN001
+        ctx.save_for_backward(x, weight)
+        ctx.pairs = pairs
+        middle = len(pairs) // 2
+        y = x @ weight[middle]
+        for k, (rows, sources) in enumerate(pairs):
+            if k != middle and len(rows):
+                y.index_add_(0, rows, x[sources] @ weight[k])
+        return y
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN001
+        x, weight = ctx.saved_tensors
+        grad = grads[0].contiguous()
+        middle = len(ctx.pairs) // 2
+        to_x = grad @ weight[middle].T
+        to_weight = torch.zeros_like(weight)
+        to_weight[middle] = x.T @ grad
+        for k, (rows, sources) in enumerate(ctx.pairs):
+            if k != middle and len(rows):
+                part = grad[rows]
+                to_x.index_add_(0, sources, part @ weight[k].T)
+                to_weight[k] = x[sources].T @ part
+        return to_x, to_weight, None
+
+
+def pairs_of(voxels: Voxels, kernel: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    """For each offset, the rows that have a neighbour there and which it is."""
+    name = ("pairs", tuple(kernel))
+    if name not in voxels.memo:
+        table = neighbours(voxels, kernel)
+        rows = [(column < len(voxels)).nonzero()[:, 0] for column in table.unbind(1)]
+        voxels.memo[name] = [(row, table[row, k]) for k, row in enumerate(rows)]
+    return voxels.memo[name]
+
+
+class SubmanifoldConv(nn.Module):
+    """Voxels (N, I) -> the same voxels with features (N, O); weight (O, kz, ky, kx, I) as in checkpoints."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: Sequence[int] = (3, 3, 3), bias: bool = False) -> None:
+        super().__init__()
+        if any(size % 2 == 0 for size in kernel):
+            raise ConfigError(f"a submanifold convolution has odd sizes, got {tuple(kernel)}.")
+        self.kernel = tuple(kernel)
+        self.weight = nn.Parameter(torch.empty(outputs, *self.kernel, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        # a voxel has about a third of its neighbours, so this start keeps the variance
+        nn.init.normal_(self.weight, std=(3.0 / (self.weight[0].numel())) ** 0.5)
+
+    def forward(self, voxels: Voxels) -> Tensor:
+        x, weight = voxels.features, self.weight.flatten(1, 3).permute(1, 2, 0)  # (K, I, O)
+        if torch.is_autocast_enabled(x.device.type):
+            dtype = torch.get_autocast_dtype(x.device.type)
+            x, weight = x.to(dtype), weight.to(dtype)
+        weight = weight.contiguous()
+        if x.device.type == "cpu":
+            y = PairConv.apply(x, weight, pairs_of(voxels, self.kernel))
+        else:
+            y = GatherConv.apply(x, weight, neighbours(voxels, self.kernel))
+        assert isinstance(y, Tensor)
+        return y if self.bias is None else y + self.bias

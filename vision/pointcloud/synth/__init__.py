@@ -1,0 +1,1 @@
+"""Generated LiDAR scans with labels: a street is laid out, a sensor is turned, rays end on surfaces."""
