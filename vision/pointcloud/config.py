@@ -75,18 +75,24 @@ class TrainConfig:
     preset: Literal["tiny", "small", "bev", "own"] = "tiny"
     steps: int = 100
     """Steps of an epoch."""
+    minutes: float | None = None
+    """Wall clock to fill: the number of epochs follows from the speed that is measured. None: as `loop` says."""
+    workers: int = 0
+    """Processes that make scans ahead; the result does not depend on how many."""
     seed: int = 0
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     loop: LoopOptions = field(
         default_factory=lambda: LoopOptions(
-            epochs=20, lr=4e-3, weight_decay=0.01, schedule="one_cycle", warmup=0.3, clip=10.0, ema=0.995
+            epochs=20, lr=4e-3, weight_decay=0.01, schedule="cosine", warmup=0.1, clip=10.0, ema=0.995
         )
     )
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ConfigError(f"steps must be at least 1, got {self.steps}.")
+        if self.steps < 1 or self.workers < 0:
+            raise ConfigError(f"steps must be at least 1 and workers not negative, got {self.steps}, {self.workers}.")
+        if self.minutes is not None and self.minutes <= 0:
+            raise ConfigError(f"minutes must be positive, got {self.minutes}.")
 
 
 PRESETS = {

@@ -117,11 +117,10 @@ class View:
     """Points before a camera's cut; None without a cut."""
 
 
-def view(scan: Scan, rng: np.random.Generator, hard: bool = True) -> View:
+def view(scan: Scan, rng: np.random.Generator | None) -> View:
     """One view of a scan: levelled by the estimator, turned, mirrored, scaled, thinned, perhaps cut.
 
-    Args:
-        hard: whether to disturb at all; else the scan is only levelled.
+    Without random numbers the scan is only levelled.
     """
     plane = estimate_ground(scan.points)
     xyz = scan.points[:, :3].astype(np.float32)
@@ -129,14 +128,14 @@ def view(scan: Scan, rng: np.random.Generator, hard: bool = True) -> View:
     near = xyz[:, 0] ** 2 + xyz[:, 1] ** 2 < 58.0**2
     xyz, owner = xyz[near], scan.owner[near]
     a, b, c = plane.a, plane.b, plane.c
-    if hard:
+    if rng is not None:
         a, b, c = a + rng.normal(0, 0.003), b + rng.normal(0, 0.003), c + rng.normal(0, 0.04)
     xyz[:, 2] -= (a * xyz[:, 0] + b * xyz[:, 1] + c).astype(np.float32)
     boxes[:, 2] -= a * boxes[:, 0] + b * boxes[:, 1] + c
     objects = len(boxes)
     whole = None
     share = np.ones(objects)
-    if hard:
+    if rng is not None:
         angle = rng.uniform(0, 2 * math.pi)
         if rng.random() < 0.5:
             angle = round(angle / (math.pi / 2)) * math.pi / 2 + rng.normal(0, 0.1)
@@ -203,11 +202,11 @@ class MakeCrops:
     sensor: str
     views: int
 
-    def __call__(self, rows: Tensor, generator: Generator) -> Crops:
-        """As many scans as rows, each seen `views` times, each view up to four crops."""
+    def __call__(self, scans: int, generator: Generator) -> Crops:
+        """So many scans, each seen `views` times, each view up to four crops."""
         crops = []
         while not crops:
-            for _ in range(len(rows)):
+            for _ in range(scans):
                 seed = int(torch.randint(FIRST_TRAINING, FIRST_TEST, (), generator=generator))
                 scan = simulate(seed, self.sensor)
                 rng = np.random.default_rng(seed)

@@ -44,16 +44,16 @@ class Pyramid(nn.Module):
     def __init__(self, width: int, deep: int, blocks: int) -> None:
         super().__init__()
         self.fine = Residual(width)
-        self.half = nn.Sequential(conv(width, deep, 2), *[Residual(deep) for _ in range(blocks)])
-        self.quarter = nn.Sequential(conv(deep, deep, 2), *[Residual(deep) for _ in range(blocks)])
+        self.middle = nn.Sequential(conv(width, deep, 2), *[Residual(deep) for _ in range(blocks)])
+        self.coarse = nn.Sequential(conv(deep, deep, 2), *[Residual(deep) for _ in range(blocks)])
         self.to_half = nn.Conv2d(deep, deep, 1)
         self.to_fine = nn.Conv2d(deep, width, 1)
         self.last = conv(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.fine(x)
-        half = self.half(x)
-        half = half + functional.interpolate(self.to_half(self.quarter(half)), scale_factor=2.0)
+        half = self.middle(x)
+        half = half + functional.interpolate(self.to_half(self.coarse(half)), scale_factor=2.0)
         return self.last(x + functional.interpolate(self.to_fine(half), scale_factor=2.0))
 
 
