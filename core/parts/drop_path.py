@@ -7,7 +7,7 @@ from core.errors import ConfigError
 
 
 class DropPath(nn.Module):
-    """x (B, ...) -> x with whole rows set to zero with chance `rate` and the rest scaled up; nothing in evaluation.
+    """x (B, ...) -> x with whole rows zero with chance `rate`, the rest scaled up; nothing in evaluation.
 
     Draws from torch's generator of the device, so a resumed run draws the same.
 

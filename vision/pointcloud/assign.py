@@ -46,7 +46,7 @@ def draw_targets(boxes, kinds, low, cell, heat, mask, numbers, weight):  # noqa:
                 reach = 3 * cell
             i0, i1 = int((y - reach - low) / cell), int((y + reach - low) / cell)
             j0, j1 = int((x - reach - low) / cell), int((x + reach - low) / cell)
-            centre_i, centre_j = int(math.floor((y - low) / cell)), int(math.floor((x - low) / cell))
+            centre_i, centre_j = math.floor((y - low) / cell), math.floor((x - low) / cell)
             for i in range(max(0, i0), min(rows, i1 + 1)):
                 for j in range(max(0, j0), min(columns, j1 + 1)):
                     px, py = low + (j + 0.5) * cell, low + (i + 0.5) * cell

@@ -76,7 +76,7 @@ class TrainConfig:
     steps: int = 100
     """Steps of an epoch."""
     minutes: float | None = None
-    """Wall clock to fill: the number of epochs follows from the speed that is measured. None: as `loop` says."""
+    """Wall clock to fill: the epochs follow from the speed that is measured. None: as `loop` says."""
     workers: int = 0
     """Processes that make scans ahead; the result does not depend on how many."""
     seed: int = 0
@@ -90,7 +90,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.workers < 0:
-            raise ConfigError(f"steps must be at least 1 and workers not negative, got {self.steps}, {self.workers}.")
+            raise ConfigError(
+                f"steps must be at least 1 and workers not negative, got {self.steps}, {self.workers}."
+            )
         if self.minutes is not None and self.minutes <= 0:
             raise ConfigError(f"minutes must be positive, got {self.minutes}.")
 

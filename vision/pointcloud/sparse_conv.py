@@ -27,7 +27,9 @@ def neighbours(voxels: Voxels, kernel: Sequence[int]) -> Tensor:
 
 def look_up(voxels: Voxels, kernel: Sequence[int]) -> Tensor:
     coords, count = voxels.coords, len(voxels)
-    depth, height, width = (extent + 2 * (size // 2) for extent, size in zip(voxels.shape, kernel, strict=True))
+    depth, height, width = (
+        extent + 2 * (size // 2) for extent, size in zip(voxels.shape, kernel, strict=True)
+    )
     # a rim as wide as the kernel reaches, so that no offset leaves the grid
     batch, z, y, x = coords.unbind(1)
     z, y, x = z + kernel[0] // 2, y + kernel[1] // 2, x + kernel[2] // 2
@@ -78,7 +80,7 @@ def gathered(x: Tensor, table: Tensor) -> Tensor:
 
 
 class PairConv(torch.autograd.Function):
-    """The same sum, offset by offset over the pairs that exist: fewer products, better where memory is slow."""
+    """The same sum, offset by offset over the pairs that exist: better where memory is slow."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:  # noqa: ANN001
@@ -120,7 +122,9 @@ def pairs_of(voxels: Voxels, kernel: Sequence[int]) -> list[tuple[Tensor, Tensor
 class SubmanifoldConv(nn.Module):
     """Voxels (N, I) -> the same voxels with features (N, O); weight (O, kz, ky, kx, I) as in checkpoints."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: Sequence[int] = (3, 3, 3), bias: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: Sequence[int] = (3, 3, 3), bias: bool = False
+    ) -> None:
         super().__init__()
         if any(size % 2 == 0 for size in kernel):
             raise ConfigError(f"a submanifold convolution has odd sizes, got {tuple(kernel)}.")

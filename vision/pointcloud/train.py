@@ -42,7 +42,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = build_network(config.model)
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     make = MakeCrops(config.data.sensor, config.data.views)
     check = check_batches(config)
     if config.minutes is not None and not resume:

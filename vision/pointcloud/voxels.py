@@ -99,7 +99,7 @@ class DynamicVoxels(nn.Module):
         )
 
     def forward(self, points: Tensor, sample: Tensor, batch: int) -> Voxels:
-        """points (N, channels) beginning with x, y, z; sample (N,) -> voxels in rising order of b, x, y, z."""
+        """points (N, channels), x, y, z first; sample (N,) -> voxels in rising order of b, x, y, z."""
         low = points.new_tensor(self.bounds[:3])
         size = points.new_tensor(self.size)
         cell = ((points[:, :3] - low) / size).floor()  # by division in float32: see the traps of voxelising

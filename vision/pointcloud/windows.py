@@ -51,7 +51,7 @@ def window_order(
 
 
 def equal_groups(batch_of_row: Tensor, batch: int, size: int) -> Groups:
-    """Cut sorted rows of a batch into groups of `size`; 0 makes one group of each sample, padded to the longest.
+    """Cut sorted rows of a batch into groups of `size`; 0 makes one group of each sample.
 
     Slots beyond the rows of a sample hold the row one group earlier, or its rows over again when it has
     fewer than `size`.

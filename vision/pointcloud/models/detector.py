@@ -1,4 +1,4 @@
-"""The LION detector for generated and real scans of any sensor: voxels, LION blocks, bird's-eye pyramid, heads.
+"""The LION detector for scans of any sensor: voxels, LION blocks, bird's-eye pyramid, heads.
 
 Beside the voxels' own map, the stem reads what the bird's-eye network reads: the density and visibility of a
 crop cannot be told from occupied voxels alone.

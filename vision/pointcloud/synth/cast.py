@@ -106,9 +106,7 @@ def cast_ground(scene, up, columns, height, shift, phase, depth, owner, albedo, 
 
 
 @compiled
-def cast_parts(
-    scene, up, columns, origin_z, shift, phase, depth, owner, albedo, incidence, mark, met
-):  # noqa: ANN001, ANN201
+def cast_parts(scene, up, columns, origin_z, shift, phase, depth, owner, albedo, incidence, mark, met):  # noqa: ANN001, ANN201
     """Bring the nearest hit of every part into the buffers, and count the rays that meet each object."""
     body, cuts, code, dice = scene.body, scene.cuts, scene.code, scene.dice
     rings = len(up)
@@ -147,8 +145,8 @@ def cast_parts(
             left, right = min(left, angle), max(right, angle)
             far = max(far, math.sqrt(wx * wx + wy * wy))
         spare = most / near
-        first = int(math.ceil((centre + left - spare) * per_turn - phase))
-        last = int(math.floor((centre + right + spare) * per_turn - phase))
+        first = math.ceil((centre + left - spare) * per_turn - phase)
+        last = math.floor((centre + right + spare) * per_turn - phase)
         low, high = z0 - oz, z1 - oz
         bottom = low / (near - most if low < 0 else far + most)
         top = high / (near - most if high > 0 else far + most)

@@ -132,9 +132,7 @@ def heap(scene, x, y, heading):  # noqa: ANN001, ANN201
     u = draw(dice)
     if u < 0.25:
         thick = between(dice, 0.1, 0.35)
-        block(
-            scene, x - s * width / 2, y + c * width / 2, z, heading, length, thick, height, 0.3, 0.0, -1
-        )
+        block(scene, x - s * width / 2, y + c * width / 2, z, heading, length, thick, height, 0.3, 0.0, -1)
         block(
             scene, x + c * length / 2, y + s * length / 2, z, heading, thick, width,
             height * between(dice, 0.5, 1.0), 0.3, 0.0, -1,

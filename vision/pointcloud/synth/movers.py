@@ -225,9 +225,7 @@ def add_pedestrian(scene, x, y, heading):  # noqa: ANN001, ANN201
     stride = between(dice, 0.0, 0.3)
     z = ground(scene, x, y)
     size = height / 1.72
-    owner = add_object(
-        scene, x, y, z, (0.55 + 1.2 * stride) * size, 0.65 * size, height, heading, PEDESTRIAN
-    )
+    owner = add_object(scene, x, y, z, (0.55 + 1.2 * stride) * size, 0.65 * size, height, heading, PEDESTRIAN)
     person(scene, x, y, z, heading, height, stride, owner)
     return owner
 

@@ -78,12 +78,8 @@ def cast(scene: Scene, device: Sensor, speed: float, tilt: np.ndarray, phase: fl
     mark = np.full(shape, -1, np.int32)
     count = int(scene.used[1])
     met, ended = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64)
-    sensor_z = cast_ground(
-        scene, up, columns, device.height, shift, phase, depth, owner, albedo, incidence
-    )
-    cast_parts(
-        scene, up, columns, sensor_z, shift, phase, depth, owner, albedo, incidence, mark, met
-    )
+    sensor_z = cast_ground(scene, up, columns, device.height, shift, phase, depth, owner, albedo, incidence)
+    cast_parts(scene, up, columns, sensor_z, shift, phase, depth, owner, albedo, incidence, mark, met)
     points, ring, column, whose = collect(
         scene, up, order, columns, shift, phase, device.reach, depth, owner, albedo, incidence, ended
     )
@@ -124,5 +120,3 @@ def lean(rows: np.ndarray, tilt: np.ndarray) -> None:
     cp, sp, cr, sr = np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
     turn = np.array([[cp, sp * sr, sp * cr], [0, cr, -sr], [-sp, cp * sr, cp * cr]])
     rows[:, :3] = (rows[:, :3].astype(np.float64) @ turn.T).astype(rows.dtype)
-
-
