@@ -42,7 +42,10 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = build_network(config.model)
-    model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model.to(device)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):  # sparse weights have five axes and stay as they are
+            module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     make = MakeCrops(config.data.sensor, config.data.views)
     check = check_batches(config)
     if config.minutes is not None and not resume:
