@@ -49,3 +49,9 @@ chromium:
 
 clean:
 	rm -rf .venv out .pytest_cache .ruff_cache
+
+# pictures of the hub, every page and the report: light, dark, 390 px wide
+.PHONY: screens
+screens: .venv/.dev chromium
+	$(BIN)/recurra quickstart --out out
+	$(BIN)/python -m demos.screens out/screens

@@ -18,7 +18,7 @@ def demo(
 
     Example: recurra demo trajectory
     """
-    from demos.launcher import serve
+    from demos.serve import serve
 
     serve(name, host=host, port=port, browser=browser)
 

@@ -1,77 +1,87 @@
 """`recurra quickstart`: every finished pipeline once on embedded data, one table, one report page."""
 
-import base64
-import html
-import io
+import os
+import platform
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from core.domains import domains
+from core import __version__
+from core.domains import Domain, domains
 from core.errors import MissingExtraError, RecurraError
 from core.files import write_text
+from demos.hub import extra_of
 from demos.places import places
-
-
-@dataclass(frozen=True)
-class Section:
-    """What one pipeline shows: a sentence, a table, pictures."""
-
-    title: str
-    what: str
-    head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    figures: list[tuple[str, str]] = field(default_factory=list)
-    """Caption and PNG as base64."""
-    command: str = ""
+from demos.report import Missing, Part, Section, report
 
 
 def run(out: Path, seed: int) -> list[str]:
     """Run the pipelines, write `out/report.html`; returns the table for the terminal.
 
     Raises:
-        MissingExtraError: the packages of the demos are not installed.
         RecurraError: the folder cannot be written.
     """
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-    except ImportError as error:
-        raise MissingExtraError('the report needs matplotlib: pip install "recurra[demos]".') from error
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecurraError(f"{out}: cannot be made ({error.strerror}).") from error
-    sections, lines = [], []
+    parts: list[Part] = []
+    lines: list[str] = []
     found, known = places("section"), domains()
+    begin = time.perf_counter()
     for number, (name, module) in enumerate(found.items(), 1):
         print(f"[{number}/{len(found)}] {name}: {known[name].summary}", file=sys.stderr, flush=True)
         start = time.perf_counter()
-        section = import_module(module).section(seed)
+        part = shown(known[name], module, seed)
         seconds = time.perf_counter() - start
+        parts.append((name, placed(part, out), seconds))
+        if isinstance(part, Missing):
+            print(f"      did not run: {part.why}", file=sys.stderr, flush=True)
+            lines += [f"{part.title}: {part.why}", ""]
+            continue
         print(f"      done in {seconds:.1f} s", file=sys.stderr, flush=True)
-        sections.append(section)
-        lines += [f"{section.title} ({seconds:.1f} s)", *aligned(section.head, section.rows), ""]
-    report = out / "report.html"
-    write_text(report, page(sections))
-    return [*lines, f"{report}"]
+        lines += [f"{part.title} ({seconds:.1f} s)", *aligned(part.head, part.rows), ""]
+    facts = [
+        datetime.now().astimezone().strftime("%-d %B %Y, %H:%M"),
+        f"version {__version__}",
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        f"Python {platform.python_version()}",
+        f"{time.perf_counter() - begin:.0f} s in all",
+    ]
+    path = out / "report.html"
+    write_text(path, report(parts, facts))
+    return [*lines, f"{path}"]
 
 
-def png(figure: Any) -> str:
-    """A figure as base64 text."""
-    import matplotlib.pyplot as plt
+def shown(about: Domain, module: str, seed: int) -> Section | Missing:
+    """What one pipeline shows, or why it cannot: an extra that is not installed stops no other pipeline."""
+    try:
+        return import_module(module).section(seed)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        return Missing(about.heading, f'needs {package}: pip install "recurra[{extra_of(package)}]".')
+    except MissingExtraError as error:
+        return Missing(about.heading, str(error))
 
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    plt.close(figure)
-    return base64.b64encode(buffer.getvalue()).decode()
+
+def placed(part: Section | Missing, out: Path) -> Section | Missing:
+    """The same with links relative to the report; what is not in this source tree loses its link."""
+    if isinstance(part, Missing):
+        return part
+    root = Path(__file__).resolve().parent.parent
+    links = [
+        (words, os.path.relpath(root / place, out.resolve()).replace(os.sep, "/"))
+        for words, place in part.links
+        if (root / place.partition("#")[0]).is_file()
+    ]
+    return replace(part, links=tuple(links))
 
 
-def aligned(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table for the terminal."""
     table = [head, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(head))]
@@ -81,38 +91,3 @@ def aligned(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
         + "".join("  " + cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
         for row in table
     ]
-
-
-def page(sections: list[Section]) -> str:
-    """The report: one HTML file with everything inside."""
-    parts = []
-    for section in sections:
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in section.head)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in section.rows
-        )
-        figures = "".join(
-            f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}">'
-            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-            for caption, data in section.figures
-        )
-        parts.append(
-            f"<section><h2>{html.escape(section.title)}</h2><p>{html.escape(section.what)}</p>"
-            f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-            f"{figures}<pre>{html.escape(section.command)}</pre></section>"
-        )
-    style = (
-        "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-        "table{border-collapse:collapse}"
-        "td,th{padding:.25rem .8rem;border-bottom:1px solid #e5e7eb;text-align:right}"
-        "td:first-child,th:first-child{text-align:left}tbody tr:first-child{font-weight:600;color:#0f6b5c}"
-        "img{max-width:100%}figure{margin:1.5rem 0}figcaption{color:#6b7280}"
-        "pre{background:#f3f4f6;padding:.8rem;overflow:auto}"
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Recurra</title>'
-        f"<style>{style}</style></head><body><h1>Recurra</h1>"
-        "<p>Each pipeline ran once on embedded data with its bundled weights.</p>"
-        f"{''.join(parts)}</body></html>\n"
-    )

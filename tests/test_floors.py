@@ -125,7 +125,7 @@ def test_no_file_is_longer_than_one_sitting() -> None:
 
 def test_the_floors_see_what_they_should() -> None:
     assert wrong("core.units.gated.gru", "core.blocks.stack") == "blocks lies above units"
-    assert wrong("core.cli", "demos.launcher") == "demos lies above core"
+    assert wrong("core.cli", "demos.hub") == "demos lies above core"
     assert wrong("core.bundled", "apps.trajectory") == "apps lies above core"
     assert wrong("apps.trajectory.data", "speech.data") == "speech lies beside apps.trajectory"
     assert wrong("vision.ocr.page", "vision.pointcloud.boxes") == "vision.pointcloud lies beside vision.ocr"

@@ -1,8 +1,6 @@
-"""Trajectory page: drop a log or draw a flight, see prediction, 90 % tube, baselines, error, live replay."""
+"""Where will it be? Drop a log or choose a flight: prediction, 90 % tube, simple methods, live replay."""
 
-import os
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,175 +9,142 @@ import numpy as np
 import plotly.graph_objects as go
 
 from apps.trajectory.baselines import BASELINES
-from apps.trajectory.data import Segment, Track, read_tracks, resample
+from apps.trajectory.data import Segment, Track, read_tracks
 from apps.trajectory.engine import engine_for
-from apps.trajectory.predict import DEFAULT, Model, load_model, predict_along
+from apps.trajectory.evaluate import evaluate
+from apps.trajectory.predict import DEFAULT, Model, Prediction, load_model, predict
+from apps.trajectory.replay import Replay, replay
 from apps.trajectory.stream import Sample, Stream
 from apps.trajectory.synth import FAMILIES, generate, recorded
 from core.bundled import bundled
-from core.errors import RecurraError
-from demos.theme import BASELINE, OURS, PALETTE, TRUTH, TUBE
+from core.errors import DataError
+from demos.camera import fitted
+from demos.first import once
+from demos.headline import Headline
+from demos.markup import Stat, stat_row, table
+from demos.plots import template, thinned
+from demos.sections.trajectory import best_beside, label, over_horizon, row
+from demos.theme import BASELINE, OURS, PALETTE
+from demos.uploads import said, uploaded
 
-SHOWN = ("constant_velocity", "kalman_cv", "ctrv")
-"""Baselines drawn beside the model."""
+HEADLINE = Headline(
+    weights="trajectory-gru",
+    figure="fde_1s_px4_gazebo_C1",
+    shown="{:.2f} m off after 1 s",
+    against="fde_1s_px4_gazebo_C1_constant_velocity",
+    note="constant velocity: {:.2f} m, on a flight that no training saw",
+)
+EXAMPLES = [name for name in ("racing", *FAMILIES) if name in FAMILIES]
 MOST_SAMPLES = 200_000
-AROUND_S = 15.0
-"""Seconds of the track that the scene shows before and after the moment."""
-RING = 12
+AROUND_S = 6.0
+"""Seconds of the flight that the scene shows before and after the moment."""
+RING = 16
 """Corners of the tube's rings."""
+SOLID, SOFT = "#1d9a84", "#5b6673"
+"""Ours and the truth in 3-D, where a colour must be seen on light and on dark."""
+FRAMES = 24
+"""Pictures of a live replay."""
 
 
-def generated(family: str, seed: float) -> Track:
-    """One flight of a family."""
-    return recorded(generate(int(seed), 1, split="test", families=[family], duration_s=40.0)[0])
-
-
-@lru_cache(maxsize=4)
-def uploaded(path: str, changed_ns: int) -> Track:
-    """The longest track of an uploaded file."""
-    tracks = read_tracks(path)
-    return max(tracks, key=len)
-
-
-def chosen(file: str | None, family: str, seed: float) -> Track:
-    """The uploaded track, or a generated one without an upload.
-
-    Raises:
-        gr.Error: the file cannot be read, lies elsewhere, or is too long for a page.
-    """
-    if file is None:
-        return generated(family, seed)
-    path = Path(file).resolve()
-    home = Path(os.environ.get("GRADIO_TEMP_DIR", "/nowhere")).resolve()
-    if not path.is_relative_to(home):
-        raise gr.Error("Only uploaded files can be opened here.")
-    try:
-        track = uploaded(str(path), path.stat().st_mtime_ns)
-    except (RecurraError, OSError) as error:
-        raise gr.Error(str(error).replace(str(path.parent) + "/", "")) from error
+@once
+def chosen(path: str | None, changed_ns: int, family: str, seed: int) -> Track:
+    """The longest track of a file, or a generated flight without one."""
+    if path is None:
+        return recorded(generate(seed, 1, split="test", families=[family], duration_s=40.0)[0])
+    track = max(read_tracks(path), key=len)
     if len(track) > MOST_SAMPLES:
-        raise gr.Error(f"The track has {len(track)} samples; this page takes {MOST_SAMPLES}.")
+        raise DataError(f"The track has {len(track)} samples; this page takes {MOST_SAMPLES}.")
     return track
 
 
-def longest(track: Track, model: Model) -> Segment:
-    """The longest unbroken stretch at the model's rhythm.
-
-    Raises:
-        gr.Error: it is too short for one prediction and its outcome.
-    """
-    piece = max(resample(track, model.dt), key=len)
-    needed = model.history + model.horizon
-    if len(piece) < needed or piece.positions.shape[1] < model.dims:
-        raise gr.Error(
-            f"The longest stretch has {len(piece)} samples at {1 / model.dt:g} Hz; "
-            f"a prediction with its outcome needs {needed}, in {model.dims} coordinates."
-        )
-    return piece
+@once
+def looked_back(
+    path: str | None, changed_ns: int, family: str, seed: int, weights: str, horizon_s: float
+) -> Replay:
+    """Errors along the flight, kept while only the moment changes."""
+    return replay(chosen(path, changed_ns, family, seed), load_model(weights), horizon_s)
 
 
+def source(file: str | None, family: str, seed: float) -> tuple[str | None, int, str, int]:
+    """What was chosen, in words that tell one choice from another."""
+    if file is None:
+        return None, 0, family, int(seed or 0)
+    path: Path = uploaded(file)
+    return str(path), path.stat().st_mtime_ns, "", 0
+
+
+@said
 def show(
     file: str | None, family: str, seed: float, weights: str, horizon_s: float, moment: float
-) -> tuple[go.Figure, go.Figure, str]:
-    """Scene, error over time and a summary for one moment (0..1) of the flight."""
-    track, model = chosen(file, family, seed), load_model(weights)
-    piece = longest(track, model)
-    steps = min(round(horizon_s / model.dt), model.horizon)
-    last = len(piece) - steps - 1
-    index = int(np.clip(round(moment * last), model.history - 1, last))
-    errors = errors_over_time(piece, model, steps)
-    picture = scene(piece, model, index, steps)
-    ours, straight = errors["model"], errors["constant_velocity"]
-    inside = errors["inside"]
-    summary = (
-        f"{track.name}: {len(piece)} samples at {1 / model.dt:g} Hz. "
-        f"Mean error after {steps * model.dt:.1f} s: {ours.mean():.2f} m "
-        f"(constant velocity {straight.mean():.2f} m). "
-        f"The 90 % ball held {100 * inside.mean():.0f} % of {len(ours)} outcomes."
+) -> tuple[str, go.Figure, go.Figure]:
+    """Stat row, scene and error over time for one moment (0 to 1) of the flight."""
+    model = load_model(weights)
+    seen = looked_back(*source(file, family, seed), weights, horizon_s)
+    known = seen.up_to(moment)
+    answer = predict(known, model, horizon_s=seen.horizon_s)
+    return (
+        stat_row(stats(seen, answer)),
+        scene(seen.segment, known, answer, model, compared(seen)),
+        over_time(seen, answer),
     )
-    if horizon_s > model.horizon * model.dt + 1e-9:
-        summary += f" The model ends at {model.horizon * model.dt:.1f} s; beyond it there is no answer."
-    return picture, error_figure(errors, steps * model.dt), summary
 
 
-def errors_over_time(piece: Segment, model: Model, steps: int) -> dict[str, np.ndarray]:
-    """Distance at the horizon for every sample that has an outcome, for the model and the baselines."""
-    found = predict_along(piece, model, stride=1)
-    ends = np.arange(model.history - 1, model.history - 1 + len(found))
-    keep = ends + steps < len(piece)
-    ends, found = ends[keep], [one for one, kept in zip(found, keep, strict=True) if kept]
-    positions = piece.positions[:, : model.dims]
-    truth = positions[ends + steps]
-    ours = np.stack([one.mean[steps - 1] for one in found])
-    error = np.linalg.norm(ours - truth, axis=1)
-    radius = np.array([np.inf if one.radius is None else one.radius[steps - 1] for one in found])
-    past = np.stack([positions[end - model.history + 1 : end + 1] for end in ends])
-    errors = {"time": piece.t0 + ends * piece.dt, "model": error, "inside": error <= radius}
-    for name in SHOWN:
-        answer = BASELINES[name](past, model.dt, steps)
-        errors[name] = np.linalg.norm(answer[:, -1] - truth, axis=1)
-    return errors
+def stats(seen: Replay, answer: Prediction) -> list[Stat]:
+    """Ours, constant velocity, the best of the others, what the ball held, and its size now."""
+    ours = f"off after {seen.horizon_s:.1f} s, this model"
+    found = [Stat(f"{seen.mean['model']:.2f} m", ours, ours=True, colour="var(--r-ours)")]
+    for name, colour in compared(seen).items():
+        found.append(Stat(f"{seen.mean[name]:.2f} m", label(name), colour=colour))
+    if seen.held is not None and answer.radius is not None:
+        found.append(Stat(f"{100 * seen.held:.0f} %", f"of {len(seen.ends)} outcomes in the 90 % ball"))
+        found.append(Stat(f"± {answer.radius[-1]:.2f} m", "that ball at this moment"))
+    return found
 
 
-def error_figure(errors: dict[str, np.ndarray], horizon_s: float) -> go.Figure:
-    """Error at the horizon over the flight."""
+def compared(seen: Replay) -> dict[str, str]:
+    """Constant velocity and the best of the other simple methods on this flight, with their colours."""
+    best = next(name for name in seen.mean if name not in ("model", "constant_velocity"))
+    return {"constant_velocity": BASELINE, best: PALETTE[1]}
+
+
+def scene(
+    flight: Segment, known: Segment, answer: Prediction, model: Model, beside: dict[str, str]
+) -> go.Figure:
+    """The moment in space, fitted to history, prediction and tube; the flight around it is context.
+
+    Args:
+        beside: simple methods to draw, with their colours.
+    """
+    positions = flat3(flight.positions)
+    now, steps = len(known) - 1, len(answer.mean)
+    history = positions[max(0, now - model.history + 1) : now + 1]
+    path = flat3(np.concatenate([answer.anchor[None], answer.mean]))
+    past = known.positions[None, -model.history :, : model.dims]
     figure = go.Figure()
-    time = errors["time"].astype(np.float32)
-    for name, colour in zip(SHOWN, PALETTE[3:], strict=False):
-        figure.add_scatter(
-            x=time, y=errors[name].astype(np.float32), name=label(name), line={"color": colour, "width": 1}
-        )
-    figure.add_scatter(
-        x=time, y=errors["model"].astype(np.float32), name="model", line={"color": OURS, "width": 2}
-    )
+    around = round(AROUND_S / flight.dt)
+    nearby = positions[max(0, now - around) : now + around]
+    line(figure, nearby[thinned(len(nearby))], "flight", BASELINE, 2, legend=False)
+    subject = [history, path, positions[now : now + steps + 1]]
+    if answer.radius is not None:
+        radius = np.concatenate([[0.0], answer.radius])
+        figure.add_trace(tube(path, radius))
+        subject += [path - radius[:, None], path + radius[:, None]]
+    line(figure, history, "history", SOFT, 7)
+    dots(figure, positions[now + 1 : now + steps + 1], "what happened")
+    for name, colour in beside.items():
+        straight = BASELINES[name](past, model.dt, steps)[0]
+        way = flat3(np.concatenate([answer.anchor[None], straight]))
+        line(figure, way, label(name), colour, 4, legend=False)
+    line(figure, path, "model", SOLID, 9)
     figure.update_layout(
-        height=300,
-        margin={"l": 50, "r": 10, "t": 30, "b": 40},
-        title=f"Error after {horizon_s:.1f} s",
-        xaxis_title="time (s)",
-        yaxis_title="error (m)",
-        legend={"orientation": "h", "y": 1.15, "x": 1, "xanchor": "right"},
-    )
-    return figure
-
-
-def label(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def scene(piece: Segment, model: Model, index: int, steps: int) -> go.Figure:
-    """Track, history, outcome, prediction with its tube, and the baselines, from sample `index`."""
-    positions = piece.positions[:, : model.dims]
-    past = positions[index - model.history + 1 : index + 1]
-    forecast = model.forecast(past[None])
-    path = np.concatenate([past[-1:], forecast.mean[0, :steps].numpy()])
-    factor = model.factor(0.9)
-    figure = go.Figure()
-    around = round(AROUND_S / piece.dt)
-    nearby = positions[max(0, index - around) : index + around]
-    add_path(figure, nearby, "track", {"color": BASELINE, "width": 2}, 0.5)
-    add_path(figure, past, "history", {"color": TRUTH, "width": 6})
-    add_path(
-        figure,
-        positions[index : index + steps + 1],
-        "what happened",
-        {"color": TRUTH, "width": 4, "dash": "dot"},
-    )
-    for name, colour in zip(SHOWN, PALETTE[3:], strict=False):
-        answer = BASELINES[name](past[None], model.dt, steps)[0]
-        add_path(figure, np.concatenate([past[-1:], answer]), label(name), {"color": colour, "width": 3})
-    if factor is not None:
-        radius = np.concatenate([[0.0], factor[:steps] * forecast.spread[0, :steps].numpy()])
-        figure.add_trace(tube(flat3(path), radius))
-    add_path(figure, path, "model", {"color": OURS, "width": 8})
-    figure.update_layout(
-        height=520,
-        scene_aspectmode="data",
+        template=template(),
+        height=430,
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
-        scene={"xaxis_title": "east (m)", "yaxis_title": "north (m)", "zaxis_title": "up (m)"},
-        legend={"orientation": "h", "y": 0.02},
+        scene=fitted(np.concatenate(subject), path[-1] - history[0]),
+        legend={"orientation": "h", "y": 0, "x": 0, "xanchor": "left", "yanchor": "bottom"},
         uirevision="keep the view",
     )
+    figure.update_scenes(xaxis_title="east (m)", yaxis_title="north (m)", zaxis_title="up (m)")
     return figure
 
 
@@ -190,15 +155,24 @@ def flat3(path: np.ndarray) -> np.ndarray:
     return np.concatenate([path, padding], 1).astype(np.float32)
 
 
-def add_path(
-    figure: go.Figure, path: np.ndarray, name: str, line: dict[str, Any], opacity: float = 1.0
+def line(
+    figure: go.Figure, path: np.ndarray, name: str, colour: str, width: int, *, legend: bool = True
 ) -> None:
-    x, y, z = flat3(path).T
-    figure.add_scatter3d(x=x, y=y, z=z, mode="lines", name=name, line=line, opacity=opacity)
+    x, y, z = path.T
+    style: dict[str, Any] = {"color": colour, "width": width}
+    figure.add_scatter3d(
+        x=x, y=y, z=z, mode="lines", name=name, line=style, hoverinfo="name", showlegend=legend
+    )
+
+
+def dots(figure: go.Figure, path: np.ndarray, name: str) -> None:
+    x, y, z = path.T
+    style: dict[str, Any] = {"color": SOFT, "size": 3}
+    figure.add_scatter3d(x=x, y=y, z=z, mode="markers", name=name, marker=style, hoverinfo="name")
 
 
 def tube(path: np.ndarray, radius: np.ndarray) -> go.Mesh3d:
-    """A surface around a path (n, 3) at a radius per point."""
+    """A surface around a path (n, 3) at a radius per point, with a flat end."""
     along = np.gradient(path, axis=0)
     along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
     side = np.cross(along, np.array([0.0, 0.0, 1.0]))
@@ -218,64 +192,126 @@ def tube(path: np.ndarray, radius: np.ndarray) -> go.Mesh3d:
         i=np.concatenate([a, b]),
         j=np.concatenate([b, b + RING]),
         k=np.concatenate([a + RING, a + RING]),
-        color=TUBE.replace("0.16", "1"),
-        opacity=0.16,
+        color=SOLID,
+        opacity=0.22,
         name="90 % tube",
         showlegend=True,
         hoverinfo="skip",
     )
 
 
-def replay(file: str | None, family: str, seed: float, weights: str) -> Iterator[tuple[go.Figure, str]]:
+def over_time(seen: Replay, answer: Prediction) -> go.Figure:
+    """Error at the horizon over the flight: ours thick, the simple methods thin."""
+    figure = go.Figure()
+    time = seen.time_s.astype(np.float32)
+    for name, colour in compared(seen).items():
+        error = seen.error[name].astype(np.float32)
+        figure.add_scatter(x=time, y=error, name=label(name), line={"color": colour, "width": 1.2})
+    figure.add_scatter(
+        x=time, y=seen.error["model"].astype(np.float32), name="model", line={"color": OURS, "width": 2.6}
+    )
+    figure.add_vline(x=answer.time_s, line={"color": BASELINE, "width": 1, "dash": "dot"})
+    best = min(seen.mean[name] for name in compared(seen)) / max(seen.mean["model"], 1e-9)
+    figure.update_layout(
+        template=template(),
+        height=250,
+        title=f"Best simple method: {best:.1f} times as far off",
+        xaxis_title="time (s)",
+        yaxis_title=f"error after {seen.horizon_s:.1f} s (m)",
+        showlegend=False,
+    )
+    return figure
+
+
+@said
+def all_methods(file: str | None, family: str, seed: float, weights: str) -> tuple[str, str]:
+    """Every method on this flight: the picture over the horizon and the table."""
+    overall = evaluate(load_model(weights), [chosen(*source(file, family, seed))])["overall"]
+    rows = [row(who, overall[who]) for who in overall if who != "n"]
+    head = ("method", "0.5 s", "1 s", "2 s", "in 90 % ball")
+    return over_horizon(overall), table(head, rows, "model", label(best_beside(overall)[0]))
+
+
+@said
+def live(file: str | None, family: str, seed: float, weights: str) -> Iterator[tuple[str, go.Figure]]:
     """The flight sample by sample through the live stream, as a page that changes."""
-    track, model = chosen(file, family, seed), load_model(weights)
-    piece = longest(track, model)
-    stream = Stream(engine_for(model))
-    positions = piece.positions[:, : model.dims]
-    steps = min(10, model.horizon)
-    shown_every = max(1, (len(positions) - model.history - steps) // 24)
-    for index, position in enumerate(positions[: len(positions) - steps]):
-        line = stream.feed(Sample(index * piece.dt, track.name, tuple(position.tolist())))
-        if line is None or index % shown_every:
+    model = load_model(weights)
+    seen = looked_back(*source(file, family, seed), weights, 1.0)
+    flight, stream = seen.segment, Stream(engine_for(model))
+    steps = round(seen.horizon_s / model.dt)
+    shown_every = max(1, (len(flight) - model.history - steps) // FRAMES)
+    for index, position in enumerate(flight.positions[: len(flight) - steps, : model.dims]):
+        found = stream.feed(Sample(index * flight.dt, flight.track.name, tuple(position.tolist())))
+        if found is None or index % shown_every:
             continue
-        error = float(np.linalg.norm(np.asarray(line["mean"][steps - 1]) - positions[index + steps]))
-        text = (
-            f"t = {piece.t0 + line['t']:.1f} s: predicted in {line['latency_us']:.0f} us; "
-            f"after {steps * piece.dt:.1f} s it was {error:.2f} m off"
+        known = Segment(flight.track, flight.t0, flight.dt, flight.positions[: index + 1])
+        answer = predict(known, model, horizon_s=seen.horizon_s)
+        off = np.linalg.norm(
+            np.asarray(found["mean"][steps - 1]) - flight.positions[index + steps, : model.dims]
         )
-        yield scene(piece, model, index, steps), text
-    counters = stream.counters.summary()
-    done = f"{counters['predictions']} predictions, median {counters['latency_p50_us']:.0f} us each"
-    yield scene(piece, model, len(positions) - steps - 1, steps), f"Replay done: {done}."
+        now = [
+            Stat(f"{off:.2f} m", f"off after {seen.horizon_s:.1f} s", ours=True),
+            Stat(f"{answer.time_s:.1f} s", "of the flight"),
+            Stat(f"{found['latency_us']:.0f} µs", "for this prediction"),
+        ]
+        yield stat_row(now), scene(flight, known, answer, model, compared(seen))
+    done = stream.counters.summary()
+    answer = predict(known, model, horizon_s=seen.horizon_s)
+    yield (
+        stat_row(
+            [
+                Stat(f"{done['predictions']}", "live predictions, replay done", ours=True),
+                Stat(f"{done['latency_p50_us']:.0f} µs", "for each, median"),
+                Stat(f"{done['latency_p99_us']:.0f} µs", "99 of 100 are faster"),
+            ]
+        ),
+        scene(flight, known, answer, model, compared(seen)),
+    )
 
 
 def build() -> gr.Blocks:
     """The page."""
-    models = [row["name"] for row in bundled() if row["task"] == "trajectory"] or [DEFAULT]
-    with gr.Blocks(title="Recurra: trajectory", analytics_enabled=False) as demo:
-        gr.Markdown(
-            "## Where will it be?\n"
-            "Drop a flight log (TUM, EuRoC, KITTI, CSV, Parquet, ULog, geographic CSV), or draw one from "
-            "the generator. Nothing leaves this machine."
+    models = [about["name"] for about in bundled() if about["task"] == "trajectory"] or [DEFAULT]
+    with gr.Blocks(title="Recurra: trajectory", analytics_enabled=False) as page:
+        gr.HTML(
+            "<h1>Where will it be?</h1><p class='r-lead'>Choose a flight or drop a log (TUM, EuRoC, KITTI, "
+            "CSV, Parquet, ULog, geographic CSV): the next two seconds, and a tube that holds 90 % of "
+            "outcomes.</p>",
+            padding=False,
         )
         with gr.Row():
-            with gr.Column(scale=1):
-                file = gr.File(label="Flight log", elem_id="log", type="filepath")
-                family = gr.Dropdown(list(FAMILIES), value="racing", label="Generated flight")
-                seed = gr.Number(value=0, precision=0, label="Seed", minimum=0)
-                weights = gr.Dropdown(models, value=models[0], label="Model")
-                horizon = gr.Slider(0.1, 3.0, value=1.0, step=0.1, label="Horizon (s)")
-                moment = gr.Slider(0.0, 1.0, value=0.5, step=0.01, label="Moment of the flight")
-                run = gr.Button("Predict", variant="primary")
-                live = gr.Button("Live replay")
-                stop = gr.Button("Stop")
-            with gr.Column(scale=2):
-                picture = gr.Plot(label="Scene", elem_id="scene")
-                summary = gr.Textbox(label="Summary", elem_id="summary")
-                errors = gr.Plot(label="Error over time", elem_id="errors")
+            with gr.Column(elem_classes="r-left"):
+                family = gr.Dropdown(EXAMPLES, value=EXAMPLES[0], label="Example flight")
+                file = gr.File(label="Or your own log", elem_id="log", type="filepath", height=120)
+                horizon = gr.Slider(0.1, 2.0, value=1.0, step=0.1, label="Seconds ahead")
+                moment = gr.Slider(0.0, 1.0, value=0.25, step=0.01, label="Moment of the flight")
+                with gr.Row():
+                    run = gr.Button("Live replay", variant="primary", min_width=80)
+                    stop = gr.Button("Stop", min_width=60)
+                with gr.Accordion("More settings", open=False):
+                    seed = gr.Number(value=0, precision=0, label="Number of the example", minimum=0)
+                    weights = gr.Dropdown(models, value=DEFAULT, label="Model")
+            with gr.Column(elem_classes="r-right"):
+                figures = gr.HTML(elem_id="stats", padding=False)
+                picture = gr.Plot(show_label=False, label="The moment in space", elem_id="scene")
+                errors = gr.Plot(show_label=False, label="Error over the flight", elem_id="errors")
+                with gr.Accordion("All methods on this flight", open=False) as more:
+                    curves = gr.HTML(elem_id="curves")
+                    rows = gr.HTML(elem_id="methods")
         inputs = [file, family, seed, weights, horizon, moment]
-        run.click(show, inputs, [picture, errors, summary], api_name="predict")
-        moment.release(show, inputs, [picture, errors, summary], api_visibility="private")
-        playing = live.click(replay, inputs[:4], [picture, summary], api_name="replay")
+        outputs = [figures, picture, errors]
+        page.load(show, inputs, outputs, api_visibility="private", show_progress="minimal")
+        gr.on(
+            [family.change, file.change, seed.change, weights.change, horizon.change, moment.change],
+            show,
+            inputs,
+            outputs,
+            api_name="predict",
+            trigger_mode="always_last",
+            show_progress="minimal",
+            concurrency_id="trajectory",
+        )
+        more.expand(all_methods, inputs[:4], [curves, rows], api_name="methods", show_progress="minimal")
+        playing = run.click(live, inputs[:4], [figures, picture], api_name="replay", show_progress="hidden")
         stop.click(None, cancels=[playing], api_visibility="private")
-    return demo
+    return page

@@ -2,106 +2,196 @@
 
 from typing import Any
 
-from demos.quickstart import Section, png
+import numpy as np
+
+from demos.markup import Stat
+from demos.plots import drawing, svg
+from demos.report import Section
 from demos.theme import BASELINE, OURS, TRUTH
+
+FLIGHTS = 40
+MOST_BESIDE = 4
+"""Simple methods in a plot; the rest stands in the table."""
 
 
 def section(seed: int) -> Section:
-    """trajectory: where will a drone be? Generated flights that the bundled weights never saw."""
+    """Evaluate the bundled weights on generated flights and draw one of them."""
     from apps.trajectory.evaluate import evaluate
     from apps.trajectory.predict import load_model
     from apps.trajectory.synth import generate, recorded
 
     model = load_model()
-    tracks = [recorded(flight) for flight in generate(seed, 40, split="test", duration_s=30.0)]
-    report = evaluate(model, tracks)
-    overall = report["overall"]
-    rows = []
-    for name in [key for key in overall if key != "n"]:
-        row = overall[name]
-        inside = row.get("coverage90", {}).get("1.0")
-        cells = [number(row["fde"].get(key)) for key in ("0.5", "1.0", "2.0")]
-        rows.append((name, *cells, "" if inside is None else f"{100 * inside:.1f} %"))
+    tracks = [recorded(flight) for flight in generate(seed, FLIGHTS, split="test", duration_s=30.0)]
+    overall = evaluate(model, tracks)["overall"]
+    ours = overall["model"]
+    best = best_beside(overall)[0]
+    shown = bend(model, tracks)
+    name, second = label(best), "1.0"
     return Section(
-        title="Trajectory prediction",
-        what=f"{len(tracks)} generated flights, {overall['n']} windows of 2 s of history at 10 Hz. Distance "
-        "between predicted and true position in metres, and how often the 90 % ball held the truth at 1 s.",
+        title="Trajectory",
+        question="Where will it be?",
+        what=f"{FLIGHTS} generated flights, {overall['n']} windows of 2 s of history at 10 Hz: mean distance "
+        "between predicted and true position, and how often the 90 % ball held the truth after 1 s.",
+        stats=(
+            Stat(f"{ours['fde'][second]:.2f} m", "off after 1 s", ours=True),
+            Stat(f"{overall['constant_velocity']['fde'][second]:.2f} m", "constant velocity"),
+            Stat(f"{overall[best]['fde'][second]:.2f} m", f"{name}, the best simple method"),
+            Stat(f"{100 * ours['coverage90'][second]:.0f} %", "of outcomes in the 90 % ball"),
+        ),
         head=("method", "0.5 s", "1 s", "2 s", "in 90 % ball"),
-        rows=rows,
-        figures=[
-            ("Predictions along one flight, with their 90 % balls.", flight_picture(model, widest(tracks))),
-            ("Error over the horizon.", horizon_picture(overall)),
+        rows=[row(who, overall[who]) for who in overall if who != "n"],
+        ours="model",
+        compare=name,
+        pictures=[
+            (from_above(*shown), "The moment whose predicted path turns most nearly by a right angle, of all "
+             "whose ball after 2 s has a radius of a seventh to a third of the way."),
+            (over_horizon(overall), "Error over the horizon: the model and the best of the others."),
         ],
         command="recurra trajectory predict flight.csv --horizon 2 -o prediction.json",
-    )
+        links=(("Trajectory in the README", "README.md#trajectory"),
+               ("Card of the weights", "apps/trajectory/weights/README.md")),
+    )  # fmt: skip
+
+
+def row(who: str, scores: dict[str, Any]) -> tuple[str, ...]:
+    """A line of the table: errors at three horizons and coverage."""
+    inside = scores.get("coverage90", {}).get("1.0")
+    cells = [number(scores["fde"].get(key)) for key in ("0.5", "1.0", "2.0")]
+    return (label(who), *cells, "" if inside is None else f"{100 * inside:.1f} %")
 
 
 def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:.2f} m"
 
 
-def widest(tracks: list[Any]) -> Any:
-    """The track that turns most: it shows more than a straight one."""
-    import numpy as np
-
-    def turning(track: Any) -> float:
-        steps = np.diff(track.positions[::10, :2], axis=0)
-        angle = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
-        return float(np.abs(np.diff(angle)).sum() * min(np.linalg.norm(np.ptp(track.positions, axis=0)), 40))
-
-    return max(tracks, key=turning)
+def label(name: str) -> str:
+    """A method in words."""
+    return {"ctrv": "constant turn rate", "ctra": "turn and acceleration", "imm": "IMM filter"}.get(
+        name, name.replace("_", " ").replace("kalman", "Kalman")
+    )
 
 
-def flight_picture(model: Any, track: Any) -> str:
-    """The flight from above with some predictions."""
-    import matplotlib.pyplot as plt
-    import numpy as np
-    from matplotlib.patches import Circle
+def best_beside(overall: dict[str, Any], learned: tuple[str, ...] = ("lstm", "transformer")) -> list[str]:
+    """The simple methods of a report, best first at 1 s."""
+    simple = [who for who in overall if who not in ("n", "model", "hold", *learned)]
+    return sorted(simple, key=lambda who: overall[who]["fde"]["1.0"])
 
+
+def bend(model: Any, tracks: list[Any]) -> tuple[Any, Any]:
+    """Track and prediction of the moment to show.
+
+    The rule looks at predictions only, never at what happened: of all moments whose predicted way is longer
+    than 4 m and whose ball at its end has a radius of a seventh to a third of it, the one whose predicted
+    path turns most nearly by a right angle.
+    """
     from apps.trajectory.predict import predict_along
 
-    figure, axes = plt.subplots(figsize=(7, 5.5))
-    axes.plot(track.positions[:, 0], track.positions[:, 1], color=BASELINE, linewidth=1, label="flight")
-    for index, prediction in enumerate(predict_along(track, model, stride=15)[:16]):
-        path = np.concatenate([prediction.anchor[None], prediction.mean])
-        axes.plot(
-            path[:, 0], path[:, 1], color=OURS, linewidth=2, label="predicted 2 s" if not index else None
+    chosen, nearest = None, np.inf
+    for track in tracks:
+        for answer in predict_along(track, model, stride=10):
+            legs = np.diff(np.concatenate([answer.anchor[None], answer.mean]), axis=0)
+            way = float(np.linalg.norm(legs, axis=1).sum())
+            if way < 4 or answer.radius is None or not way / 7 <= answer.radius[-1] <= way / 3:
+                continue
+            turn = np.unwrap(np.arctan2(legs[:, 1], legs[:, 0]))
+            if abs(abs(turn[-1] - turn[0]) - np.pi / 2) < nearest:
+                chosen, nearest = (track, answer), abs(abs(turn[-1] - turn[0]) - np.pi / 2)
+    if chosen is None:  # nothing moves: any moment will do
+        return tracks[0], predict_along(tracks[0], model, stride=10)[0]
+    return chosen
+
+
+def from_above(track: Any, answer: Any, width: float = 10.0, height: float = 5.0) -> str:
+    """History, prediction with its tube, straight on and outcome at one moment, from above, as SVG."""
+    time_s, known = track.time_s, answer.time_s
+    before = track.positions[(time_s <= known + 1e-9) & (time_s > known - 2.1)][:, :2]
+    after = track.positions[(time_s >= known - 1e-9) & (time_s < known + answer.ahead_s[-1] + 1e-9)][:, :2]
+    path = np.concatenate([answer.anchor[None], answer.mean])[:, :2]
+    velocity = (before[-1] - before[0]) / max(2.0, 1e-6) if len(before) < 3 else slope(track, known)
+    straight = path[0] + np.concatenate([[0.0], answer.ahead_s])[:, None] * velocity
+    far = f"{answer.ahead_s[-1]:g} s"
+    with drawing(width, height) as (figure, axes):
+        if answer.radius is not None:
+            outline = tube(path, np.concatenate([[0.0], answer.radius]))
+            axes.fill(*outline.T, color=OURS, alpha=0.16, linewidth=0)
+        axes.plot(*before.T, color=TRUTH, linewidth=2.2)
+        axes.plot(*after.T, color=TRUTH, linewidth=1.8, linestyle=(0, (1, 1.6)))
+        axes.plot(*straight.T, color=BASELINE, linewidth=1.6)
+        axes.plot(*path.T, color=OURS, linewidth=3.4)
+        axes.plot(*path[0], "o", color=TRUTH, markersize=6)
+        axes.set_aspect("equal", adjustable="datalim")
+        named(axes, [(path, f"predicted, {far} ahead", OURS), (straight, "constant velocity", BASELINE),
+                     (after, "what happened", TRUTH), (before[::-1], "history", TRUTH)])  # fmt: skip
+        axes.set_xlabel("east (m)")
+        axes.set_ylabel("north (m)")
+        off = np.linalg.norm(path[-1] - after[-1]), np.linalg.norm(straight[-1] - after[-1])
+        axes.set_title(
+            f"{far} ahead it is {off[0]:.1f} m off, straight on {off[1]:.1f} m (from above)", pad=12
         )
-        axes.plot(*prediction.anchor[:2], ".", color=TRUTH, markersize=5)
-        if prediction.radius is not None:
-            step = min(9, len(prediction.radius) - 1)
-            ball = Circle(tuple(prediction.mean[step, :2]), prediction.radius[step], color=OURS, alpha=0.12)
-            axes.add_patch(ball)
-    axes.set_aspect("equal")
-    axes.set_xlabel("east (m)")
-    axes.set_ylabel("north (m)")
-    axes.set_title(track.name)
-    axes.legend(frameon=False)
-    return png(figure)
-
-
-def horizon_picture(overall: dict[str, Any]) -> str:
-    """Final displacement error over the horizon, ours and the baselines."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.2))
-    for name, row in overall.items():
-        if name in ("n", "hold"):
-            continue
-        known = [(float(key), value) for key, value in row["fde"].items() if value is not None]
-        ours = name == "model"
-        axes.plot(
-            [h for h, _ in known],
-            [value for _, value in known],
-            marker="o",
-            color=OURS if ours else None,
-            linewidth=3 if ours else 1,
-            alpha=1 if ours else 0.6,
-            label=name.replace("_", " "),
-            zorder=3 if ours else 2,
+        return svg(
+            figure,
+            f"A flight from above: history, the path predicted for {far} inside its 90 % tube, "
+            "constant velocity, and what happened.",
         )
-    axes.set_xlabel("horizon (s)")
-    axes.set_ylabel("error (m)")
-    axes.set_yscale("log")
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    return png(figure)
+
+
+def slope(track: Any, known: float) -> np.ndarray:
+    """(2,) velocity over the newest 0.3 s: what going straight on means at a noisy sample."""
+    recent = (track.time_s <= known + 1e-9) & (track.time_s > known - 0.35)
+    time_s, positions = track.time_s[recent], track.positions[recent][:, :2]
+    return np.polyfit(time_s, positions, 1)[0] if len(time_s) > 1 else np.zeros(2)
+
+
+def tube(path: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """(m, 2) outline of the circles of a radius along a path, with a round end."""
+    along = np.gradient(path, axis=0)
+    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
+    side = np.stack([-along[:, 1], along[:, 0]], 1)
+    start = np.arctan2(side[-1, 1], side[-1, 0])
+    arc = start - np.linspace(0, np.pi, 25)
+    end = path[-1] + radius[-1] * np.stack([np.cos(arc), np.sin(arc)], 1)
+    left, right = path + radius[:, None] * side, path - radius[:, None] * side
+    return np.concatenate([left, end, right[::-1]])
+
+
+def named(axes: Any, ends: list[tuple[np.ndarray, str, str]]) -> None:
+    """Labels at the ends of paths (n, 2), on the side they lead to, moved apart where they would meet."""
+    axes.figure.canvas.draw()
+    taken: list[float] = []
+    for path, words, colour in sorted(ends, key=lambda end: -end[0][-1, 1]):
+        place = path[-1]
+        right = place[0] >= path[-2, 0] if len(path) > 1 else True
+        _, y = axes.transData.transform(place)
+        shift = 0.0
+        while any(abs(y + shift - other) < 16 for other in taken):
+            shift -= 4
+        taken.append(y + shift)
+        axes.annotate(
+            words, place, xytext=(8 if right else -8, shift * 0.72 - 3), textcoords="offset points",
+            color=colour, ha="left" if right else "right",
+            fontsize=9, fontweight="bold" if colour == OURS else "normal", annotation_clip=False,
+        )  # fmt: skip
+
+
+def over_horizon(overall: dict[str, Any]) -> str:
+    """Mean error over the horizon, ours and the best others, as SVG."""
+    shown = ["model", *best_beside(overall)[:MOST_BESIDE]]
+    with drawing(9.4, 3.8) as (figure, axes):
+        ends = []
+        for who in reversed(shown):
+            known = [(float(key), value) for key, value in overall[who]["fde"].items() if value is not None]
+            ours = who == "model"
+            colour = OURS if ours else BASELINE
+            x, y = zip(*known, strict=True)
+            axes.plot(
+                x, y, marker="o", color=colour, linewidth=3.2 if ours else 1.3, markersize=6 if ours else 4
+            )
+            ends.append((np.stack([x, y], 1), label(who), colour))
+        named(axes, ends)
+        axes.set_xlabel("seconds ahead")
+        axes.set_ylabel("error (m)")
+        axes.set_ylim(bottom=0)
+        axes.set_xticks(x)
+        best = overall[shown[1]]["fde"]["1.0"] / overall["model"]["fde"]["1.0"]
+        axes.set_title(f"After 1 s the best simple method is {best:.1f} times as far off", pad=12)
+        return svg(figure, "Mean error over the horizon: the model below the best simple methods.")

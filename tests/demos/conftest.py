@@ -1,10 +1,13 @@
-"""A browser, and pages served for one test."""
+"""A browser, pages served once for all tests, and what every page has to be."""
 
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
+PATIENCE_MS = 90_000
+"""Waiting for a page on a loaded machine: far more than an idle one needs."""
 
 
 @pytest.fixture(scope="session")
@@ -13,6 +16,7 @@ def browser() -> Iterator[Any]:
     if chromium is None:
         pytest.skip("no chromium on PATH")
     sync_api = pytest.importorskip("playwright.sync_api")
+    sync_api.expect.set_options(timeout=PATIENCE_MS)
     with sync_api.sync_playwright() as play:
         browser = play.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
@@ -24,12 +28,13 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
     """A page that fails the test when it asks for anything beyond this machine."""
-    context = browser.new_context(viewport={"width": 1300, "height": 1200})
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     foreign: list[str] = []
 
     def watch(request: Any) -> None:
-        if not request.url.startswith(("http://127.0.0.1", "data:", "blob:")):
+        if not request.url.startswith(("http://127.0.0.1", "data:", "blob:", "file:")):
             foreign.append(request.url)
 
     page.on("request", watch)
@@ -38,17 +43,38 @@ def page(browser: Any) -> Iterator[Any]:
     assert not foreign, f"the page left the machine: {foreign}"
 
 
-@pytest.fixture
-def serve() -> Iterator[Callable[[Any], str]]:
-    """Serve blocks on a free port until the test ends."""
-    from demos.launcher import launch
+@pytest.fixture(scope="session")
+def served() -> Iterator[Callable[[str | None], str]]:
+    """The address of a pipeline's page, or of the hub; each is served once for all tests of a process."""
+    from demos import hub, serve
 
-    served: list[Any] = []
+    running: dict[str | None, tuple[Any, str]] = {}
 
-    def start(blocks: Any) -> str:
-        served.append(blocks)
-        return launch(blocks)
+    def start(name: str | None = None) -> str:
+        if name not in running:
+            blocks = hub.build(name)
+            running[name] = blocks, serve.launch(blocks, name=name)
+        return running[name][1]
 
     yield start
-    for blocks in served:
+    for blocks, _ in running.values():
         blocks.close()
+
+
+@pytest.fixture
+def sound() -> Callable[[Any], None]:
+    """A page in good order: nothing scrolls sideways at 390 px, and axe finds nothing serious."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+
+    def check(page: Any) -> None:
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        found = axe.Axe().run(page).response["violations"]
+        grave = [
+            f"{one['id']}: {one['nodes'][0]['html'][:200]}"
+            for one in found
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert not grave, "\n".join(grave)
+
+    return check

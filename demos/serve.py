@@ -1,56 +1,14 @@
-"""The hub: one page with a tab per pipeline, or one pipeline alone. Everything runs offline."""
+"""Serving pages on this machine: a free port, limits on uploads, no file readable but what a page made."""
 
-import os
 import socket
-import tempfile
-from importlib import import_module
 from typing import Any
 
 from core.domains import domains
-from core.errors import ConfigError, MissingExtraError
+from core.errors import ConfigError
+from demos.hub import build
 from demos.places import places
 
 QUEUE = 16
-
-
-def build(name: str | None) -> Any:
-    """The page of one pipeline, or the hub.
-
-    Raises:
-        ConfigError: no such page.
-        MissingExtraError: the packages of the demos are not installed.
-    """
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    # gradio reads this when it is imported: uploads then lie in a folder of this process alone
-    os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="recurra-demo-"))
-    if name is not None:
-        return page(name)
-    import gradio as gr
-
-    known = domains()
-    titles = [known[key].heading for key in places("page")]
-    pages = [page(key) for key in places("page")]
-    with gr.Blocks(title="Recurra", analytics_enabled=False) as hub:
-        gr.Markdown(
-            "# Recurra\nRecurrent networks that train in parallel and run step by step, on this machine."
-        )
-        for title, blocks in zip(titles, pages, strict=True):
-            with gr.Tab(title):
-                blocks.render()
-    return hub
-
-
-def page(name: str) -> Any:
-    """The blocks of one pipeline's page."""
-    modules = places("page")
-    if name not in modules:
-        raise ConfigError(f"no demo called {name!r}; there is {', '.join(modules)}.")
-    try:
-        return import_module(modules[name]).build()
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f'the demo {name} needs the package {error.name}: pip install "recurra[demos]".'
-        ) from error
 
 
 def upload_mb(name: str | None) -> int:
@@ -76,14 +34,14 @@ def launch(
     Raises:
         ConfigError: the port is taken.
     """
-    from demos.theme import CSS, theme
+    from demos.theme import css, theme
 
     try:
         _, url, _ = blocks.queue(max_size=QUEUE, default_concurrency_limit=1).launch(
             server_name=host,
             server_port=port if port is not None else free_port(host),
             theme=theme(),
-            css=CSS,
+            css=css(),
             inbrowser=browser,
             prevent_thread_lock=True,
             quiet=True,

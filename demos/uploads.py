@@ -1,0 +1,64 @@
+"""Files that people drop on a page, and errors as sentences: never a stack, never a path of the server."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from inspect import isgeneratorfunction
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from core.errors import RecurraError
+
+
+def uploaded(file: str) -> Path:
+    """The path of an uploaded file.
+
+    Raises:
+        gr.Error: it lies outside of the folder for uploads.
+    """
+    path = Path(file).resolve()
+    if not path.is_relative_to(upload_folder()):
+        raise gr.Error("Only uploaded files can be opened here.")
+    return path
+
+
+def upload_folder() -> Path:
+    """Where gradio keeps the uploads of this process."""
+    return Path(os.environ.get("GRADIO_TEMP_DIR", "/nowhere")).resolve()
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Expected failures inside the block become one sentence on the page."""
+    try:
+        yield
+    except (RecurraError, OSError) as error:
+        raise gr.Error(without_paths(str(error))) from error
+
+
+def without_paths(text: str) -> str:
+    """The text with the folders of uploads taken out: the name of the file is enough."""
+    return re.sub(rf"{re.escape(str(upload_folder()))}/(?:[^/\s]+/)*", "", text)
+
+
+def said(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """A handler of a page (a function or a generator) whose expected failures are sentences."""
+    if isgeneratorfunction(handler):
+
+        @wraps(handler)
+        def stream(*values: Any) -> Iterator[Any]:
+            with sentences():
+                yield from handler(*values)
+
+        return stream
+
+    @wraps(handler)
+    def call(*values: Any) -> Any:
+        with sentences():
+            return handler(*values)
+
+    return call
