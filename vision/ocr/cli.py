@@ -30,6 +30,9 @@ def train(
     digits: Annotated[
         Path | None, typer.Option(help="Folder of idx files (MNIST) to compose digit strings from.")
     ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Plan the epochs for so many minutes and stop by the clock.")
+    ] = None,
     config: Config = None,
     sets: Sets = None,
     seed: Seed = 0,
@@ -54,7 +57,14 @@ def train(
         settings = replace(settings, read_toml(config))
     settings = replace(settings, parse_set([*(sets or []), f"seed={seed}"]))
     outcome = run(
-        settings, out, data or [], digits=digits, device=device_of(device), resume=resume, quiet=quiet
+        settings,
+        out,
+        data or [],
+        digits=digits,
+        minutes=minutes,
+        device=device_of(device),
+        resume=resume,
+        quiet=quiet,
     )
     score = ", ".join(f"{name} {value:.4f}" for name, value in outcome.card.score.items())
     print(f"{outcome.weights}: {score} (epoch {outcome.epoch} of {outcome.epochs}, {outcome.seconds:.0f} s)")

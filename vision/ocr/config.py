@@ -70,7 +70,8 @@ class TrainConfig:
     pixels: int = 65536  # columns of a batch of lines, padding included
     batch: int = 64  # strings of a batch of digits
     steps: int = 400  # of an epoch of digits
-    workers: int = 0
+    workers: int = 0  # processes that make batches
+    makers: int = 1  # processes that make the generated examples
     shortcut_weight: float = 0.3
     line: LineSettings = field(default_factory=LineSettings)
     model: ModelConfig = field(default_factory=ModelConfig)

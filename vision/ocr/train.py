@@ -1,6 +1,8 @@
 """Training of the line and the digit-string network on files and generated examples."""
 
+import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.config import read_toml, replace
 from core.ctc.greedy import greedy
 from core.ctc.loss import frames_needed
 from core.errors import ConfigError, DataError
 from core.metrics.edit_distance import error_rates
 from core.training import Outcome
 from core.training import train as run_loop
+from core.training.batches import to_device
 from core.training.buckets import BucketedBatches
 from core.training.drawn import DrawnBatches
 from core.weights import Card
@@ -30,6 +34,8 @@ from vision.ocr.synth import digits as digit_synth
 from vision.ocr.synth import writing
 from vision.ocr.synth.alphabet import glyphs
 
+TIMED = 24
+"""Steps of which `--minutes` takes the time."""
 VALIDATED = 400
 """Generated lines that stand in where no file has any for validation."""
 
@@ -41,7 +47,7 @@ def train(
     *,
     digits: str | Path | None = None,
     device: Any = "cpu",
-    start: str | Path | None = None,
+    minutes: float | None = None,
     resume: bool = False,
     quiet: bool = False,
 ) -> Outcome:
@@ -50,12 +56,15 @@ def train(
     Args:
         data: index files, or folders of pictures with texts; rows with split "test" are left alone, rows
             with split "val" validate. Nothing: generated lines only.
+        minutes: plan as many epochs as this machine takes in that time, and stop by the clock.
         digits: folder of idx files to compose digit strings from; its last 5,000 digits are never used.
 
     Raises:
         ConfigError: settings that contradict each other or the data.
         DataError: a file cannot be read, or a text cannot be learned.
     """
+    if resume:
+        config = replace(config, read_toml(Path(out) / "config.toml"))
     samples = read_samples(data)
     learned, checked = split(samples, config)
     codec = codec_of(config, learned)
@@ -74,10 +83,13 @@ def train(
     for remark in remarks:
         print_remark(remark, quiet)
     model.to(device)
+    step, source = learn(model, config), batches(config, real, made, pool)
+    if minutes is not None:
+        config = planned(config, model, step, source, minutes, resume)
     return run_loop(
         model,
-        learn(model, config),
-        batches(config, real, made, pool),
+        step,
+        source,
         config.loop,
         out,
         validate=Validation(check, codec),
@@ -143,11 +155,11 @@ def generate(
         return Pool([], [])
     if config.task == "lines":
         return generated_pool(
-            writing.lines, count, codec, config.line, seed, config.workers, texts if texts else None
+            writing.lines, count, codec, config.line, seed, config.makers, texts if texts else None
         )
     if digits is None:
         return generated_pool(
-            writing.digit_strings, count, codec, config.line, seed, config.workers, config.data.longest
+            writing.digit_strings, count, codec, config.line, seed, config.makers, config.data.longest
         )
     images, labels = digit_synth.read_digits(digits)
     kept = len(images) - digit_synth.HELD_BACK
@@ -158,7 +170,7 @@ def generate(
     else:
         images, labels = images[: kept - kept // 20], labels[: kept - kept // 20]
     compose = partial(digit_synth.strings, images, labels, longest=config.data.longest)
-    return generated_pool(compose, count, codec, config.line, seed, config.workers)
+    return generated_pool(compose, count, codec, config.line, seed, config.makers)
 
 
 def learnable(pool: Pool, model: Any) -> tuple[Pool, list[str]]:
@@ -192,12 +204,11 @@ def learn(model: Any, config: TrainConfig) -> Any:
     def step(network: nn.Module, batch: LineBatch) -> dict[str, Tensor]:
         ink = as_input(batch.ink)
         out = torch.tensor(batch.out_widths)
-        widths = out.to(ink.device)
         generator = torch.Generator(ink.device).manual_seed(batch.seed)
         if batch.draws is not None:
             with torch.autocast(ink.device.type, enabled=False):
-                ink = augment(ink, batch.widths, widths, batch.draws, batch.seed)
-        logits, side = network(ink, widths, generator)
+                ink = augment(ink, batch.widths, out.to(ink.device), batch.draws, batch.seed)
+        logits, side = network(ink, out, generator)
         lengths = model.frames(out)
         loss, impossible = recognition_loss(
             logits, side, batch.targets, lengths, batch.target_lengths, config.shortcut_weight
@@ -232,3 +243,39 @@ def describe(config: TrainConfig, codec: Codec, learned: Sequence[Sample], made:
         terms="generated data: none; files: their own terms" if learned else "generated data: none",
         extra={"codec": codec.as_dict(), "line": asdict(config.line), "extractor": 1},
     )
+
+
+def planned(
+    config: TrainConfig, model: nn.Module, step: Any, source: Any, minutes: float, resume: bool
+) -> TrainConfig:
+    """Settings with as many epochs as fit into the minutes, by timing steps of a copy of the network.
+
+    A run that is resumed keeps its plan.
+    """
+    loop = {"max_minutes": minutes}
+    if not resume:
+        took = seconds_a_step(model, step, source, config)
+        # validation, checkpoints and a machine that others use take their part
+        epochs = int(0.85 * 60 * minutes / (took * source.count(1) + 1.0))
+        loop |= {"epochs": max(1, epochs)}
+    return replace(config, {"loop": loop})
+
+
+def seconds_a_step(model: nn.Module, step: Any, source: Any, config: TrainConfig) -> float:
+    """Median time of a training step after a few to warm up."""
+    network = deepcopy(model).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
+    device = next(network.parameters()).device
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.loop.precision == "bfloat16")
+    times = []
+    for number, batch in zip(range(TIMED), source.epoch(0, 0, 1, 0), strict=False):
+        begun = time.perf_counter()
+        with autocast:
+            loss = step(network, to_device(batch, device))["loss"]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        loss.item()  # waits for a GPU
+        if number >= TIMED // 3:
+            times.append(time.perf_counter() - begun)
+    return float(np.median(times)) if times else 1.0

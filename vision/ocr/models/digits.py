@@ -45,6 +45,8 @@ class DigitNetwork(nn.Module):
     def forward(
         self, ink: Tensor, widths: Tensor | None = None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor | None]:
+        on_host = None if widths is None else self.frames(widths.cpu())
+        widths = None if widths is None else widths.to(ink.device)
         half = None if widths is None else conv_out(widths, 2, 2, 0)
         lengths = None if widths is None else self.frames(widths)
         x = ink.contiguous(memory_format=torch.channels_last)
@@ -60,5 +62,5 @@ class DigitNetwork(nn.Module):
         features = x.flatten(1, 2).transpose(1, 2)  # (B, T, C H/16)
         if self.training:
             features = hide_spans(features, lengths, self.config.hidden_share, 4, generator)
-        y = self.sequence(features, lengths)
+        y = self.sequence(features, lengths, on_host)
         return self.head(self.dropout(y)).transpose(0, 1), None

@@ -46,6 +46,8 @@ class LineNetwork(nn.Module):
     def forward(
         self, ink: Tensor, widths: Tensor | None = None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor | None]:
+        on_host = None if widths is None else self.frames(widths.cpu())
+        widths = None if widths is None else widths.to(ink.device)
         half = None if widths is None else conv_out(widths, 5, 2, 2)
         lengths = None if widths is None else self.frames(widths)
         x = ink.contiguous(memory_format=torch.channels_last)
@@ -59,7 +61,7 @@ class LineNetwork(nn.Module):
         features = beyond(features, lengths)[:, :, 0].transpose(1, 2)  # (B, T, C)
         if self.training:
             features = hide_spans(features, lengths, self.config.hidden_share, 8, generator)
-        y = self.sequence(features, lengths)
+        y = self.sequence(features, lengths, on_host)
         logits = self.head(self.dropout(y)).transpose(0, 1)
         if self.shortcut is None or not self.training:
             return logits, None

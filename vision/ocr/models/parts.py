@@ -55,12 +55,16 @@ class BothWays(nn.Module):
         self.output_size = width
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None, on_host: Tensor | None = None) -> Tensor:
+        """`on_host`: the lengths once more, on the CPU, so that a GPU need not be waited for."""
         for layer in range(0, len(self.units), 2):
             if layer:
                 x = self.dropout(x)
             forth, back = self.units[layer], self.units[layer + 1]
-            x = fused(forth, back, x, lengths) if fusable(forth, back, x) else plain(forth, back, x, lengths)
+            if fusable(forth, back, x):
+                x = fused(forth, back, x, lengths if on_host is None else on_host)
+            else:
+                x = plain(forth, back, x, lengths)
         return x
 
 
@@ -97,6 +101,13 @@ def fused(forth: Any, back: Any, x: Tensor, lengths: Tensor | None) -> Tensor:
         for unit in (forth, back)
         for part in (unit.weight_ih, unit.weight_hh, unit.bias_ih, unit.bias_hh)
     ]
+    # under autocast torch would run cuDNN in float16, whose gradients vanish
+    with torch.autocast("cuda", enabled=False):
+        return in_float32(forth, weights, x.float(), lengths)
+
+
+def in_float32(forth: Any, weights: list[Tensor], x: Tensor, lengths: Tensor | None) -> Tensor:
+    """One bidirectional LSTM layer of torch; rows of different length run packed."""
     zeros = x.new_zeros(2, x.shape[0], forth.hidden_size)
     state = (zeros, zeros)
     if lengths is None:

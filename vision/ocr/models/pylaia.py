@@ -139,8 +139,13 @@ class PyLaia(nn.Module):
             x = pool(x, (self.rows, x.shape[3]))
         if x.shape[2] != self.rows:
             raise ValueError(f"PyLaia expects {self.rows} rows after its pools, got {x.shape[2]}")
-        x = x.permute(3, 0, 1, 2).flatten(2)  # (T, B, C H)
         lengths = None if at is None else at[:, 1]
+        # under autocast torch would run cuDNN in float16, whose gradients vanish
+        with torch.autocast(x.device.type, enabled=False):
+            return self.read(x.float().permute(3, 0, 1, 2).flatten(2), lengths)
+
+    def read(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Columns (T, B, C H) -> logits (T, B, V), lengths."""
         if lengths is None:
             y = F.dropout(self.rnn(x)[0], self.lin_dropout, self.training)
             return self.linear(y), None
@@ -168,5 +173,6 @@ class PyLaiaLines(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         if widths is None:
             return self.network(ink)[0], None
+        widths = widths.to(ink.device)
         heights = torch.full_like(widths, ink.shape[2])
         return self.network(ink, torch.stack([heights, widths], 1))[0], None
