@@ -87,6 +87,9 @@ def replace(config: C, changes: Mapping[str, Any], section: str = "") -> C:
             raise ConfigError(f"no setting {path!r}; this section has {', '.join(sorted(known))}.{hint}")
         current = getattr(config, name)
         if dataclasses.is_dataclass(current):
+            word = getattr(type(current), "shorthand", None)
+            if word and not isinstance(value, Mapping):
+                value = {word: value}
             if not isinstance(value, Mapping):
                 inner = ", ".join(f"{path}.{field.name}" for field in dataclasses.fields(current))
                 raise ConfigError(f"{path} is a section; set one of {inner}.")
@@ -118,6 +121,12 @@ def convert(value: Any, wanted: Any, path: str) -> Any:
             return tuple(convert(item, options[0], path) for item in value)
         if len(options) == len(value):
             return tuple(convert(item, kind, path) for item, kind in zip(value, options, strict=True))
+    if wanted is Any:
+        return value
+    if origin is dict and isinstance(value, Mapping):
+        return {key: convert(item, options[1], f"{path}.{key}") for key, item in value.items()}
+    if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
+        return made(value, wanted, path)
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if wanted is Path and isinstance(value, str):
@@ -129,6 +138,23 @@ def convert(value: Any, wanted: Any, path: str) -> Any:
     ):
         return value
     raise ConfigError(f"{path} must be {describe(wanted)}, got {value!r}.")
+
+
+def made(value: Any, wanted: type, path: str) -> Any:
+    """A settings object of a list, from the table that a TOML file or `--set` has for it."""
+    if isinstance(value, wanted):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{path} must be a table such as {{{dataclasses.fields(wanted)[0].name} = ..}}.")
+    hints = get_type_hints(wanted)
+    known = [field.name for field in dataclasses.fields(wanted)]
+    for name in value:
+        if name not in known:
+            raise ConfigError(f"no setting {path}.{name!r}; this section has {', '.join(known)}.")
+    try:
+        return wanted(**{name: convert(item, hints[name], f"{path}.{name}") for name, item in value.items()})
+    except TypeError as error:
+        raise ConfigError(f"{path}: {error}.") from error
 
 
 def describe(wanted: Any) -> str:
@@ -155,8 +181,17 @@ def to_dict(config: Any) -> dict[str, Any]:
         elif isinstance(value, Path):
             plain[field.name] = str(value)
         else:
-            plain[field.name] = list(value) if isinstance(value, tuple) else value
+            plain[field.name] = in_lists(value)
     return plain
+
+
+def in_lists(value: Any) -> Any:
+    """Lists for tuples, tables for settings objects."""
+    if isinstance(value, (list, tuple)):
+        return [in_lists(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_dict(value)
+    return value
 
 
 def to_toml(settings: Mapping[str, Any], section: str = "") -> str:
@@ -182,6 +217,8 @@ def literal(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, (int, float)):
         return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {literal(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(literal(item) for item in value) + "]"
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

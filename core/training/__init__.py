@@ -6,12 +6,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from core.training.batches import Batches, ShuffledBatches
     from core.training.buckets import BucketedBatches
-    from core.training.distributed import local_device
+    from core.training.distributed import Place, local_device
     from core.training.drawn import DrawnBatches
+    from core.training.frozen import freeze, unfreeze
     from core.training.loop import Outcome, train
     from core.training.memory import reuse_memory
     from core.training.optim import build_optimizer, parameter_groups
-    from core.training.options import LoopOptions
+    from core.training.options import (
+        GroupOptions,
+        LoopOptions,
+        OptimizerOptions,
+        RecoverOptions,
+        ScheduleOptions,
+    )
+    from core.training.start import Start
     from core.weights import Card
 
 _HOMES = {
@@ -19,14 +27,22 @@ _HOMES = {
     "BucketedBatches": "core.training.buckets",
     "Card": "core.weights",
     "DrawnBatches": "core.training.drawn",
+    "GroupOptions": "core.training.options",
     "LoopOptions": "core.training.options",
+    "OptimizerOptions": "core.training.options",
     "Outcome": "core.training.loop",
+    "Place": "core.training.distributed",
+    "RecoverOptions": "core.training.options",
+    "ScheduleOptions": "core.training.options",
     "ShuffledBatches": "core.training.batches",
+    "Start": "core.training.start",
     "build_optimizer": "core.training.optim",
+    "freeze": "core.training.frozen",
     "local_device": "core.training.distributed",
     "parameter_groups": "core.training.optim",
     "reuse_memory": "core.training.memory",
     "train": "core.training.loop",
+    "unfreeze": "core.training.frozen",
 }
 
 __all__ = [
@@ -34,14 +50,22 @@ __all__ = [
     "BucketedBatches",
     "Card",
     "DrawnBatches",
+    "GroupOptions",
     "LoopOptions",
+    "OptimizerOptions",
     "Outcome",
+    "Place",
+    "RecoverOptions",
+    "ScheduleOptions",
     "ShuffledBatches",
+    "Start",
     "build_optimizer",
+    "freeze",
     "local_device",
     "parameter_groups",
     "reuse_memory",
     "train",
+    "unfreeze",
 ]
 
 

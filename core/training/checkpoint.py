@@ -13,7 +13,7 @@ import torch
 from core.errors import WeightsError
 from core.files import whole_file
 
-VERSION = 1
+VERSION = 2
 
 
 def save_state(path: Path, origin: Mapping[str, Any], state: dict[str, Any]) -> None:

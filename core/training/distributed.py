@@ -5,12 +5,13 @@ torchrun --standalone --nproc_per_node=2 -m core trajectory train --out runs/a
 
 import atexit
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from core.errors import ConfigError
 
@@ -21,6 +22,7 @@ class Place:
 
     rank: int = 0
     world: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def first(self) -> bool:
@@ -58,6 +60,26 @@ class Place:
         dist.all_gather_object(box, value)
         return box
 
+    def any(self, *flags: bool) -> list[bool]:
+        """Of each flag, whether it is up in some process; the same answer everywhere."""
+        if self.world == 1:
+            return list(flags)
+        up = torch.tensor(flags, dtype=torch.int32, device=self.device)
+        dist.all_reduce(up, dist.ReduceOp.MAX)
+        return [bool(flag) for flag in up.tolist()]
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes, in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def same(self, tensors: Iterable[Tensor]) -> None:
+        """Every process gets the first one's values, in place."""
+        if self.world > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor.detach(), src=0)
+
     def mean(self, values: dict[str, float]) -> dict[str, float]:
         """Means of named numbers over all processes."""
         everyone = self.gather(values)
@@ -71,13 +93,13 @@ def join(device: torch.device) -> Place:
     find the addresses of the old one, and wait for ever.
     """
     if not dist.is_available():
-        return Place()
+        return Place(device=device)
     if not dist.is_initialized():
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            return Place()
+            return Place(device=device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         atexit.register(leave)
-    return Place(dist.get_rank(), dist.get_world_size())
+    return Place(dist.get_rank(), dist.get_world_size(), device)
 
 
 def leave() -> None:

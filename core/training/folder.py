@@ -1,9 +1,16 @@
 """The run folder: config.toml, metrics.csv, model.safetensors (best), last/state.pt, card.md."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 from core.config import to_toml
 from core.errors import ConfigError
@@ -11,9 +18,40 @@ from core.files import write_text
 from core.training.checkpoint import load_state
 
 STATE = "last/state.pt"
-FREE = ("max_minutes", "checkpoint_steps", "tensorboard")
+LOCK = "last/lock"
+FREE = ("max_minutes", "checkpoint_steps", "tensorboard", "workers")
 """Options that do not change what a run computes, so resuming may change them."""
 FILES = ("config.toml", "metrics.csv", "model.safetensors", "last", "card.md")
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Inside, no other process of this machine trains into the folder; the lock dies with its process.
+
+    Raises:
+        ConfigError: another one does.
+    """
+    if fcntl is None:
+        yield
+        return
+    path = out / LOCK
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ConfigError(
+                f"another process trains into {out} ({file.read(100) or 'unknown'}). "
+                "Wait for it, or choose another --out."
+            ) from None
+        except OSError:
+            yield  # a file system without locks
+            return
+        file.truncate(0)
+        file.write(f"pid {os.getpid()}")
+        file.flush()
+        yield
 
 
 def open_run(out: Path, origin: Mapping[str, Any], resume: bool) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Ctrl-C during training loses nothing: the step is finished and a checkpoint written first."""
+"""A wish to stop loses nothing: the step is finished and a checkpoint written first."""
 
 import signal
 import threading
@@ -6,26 +6,41 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+WISHES = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was asked to stop and its checkpoint is up to date; `signal` is the number that asked."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.signal = number
+
 
 @contextmanager
-def interruption(wanted: bool) -> Iterator[Callable[[], bool]]:
-    """Gives a function that tells whether Ctrl-C was pressed. A second Ctrl-C stops at once.
+def interruption() -> Iterator[Callable[[], int]]:
+    """Gives a function that tells which signal asked to stop, 0 for none. A second Ctrl-C stops at once.
 
-    Not `wanted` among several processes, which would not all stop after the same step.
+    Ctrl-C, SIGTERM (torchrun sends it to its processes, a cluster before it kills) and a closed terminal ask,
+    unless they are ignored from outside (nohup).
     """
-    if not wanted or threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
         return
-    before = signal.getsignal(signal.SIGINT)
-    asked = False
+    before = {wish: signal.getsignal(wish) for wish in WISHES}
+    asked = 0
 
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        asked = True
-        signal.signal(signal.SIGINT, before)
+        asked = asked or number
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, before[signal.SIGINT])
 
-    signal.signal(signal.SIGINT, ask)
+    watched = [wish for wish, handler in before.items() if handler is not signal.SIG_IGN]
+    for wish in watched:
+        signal.signal(wish, ask)
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for wish in watched:
+            signal.signal(wish, before[wish])

@@ -16,18 +16,15 @@ Show = Callable[[int, str, Callable[[], float]], None]
 
 
 class MetricsLog:
-    """`metrics.csv`, one row an epoch; rows after `epochs_done` belong to lost work and are dropped."""
+    """`metrics.csv`, one row a validation; rows after `steps_judged` steps are lost work and dropped."""
 
-    def __init__(self, out: Path, epochs_done: int, tensorboard: bool) -> None:
+    def __init__(self, out: Path, steps_judged: int, tensorboard: bool) -> None:
         self.path = out / "metrics.csv"
-        self.board = board(out / "tensorboard", epochs_done) if tensorboard else None
-        kept = [row for row in self.rows() if row["epoch"].isdigit() and int(row["epoch"]) <= epochs_done]
-        self.started = bool(kept)
+        self.board = board(out / "tensorboard", steps_judged) if tensorboard else None
+        kept = [row for row in self.rows() if row["step"].isdigit() and int(row["step"]) <= steps_judged]
+        self.columns = list(kept[0]) if kept else []
         if kept:
-            with whole_file(self.path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, list(kept[0]), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(kept)
+            self.write(kept)
         else:
             self.path.unlink(missing_ok=True)
 
@@ -36,29 +33,40 @@ class MetricsLog:
         if not self.path.is_file():
             return []
         with open(self.path, newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
+            rows = [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
+            return [row for row in rows if "step" in row]
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        """The whole file anew."""
+        with whole_file(self.path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
 
     def add(self, row: dict[str, Any]) -> None:
-        """Append a row with the columns of the first."""
-        with open(self.path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row), lineterminator="\n")
-            if not self.started:
-                writer.writeheader()
-                self.started = True
-            writer.writerow(row)
+        """Append a row. One with new columns (the first epoch after start weights) widens the file."""
+        if set(row) - set(self.columns):
+            before = self.rows()
+            self.columns = [name for name in row if name != "seconds"]
+            self.columns += [name for name in before[0] if name not in row] if before else []
+            self.columns += ["seconds"]
+            self.write([*before, row])
+        else:
+            with open(self.path, "a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.columns, restval="", lineterminator="\n").writerow(row)
         if self.board:
             for name, value in row.items():
-                self.board.add_scalar(name.replace("_", "/", 1), value, row["epoch"])
+                self.board.add_scalar(name.replace("_", "/", 1), value, row["step"])
             self.board.flush()
 
 
-def board(folder: Path, epochs_done: int) -> Any:
-    """A TensorBoard writer that hides points after `epochs_done`."""
+def board(folder: Path, steps_judged: int) -> Any:
+    """A TensorBoard writer that hides points after `steps_judged` steps."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise MissingExtraError("tensorboard is not installed; pip install 'recurra[log]'.") from error
-    return SummaryWriter(str(folder), purge_step=epochs_done + 1)
+    return SummaryWriter(str(folder), purge_step=steps_judged + 1)
 
 
 @contextmanager

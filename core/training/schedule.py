@@ -1,43 +1,66 @@
-"""Learning-rate schedules as plain functions of the step: nothing to save, nothing to restore."""
+"""Learning-rate schedules as plain functions of the step: nothing to save, nothing to restore.
+
+What the peak rate is multiplied with at step s (from 0) of n; p is the fraction done after a linear warm-up:
+
+    constant   1
+    linear     floor + (1 - floor) (1 - p)
+    cosine     floor + (1 - floor) (1 + cos(pi p)) / 2
+    step       the product of the factors of all milestones that s / n has reached, at least floor
+    plateau    1; the loop multiplies it with the heights that a run has come down by
+    one_cycle  cosine from start_factor to 1 over the warm-up, on to end_factor; momentum the other way
+               (Smith and Topin 2017, arXiv 1708.07120, in the form of torch's OneCycleLR)
+"""
 
 import math
 
-from core.errors import ConfigError
+from core.training.options import ScheduleOptions
 
 
-def factor(name: str, step: int, total: int, warmup: float) -> float:
+def factor(schedule: ScheduleOptions | str, step: int, total: int, warmup: float | None = None) -> float:
     """What the peak rate is multiplied with at `step` (0-based) of `total`.
-
-    With p the fraction done after a linear warm-up over `warmup * total` steps:
-
-        constant   1
-        linear     1 - p
-        cosine     (1 + cos(pi p)) / 2
-        step       1/10 of the rate after each third: 1, 0.1, 0.01
-        one_cycle  cosine from 1/25 up to 1 over the warm-up (at least 30 % of the steps), then down to 1e-4
 
     Raises:
         ConfigError: unknown name.
     """
-    if name == "one_cycle":
-        rise = max(1.0, max(warmup, 0.3) * total)
-        if step < rise:
-            return blend(1 / 25, 1.0, step / rise)
-        return blend(1.0, 1e-4, min(1.0, (step - rise) / max(1.0, total - 1 - rise)))
-    rise = math.ceil(warmup * total)
+    if isinstance(schedule, str):
+        schedule = ScheduleOptions(schedule, warmup=warmup)  # pyright: ignore[reportArgumentType]
+    if schedule.name == "one_cycle":
+        return cycle(schedule, step, total, schedule.start_factor, 1.0, schedule.end_factor)
+    rise = math.ceil(schedule.rise * total)
     if step < rise:
         return (step + 1) / rise
     done = min(1.0, (step - rise) / max(1, total - rise))
-    match name:
-        case "constant":
-            return 1.0
+    match schedule.name:
         case "linear":
-            return 1.0 - done
+            return schedule.floor + (1 - schedule.floor) * (1 - done)
         case "cosine":
-            return blend(1.0, 0.0, done)
+            return blend(1.0, schedule.floor, done)
+        case "step" if schedule.milestones:
+            reached = (part for at, part in schedule.milestones if step >= at * total)
+            return max(schedule.floor, math.prod(reached))
         case "step":
-            return 0.1 ** min(2, math.floor(3 * done))
-    raise ConfigError(f"no schedule {name!r}; there are constant, cosine, linear, one_cycle, step.")
+            return max(schedule.floor, 0.1 ** min(2, math.floor(3 * done)))
+    return 1.0
+
+
+def momentum(schedule: ScheduleOptions, step: int, total: int) -> float | None:
+    """The momentum at a step; None: the optimiser's own."""
+    if schedule.name != "one_cycle" or schedule.momentum is None:
+        return None
+    outer, peak = schedule.momentum
+    return cycle(schedule, step, total, outer, peak, outer)
+
+
+def cycle(
+    schedule: ScheduleOptions, step: int, total: int, first: float, middle: float, last: float
+) -> float:
+    """From first to middle over the warm-up and on to last, each along half a cosine."""
+    top = schedule.rise * total - 1
+    if top <= 0:  # no step to rise in
+        return blend(middle, last, step / max(1, total))
+    if step <= top:
+        return blend(first, middle, step / top)
+    return blend(middle, last, min(1.0, (step - top) / (total - 1 - top)))
 
 
 def blend(start: float, end: float, done: float) -> float:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from core.errors import ConfigError
+from core.errors import ConfigError, WorkError
 from core.training import LoopOptions, ShuffledBatches, train
 from core.weights import load
 from tests.core.training.runs import CARD, OPTIONS, build, data, run, step, validate
@@ -158,13 +158,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_checkpoint(
         taken += 1
         return error_step(model, batch) * (float("nan") if taken > 20 else 1.0)
 
-    with pytest.raises(ConfigError, match=r"the loss became nan in epoch 2.*Lower lr \(now 0.01\)"):
+    with pytest.raises(WorkError, match=r"the loss became nan in epoch 2.*Lower lr \(now 0.01\)"):
         run(tmp_path, options=PLAIN, step=breaking)
     assert torch.load(tmp_path / "last" / "state.pt", weights_only=True)["position"]["epoch"] == 1
 
 
 def test_a_score_that_is_never_finite_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="error is nan after epoch 1"):
+    with pytest.raises(WorkError, match="error is nan after epoch 1"):
         run(tmp_path, validate=lambda model: {"error": float("nan")})
 
 

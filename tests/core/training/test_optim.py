@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from core.errors import ConfigError
 from core.training import ShuffledBatches, build_optimizer, parameter_groups
 from core.training.batches import epoch_order, mix, to_device
-from core.training.schedule import factor
+from core.training.options import ScheduleOptions
+from core.training.schedule import factor, momentum
 from core.units.contract import Unit
 
 
@@ -63,7 +65,9 @@ def test_optimisers_go_downhill(name: str, dtype: torch.dtype) -> None:
 
 
 def test_unknown_optimisers_and_schedules_list_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="no optimizer 'lion'; there are adam, adamw, sgd"):
+    with pytest.raises(
+        ConfigError, match=r"no optimizer 'lion'; there are adadelta, .*, sparse_adam, or write"
+    ):
         build_optimizer("lion", parameter_groups(nn.Linear(1, 1), 0.1, 0.0))
     with pytest.raises(ConfigError, match="no schedule 'square'; there are constant"):
         factor("square", 0, 10, 0.0)
@@ -89,13 +93,45 @@ def test_schedules_rise_over_the_warm_up_and_then_follow_their_formula(
     assert [factor(name, step, 8, 0.25) for step in range(8)] == pytest.approx(expected)
 
 
-def test_one_cycle_rises_to_the_peak_and_ends_near_zero() -> None:
-    heights = [factor("one_cycle", step, 100, 0.0) for step in range(100)]
-    assert heights[0] == pytest.approx(1 / 25)
-    assert heights[30] == pytest.approx(1.0)
-    assert heights[99] == pytest.approx(1e-4)
-    assert heights[:31] == sorted(heights[:31])
-    assert heights[30:] == sorted(heights[30:], reverse=True)
+@pytest.mark.parametrize(("name", "options"), [("sgd", {"momentum": 0.5}), ("adam", {}), ("adamw", {})])
+def test_one_cycle_is_that_of_torch_with_its_momentum(name: str, options: dict[str, Any]) -> None:
+    plan = ScheduleOptions("one_cycle", warmup=0.2)
+    optimizer = build_optimizer(name, parameter_groups(nn.Linear(2, 2), 0.1, 0.0), options)
+    published = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=50, pct_start=0.2)
+    for step in range(50):
+        group = optimizer.param_groups[0]
+        assert 0.1 * factor(plan, step, 50) == pytest.approx(group["lr"], rel=1e-9)
+        assert momentum(plan, step, 50) == pytest.approx(
+            group["betas"][0] if "betas" in group else group["momentum"]
+        )
+        optimizer.step()
+        if step < 49:
+            published.step()
+
+
+def test_one_cycle_takes_the_published_warm_up_unless_told_and_ends_where_told() -> None:
+    heights = [factor("one_cycle", step, 100) for step in range(100)]
+    assert heights.index(max(heights)) == 29
+    plan = ScheduleOptions("one_cycle", warmup=0.1, start_factor=0.1, end_factor=0.5, momentum=None)
+    heights = [factor(plan, step, 100) for step in range(100)]
+    assert (heights[0], max(heights), heights[99]) == pytest.approx((0.1, 1.0, 0.5))
+    assert momentum(plan, 3, 100) is None
+
+
+def test_milestones_multiply_from_their_part_of_the_steps_on() -> None:
+    plan = ScheduleOptions("step", warmup=0.0, milestones=((0.6, 0.3), (0.85, 0.3)))
+    heights = [factor(plan, step, 20) for step in range(20)]
+    assert heights == pytest.approx([1.0] * 12 + [0.3] * 5 + [0.09] * 3)
+    assert min(factor(replace(plan, floor=0.2), step, 20) for step in range(20)) == 0.2
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_a_floor_is_where_the_way_down_ends(name: Any) -> None:
+    plan = ScheduleOptions(name, warmup=0.0, floor=0.25)
+    heights = [factor(plan, step, 1000) for step in range(1000)]
+    assert heights[0] == 1.0
+    assert heights[-1] == pytest.approx(0.25, abs=1e-3)
+    assert heights == sorted(heights, reverse=True)
 
 
 @pytest.mark.parametrize("name", ["constant", "linear", "cosine", "step", "one_cycle"])
