@@ -1,5 +1,6 @@
 # make quickstart   set up, run every finished pipeline on embedded data, write out/report.html
 # make test         set up, lint, type-check, run the tests
+# make test-fast    what compiles nothing, opens no browser and starts no process: a minute on a warm cache
 # make test-all     the same with the long tests
 # make lint         format, lint and types only
 
@@ -10,16 +11,22 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 export MALLOC_MMAP_MAX_ ?= 0
 export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
 
-.PHONY: quickstart test test-all lint clean
+# two workers of one thread each; the compile cache is shared by them and by the next run
+TESTS := OMP_NUM_THREADS=1 NUMBA_CACHE_DIR=$(CURDIR)/.venv/numba $(BIN)/python -m pytest -n 2 -q --dist worksteal
+
+.PHONY: quickstart test test-fast test-all lint clean
 
 quickstart: .venv/.quickstart
 	$(BIN)/recurra quickstart --out out
 
 test: .venv/.dev chromium lint
-	$(BIN)/python -m pytest -n 2 -q -m "not slow" --dist worksteal
+	$(TESTS) -m "not slow"
+
+test-fast: .venv/.dev
+	$(TESTS) -m "not slow and not heavy and not browser"
 
 test-all: .venv/.dev chromium lint
-	$(BIN)/python -m pytest -n 2 -q --dist worksteal
+	$(TESTS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
