@@ -53,8 +53,9 @@ def train(
     ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Run folder.")] = Path("runs/recsys"),
     model: Annotated[
-        str, typer.Option(help="interest (ours), or paper: the published model in stages.")
-    ] = "interest",
+        str, typer.Option(help="network, filter (both ours), or paper: the published model in stages.")
+    ] = "network",
+    start: Annotated[str | None, typer.Option(help="Network whose items the filter starts from.")] = None,
     items: Items = None,
     config: Config = None,
     sets: Sets = None,
@@ -74,12 +75,14 @@ def train(
     from core.errors import ConfigError
 
     set_threads(threads)
-    from recsys.config import PaperRun, SlateConfig
+    from recsys.config import FilterRun, PaperRun, SlateConfig
     from recsys.train import train as run
 
-    defaults: dict[str, Any] = {"interest": SlateConfig(), "paper": PaperRun()}
+    defaults: dict[str, Any] = {"network": SlateConfig(), "filter": FilterRun(), "paper": PaperRun()}
     if model not in defaults:
         raise ConfigError(f"--model is {' or '.join(defaults)}, got {model!r}.")
+    if (model == "filter") != (start is not None):
+        raise ConfigError("--model filter and --start NETWORK belong together.")
     settings = resolve(defaults[model], config, sets or [])
     if seed is not None:
         settings = replace(settings, seed=seed)
@@ -91,7 +94,7 @@ def train(
         from recsys.simulator import World, simulate_log
 
         slates = simulate_log(World(), users=2000, seed=settings.seed).slates
-    outcome = run(slates, out, settings, resume=resume, quiet=quiet)
+    outcome = run(slates, out, settings, start=start, resume=resume, quiet=quiet)
     result = {
         "weights": str(outcome.weights),
         "score": outcome.score,
@@ -231,3 +234,138 @@ def similar(
     found = {item: run(model, item, k, keep) for item in wanted}
     lines = [f"{item}: {' '.join(str(row['item']) for row in rows)}" for item, rows in found.items()]
     emit({"items": found}, json_path, lines)
+
+
+simulation = typer.Typer(
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    help="Write a generated log, or play policies against each other.\n\n"
+    "Example: recurra recsys simulate -o market/ --users 2000\n\n"
+    "Example: recurra recsys simulate compare --policies ts,inslate",
+)
+app.add_typer(simulation, name="simulate")
+
+
+@simulation.callback()
+def simulate(
+    context: typer.Context,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder to write.")] = None,
+    users: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many users.")] = 2000,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps of each.")] = 20,
+    sets: Sets = None,
+    config: Config = None,
+    seed: Seed = 0,
+    json_path: Json = None,
+) -> None:
+    """Write a generated log in the slate layout, with true click probabilities and propensities."""
+    if context.invoked_subcommand is not None:
+        return
+    from core.config import resolve
+    from core.errors import ConfigError
+    from recsys.simulator import World, simulate_log, write_log
+
+    if out is None:
+        raise ConfigError("give a folder to write: recurra recsys simulate -o market/.")
+    world = resolve(World(), config, sets or [])
+    log = simulate_log(world, users, steps, seed)
+    written = write_log(log, out)
+    used = log.slates.lengths > 0
+    result = {
+        "files": [str(path) for path in written],
+        "users": users,
+        "steps": int(used.sum()),
+        "no_click": float((log.slates.click_idx == 0)[used].mean()),
+        "mean_length": float(log.slates.lengths[used].mean()),
+    }
+    emit(
+        result,
+        json_path,
+        [
+            f"{out}: {users} users, {result['steps']} steps, {100 * result['no_click']:.1f} % without click, "
+            f"slates of {result['mean_length']:.1f} slots"
+        ],
+    )
+
+
+@simulation.command()
+def compare(
+    policies: Annotated[str, typer.Option(help="Policies, with commas.")] = "ts,inslate,eps",
+    temperatures: Annotated[str, typer.Option(help="Factors of the spread, with commas.")] = "0.1,0.3,0.5,1",
+    worlds: Annotated[str, typer.Option(help="dense, sparse or both.")] = "dense,sparse",
+    positions: Annotated[str, typer.Option(help="known, estimated or both.")] = "known,estimated",
+    seeds: Annotated[int, typer.Option(min=2, max=1000, help="Paired seeds.")] = 10,
+    rounds: Annotated[int, typer.Option(min=2, max=100_000, help="Rounds of each game.")] = 150,
+    plot: Annotated[Path | None, typer.Option(help="PNG of the regret curves.")] = None,
+    quiet: Quiet = False,
+    seed: Seed = 0,
+    json_path: Json = None,
+) -> None:
+    """Play policies against greedy in two worlds, with paired seeds and intervals.
+
+    Example: recurra recsys simulate compare --policies inslate --temperatures 0.3,1 --positions known
+    """
+    from core.errors import ConfigError
+    from core.terminal import say
+    from recsys.compare import compare as run
+    from recsys.compare import lines
+
+    try:
+        values = [float(word) for word in temperatures.split(",") if word.strip()]
+    except ValueError as error:
+        raise ConfigError(f"--temperatures are numbers with commas, got {temperatures!r}.") from error
+    answer = run(
+        words(worlds),
+        words(policies),
+        values,
+        seeds,
+        rounds=rounds,
+        positions=words(positions),
+        seed=seed,
+        progress=None if quiet else say,
+    )
+    if plot is not None:
+        from recsys.plots import regret_picture
+
+        regret_picture(answer, plot)
+    emit(answer, json_path, lines(answer))
+
+
+def words(text: str) -> list[str]:
+    """Words of a list with commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+@app.command()
+def protocol(
+    data: Annotated[str, typer.Argument(help="A slate log.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the folds' runs.")] = Path("runs/folds"),
+    models: Annotated[
+        str, typer.Option(help="Models with commas (network, filter, flat, linear, gru, ...).")
+    ] = ("network,filter,flat,linear,gru"),
+    parts: Annotated[str, typer.Option("--folds", help="Which of the five, with commas.")] = "0,1,2,3,4",
+    quick: Annotated[float, typer.Option(min=0.01, max=10, help="Share of a full training's passes.")] = 1.0,
+    items: Items = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json_path: Json = None,
+) -> None:
+    """Five-fold figures: every user scored by weights that never saw them; goes on where it was.
+
+    Example: recurra recsys protocol slates.npz --out runs/folds --models network,linear
+    """
+    from core.errors import ConfigError
+    from core.terminal import say
+
+    set_threads(threads)
+    from recsys.protocol import FOLDS, lines
+    from recsys.protocol import protocol as run
+
+    try:
+        numbers = sorted({int(word) for word in words(parts)})
+    except ValueError as error:
+        raise ConfigError(f"--folds are numbers with commas, got {parts!r}.") from error
+    if any(not 0 <= number < FOLDS for number in numbers):
+        raise ConfigError(f"--folds lie between 0 and {FOLDS - 1}, got {parts!r}.")
+    slates = logs_of([data], items)[0]
+    answer = run(slates, out, words(models), parts=numbers, quick=quick, progress=None if quiet else say)
+    emit(answer, json_path, lines(answer))

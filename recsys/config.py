@@ -5,6 +5,7 @@ from typing import Literal
 
 from core.errors import ConfigError
 from core.training import LoopOptions
+from core.training.options import GroupOptions, OptimizerOptions, ScheduleOptions
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,21 @@ class SlateConfig:
     model: InterestConfig = field(default_factory=InterestConfig)
     loop: LoopOptions = field(
         default_factory=lambda: LoopOptions(
-            epochs=18, lr=4e-3, weight_decay=0.02, warmup=0.1, clip=1.0, ema=0.995
+            epochs=16,
+            lr=4e-3,
+            optimizer=OptimizerOptions(
+                options={"betas": [0.9, 0.98]},
+                groups=(GroupOptions("items.*", 8e-3, 0.0), GroupOptions("wanted*", 8e-3, 0.0)),
+            ),
+            schedule=ScheduleOptions(warmup=0.1, floor=0.03),
+            weight_decay=0.02,
+            ema=0.995,
         )
     )
     batch: int = 128
     seed: int = 0
     later: float = 0.15  # weight of the recommending head's loss
-    kl: float = 1.0  # weight of the divergence from the prior
+    kl: float = 0.5  # weight of the divergence from the prior; 1 is the ELBO
     point: bool = False  # point estimates of the items instead of a posterior
     validation: int = 200  # users kept aside to choose the best weights by likelihood
 
@@ -90,7 +99,53 @@ class PaperRun:
             epochs=24, lr=1e-2, optimizer="adam", weight_decay=0.0, warmup=0.05, clip=100.0
         )
     )
+    staged: bool = True  # off: items and state together from the start, which is worse
     state_epochs: int = 12  # of the second stage, where the user model has weights of its own
-    batch: int = 500
+    batch: int = 128
     seed: int = 0
+    validation: int = 200
+
+
+@dataclass(frozen=True)
+class FilterConfig:
+    """The user's state as a particle filter; its scalars are learned from these starts."""
+
+    dims: int = 8
+    particles: int = 24  # in training
+    judges: int = 150  # when it is asked
+    pull: float = 0.2  # of a click on the state
+    drift: float = 0.13
+    jump: float = 0.04  # chance per step
+    spread: float = 0.74  # around a group after a jump
+    sharpness: float = 1.0  # of the group that a search shows
+
+    def __post_init__(self) -> None:
+        for name in ("dims", "particles", "judges"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("pull", "jump"):
+            if not 0 < getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} must lie between 0 and 1, got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class FilterRun:
+    """A run of the filter, started from the items of an interest network."""
+
+    model: FilterConfig = field(default_factory=FilterConfig)
+    loop: LoopOptions = field(
+        default_factory=lambda: LoopOptions(
+            epochs=6,
+            lr=2e-3,
+            optimizer=OptimizerOptions(
+                options={"betas": [0.9, 0.98]}, groups=(GroupOptions("items.*", 4e-3, 0.0),)
+            ),
+            schedule=ScheduleOptions(warmup=0.05, floor=0.03),
+            weight_decay=0.0,
+            ema=0.99,
+        )
+    )
+    batch: int = 128
+    seed: int = 0
+    kl: float = 0.5
     validation: int = 200

@@ -1,6 +1,5 @@
 """Training of the slate models: a step for the one loop of core."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,13 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
+from core.config import to_dict
 from core.errors import ConfigError
 from core.training import Outcome, ShuffledBatches
 from core.training import train as run_loop
 from core.weights import Card
 from recsys.baselines import Counted, count
-from recsys.config import PaperRun, SlateConfig
+from recsys.config import FilterRun, PaperRun, SlateConfig
 from recsys.data import Slates
 from recsys.features import Steps, steps_of
 from recsys.loss import later_loss, slate_loss
@@ -45,14 +45,25 @@ class UserBatches:
 def train(
     slates: Slates,
     out: str | Path,
-    config: SlateConfig | PaperRun | None = None,
+    config: SlateConfig | FilterRun | PaperRun | None = None,
     *,
+    start: str | Path | None = None,
     users: np.ndarray | None = None,
     resume: bool = False,
     quiet: bool = False,
 ) -> Outcome:
-    """Train a slate model into the run folder `out`: the interest network, or the paper's model."""
+    """Train a slate model into the run folder `out`: our network, the filter from one, the paper's model.
+
+    Raises:
+        ConfigError: settings that contradict each other or the data.
+    """
     config = SlateConfig() if config is None else config
+    if isinstance(config, FilterRun):
+        from recsys.train_filter import train_filter
+
+        if start is None:
+            raise ConfigError("the filter starts from the items of a network: give its weights.")
+        return train_filter(config, slates, out, start, users=users, resume=resume, quiet=quiet)
     if isinstance(config, PaperRun):
         from recsys.train_paper import train_paper
 
@@ -81,7 +92,10 @@ def train_interest(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = InterestNetwork(config.model, torch.from_numpy(slates.catalogue.group), slates.slots)
-    equip(model, slates.catalogue, Counted(count(slates, users)))
+    counts = count(slates, users)
+    equip(model, slates.catalogue, Counted(counts))
+    with torch.no_grad():
+        model.wanted.copy_(popularity_in_group(counts.clicked, model.items.group))
     make = UserBatches(slates, learned, None if config.point else tuple(model.items.mean.shape))
     total = float(make.steps.counted.sum())
     held = steps_of(slates, kept)
@@ -105,12 +119,22 @@ def train_interest(
         config.loop,
         out,
         validate=validate if len(kept) else None,
-        settings=asdict(config),
+        settings=to_dict(config),
         seed=config.seed,
         card=card or describe(config, slates),
         resume=resume,
         quiet=quiet,
     )
+
+
+def popularity_in_group(clicked: Tensor, group: Tensor) -> Tensor:
+    """ln of the clicks of each item over the mean of its group, (I,): where `wanted` begins.
+
+    Learned from 0, rare items would never get there: a softmax over thousands hardly moves them.
+    """
+    size = torch.bincount(group).clamp_min(1)
+    mean = torch.zeros(len(size)).index_add(0, group, clicked) / size
+    return ((clicked + 2) / (mean[group] + 2)).log()
 
 
 def describe(config: SlateConfig, slates: Slates) -> Card:

@@ -3,7 +3,7 @@
 Joint training from scratch is clearly worse: the state over-fits while the items are still noise.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
+from core.config import to_dict
 from core.training import Outcome, ShuffledBatches
 from core.training import train as run_loop
 from core.weights import Card, load, load_into
@@ -52,7 +53,7 @@ def train_paper(
     order = np.random.default_rng(config.seed).permutation(users)
     kept, learned = np.sort(order[: config.validation]), np.sort(order[config.validation :])
     out = Path(out)
-    staged = config.model.user not in ("linear", "markov")
+    staged = config.staged and config.model.user not in ("linear", "markov")
     counts = Counted(count(slates, users))
     first = replace(config, model=replace(config.model, user="linear")) if staged else config
     model = build(first, slates, counts)
@@ -139,7 +140,7 @@ def run(
         config.loop,
         out,
         validate=validate if len(kept) else None,
-        settings=asdict(config),
+        settings=to_dict(config),
         seed=config.seed,
         card=describe(config, slates),
         resume=resume,

@@ -28,7 +28,7 @@ TASKS = ("enhance", "separate")
 VALIDATION_SEED = 7_654_321
 TRIAL_STEPS = 12
 PLAN = "plan.json"
-SPARE = 0.9
+SPARE = 0.93
 """Share of the asked minutes that steps are planned for; the rest is validation and starting."""
 
 
