@@ -65,8 +65,9 @@ def drawing(width: float = 7.0, height: float = 4.2) -> Iterator[tuple[Any, Any]
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from cycler import cycler
 
-    style = {
+    style: Any = {
         "font.family": "sans-serif",
         "font.size": 10,
         "svg.fonttype": "none",
@@ -81,7 +82,7 @@ def drawing(width: float = 7.0, height: float = 4.2) -> Iterator[tuple[Any, Any]
         "axes.spines.right": False,
         "axes.grid": True,
         "axes.axisbelow": True,
-        "axes.prop_cycle": matplotlib.cycler(color=list(PALETTE)),
+        "axes.prop_cycle": cycler(color=list(PALETTE)),
         "grid.color": LINE,
         "grid.linewidth": 0.8,
         "xtick.color": SOFT,

@@ -17,19 +17,19 @@ DOMAIN = Domain(
 )
 
 PUBLIC = {
-    "Model": "predict",
-    "Prediction": "predict",
+    "Model": "model",
+    "Prediction": "prediction",
     "Segment": "data",
     "Track": "track",
     "Windows": "data",
-    "closest_approach": "predict",
-    "entry_probability": "predict",
-    "load_model": "predict",
+    "closest_approach": "questions",
+    "entry_probability": "questions",
+    "load_model": "model",
     "predict_along": "predict",
     "read_many": "data",
     "read_tracks": "data",
     "resample": "data",
-    "sample_futures": "predict",
+    "sample_futures": "questions",
     "split_by_flight": "data",
     "windows": "data",
 }

@@ -7,10 +7,12 @@ import torch
 
 from apps.trajectory.dims import history_of, position_of
 from apps.trajectory.fast import FastEngine
+from apps.trajectory.model import Model
 from apps.trajectory.models.forecast import Forecast
 from apps.trajectory.models.predictor import Predictor
-from apps.trajectory.predict import Model
-from apps.trajectory.stream import Answer, Engine
+from apps.trajectory.predict import as_predictions
+from apps.trajectory.prediction import Prediction
+from apps.trajectory.stream import Engine
 from core.errors import ConfigError
 
 
@@ -19,17 +21,18 @@ class TorchEngine:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.network: Any = model.network
         self.dt, self.history, self.dims = model.dt, model.history, model.dims
-        self.factor = model.factor()
 
-    def window(self, past: np.ndarray) -> Answer:
+    def window(self, past: np.ndarray) -> Prediction:
         """past (history, D) metres -> prediction.
 
         Raises:
             DataError: fewer than two positions, or of another number of coordinates than the model's.
         """
         past = history_of(past, self.dims)
-        return self.answer(self.model.forecast(past[None]), np.zeros(self.dims))
+        found = self.model.forecast(past[None])
+        return as_predictions(found, self.model, past[-1:], np.zeros(1), self.model.horizon, 0.9)[0]
 
     def begin(self, position: np.ndarray) -> Any:
         """State of a track that starts here.
@@ -38,7 +41,7 @@ class TorchEngine:
             DataError: the position has another number of coordinates than the model.
         """
         position = position_of(position, self.dims)
-        start = self.model.network.initial_state(torch.zeros(1, self.model.dims))  # pyright: ignore
+        start = self.network.initial_state(torch.zeros(1, self.dims, device=self.model.device))
         return (position, start, None, 0)
 
     def step(self, state: Any, position: np.ndarray) -> Any:
@@ -49,31 +52,20 @@ class TorchEngine:
         """
         position = position_of(position, self.dims)
         before, carried, _, seen = state
-        velocity = torch.from_numpy((position - before) / self.dt).float()[None]
+        velocity = torch.from_numpy((position - before) / self.dt).float()[None].to(self.model.device)
         with torch.no_grad():
-            forecast, carried = self.model.network.step(velocity, carried)  # pyright: ignore[reportCallIssue]
+            forecast, carried = self.network.step(velocity, carried)
         return (position, carried, forecast, seen + 1)
 
-    def forecast(self, state: Any) -> Answer | None:
+    def forecast(self, state: Any) -> Prediction | None:
         """Prediction from a carried state, from the third position on."""
         position, _, forecast, seen = state
         return None if seen < 2 else self.answer(forecast, position)
 
-    def answer(self, forecast: Forecast, position: np.ndarray) -> Answer:
+    def answer(self, forecast: Forecast, position: np.ndarray) -> Prediction:
         """A forecast that counts from `position`."""
-        covariance = forecast.covariance()
-        quantiles = None
-        axes = None
-        if forecast.quantiles is not None and forecast.axes is not None:
-            quantiles = (forecast.quantiles[0, :, 0].numpy(), forecast.quantiles[0, :, 2].numpy())
-            axes = forecast.axes[0].numpy()
-        return Answer(
-            forecast.mean[0].double().numpy() + position,
-            None if self.factor is None else self.factor * forecast.spread[0].numpy(),
-            None if covariance is None else covariance[0].numpy(),
-            quantiles,
-            axes,
-        )
+        seen = forecast.cpu().at(torch.from_numpy(position)[None])
+        return as_predictions(seen, self.model, position[None], np.zeros(1), self.model.horizon, 0.9)[0]
 
 
 def engine_for(model: Model, mode: str = "window") -> Engine:
@@ -87,7 +79,7 @@ def engine_for(model: Model, mode: str = "window") -> Engine:
         raise ConfigError(
             f"{model.name} was trained on windows: use --mode window, or train with model.stateful=true."
         )
-    if isinstance(network, Predictor):
+    if isinstance(network, Predictor) and model.device.type == "cpu":
         try:
             return FastEngine(network, model.calibration)
         except ValueError:  # an encoder that the compiled call does not cover

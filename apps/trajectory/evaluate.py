@@ -17,7 +17,7 @@ from apps.trajectory.config import WindowConfig
 from apps.trajectory.data import Track, Windows, resample_many, windows
 from apps.trajectory.dims import check_dims
 from apps.trajectory.metrics import summary
-from apps.trajectory.predict import Model, load_model
+from apps.trajectory.model import Model, load_model
 from core.bundled import bundled
 from core.errors import DataError
 

@@ -13,7 +13,7 @@ from apps.trajectory.conformal import Calibration
 from apps.trajectory.dims import history_of, position_of
 from apps.trajectory.features import HEADING_MEMORY_S, SPEED_FLOOR, STREAM_MEMORY_S
 from apps.trajectory.models.predictor import VARIANCE_FLOOR, Predictor
-from apps.trajectory.stream import Answer
+from apps.trajectory.prediction import Prediction
 from core.kernels.gru_stream import add_product, gru_layers, pack
 from core.kernels.jit import compiled
 
@@ -219,6 +219,7 @@ class FastEngine:
         self.form, self.kind = REPRESENTATIONS[config.representation], HEADS[config.head]
         self.inputs, self.hidden, self.layers = model.encoder.input_size, config.hidden, config.layers
         self.inner, self.outer = layer(model.inner), layer(model.outer)
+        self.ahead = self.dt * np.arange(1, self.horizon + 1)
         self.factor = None if calibration is None else calibration.factor(0.1)
         longest = self.history
         self.tokens = np.zeros((longest, max(self.inputs, self.hidden)), np.float32)
@@ -226,7 +227,7 @@ class FastEngine:
         self.turn, self.last = np.zeros(2), np.zeros(self.dims)
         self.h = np.zeros((self.layers, self.hidden), np.float32)
 
-    def window(self, past: np.ndarray) -> Answer:
+    def window(self, past: np.ndarray) -> Prediction:
         """past (T, D) metres, the newest `history` of them are read -> prediction.
 
         Raises:
@@ -286,7 +287,7 @@ class FastEngine:
             raise ValueError(f"this model's state has the sizes {expected}, got {lengths}")
         return state
 
-    def forecast(self, state: Any) -> Answer | None:
+    def forecast(self, state: Any) -> Prediction | None:
         """Prediction from a carried state, from the third position on."""
         position, running, hidden, seen = self.own(state)
         if seen is None or running[-1] < 2:
@@ -296,18 +297,19 @@ class FastEngine:
 
     def answer(
         self, h: np.ndarray, anchor: np.ndarray, turn: np.ndarray, scale: float, last: np.ndarray
-    ) -> Answer:
+    ) -> Prediction:
         mean, spread = np.empty((self.horizon, self.dims)), np.empty(self.horizon)
         shape = np.zeros((self.horizon, self.dims, self.dims))
         read_out(
             h, self.inner, self.outer, self.form, self.kind, self.dt, turn, scale, last,
             anchor, mean, spread, shape,
         )  # fmt: skip
-        radius = None if self.factor is None else self.factor * spread
+        covariance = quantiles = axes = None
         if self.kind == GAUSSIAN:
-            return Answer(mean, radius, covariance=shape)
-        if self.kind == QUANTILE:
+            covariance = shape
+        elif self.kind == QUANTILE:
             axes = np.eye(self.dims)
             axes[:2, :2] = [[turn[0], turn[1]], [-turn[1], turn[0]]]
-            return Answer(mean, radius, quantiles=(shape[:, 0], shape[:, 1]), axes=axes)
-        return Answer(mean, radius)
+            quantiles = np.stack([shape[:, 0], np.zeros_like(mean), shape[:, 1]], 1)
+        radius = None if self.factor is None else self.factor * spread
+        return Prediction(0.0, self.ahead, anchor, mean, covariance, quantiles, axes, radius)

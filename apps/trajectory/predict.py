@@ -1,158 +1,38 @@
-"""Load a model and ask it: where will this track be, how sure is that, and will it come near a place?"""
+"""Ask a model: where will this track be, and how sure is that?"""
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
-from apps.trajectory.config import TrainConfig, WindowConfig
-from apps.trajectory.conformal import Calibration
+from apps.trajectory.config import WindowConfig
 from apps.trajectory.data import Segment, Track, resample
-from apps.trajectory.dims import check_dims, histories_of
+from apps.trajectory.dims import check_dims
+from apps.trajectory.model import DEFAULT, Model, load_model
 from apps.trajectory.models.forecast import Forecast
 from apps.trajectory.models.predictor import Predictor
-from apps.trajectory.models.vector import load_published
-from core import config as settings
-from core.bundled import find
-from core.errors import ConfigError, DataError, WeightsError
-from core.weights import Card, load, load_into
+from apps.trajectory.prediction import Prediction
+from apps.trajectory.questions import Approach, closest_approach, entry_probability, sample_futures
+from core.errors import ConfigError, DataError
 
-DEFAULT = "trajectory-gru"
-"""The bundled weights that answer when none are named."""
+__all__ = [
+    "DEFAULT",
+    "Approach",
+    "Model",
+    "Prediction",
+    "closest_approach",
+    "entry_probability",
+    "load_model",
+    "predict",
+    "predict_along",
+    "sample_futures",
+]
+
 SHORTEST = 3
 """Positions without which nothing is predicted."""
 PIECE = 512
 """Histories of one pass along a track: memory stays that of a pass, however long the track is."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A network that is ready to predict, with its calibration and the card of its weights."""
-
-    network: nn.Module
-    name: str
-    dims: int
-    dt: float
-    history: int
-    horizon: int
-    calibration: Calibration | None = None
-    card: Card | None = None
-
-    @torch.no_grad()
-    def forecast(self, past: np.ndarray) -> Forecast:
-        """Histories (N, T, D), dt apart, newest last -> Forecast of `horizon` steps (float64 means).
-
-        Raises:
-            DataError: the histories have another number of coordinates than the model.
-        """
-        return self.network(torch.from_numpy(histories_of(past, self.dims)))
-
-    def factor(self, coverage: float = 0.9) -> np.ndarray | None:
-        """Conformal radius per unit of spread, (K,); None without calibration."""
-        return None if self.calibration is None else self.calibration.factor(1 - coverage)
-
-
-def load_model(
-    weights: str | Path = DEFAULT,
-    stats: str | Path | None = None,
-    *,
-    normalisation: Literal["max", "white"] | None = None,
-    compat: bool = False,
-) -> Model:
-    """A bundled name, a weights file or a run folder; or published weights (.pth) with statistics (.npz).
-
-    Args:
-        normalisation: of published weights; None reads it from the file name.
-        compat: published weights as the shipped node runs them, see `VectorPredictor`.
-
-    Raises:
-        WeightsError: nothing there, foreign, damaged, or published weights without `stats`.
-    """
-    if Path(weights).suffix in (".pth", ".pt"):
-        if stats is None:
-            raise WeightsError(f"{weights}: published weights need their statistics, a .npz file, as stats.")
-        vector = load_published(weights, stats, normalisation=normalisation, compat=compat)
-        dims = vector.network.fc.out_features
-        return Model(vector, Path(weights).stem, dims, vector.dt, vector.history, vector.horizon)
-    path = find(weights)
-    return read_model(path, Path(weights).name, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=8)
-def read_model(path: Path, name: str, changed_ns: int) -> Model:
-    """A model from a file that `train` wrote; `changed_ns` makes the cache notice a new run."""
-    tensors, card = load(path)
-    if card.task != "trajectory":
-        raise WeightsError(f"{path}: weights for {card.task}, not for trajectory.")
-    network = rebuilt(path, card)
-    load_into(network, tensors)
-    stored = card.extra.get("calibration")
-    calibration = None if stored is None else Calibration.from_dict(stored)
-    return Model(
-        network.eval(), name, network.dims, network.dt, network.history, network.horizon, calibration, card
-    )
-
-
-def rebuilt(path: Path, card: Card) -> Predictor:
-    """The network that a card's settings describe, without its weights."""
-    kept = {name: card.settings.get(name, {}) for name in ("model", "window")}
-    try:
-        config = settings.replace(TrainConfig(), kept)
-    except ConfigError as error:
-        raise WeightsError(f"{path}: its settings are not ours ({error})") from error
-    return Predictor(config.model, config.window)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Where a track will be, step by step. Steps beyond the model's horizon are NaN (null in `as_dict`)."""
-
-    time_s: float
-    """Time of the newest position that was used, on the track's clock."""
-    ahead_s: np.ndarray
-    """(K,) seconds after it."""
-    anchor: np.ndarray
-    """(D,) that position."""
-    mean: np.ndarray
-    """(K, D) metres."""
-    covariance: np.ndarray | None = None
-    """(K, D, D) square metres."""
-    quantiles: np.ndarray | None = None
-    """(K, 3, D) offsets from the mean at 10, 50 and 90 %, along `axes`."""
-    axes: np.ndarray | None = None
-    """(D, D), rows are the directions of the quantiles in the world: ahead, left, up."""
-    radius: np.ndarray | None = None
-    """(K,) metres: the conformal ball."""
-    coverage: float = 0.9
-    """How often that ball holds the truth on flights like those it was calibrated on."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON: NaN and infinity become null."""
-        fields = {
-            "t": self.time_s,
-            "ahead_s": self.ahead_s,
-            "anchor": self.anchor,
-            "mean": self.mean,
-            "covariance": self.covariance,
-            "quantiles": self.quantiles,
-            "axes": self.axes,
-            "radius": self.radius,
-        }
-        told = {name: plain(value) for name, value in fields.items() if value is not None}
-        return {**told, "coverage": self.coverage} if self.radius is not None else told
-
-
-def plain(value: Any) -> Any:
-    """Lists of finite numbers; a row without a single finite number becomes null."""
-    if isinstance(value, np.ndarray):
-        if value.ndim and value.size and not np.isfinite(value).any():
-            return None if value.ndim == 1 else [plain(row) for row in value]
-        return [plain(row) for row in value] if value.ndim else plain(value.item())
-    return value if np.isfinite(value) else None
 
 
 def predict(
@@ -286,100 +166,3 @@ def as_predictions(
         )
         for row in range(len(anchors))
     ]
-
-
-@dataclass(frozen=True)
-class Approach:
-    """The moment when the predicted path is nearest to a point."""
-
-    ahead_s: float
-    distance_m: float
-
-
-def closest_approach(prediction: Prediction, point: np.ndarray) -> Approach:
-    """Nearest moment of the predicted path, straight between steps and beginning at the anchor.
-
-    Raises:
-        DataError: the point has other coordinates than the prediction.
-    """
-    path = known_path(prediction, point)
-    times = np.concatenate([[0.0], prediction.ahead_s])[: len(path)]
-    legs, gap = np.diff(path, axis=0), np.asarray(point, dtype=np.float64) - path[:-1]
-    length = np.maximum((legs**2).sum(1), 1e-12)
-    along = np.clip((gap * legs).sum(1) / length, 0, 1)
-    distance = np.linalg.norm(gap - along[:, None] * legs, axis=1)
-    leg = int(np.argmin(distance))
-    return Approach(float(times[leg] + along[leg] * (times[leg + 1] - times[leg])), float(distance[leg]))
-
-
-def known_path(prediction: Prediction, point: np.ndarray) -> np.ndarray:
-    """Anchor and predicted positions up to the model's horizon, (K+1, D)."""
-    if np.shape(point) != prediction.anchor.shape:
-        raise DataError(f"the point has shape {np.shape(point)}, positions have {prediction.anchor.shape}.")
-    known = np.isfinite(prediction.mean).all(1)
-    return np.concatenate([prediction.anchor[None], prediction.mean[known]])
-
-
-def sample_futures(prediction: Prediction, count: int, seed: int = 0) -> np.ndarray:
-    """`count` possible paths (count, K, D) from the covariance, or from the conformal radius without one.
-
-    One normal vector per path moves all its steps, since a track that is ahead of its prediction stays ahead.
-
-    Raises:
-        DataError: the prediction has neither covariance nor radius.
-    """
-    D = len(prediction.anchor)
-    if prediction.covariance is not None:
-        covariance = prediction.covariance
-    elif prediction.radius is not None:
-        from scipy.stats import chi2
-
-        deviation = prediction.radius / np.sqrt(chi2.ppf(prediction.coverage, D))
-        covariance = deviation[:, None, None] ** 2 * np.eye(D)
-    else:
-        raise DataError(
-            "the model gives neither a covariance nor a calibrated radius, so futures cannot be drawn."
-        )
-    known = np.isfinite(covariance).all((1, 2)) & np.isfinite(prediction.mean).all(1)
-    factor = np.linalg.cholesky(covariance[known])
-    normal = np.random.default_rng(seed).standard_normal((count, D))
-    paths = np.full((count, *prediction.mean.shape), np.nan)
-    paths[:, known] = prediction.mean[known] + np.einsum("kij,nj->nki", factor, normal)
-    return paths
-
-
-def entry_probability(
-    prediction: Prediction, centre: np.ndarray, radius_m: float, *, samples: int = 2000, seed: int = 0
-) -> float:
-    """Chance that the track enters a sphere within the horizon: the share of drawn futures that do.
-
-    Raises:
-        DataError: the centre has other coordinates than the prediction, or no uncertainty is known.
-        ConfigError: the radius is not positive.
-    """
-    if not radius_m > 0:
-        raise ConfigError(f"the radius of a sphere must be positive, got {radius_m}.")
-    known = np.isfinite(prediction.mean).all(1)
-    path = known_path(prediction, centre)
-    if np.linalg.norm(path[0] - centre) <= radius_m:
-        return 1.0
-    futures = sample_futures(prediction, samples, seed)[:, known]
-    paths = np.concatenate([np.broadcast_to(path[:1], (samples, 1, path.shape[1])), futures], 1)
-    legs, gap = np.diff(paths, axis=1), np.asarray(centre, dtype=np.float64) - paths[:, :-1]
-    along = np.clip((gap * legs).sum(-1) / np.maximum((legs**2).sum(-1), 1e-12), 0, 1)
-    distance = np.linalg.norm(gap - along[..., None] * legs, axis=-1)
-    return float((distance <= radius_m).any(1).mean())
-
-
-__all__ = [
-    "DEFAULT",
-    "Approach",
-    "Model",
-    "Prediction",
-    "closest_approach",
-    "entry_probability",
-    "load_model",
-    "predict",
-    "predict_along",
-    "sample_futures",
-]

@@ -8,7 +8,8 @@ import numpy as np
 from apps.trajectory.baselines import BASELINES
 from apps.trajectory.data import Segment, Track, resample
 from apps.trajectory.dims import check_dims
-from apps.trajectory.predict import PIECE, Model
+from apps.trajectory.model import Model
+from apps.trajectory.predict import PIECE
 from core.errors import ConfigError, DataError
 
 BESIDE = ("constant_velocity", "constant_acceleration", "kalman_cv", "ctrv")

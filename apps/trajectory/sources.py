@@ -7,7 +7,7 @@ from typing import IO, Any
 import numpy as np
 
 from apps.trajectory.geo import Origin, to_enu
-from apps.trajectory.stream import MAX_LINE, Sample, parse_sample
+from apps.trajectory.samples import MAX_LINE, Sample, parse_sample
 from core.errors import ConfigError, DataError, MissingExtraError
 
 

@@ -14,45 +14,33 @@ encoder's state and pays one step per model step.
 import json
 import math
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from apps.trajectory.dims import check_dims
+from apps.trajectory.live import LiveTrack
+from apps.trajectory.prediction import Prediction
+from apps.trajectory.samples import MAX_LINE, Sample, parse_sample
 from core.errors import ConfigError, DataError
 
-MAX_LINE = 65_536
-"""Bytes of one sample on the wire; longer is not a sample."""
+__all__ = [
+    "MAX_LINE",
+    "Counters",
+    "Engine",
+    "LiveTrack",
+    "Sample",
+    "Stream",
+    "StreamConfig",
+    "parse_sample",
+    "run",
+]
+
 MAX_TRACKS = 10_000
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One observation. p in metres (x, y, z or x, y), v in metres per second if it is known."""
-
-    t: float
-    id: str | int
-    p: tuple[float, ...]
-    v: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What an engine answers for one anchor: steps dt apart."""
-
-    mean: np.ndarray
-    """(K, D) metres"""
-    radius90: np.ndarray | None = None
-    """(K,) metres: the split-conformal 90 % ball"""
-    covariance: np.ndarray | None = None
-    """(K, D, D) square metres"""
-    quantiles: tuple[np.ndarray, np.ndarray] | None = None
-    """Offsets (K, D) of the 10 and 90 % quantiles from the mean along `axes`, metres."""
-    axes: np.ndarray | None = None
-    """(D, D), rows are the directions of the quantiles in the world."""
+DIGITS = 4
+"""Behind the point of a line on the wire: a tenth of a millimetre."""
 
 
 class Engine(Protocol):
@@ -64,8 +52,8 @@ class Engine(Protocol):
     dims: int
     """Coordinates of a position."""
 
-    def window(self, past: np.ndarray) -> Answer:
-        """past (history, D) metres, dt apart, newest last."""
+    def window(self, past: np.ndarray) -> Prediction:
+        """past (history, D) metres, dt apart, newest last; the stream sets the time of the answer."""
         ...
 
     def begin(self, position: np.ndarray) -> Any:
@@ -76,7 +64,7 @@ class Engine(Protocol):
         """State after the next position, dt later."""
         ...
 
-    def forecast(self, state: Any) -> Answer | None:
+    def forecast(self, state: Any) -> Prediction | None:
         """Prediction from a carried state; None while it has seen too little."""
         ...
 
@@ -123,108 +111,6 @@ class Counters:
             counts["latency_p50_us"] = round(float(np.percentile(self.latency_us, 50)), 1)
             counts["latency_p99_us"] = round(float(np.percentile(self.latency_us, 99)), 1)
         return counts
-
-
-def parse_sample(line: str | bytes) -> Sample:
-    """A sample from a JSON line `{"t": 1.5, "id": "a", "p": [x, y, z], "v": [..]}`; id and v may be missing.
-
-    Raises:
-        DataError: not such a line; says what is wrong.
-    """
-    if len(line) > MAX_LINE:
-        raise DataError(f"a line of {len(line)} bytes is not a sample; the limit is {MAX_LINE}.")
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"not a JSON line ({error}).") from error
-    if not isinstance(record, dict) or "t" not in record or "p" not in record:
-        raise DataError('a sample needs "t" (seconds) and "p" (metres), such as {"t": 1.5, "p": [0, 0, 1]}.')
-    name = record.get("id", 0)
-    if not isinstance(name, (str, int)) or (isinstance(name, str) and len(name) > 256):
-        raise DataError(f"id must be a short text or a whole number, got {str(name)[:40]!r}.")
-    velocity = record.get("v")
-    position = vector(record["p"], "p")
-    speed = None if velocity is None else vector(velocity, "v")
-    if speed is not None and len(speed) != len(position):
-        raise DataError(f"v has {len(speed)} values and p {len(position)}.")
-    return Sample(number(record["t"], "t"), name, position, speed)
-
-
-def number(value: Any, name: str) -> float:
-    """A finite number, or DataError."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise DataError(f"{name} must be a number, got {str(value)[:40]!r}.")
-    try:
-        result = float(value)
-    except OverflowError:
-        result = math.inf
-    if not math.isfinite(result):
-        raise DataError(f"{name} must be finite, got {str(value)[:40]}.")
-    return result
-
-
-def vector(value: Any, name: str) -> tuple[float, ...]:
-    """Two or three finite numbers, or DataError."""
-    if not isinstance(value, list) or not 2 <= len(value) <= 3:
-        raise DataError(f"{name} must be a list of 2 or 3 numbers, got {str(value)[:40]!r}.")
-    return tuple(number(item, name) for item in value)
-
-
-class LiveTrack:
-    """Recent samples of one track, read at any time by interpolation inside what was seen.
-
-    Between two samples the path is a straight line, or a cubic Hermite curve where both carry a velocity.
-    """
-
-    def __init__(self, span_s: float) -> None:
-        self.span_s = span_s
-        self.times: list[float] = []
-        self.points: list[tuple[float, ...]] = []
-        self.velocities: list[tuple[float, ...] | None] = []
-        self.last_answer = -math.inf
-        self.arrival = 0.0
-        self.state: Any = None
-        self.state_time = 0.0
-
-    def restart(self) -> None:
-        """Forget everything: the next sample begins a new track."""
-        self.times.clear()
-        self.points.clear()
-        self.velocities.clear()
-        self.state = None
-
-    def add(self, sample: Sample) -> None:
-        self.times.append(sample.t)
-        self.points.append(sample.p)
-        self.velocities.append(sample.v)
-        # drop in blocks: a list shortened at its head for each sample would cost more than the prediction
-        old = bisect_right(self.times, sample.t - self.span_s) - 1
-        if old > 256:
-            del self.times[:old], self.points[:old], self.velocities[:old]
-
-    def at(self, times: np.ndarray) -> np.ndarray:
-        """Positions (n, D) at times inside the samples."""
-        first = max(bisect_right(self.times, float(times[0])) - 1, 0)
-        t = np.asarray(self.times[first:])
-        p = np.asarray(self.points[first:])
-        if len(t) == 1:
-            return np.repeat(p, len(times), 0)
-        right = np.clip(np.searchsorted(t, times, side="right"), 1, len(t) - 1)
-        left = right - 1
-        width = t[right] - t[left]
-        s = ((times - t[left]) / width)[:, None]
-        line = p[left] + s * (p[right] - p[left])
-        velocities = self.velocities[first:]
-        if velocities[-1] is None or any(v is None for v in velocities):
-            return line
-        v = np.asarray(velocities, dtype=np.float64)
-        h = width[:, None]
-        return (
-            (1 + 2 * s) * (1 - s) ** 2 * p[left]
-            + s * (1 - s) ** 2 * h * v[left]
-            + s**2 * (3 - 2 * s) * p[right]
-            + s**2 * (s - 1) * h * v[right]
-        )
 
 
 class Stream:
@@ -328,9 +214,14 @@ class Stream:
         self.counters.latency_us.append((now - begin) * 1e6)
         if len(self.counters.latency_us) > 100_000:
             del self.counters.latency_us[:50_000]
-        line = as_line(name, anchor, engine.dt, forecast, self.config.horizon_s)
-        line["age_s"] = round(age, 6)
-        line["latency_us"] = round((now - begin) * 1e6, 1)
+        if self.config.horizon_s is not None:
+            forecast = forecast.reaching(max(1, math.floor(self.config.horizon_s / engine.dt + 1e-9)))
+        line = {
+            "id": name,
+            **replace(forecast, time_s=anchor).as_dict(DIGITS),
+            "age_s": round(age, 6),
+            "latency_us": round((now - begin) * 1e6, 1),
+        }
         if age > 2 * engine.dt:
             line["stale"] = True
             self.counters.stale += 1
@@ -343,32 +234,6 @@ class Stream:
                 line = self.answer(name, track, time.perf_counter())
                 if line is not None:
                     yield line
-
-
-def as_line(
-    name: str | int, anchor: float, dt: float, forecast: Answer, horizon_s: float | None
-) -> dict[str, Any]:
-    """A forecast as plain values; steps beyond the model's horizon are null."""
-    known = len(forecast.mean)
-    steps = known if horizon_s is None else max(1, math.floor(horizon_s / dt + 1e-9))
-
-    def padded(values: np.ndarray) -> list[Any]:
-        return [*np.round(values[:steps], 4).tolist(), *[None] * (steps - known)]
-
-    line: dict[str, Any] = {
-        "t": round(anchor, 9),
-        "id": name,
-        "horizon_s": [round(dt * k, 6) for k in range(1, steps + 1)],
-        "mean": padded(forecast.mean),
-    }
-    if forecast.radius90 is not None:
-        line["radius90"] = padded(forecast.radius90)
-    if forecast.covariance is not None:
-        line["covariance"] = padded(forecast.covariance)
-    if forecast.quantiles is not None and forecast.axes is not None:
-        line["q10"], line["q90"] = (padded(offsets) for offsets in forecast.quantiles)
-        line["axes"] = np.round(forecast.axes, 6).tolist()
-    return line
 
 
 def run(

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from apps.trajectory.geo import from_enu
-from apps.trajectory.predict import Prediction
+from apps.trajectory.prediction import Prediction
 from apps.trajectory.track import Track
 from core.errors import ConfigError, DataError
 from core.files import write_text

@@ -24,6 +24,11 @@ class Forecast:
         """The same forecast seen from position (B, D): moves a mean that counts from the newest sample."""
         return replace(self, mean=position[:, None] + self.mean)
 
+    def cpu(self) -> "Forecast":
+        """The same forecast with its tensors on the CPU."""
+        parts = {name: value.cpu() for name, value in vars(self).items() if value is not None}
+        return replace(self, **parts)
+
     def covariance(self) -> Tensor | None:
         """(B, K, D, D) in the axes of the world."""
         if self.cholesky is None:

@@ -211,7 +211,7 @@ def test_saved_weights_rebuild_the_model_they_were(tmp_path: Path) -> None:
 
 def test_weights_of_another_task_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "other.safetensors", {"a": torch.ones(1)}, Card("speech", "gru", "none", "none"))
-    with pytest.raises(WeightsError, match="weights for speech, not for trajectory"):
+    with pytest.raises(WeightsError, match="weights for 'speech', not for trajectory"):
         load_model(tmp_path / "other.safetensors")
     with pytest.raises(WeightsError, match="need their statistics"):
         load_model("published.pth")

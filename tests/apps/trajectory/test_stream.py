@@ -12,9 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from apps.trajectory.prediction import Prediction
 from apps.trajectory.sources import json_lines, udp
-from apps.trajectory.stream import MAX_LINE, Answer, Sample, Stream, StreamConfig, parse_sample, run
+from apps.trajectory.stream import MAX_LINE, Sample, Stream, StreamConfig, parse_sample, run
 from core.errors import ConfigError, DataError
+
+
+def ahead(position: np.ndarray, step: np.ndarray) -> Prediction:
+    """Five steps straight on, with radii 1 to 5."""
+    mean = position + step * np.arange(1, 6)[:, None]
+    return Prediction(0.0, 0.1 * np.arange(1, 6), position, mean, radius=np.arange(1.0, 6.0))
 
 
 class LastVelocity:
@@ -24,9 +31,9 @@ class LastVelocity:
     history = 5
     dims = 3
 
-    def window(self, past: np.ndarray) -> Answer:
+    def window(self, past: np.ndarray) -> Prediction:
         step = past[-1] - past[-2]
-        return Answer(past[-1] + step * np.arange(1, 6)[:, None], radius90=np.arange(1.0, 6.0))
+        return ahead(past[-1], step)
 
     def begin(self, position: np.ndarray) -> Any:
         return (position, position, 1)
@@ -34,11 +41,11 @@ class LastVelocity:
     def step(self, state: Any, position: np.ndarray) -> Any:
         return (state[1], position, state[2] + 1)
 
-    def forecast(self, state: Any) -> Answer | None:
+    def forecast(self, state: Any) -> Prediction | None:
         before, now, seen = state
         if seen < self.history:
             return None
-        return Answer(now + (now - before) * np.arange(1, 6)[:, None])
+        return ahead(now, now - before)
 
 
 def line_of_flight(rate: float, seconds: float, name: str | int = 0) -> list[Sample]:
@@ -56,7 +63,7 @@ def test_any_rate_gives_the_straight_line(mode: str, rate: float) -> None:
     lines = predictions(Stream(LastVelocity(), StreamConfig(mode=mode)), line_of_flight(rate, 2.0))
     assert len(lines) > rate
     for line in lines:
-        expected = [[2 * (line["t"] + h), 1.0, 3.0] for h in line["horizon_s"]]
+        expected = [[2 * (line["t"] + h), 1.0, 3.0] for h in line["ahead_s"]]
         np.testing.assert_allclose(line["mean"], expected, atol=2e-4)
 
 
@@ -113,8 +120,8 @@ def test_silent_tracks_expire() -> None:
 def test_beyond_the_horizon_the_answer_is_null() -> None:
     lines = predictions(Stream(LastVelocity(), StreamConfig(horizon_s=0.8)), line_of_flight(10, 1.0))
     assert lines[0]["mean"][5:] == [None, None, None]
-    assert lines[0]["radius90"][4:] == [5.0, None, None, None]
-    assert lines[0]["horizon_s"][-1] == pytest.approx(0.8)
+    assert lines[0]["radius"][4:] == [5.0, None, None, None]
+    assert lines[0]["ahead_s"][-1] == pytest.approx(0.8)
 
 
 def test_predictions_can_be_thinned_out() -> None:

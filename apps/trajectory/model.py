@@ -1,0 +1,92 @@
+"""A network that is ready to predict: bundled, trained or published weights, with their calibration."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from apps.trajectory.config import TrainConfig
+from apps.trajectory.conformal import Calibration
+from apps.trajectory.dims import histories_of
+from apps.trajectory.models.forecast import Forecast
+from apps.trajectory.models.predictor import Predictor
+from apps.trajectory.models.vector import load_published
+from core import config as settings
+from core.errors import WeightsError
+from core.weights import Card, load_network
+
+CPU = torch.device("cpu")
+DEFAULT = "trajectory-gru"
+"""The bundled weights that answer when none are named."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network that is ready to predict, with its calibration and the card of its weights."""
+
+    network: nn.Module
+    name: str
+    dims: int
+    dt: float
+    history: int
+    horizon: int
+    calibration: Calibration | None = None
+    card: Card | None = None
+    device: torch.device = CPU
+
+    @torch.no_grad()
+    def forecast(self, past: np.ndarray) -> Forecast:
+        """Histories (N, T, D), dt apart, newest last -> Forecast on the CPU, means in float64.
+
+        Raises:
+            DataError: the histories have another number of coordinates than the model.
+        """
+        batch = torch.from_numpy(histories_of(past, self.dims))
+        return self.network(batch.to(self.device)).cpu()
+
+    def factor(self, coverage: float = 0.9) -> np.ndarray | None:
+        """Conformal radius per unit of spread, (K,); None without calibration."""
+        return None if self.calibration is None else self.calibration.factor(1 - coverage)
+
+
+def load_model(
+    weights: str | Path = DEFAULT,
+    stats: str | Path | None = None,
+    *,
+    normalisation: Literal["max", "white"] | None = None,
+    compat: bool = False,
+    device: str | torch.device = "cpu",
+) -> Model:
+    """A bundled name, a weights file or a run folder; or published weights (.pth) with statistics (.npz).
+
+    Args:
+        normalisation: of published weights; None reads it from the file name.
+        compat: published weights as the shipped node runs them, see `VectorPredictor`.
+        device: where the network runs; forecasts come back to the CPU.
+
+    Raises:
+        WeightsError: nothing there, foreign, damaged, or published weights without `stats`.
+    """
+    if Path(weights).suffix in (".pth", ".pt"):
+        if stats is None:
+            raise WeightsError(f"{weights}: published weights need their statistics, a .npz file, as stats.")
+        vector = load_published(weights, stats, normalisation=normalisation, compat=compat)
+        dims = vector.network.fc.out_features
+        sizes = dims, vector.dt, vector.history, vector.horizon
+        return Model(vector.to(device), Path(weights).stem, *sizes, device=torch.device(device))
+    loaded = load_network(weights, "trajectory", rebuilt, device=device)
+    network: Any = loaded.network
+    stored = loaded.card.extra.get("calibration")
+    calibration = None if stored is None else Calibration.from_dict(stored)
+    sizes = network.dims, network.dt, network.history, network.horizon
+    return Model(network, loaded.name, *sizes, calibration, loaded.card, torch.device(device))
+
+
+def rebuilt(card: Card) -> Predictor:
+    """The network that a card's settings describe, without its weights."""
+    kept = {name: card.settings.get(name, {}) for name in ("model", "window")}
+    config = settings.replace(TrainConfig(), kept)
+    return Predictor(config.model, config.window)

@@ -1,0 +1,66 @@
+"""One observation of a live stream, and how it is read from the wire."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import DataError
+
+MAX_LINE = 65_536
+"""Bytes of one sample on the wire; longer is not a sample."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One observation. p in metres (x, y, z or x, y), v in metres per second if it is known."""
+
+    t: float
+    id: str | int
+    p: tuple[float, ...]
+    v: tuple[float, ...] | None = None
+
+
+def parse_sample(line: str | bytes) -> Sample:
+    """A sample from a JSON line `{"t": 1.5, "id": "a", "p": [x, y, z], "v": [..]}`; id and v may be missing.
+
+    Raises:
+        DataError: not such a line; says what is wrong.
+    """
+    if len(line) > MAX_LINE:
+        raise DataError(f"a line of {len(line)} bytes is not a sample; the limit is {MAX_LINE}.")
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not a JSON line ({error}).") from error
+    if not isinstance(record, dict) or "t" not in record or "p" not in record:
+        raise DataError('a sample needs "t" (seconds) and "p" (metres), such as {"t": 1.5, "p": [0, 0, 1]}.')
+    name = record.get("id", 0)
+    if not isinstance(name, (str, int)) or (isinstance(name, str) and len(name) > 256):
+        raise DataError(f"id must be a short text or a whole number, got {str(name)[:40]!r}.")
+    velocity = record.get("v")
+    position = vector(record["p"], "p")
+    speed = None if velocity is None else vector(velocity, "v")
+    if speed is not None and len(speed) != len(position):
+        raise DataError(f"v has {len(speed)} values and p {len(position)}.")
+    return Sample(number(record["t"], "t"), name, position, speed)
+
+
+def number(value: Any, name: str) -> float:
+    """A finite number, or DataError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise DataError(f"{name} must be a number, got {str(value)[:40]!r}.")
+    try:
+        result = float(value)
+    except OverflowError:
+        result = math.inf
+    if not math.isfinite(result):
+        raise DataError(f"{name} must be finite, got {str(value)[:40]}.")
+    return result
+
+
+def vector(value: Any, name: str) -> tuple[float, ...]:
+    """Two or three finite numbers, or DataError."""
+    if not isinstance(value, list) or not 2 <= len(value) <= 3:
+        raise DataError(f"{name} must be a list of 2 or 3 numbers, got {str(value)[:40]!r}.")
+    return tuple(number(item, name) for item in value)
