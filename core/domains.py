@@ -107,7 +107,7 @@ def signed_in(group: str) -> tuple[Signed, ...]:
 def listed(group: str, path: tuple[str, ...]) -> tuple[Signed, ...]:
     """`signed_in`, read once for each search path of this process."""
     rows: list[Signed] = []
-    taken = {} if group == UNITS else dict.fromkeys(VERBS, OURS)
+    taken: dict[str, str] = {} if group == UNITS else {verb: OURS for verb in VERBS}
     if group == DOMAINS:  # domains and commands share the words of one command line
         taken |= {row.name: OURS for row in own(COMMANDS)}
     elif group == COMMANDS:

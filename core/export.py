@@ -206,7 +206,7 @@ def answers(path: Path, inputs: Mapping[str, Tensor]) -> list[Any]:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     known = {value.name for value in session.get_inputs()}
-    return session.run(None, {name: x.numpy() for name, x in inputs.items() if name in known})
+    return list(session.run(None, {name: x.numpy() for name, x in inputs.items() if name in known}))
 
 
 def reason(error: BaseException) -> str:
