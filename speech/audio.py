@@ -5,8 +5,8 @@
             for block in sound.blocks(65536):            # float32 (n, channels)
                 out.write(block)
 
-A file with samples that are no finite numbers is refused. Integer files are limited at full scale and what was
-limited is counted; files of floating point keep what lies above it.
+A file with samples that are no finite numbers is refused. Integer files are limited at full scale and what
+was limited is counted; files of floating point keep what lies above it.
 """
 
 from collections.abc import Iterator

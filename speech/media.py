@@ -32,7 +32,7 @@ def open_media(path: Path) -> Iterator[Sound]:
             raise DataError(f"{path}: a film without sound.")
         track = film.streams.audio[0]
         rate, channels = int(track.rate), int(track.channels)
-        length = int(round(float(track.duration * track.time_base) * rate)) if track.duration else -1
+        length = round(float(track.duration * track.time_base) * rate) if track.duration else -1
 
         def source(size: int) -> Iterator[np.ndarray]:
             change = av.AudioResampler(format="flt", layout=track.layout.name, rate=rate)

@@ -133,7 +133,7 @@ class FrameStream:
         return clean
 
     def gain_at(self, place: np.ndarray) -> np.ndarray:
-        """Gain of the top bands at times in samples of the network's rate, rising: (C, n). Forgets the past."""
+        """Gain of the top bands (C, n) at rising times in samples of 16 kHz; the past is forgotten."""
         at = np.clip(place / self.hop - self.gain_from, 0, self.gains.shape[1] - 1)
         low = np.minimum(at.astype(np.int64), self.gains.shape[1] - 1)
         high = np.minimum(low + 1, self.gains.shape[1] - 1)

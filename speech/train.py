@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.files import write_text
-from core.training import Outcome, ShuffledBatches
+from core.training import DrawnBatches, Outcome
 from core.training import train as run_loop
-from core.weights import Card, load, load_into
+from core.weights import Card
 from speech.config import EnhanceRun, RunConfig, SeparateRun
 from speech.data import Corpus, read_corpora
 from speech.dynamic import Mixer
@@ -33,9 +33,9 @@ SPARE = 0.93
 
 
 class Numbers:
-    """A batch is its own number: the mixtures are made from it on the device, inside the step."""
+    """A batch is a number: its mixtures are made from it on the device, inside the step."""
 
-    def __call__(self, rows: Tensor, generator: torch.Generator) -> int:
+    def __call__(self, count: int, generator: torch.Generator) -> int:
         return int(torch.randint(2**31, (), generator=generator))
 
 
@@ -60,8 +60,6 @@ def train(
     """
     place, began = torch.device(device), time.monotonic()
     model = build(task, config).to(place)
-    if start is not None:
-        load_into(model, load(weights_file(start))[0])
     if place.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
     corpora, held = gather(data)
@@ -72,7 +70,7 @@ def train(
     return run_loop(
         model,
         step,
-        ShuffledBatches(config.steps * config.batch, config.batch, Numbers(), config.seed),
+        DrawnBatches(config.steps, config.batch, Numbers(), config.seed),
         config.loop,
         out,
         validate=Validation(task, check, max(8, min(64, config.batch))),
@@ -82,6 +80,7 @@ def train(
         card=describe(task, config, corpora),
         resume=resume,
         quiet=quiet,
+        start=None if start is None else weights_file(start),
     )
 
 
