@@ -101,7 +101,17 @@ def save(path: str | Path, source: nn.Module | Mapping[str, Tensor], card: Card)
         raise WeightsError(f"{path}: there is not one tensor to save.")
     metadata = {"recurra": str(VERSION), "card": json.dumps(asdict(card)), "tied": json.dumps(tied)}
     with whole_file(path) as partial:
-        partial.write_bytes(to_safetensors(kept, metadata))
+        partial.write_bytes(in_order(to_safetensors(kept, metadata)))
+
+
+def in_order(data: bytes) -> bytes:
+    """The same file with its metadata sorted (the library shuffles it): equal weights are equal bytes."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], Card]:

@@ -22,7 +22,7 @@ DOMAIN = Domain(
 )
 
 PUBLIC: dict[str, str] = {}
-__all__ = ["DOMAIN", *PUBLIC]
+__all__ = ["DOMAIN", *PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

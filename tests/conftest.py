@@ -19,6 +19,13 @@ from tests.seconds import (  # noqa: F401  (hooks of pytest)
     pytest_terminal_summary,
     pytest_testnodedown,
 )
+from tests.terminal import Terminal
+
+
+@pytest.fixture
+def recurra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """The command, in this process."""
+    return Terminal(capsys, monkeypatch)
 
 
 @pytest.fixture(autouse=True)

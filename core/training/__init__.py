@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         RecoverOptions,
         ScheduleOptions,
     )
+    from core.training.stages import Stage, train_stages
     from core.training.start import Start
     from core.weights import Card
 
@@ -35,6 +36,7 @@ _HOMES = {
     "RecoverOptions": "core.training.options",
     "ScheduleOptions": "core.training.options",
     "ShuffledBatches": "core.training.batches",
+    "Stage": "core.training.stages",
     "Start": "core.training.start",
     "build_optimizer": "core.training.optim",
     "freeze": "core.training.frozen",
@@ -42,6 +44,7 @@ _HOMES = {
     "parameter_groups": "core.training.optim",
     "reuse_memory": "core.training.memory",
     "train": "core.training.loop",
+    "train_stages": "core.training.stages",
     "unfreeze": "core.training.frozen",
 }
 
@@ -58,6 +61,7 @@ __all__ = [
     "RecoverOptions",
     "ScheduleOptions",
     "ShuffledBatches",
+    "Stage",
     "Start",
     "build_optimizer",
     "freeze",
@@ -65,6 +69,7 @@ __all__ = [
     "parameter_groups",
     "reuse_memory",
     "train",
+    "train_stages",
     "unfreeze",
 ]
 

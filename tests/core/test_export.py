@@ -1,6 +1,7 @@
 """ONNX graphs and the streamer on top of them compute what torch computes."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +17,10 @@ from core.streaming import Streamer
 COMPLEX = {"lru", "s4", "s4d", "s5"}
 """Units that compute with complex numbers, which ONNX does not have."""
 REAL = [name for name in registry.names() if name not in COMPLEX]
-QUICK = ["gru", "min_gru", "gla"]
 
 
-def units(names: list[str]) -> list[object]:
-    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
-
-
-@pytest.mark.parametrize("name", units(REAL))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
 def test_every_real_unit_exports_one_step_and_any_length(name: str, tmp_path: Path) -> None:
     unit = core.build(name, 8)
     assert export_step(unit, tmp_path / "step.onnx") < 1e-5
@@ -31,23 +28,57 @@ def test_every_real_unit_exports_one_step_and_any_length(name: str, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step.onnx", "whole.onnx"]
 
 
-def test_a_stack_exports_like_a_unit(tmp_path: Path) -> None:
-    assert export_step(core.stack("gru", 4, 6, layers=2), tmp_path / "a.onnx") < 1e-5
+@pytest.mark.heavy
+def test_a_matrix_state_exports_at_any_length(tmp_path: Path) -> None:
+    assert export_sequence(core.build("gla", 8), tmp_path / "a.onnx") < 1e-5
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
 
-def test_complex_units_say_that_onnx_cannot(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="LRU cannot be written as ONNX: it computes with complex"):
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(COMPLEX))
+def test_complex_units_say_that_onnx_cannot(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written as ONNX: it computes with complex"):
+        export_step(core.build(name, 8), tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_onnx_cannot_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise RuntimeError("conversion failed") from TypeError("complex64 is not supported\nand more")
+
+    monkeypatch.setattr(torch.onnx, "export", refuse)
+    with pytest.raises(ConfigError, match="LRU cannot be written as ONNX: complex64 is not supported"):
         export_step(core.build("lru", 8), tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", units(["gru", "mamba", "gated_delta_net"]))
+@pytest.fixture(scope="module")
+def stream() -> tuple[object, Streamer]:
+    """Two layers and their streamer: one export that both tests below ask."""
+    torch.manual_seed(0)
+    unit = core.stack("gru", 8, 6, layers=2).eval()
+    return unit, Streamer(unit, batch=2)
+
+
+@pytest.mark.heavy
+def test_the_streamer_follows_the_stack(stream: tuple[Any, Streamer]) -> None:
+    follow(*stream)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gru", "mamba", "gated_delta_net"])
 def test_the_streamer_follows_the_unit(name: str) -> None:
     unit = core.build(name, 8).eval()
+    follow(unit, Streamer(unit, batch=2))
+
+
+def follow(unit: Any, streamer: Streamer) -> None:
+    """A stream gives what the unit gives, can be set back, and can begin anew."""
     x = torch.randn(2, 9, 8)
     with torch.no_grad():
         expected, _ = unit(x)
-    streamer = Streamer(unit, batch=2)
     outputs = [streamer.step(token.numpy()) for token in x.unbind(1)]
     np.testing.assert_allclose(np.stack(outputs, 1), expected, atol=1e-5)
     halfway = map_state(torch.clone, streamer.state)
@@ -58,11 +89,12 @@ def test_the_streamer_follows_the_unit(name: str) -> None:
     np.testing.assert_allclose(streamer.step(x[:, 0].numpy()), expected[:, 0], atol=1e-5)
 
 
-def test_a_stream_names_wrong_shapes() -> None:
-    streamer = Streamer(core.build("gru", 8))
-    with pytest.raises(ValueError, match=r"takes x of shape \(1, 8\), got \(2, 8\)"):
-        streamer.step(np.zeros((2, 8), np.float32))
-    with pytest.raises(ValueError, match=r"state of shape \(1, 8\), got \(3, 8\)"):
+@pytest.mark.heavy
+def test_a_stream_names_wrong_shapes(stream: tuple[Any, Streamer]) -> None:
+    streamer = stream[1]
+    with pytest.raises(ValueError, match=r"takes x of shape \(2, 8\), got \(1, 8\)"):
+        streamer.step(np.zeros((1, 8), np.float32))
+    with pytest.raises(ValueError, match=r"state of shape \(.*\), got \(3, 8\)"):
         streamer.state = torch.zeros(3, 8)
 
 
@@ -78,6 +110,7 @@ class TwoHeads(torch.nn.Module):
         return level, (level.mean(1),)
 
 
+@pytest.mark.heavy
 def test_a_network_exports_with_free_sizes_and_a_wrong_graph_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,142 @@
+"""A training of several stages, each a whole run in a folder of its own, under one `resume`.
+
+train_stages(model, [Stage("items", step, batches, options, learns=("items.*",)),
+                     Stage("state", step, batches, options, learns=("state.*",))], "runs/a", ...)
+
+runs/a/1-items/   config.toml metrics.csv model.safetensors last/ card.md
+runs/a/2-state/   the same; begins from the best weights of 1-items
+runs/a/           config.toml, and model.safetensors and card.md of the last stage when it is done
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from core.config import to_toml
+from core.errors import ConfigError
+from core.files import write_bytes, write_text
+from core.training.batches import Batches
+from core.training.distributed import join
+from core.training.folder import FILES, without_none
+from core.training.learner import AfterStep, Step
+from core.training.loop import Outcome, train
+from core.training.options import LoopOptions
+from core.training.run import UNFINISHED, WEIGHTS, Finish, Validation
+from core.training.start import Start
+from core.weights import Card, load, save
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage; everything but its name is as in `train`."""
+
+    name: str
+    """A word for its folder."""
+    step: Step
+    batches: Batches
+    options: LoopOptions
+    learns: tuple[str, ...] = ("*",)
+    """Patterns of the parameters that learn; modules of others alone stay in evaluation."""
+    score: str = "loss"
+    validate: Validation | None = None
+    after_step: AfterStep | None = None
+    prepare: Callable[[nn.Module], None] | None = None
+    """What is done to the model before the stage, in every session: a switch, never a change of weights."""
+
+
+def train_stages(
+    model: nn.Module,
+    stages: Sequence[Stage],
+    out: str | Path,
+    *,
+    settings: Mapping[str, Any],
+    seed: int,
+    card: Card,
+    resume: bool = False,
+    quiet: bool = False,
+    start: str | Path | Start | None = None,
+    finish: Finish | None = None,
+) -> Outcome:
+    """Train through all stages into `out`; each begins from the best weights of the one before.
+
+    A stage that is done is not run again. `max_minutes` counts from the begin of this call in every stage.
+    `start` is for the first stage, `finish` for the last.
+
+    Raises:
+        ConfigError: no stage, two of one name, or as in `train`.
+        WorkError: as in `train`.
+        KeyboardInterrupt: asked to stop; `resume` goes on in the stage that was going on.
+    """
+    out, began = Path(out), time.monotonic()
+    names = [stage.name for stage in stages]
+    if not stages or len(set(names)) < len(names):
+        raise ConfigError(f"stages need names of their own, and there must be one; got {', '.join(names)}.")
+    place = join(next(model.parameters()).device)
+    folders = [out / f"{number}-{name}" for number, name in enumerate(names, 1)]
+    place.agree(lambda: open_folder(out, folders, settings, resume))
+    outcome = None
+    for number, (stage, folder) in enumerate(zip(stages, folders, strict=True)):
+        if stage.prepare is not None:
+            stage.prepare(model)
+        outcome = train(
+            model,
+            stage.step,
+            stage.batches,
+            stage.options,
+            folder,
+            validate=stage.validate,
+            score=stage.score,
+            settings=settings,
+            seed=seed + number,  # the first stage alone has the bits of a plain run
+            card=card,
+            resume=place.agree(folder.is_dir),
+            quiet=quiet,
+            start=folders[number - 1] / WEIGHTS if number else start,
+            finish=finish if stage is stages[-1] else None,
+            after_step=stage.after_step,
+            learns=stage.learns,
+            began=began,
+        )
+        if outcome.stopped == "time":
+            text = f"stopped by the clock in stage {number + 1} of {len(stages)}, {stage.name}"
+            place.agree(lambda text=text, folder=folder: publish(folder, out, text))
+            return replace(outcome, weights=out / WEIGHTS)
+    assert outcome is not None
+    place.agree(lambda: publish(folders[-1], out, None))
+    return replace(outcome, weights=out / WEIGHTS)
+
+
+def open_folder(out: Path, folders: Sequence[Path], settings: Mapping[str, Any], resume: bool) -> None:
+    """Make the folder of new stages, or see that there are some to go on with.
+
+    Raises:
+        ConfigError: as for one run.
+    """
+    present = [name for name in (*FILES, *(folder.name for folder in folders)) if (out / name).exists()]
+    if present and not resume:
+        raise ConfigError(
+            f"{out} already holds a run ({', '.join(present)}). "
+            "Go on with it by --resume, or choose another --out."
+        )
+    if resume and not out.is_dir():
+        raise ConfigError(f"{out}: no run to resume here. Leave --resume out to begin one.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be made ({error.strerror}).") from error
+    if not (out / "config.toml").exists():
+        write_text(out / "config.toml", to_toml(without_none(settings)))
+
+
+def publish(folder: Path, out: Path, unfinished: str | None) -> None:
+    """Put a stage's best weights and card at the top, with a word in the card if there is more to come."""
+    if unfinished is None:
+        write_bytes(out / WEIGHTS, (folder / WEIGHTS).read_bytes())
+        write_bytes(out / "card.md", (folder / "card.md").read_bytes())
+    else:
+        tensors, card = load(folder / WEIGHTS)
+        save(out / WEIGHTS, tensors, replace(card, extra={**card.extra, UNFINISHED: unfinished}))

@@ -1,0 +1,76 @@
+"""Published checkpoints: which tensors they hold, and how their names become ours.
+
+    network = build("gtcrn", {})                     # by the reference's own constructor words
+    load_published(network, tensors)                 # every key accounted for, or it is named
+
+Names are kept as published, except that a recurrent layer of torch.nn is a unit of core here:
+`rnn.weight_ih_l0_reverse` is `rnn.units.1.weight_ih`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from core.errors import ConfigError, WeightsError
+from core.weights import load_into
+
+RECURRENT = re.compile(r"^(.*?\.?)((?:weight|bias)_(?:ih|hh))_l0(_reverse)?$")
+WRAPPING = re.compile(r"^(?:module\.)+")
+
+
+def our_name(name: str) -> str:
+    """The name of a tensor in our networks."""
+    name = WRAPPING.sub("", name)
+    found = RECURRENT.match(name)
+    if found is None:
+        return name
+    lead, weight, backward = found.groups()
+    return f"{lead}units.{1 if backward else 0}.{weight}"
+
+
+def published_name(name: str) -> str:
+    """The name of one of our tensors in the published layout."""
+    found = re.match(r"^(.*?\.?)units\.([01])\.((?:weight|bias)_(?:ih|hh))$", name)
+    if found is None:
+        return name
+    lead, direction, weight = found.groups()
+    return f"{lead}{weight}_l0{'_reverse' if direction == '1' else ''}"
+
+
+def load_published(network: nn.Module, tensors: Mapping[str, Tensor], unused: tuple[str, ...] = ()) -> None:
+    """Fill a network from published tensors.
+
+    Args:
+        unused: patterns of names that the layout has but its network never uses.
+
+    Raises:
+        WeightsError: names that are missing, unexpected or of another shape.
+    """
+    ours: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        name = our_name(name)
+        if any(re.fullmatch(pattern, name) for pattern in unused):
+            continue
+        if name in ours and not tensor.equal(ours[name]):
+            raise WeightsError(f"{name}: given twice with different numbers.")
+        ours[name] = tensor
+    # counters of batches are no weights; a file may leave them out
+    for name, buffer in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            ours.setdefault(name, buffer)
+    load_into(network, ours)
+
+
+def build(layout: str, options: Mapping[str, Any]) -> nn.Module:
+    """The network of a layout with the words of the reference's constructor.
+
+    Raises:
+        ConfigError: no such layout.
+    """
+    if layout == "gtcrn":
+        from speech.models.gtcrn import GTCRN
+
+        return GTCRN()
+    raise ConfigError(f"no layout {layout!r}; there is gtcrn.")
