@@ -75,7 +75,11 @@ class Done:
 
 
 def gather(
-    words: Iterable[str | Path], suffixes: Iterable[str], *, stdin: TextIO | None = None
+    words: Iterable[str | Path],
+    suffixes: Iterable[str],
+    *,
+    keep: Callable[[Path], bool] = lambda file: True,
+    stdin: TextIO | None = None,
 ) -> list[Input]:
     """Inputs of the words of a command, each file once.
 
@@ -84,6 +88,7 @@ def gather(
 
     Args:
         suffixes: with the dot, in lower case; a packed file such as `a.csv.gz` counts as .csv.
+        keep: which files of a folder are meant, beyond their suffix.
         stdin: for `-`; the process's when left out.
 
     Raises:
@@ -93,7 +98,7 @@ def gather(
     known = {suffix.lower() for suffix in suffixes}
     found: dict[str, Input] = {}
     for word in listed(words, stdin):
-        for item in expand(word, known):
+        for item in expand(word, known, keep):
             found.setdefault(os.path.abspath(item.path), item)
     if not found:
         raise DataError("there is no input: give files, folders, globs, or a list on stdin as -.")
@@ -111,7 +116,7 @@ def listed(words: Iterable[str | Path], stdin: TextIO | None) -> Iterator[str | 
                 yield line.rstrip("\r\n")
 
 
-def expand(word: str | Path, suffixes: set[str]) -> list[Input]:
+def expand(word: str | Path, suffixes: set[str], keep: Callable[[Path], bool]) -> list[Input]:
     """The inputs that one word stands for, in order of name."""
     if not str(word):
         raise DataError("the name of an input is empty.")
@@ -120,7 +125,7 @@ def expand(word: str | Path, suffixes: set[str]) -> list[Input]:
         found = [
             Input(file, file.relative_to(path))
             for file in sorted(path.rglob("*"))
-            if kind(file) in suffixes and not hidden(file.relative_to(path)) and file.is_file()
+            if kind(file) in suffixes and not hidden(file.relative_to(path)) and keep(file) and file.is_file()
         ]
         if not found:
             raise DataError(

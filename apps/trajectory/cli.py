@@ -6,8 +6,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
-from core.terminal import emit
+from core.terminal import (
+    Config,
+    Device,
+    Json,
+    Quiet,
+    Read,
+    Resume,
+    Seed,
+    Sets,
+    Threads,
+    device,
+    emit,
+    say,
+    say_all,
+    set_threads,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,71 +43,52 @@ Stats = Annotated[Path | None, typer.Option(help="Statistics (.npz) of published
 Compat = Annotated[
     bool, typer.Option("--compat", help="Run published weights as their node does (20 positions).")
 ]
-Json = Annotated[str | None, typer.Option("--json", help="Write the result as JSON here; - is stdout.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; as many as there are when left out.")]
-Format = Annotated[str | None, typer.Option(help="File format, when detection is wrong.")]
-Columns = Annotated[str | None, typer.Option(help="Column names, such as t=time,x=px,y=py,z=pz.")]
-TimeUnit = Annotated[str | None, typer.Option(help="Unit of time: s, ms, us, ns or iso.")]
-Group = Annotated[str | None, typer.Option(help="Columns that tell tracks apart, such as id or kind,traj.")]
-Rate = Annotated[float | None, typer.Option(help="Samples per second, for files without times.")]
-Times = Annotated[Path | None, typer.Option(help="File of times beside KITTI poses.")]
-FrameOption = Annotated[str | None, typer.Option("--frame", help="Axes of the file: enu, ned or camera.")]
+OLD_WORDS = ("format", "columns", "time-unit", "group", "rate", "times", "frame")
+"""Options of 0.1 that are settings of `--read` now; they work one release longer."""
 
 
-def read(
-    files: list[str],
-    format: str | None = None,
-    columns: str | None = None,
-    time_unit: str | None = None,
-    group: str | None = None,
-    rate: float | None = None,
-    times: Path | None = None,
-    frame: str | None = None,
-) -> list[Any]:
-    """Tracks of all files; their warnings go to stderr."""
-    from apps.trajectory.data import read_many
-    from core.errors import ConfigError
+class Reading(TyperCommand):
+    """A command whose `--columns X` of 0.1 is `--read columns=X`."""
 
-    mapping = None
-    if columns is not None:
-        pairs = [pair.partition("=") for pair in columns.split(",")]
-        if not all(name and equals and column for name, equals, column in pairs):
-            raise ConfigError(f"--columns wants name=column pairs, such as t=time,x=px; got {columns!r}.")
-        mapping = {name.strip(): column.strip() for name, _, column in pairs}
-    tracks = read_many(
-        files,
-        format=format,
-        columns=mapping,
-        time_unit=time_unit,
-        group=group.split(",") if group else None,
-        rate=rate,
-        times=times,
-        frame=frame,
-    )
-    for track in tracks[:20]:
-        for warning in track.warnings:
-            say(f"{track.name}: {warning}")
-    return tracks
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words: list[str] = []
+        for word in args:
+            name, equals, value = word.removeprefix("--").partition("=")
+            if words and words[-1].endswith("\0"):  # the value of an old option
+                words[-1] = words[-1].removesuffix("\0") + word
+            elif word.startswith("--") and name in OLD_WORDS:
+                words += ["--read", f"{name.replace('-', '_')}={value if equals else chr(0)}"]
+            else:
+                words.append(word)
+        return super().parse_args(ctx, [word.removesuffix("\0") for word in words])
 
 
-def say(text: str) -> None:
-    """A remark for people, beside the result."""
-    print(text, file=sys.stderr, flush=True)
+def options(words: list[str] | None) -> Any:
+    """The reader's settings of `--read`."""
+    from apps.trajectory.formats import Options
+    from core.terminal import reader_options
+
+    return reader_options(Options(), words)
 
 
-def set_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
+def read(files: list[str], words: list[str] | None) -> tuple[list[Any], Any]:
+    """Tracks of all files that can be read, and what came of each; remarks go to stderr."""
+    from apps.trajectory.data import inputs
+    from apps.trajectory.formats import read as read_file
+    from core.jobs import mirror, run
 
-        torch.set_num_threads(threads)
+    chosen = options(words)
+    done = run(mirror(inputs(files), None), lambda job: read_file(job.source.path, chosen))
+    tracks = [track for _, found in done.results for track in found]
+    say_all(f"{track.name}: {warning}" for track in tracks for warning in track.warnings)
+    return tracks, done
 
 
-def named_model(weights: str | None, stats: Path | None, compat: bool) -> Any:
-    """The model of `--weights`, `--stats` and `--compat`."""
-    from apps.trajectory.predict import DEFAULT, load_model
+def named_model(weights: str | None, stats: Path | None, compat: bool, where: str | None = None) -> Any:
+    """The model of `--weights`, `--stats`, `--compat` and `--device`."""
+    from apps.trajectory.model import DEFAULT, load_model
 
-    return load_model(weights or DEFAULT, stats, compat=compat)
+    return load_model(weights or DEFAULT, stats, compat=compat, device=device(where))
 
 
 @app.command()
@@ -121,14 +118,12 @@ def train(
         list[str] | None, typer.Argument(help="Track files or folders; generated flights alone if left out.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/trajectory"),
-    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting, such as model.unit=lstm.")
-    ] = None,
+    config: Config = None,
+    sets: Sets = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
+    resume: Resume = False,
     threads: Threads = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    quiet: Quiet = False,
     json_path: Json = None,
 ) -> None:
     """Train a predictor on generated flights and the given files, split by flight.
@@ -156,21 +151,16 @@ def train(
     emit(result, json_path, [str(outcome.weights), f"best in epoch {outcome.epoch}: {outcome.score:.5g}"])
 
 
-@app.command()
+@app.command(cls=Reading)
 def evaluate(
     files: Files,
     weights: Weights = None,
     stats: Stats = None,
     compat: Compat = False,
     stride: Annotated[int, typer.Option(min=1, help="Samples between windows.")] = 5,
+    where: Device = None,
     threads: Threads = None,
-    format: Format = None,
-    columns: Columns = None,
-    time_unit: TimeUnit = None,
-    group: Group = None,
-    rate: Rate = None,
-    times: Times = None,
-    frame: FrameOption = None,
+    reading: Read = None,
     json_path: Json = None,
 ) -> None:
     """Score a model beside all baselines: metres, 10 Hz, 21 positions of history, 2 s of future.
@@ -179,16 +169,20 @@ def evaluate(
     """
     from apps.trajectory.evaluate import evaluate as score
     from apps.trajectory.evaluate import table
+    from core.jobs import finish
 
     set_threads(threads)
-    tracks = read(files, format, columns, time_unit, group, rate, times, frame)
-    report = score(named_model(weights, stats, compat), tracks, stride=stride)
-    for warning in report.get("warnings", [])[:20]:
-        say(warning)
+    model = named_model(weights, stats, compat, where)
+    tracks, done = read(files, reading)
+    if not tracks:
+        finish(done)
+    report = score(model, tracks, stride=stride)
+    say_all(report.get("warnings", []))
     emit(report, json_path, table(report))
+    finish(done)
 
 
-@app.command()
+@app.command(cls=Reading)
 def predict(
     files: Files,
     weights: Weights = None,
@@ -211,14 +205,9 @@ def predict(
         float | None, typer.Option(help="With --near: chance of entering this sphere, m.")
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help=".json, .csv, .geojson or .kml.")] = None,
+    where: Device = None,
     threads: Threads = None,
-    format: Format = None,
-    columns: Columns = None,
-    time_unit: TimeUnit = None,
-    group: Group = None,
-    rate: Rate = None,
-    times: Times = None,
-    frame: FrameOption = None,
+    reading: Read = None,
     json_path: Json = None,
 ) -> None:
     """Predict the next seconds of every track.
@@ -227,13 +216,16 @@ def predict(
     """
     from apps.trajectory.predict import predict as ask
     from apps.trajectory.predict import predict_along
-    from apps.trajectory.write import as_records, write_predictions
+    from apps.trajectory.write import as_records, check_name, write_predictions
     from core.errors import DataError
+    from core.jobs import finish
 
     set_threads(threads)
-    model = named_model(weights, stats, compat)
     place = point(near) if near is not None else None
-    tracks = read(files, format, columns, time_unit, group, rate, times, frame)
+    if out is not None:
+        check_name(out)
+    model = named_model(weights, stats, compat, where)
+    tracks, done = read(files, reading)
     answers, problems = [], []
     for track in tracks:
         try:
@@ -245,10 +237,11 @@ def predict(
                 answers.append((track, ask(track, model, horizon_s=horizon, at_s=at, coverage=coverage)))
         except DataError as error:
             problems.append(str(error))
-    for problem in problems[:20]:
-        say(f"no prediction: {problem}")
     if not answers:
+        if done.failures:
+            finish(done)
         raise DataError(problems[0] if problems else f"{files[0]}: no track is long enough for a prediction.")
+    say_all(f"no prediction: {problem}" for problem in problems)
     if out is not None:
         write_predictions(answers, out)
         say(f"{out}: {len(answers)} predictions")
@@ -256,9 +249,11 @@ def predict(
     if place is not None:
         for record, (_, prediction) in zip(records, answers, strict=True):
             record["approach"] = approach(prediction, place, radius)
+    skipped = [*map(str, done.failures), *problems]
     emit(
-        {"model": model.name, "predictions": records, "skipped": problems}, json_path, lines(answers, records)
+        {"model": model.name, "predictions": records, "skipped": skipped}, json_path, lines(answers, records)
     )
+    finish(done)
 
 
 def point(text: str) -> Any:
@@ -333,6 +328,7 @@ def stream(
     ] = None,
     max_gap: Annotated[float, typer.Option(help="A longer gap starts a track anew, s.")] = 0.5,
     expire: Annotated[float, typer.Option(help="Forget a track after so much silence, s.")] = 10.0,
+    threads: Threads = None,
 ) -> None:
     """Read live samples, write one JSON line per prediction.
 
@@ -351,6 +347,7 @@ def stream(
 
     if udp is not None and mavlink is not None:
         raise ConfigError("listen to --udp or to --mavlink, not to both.")
+    set_threads(threads)
     config = StreamConfig(mode, horizon, every, max_gap, expire)
     model = named_model(weights, stats, compat)
     engine = engine_for(model, mode)
@@ -379,6 +376,7 @@ def export(
     weights: Weights = None,
     stats: Stats = None,
     compat: Compat = False,
+    threads: Threads = None,
     json_path: Json = None,
 ) -> None:
     """Write a model as ONNX and check it against torch in onnxruntime.
@@ -387,6 +385,7 @@ def export(
     """
     from apps.trajectory.export import export_onnx
 
+    set_threads(threads)
     model = named_model(weights, stats, compat)
     worst = export_onnx(model.network, out)
     size = out.stat().st_size

@@ -1,6 +1,5 @@
 """Tracks on disk -> evenly sampled segments -> windows of history and future; splits by flight."""
 
-import glob
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,14 @@ import numpy as np
 
 from apps.trajectory.track import SUFFIXES, Track
 from core.errors import DataError
+from core.jobs import Input, gather
 
 __all__ = [
     "Segment",
     "Track",
     "Windows",
     "flights",
+    "inputs",
     "read_many",
     "read_tracks",
     "resample",
@@ -107,11 +108,10 @@ def read_many(
     frame: str | None = None,
 ) -> list[Track]:
     """Tracks of files, of the track files in folders (at any depth), and of globs such as `logs/**/*.csv`."""
-    wanted = [paths] if isinstance(paths, str | Path) else list(paths)
     tracks = []
-    for path in (file for word in wanted for file in expand(word)):
+    for item in inputs([paths] if isinstance(paths, str | Path) else paths):
         tracks += read_tracks(
-            path,
+            item.path,
             format=format,
             columns=columns,
             time_unit=time_unit,
@@ -123,32 +123,14 @@ def read_many(
     return tracks
 
 
-def expand(word: str | Path) -> list[Path]:
-    """The files that a path, a folder or a glob stands for, in order of name.
+def inputs(words: Iterable[str | Path]) -> list[Input]:
+    """The files that paths, folders, globs and `-` (a list on stdin) stand for, in order of name.
 
     Raises:
         DataError: nothing is there.
     """
-    path = Path(word)
-    if path.is_dir():
-        found = [file for file in sorted(path.rglob("*")) if file.is_file() and is_track_name(file)]
-        if not found:
-            raise DataError(f"{path}: the folder holds no track files ({', '.join(sorted(SUFFIXES))}).")
-        return found
-    if path.exists() or not glob.has_magic(str(word)):
-        return [path]  # a missing file is named by its reader
-    found = [Path(file) for file in sorted(glob.glob(str(word), recursive=True)) if Path(file).is_file()]
-    if not found:
-        raise DataError(f"{word}: no file matches.")
-    return found
-
-
-def is_track_name(path: Path) -> bool:
-    """Whether a file inside a folder is meant: a known suffix, not hidden, and not KITTI's file of times."""
-    stem = path.name.removesuffix(".gz")
-    return (
-        Path(stem).suffix.lower() in SUFFIXES and not stem.startswith(".") and not stem.endswith("times.txt")
-    )
+    # KITTI's file of times lies beside its poses and is no track
+    return gather(words, SUFFIXES, keep=lambda file: not file.name.removesuffix(".gz").endswith("times.txt"))
 
 
 def in_order(time_s: np.ndarray) -> np.ndarray:

@@ -29,9 +29,7 @@ def write_predictions(answers: Answers, path: Path) -> None:
         DataError: GeoJSON or KML of a track without a geographic origin.
         RecurraError: the file cannot be written.
     """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ConfigError(f"{path}: predictions are written as {', '.join(SUFFIXES)}.")
+    suffix = check_name(path)
     if suffix == ".json":
         text = json.dumps(as_records(answers), indent=1, allow_nan=False) + "\n"
     elif suffix == ".csv":
@@ -39,6 +37,18 @@ def write_predictions(answers: Answers, path: Path) -> None:
     else:
         text = as_geojson(answers) if suffix == ".geojson" else as_kml(answers)
     write_text(path, text)
+
+
+def check_name(path: Path) -> str:
+    """The suffix of a file to write, looked at before the work.
+
+    Raises:
+        ConfigError: it is none of ours.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ConfigError(f"{path}: predictions are written as {', '.join(SUFFIXES)}.")
+    return suffix
 
 
 def as_records(answers: Answers) -> list[dict[str, Any]]:

@@ -88,5 +88,5 @@ def detect(table: Table, options: Options) -> str:
         return "tum"
     raise DataError(
         f"{table.path}: {len(columns)} columns without names are no format known here; "
-        "name them by --columns t=0,x=1,y=2,z=3."
+        "name them by --read columns=t=0,x=1,y=2,z=3."
     )

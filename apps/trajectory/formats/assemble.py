@@ -69,9 +69,9 @@ def suspicions(time_s: np.ndarray, positions: np.ndarray) -> list[str]:
     steps = np.diff(time_s)
     told = []
     if np.median(steps) > 60:
-        told.append(f"the median step is {np.median(steps):.3g} s; --time-unit?")
+        told.append(f"the median step is {np.median(steps):.3g} s; --read time_unit=?")
     elif np.median(steps) < 1e-5:
-        told.append(f"the median step is {np.median(steps):.3g} s; --time-unit?")
+        told.append(f"the median step is {np.median(steps):.3g} s; --read time_unit=?")
     distances = np.sqrt((np.diff(positions, axis=0) ** 2).sum(1))
     speed = float(np.median(distances / steps))
     whole = bool((positions == np.round(positions)).all())

@@ -16,7 +16,7 @@ from core.errors import DataError
 
 
 def from_names(table: Table, options: Options) -> list[Track]:
-    """Tracks of a table whose header (or `--columns`) says what is what.
+    """Tracks of a table whose header (or `columns`) says what is what.
 
     Raises:
         DataError: no time, no position, or nothing usable in them.
@@ -33,11 +33,13 @@ def from_names(table: Table, options: Options) -> list[Track]:
     found |= given
     if "t" not in found and not ("sec" in found and "nsec" in found) and options.rate is None:
         raise DataError(
-            f"{table.path}: no column of time; name one by --columns t=NAME or give --rate. It has {listed}."
+            f"{table.path}: no column of time; name one by --read columns=t=NAME or give --read rate=10. "
+            f"It has {listed}."
         )
     if not {"x", "y"} <= found.keys() and not {"lat", "lon"} <= found.keys():
         raise DataError(
-            f"{table.path}: no columns of position; name them by --columns x=NAME,y=NAME. It has {listed}."
+            f"{table.path}: no columns of position; name them by --read columns=x=NAME,y=NAME. "
+            f"It has {listed}."
         )
     return tracks_of(table, found, options)
 
@@ -63,7 +65,7 @@ def tracks_of(
     if origin is None and all(f"v{axis}" in found for axis in axes) and positions.shape[1] == len(axes):
         velocities = np.stack([table.numbers(found[f"v{axis}"]) for axis in axes], 1)
     if frame is None and origin is None and "vehicle_local_position" in table.path.name:
-        warnings.append("PX4 vehicle_local_position has axes north, east, down; --frame ned turns z up.")
+        warnings.append("PX4 vehicle_local_position has axes north, east, down; --read frame=ned turns z up.")
     used = set(found.values())
     tracks = []
     clock = "t" in found or "sec" in found
@@ -180,7 +182,8 @@ def telling(table: Table, used: set[str], warnings: list[str]) -> list[str]:
         kinds = column.astype("str").nunique()
         if kinds > 1 and kinds > len(column) // 2:
             warnings.append(
-                f"column {name!r} differs in most rows, so it is not taken to tell tracks apart; see --group."
+                f"column {name!r} differs in most rows, so it is not taken to tell tracks apart; "
+                "see --read group=."
             )
             continue
         names.append(name)

@@ -30,10 +30,12 @@ def read_kitti(table: Table, options: Options) -> list[Track]:
     positions = np.stack([table.numbers(columns[index]) for index in (3, 7, 11)], 1)
     warnings = []
     if options.frame is None:
-        warnings.append("camera axes (right, down, forward) are kept as written; --frame camera turns z up.")
+        warnings.append(
+            "camera axes (right, down, forward) are kept as written; --read frame=camera turns z up."
+        )
     times = options.times or (None if options.rate else beside(table.path))
     if times is None and options.rate is None:
-        raise DataError(f"{table.path}: KITTI poses have no times; give --times FILE or --rate 10.")
+        raise DataError(f"{table.path}: KITTI poses have no times; give --read times=FILE or rate=10.")
     if times is None:
         clock = even_stamps(len(positions), options.rate)
     else:

@@ -35,7 +35,7 @@ class Options:
             raise DataError(f"the rate must be a positive number of samples per second, got {self.rate}.")
         unknown = [name for name in self.columns or () if name not in COLUMNS]
         if unknown:
-            raise DataError(f"--columns knows {', '.join(COLUMNS)}; not {', '.join(unknown)}.")
+            raise DataError(f"columns: there are {', '.join(COLUMNS)}; not {', '.join(unknown)}.")
 
 
 def to_enu_axes(vectors: np.ndarray, frame: str | None) -> np.ndarray:

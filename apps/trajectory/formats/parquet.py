@@ -14,7 +14,7 @@ from core.errors import DataError
 
 
 def read_parquet(path: Path, data: bytes, options: Options) -> list[Track]:
-    """Tracks of the columns that names or `--columns` tell.
+    """Tracks of the columns that names or `columns` tell.
 
     Raises:
         DataError: damaged, or larger than the limit when unpacked.

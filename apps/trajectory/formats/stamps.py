@@ -74,7 +74,9 @@ def from_dates(column: pd.Series, name: str) -> Stamps:
             dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
         ns = dates.astype("datetime64[ns]").to_numpy()
     except (ValueError, TypeError, OverflowError) as error:
-        raise DataError(f"column {name!r} holds no times ({error}); --columns t=... names another.") from None
+        raise DataError(
+            f"column {name!r} holds no times ({error}); --read columns=t=... names another."
+        ) from None
     known = ~np.isnat(ns)
     if not known.any():
         raise DataError(f"column {name!r} holds no numbers and no ISO 8601 times.")
@@ -96,11 +98,14 @@ def from_numbers(
             warnings.append(f"times in {name!r} are read as {seen}, not {unit}, by their size.")
             unit = seen
         elif told is None and usual is None and seen != "s" and not sure:
-            warnings.append(f"times in {name!r} are read as {seen} by their step; --time-unit overrules.")
+            warnings.append(
+                f"times in {name!r} are read as {seen} by their step; --read time_unit=UNIT overrules."
+            )
     scale = TIME_UNITS[unit]
     if known.any() and np.abs(values[known]).max() * scale > LIMIT:
         raise DataError(
-            f"column {name!r} holds {np.abs(values[known]).max():g} {unit}, which is no time; --time-unit?"
+            f"column {name!r} holds {np.abs(values[known]).max():g} {unit}, which is no time; "
+            "--read time_unit=?"
         )
     if pd.api.types.is_integer_dtype(numbers):
         ns = numbers.fillna(0).to_numpy(dtype=np.int64) * scale

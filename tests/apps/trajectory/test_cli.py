@@ -85,6 +85,30 @@ def test_folders_and_globs_are_inputs(recurra: Terminal, tmp_path: Path) -> None
     assert len(json.loads(out)["predictions"]) == 2
 
 
+def test_a_bad_file_of_a_folder_is_told_and_the_others_are_answered(
+    recurra: Terminal, tmp_path: Path
+) -> None:
+    write_flight(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text("a,b\n1,2\n")
+    for verb in ("predict", "evaluate"):
+        code, out, err = recurra(verb, tmp_path, "--json", "-")
+        assert code == 2
+        assert "failed: " in err
+        assert "b.csv" in err
+        found = json.loads(out)
+        assert len(found["predictions"] if verb == "predict" else found["files"]) == 1
+
+
+def test_reader_settings_are_given_one_way_and_the_old_one(recurra: Terminal, tmp_path: Path) -> None:
+    flight = tmp_path / "odd.csv"
+    flight.write_text("when,a,b,c\n" + "".join(f"{k * 100},{k},{k},1\n" for k in range(60)))
+    words = ["--read", "columns=t=when,x=a,y=b,z=c", "--read", "time_unit=ms"]
+    code, new, err = recurra("predict", flight, *words, "--json", "-")
+    assert code == 0, err
+    old = recurra("predict", flight, "--columns", "t=when,x=a,y=b,z=c", "--time-unit=ms", "--json", "-")
+    assert old[1] == new
+
+
 def test_geographic_flights_come_back_as_places(recurra: Terminal, tmp_path: Path) -> None:
     rows = [f"{k / 10},{47.0 + 2e-6 * k:.8f},{8.0:.8f},{500.0}" for k in range(60)]
     log = tmp_path / "geo.csv"
@@ -207,7 +231,10 @@ def test_bad_files_are_one_sentence(
         (["predict", "FLIGHT", "--horizon", "-1"], "horizon"),
         (["predict", "FLIGHT", "--coverage", "2"], "coverage"),
         (["predict", "FLIGHT", "--near", "a,b"], "--near wants metres"),
-        (["predict", "FLIGHT", "--columns", "t"], "--columns wants name=column"),
+        (["predict", "FLIGHT", "--read", "columns=t"], "--read columns wants name=value pairs"),
+        (["predict", "FLIGHT", "--columns", "t"], "--read columns wants name=value pairs"),
+        (["predict", "FLIGHT", "--read", "colour=t"], "no setting 'colour'; this section has columns"),
+        (["predict", "FLIGHT", "--device", "tpu"], "no device 'tpu'"),
         (["predict", "FLIGHT", "-o", "x.doc"], r"written as \.json"),
         (["stream", "--mode", "stateful"], "trained on windows"),
         (["stream", "--udp", "x"], "host:port"),

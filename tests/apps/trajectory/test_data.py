@@ -8,8 +8,8 @@ import pytest
 from apps.trajectory.data import (
     Segment,
     Track,
-    expand,
     flights,
+    inputs,
     read_many,
     resample,
     resample_many,
@@ -150,11 +150,11 @@ def test_folders_and_globs_stand_for_their_files(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     for name in ("b.csv", "inner/a.csv", "00_times.txt", ".hidden.csv", "notes.md"):
         (tmp_path / name).write_text("t,x,y,z\n0,1,2,3\n0.1,1,2,3\n")
-    assert [path.name for path in expand(tmp_path)] == ["b.csv", "a.csv"]
-    assert [path.name for path in expand(f"{tmp_path}/**/*.csv")] == ["b.csv", "a.csv"]
+    assert [item.path.name for item in inputs([tmp_path])] == ["b.csv", "a.csv"]
+    assert [item.path.name for item in inputs([f"{tmp_path}/**/*.csv"])] == ["b.csv", "a.csv"]
     assert [found.name for found in read_many([tmp_path / "b.csv", f"{tmp_path}/inner/*"])] == ["b", "a"]
     with pytest.raises(DataError, match="no file matches"):
-        expand(f"{tmp_path}/*.ulg")
+        inputs([f"{tmp_path}/*.ulg"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no track files"):
-        expand(tmp_path / "empty")
+    with pytest.raises(DataError, match="holds no file of a known kind"):
+        inputs([tmp_path / "empty"])

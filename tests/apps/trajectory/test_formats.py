@@ -116,7 +116,7 @@ def kitti(positions: np.ndarray) -> str:
 
 
 def test_kitti_takes_its_times_from_a_file_or_a_rate(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"give --times FILE or --rate"):
+    with pytest.raises(DataError, match=r"give --read times=FILE or rate=10"):
         one(tmp_path, kitti(XYZ), "00.txt")
     found = one(tmp_path, kitti(XYZ), "00.txt", rate=10)
     np.testing.assert_allclose(found.time_s, [0, 0.1, 0.2])
@@ -236,7 +236,7 @@ WRONG = {
     "header only": ("t,x,y,z\n", "a header and no data"),
     "one sample": ("t,x,y,z\n0,1,2,3\n", "a single sample"),
     "no number at all": ("t,x,y,z\n0,nan,2,3\n0.1,nan,2,3\n", "no row with a time and a finite position"),
-    "no time": ("a,x,y,z\n0,1,2,3\n1,1,2,3\n", "no column of time; name one by --columns t=NAME"),
+    "no time": ("a,x,y,z\n0,1,2,3\n1,1,2,3\n", "no column of time; name one by --read columns=t=NAME"),
     "no position": ("t,a,b\n0,1,2\n1,1,2\n", "no columns of position"),
     "a word": ("t,x,y,z\n0,1,2,3\n# note\n0.1,1,oops,3\n", "line 4: y is 'oops', not a number"),
     "a word for a time": ("t,x,y,z\n0,1,2,3\nnoon,1,2,3\n", "line 3: t is 'noon', not a time"),
