@@ -1,0 +1,138 @@
+"""What a reading gives: characters, lines, pages, as plain values with one `as_dict`."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Char:
+    """A character and where it stands in its line's image; edges lie between neighbouring spikes."""
+
+    text: str
+    confidence: float
+    x0_px: float
+    x1_px: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line's text. `polygon`, `baseline` are in pixels of the page, empty for a line that came alone."""
+
+    text: str
+    confidence: float
+    """That the whole text is right."""
+    chars: tuple[Char, ...] = ()
+    alternatives: tuple[tuple[str, float], ...] = ()
+    """Other texts and their share of the probability, best first."""
+    polygon: tuple[Point, ...] = ()
+    baseline: tuple[Point, ...] = ()
+    gaps_px: tuple[tuple[float, float], ...] = ()
+    """Ink that no character covers."""
+    note: str = ""
+    name: str = ""
+    row: int | None = None
+    column: int | None = None
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """x0, y0, x1, y1 around the polygon."""
+        points = np.array(self.polygon or ((0, 0),))
+        low, high = np.floor(points.min(0)), np.ceil(points.max(0))
+        return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+    def words(self) -> list[tuple[str, float, float, float]]:
+        """Words with their confidence (geometric mean) and the pixels from x0 to x1 in the line's image."""
+        found: list[tuple[str, float, float, float]] = []
+        current: list[Char] = []
+        for char in (*self.chars, Char(" ", 1.0, 0.0, 0.0)):
+            if char.text != " ":
+                current.append(char)
+            elif current:
+                mean = float(np.exp(np.mean([np.log(max(c.confidence, 1e-9)) for c in current])))
+                text = "".join(c.text for c in current)
+                found.append((text, mean, current[0].x0_px, current[-1].x1_px))
+                current = []
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "id": self.name,
+            "text": self.text,
+            "confidence": self.confidence,
+            "polygon": [list(point) for point in self.polygon],
+            "baseline": [list(point) for point in self.baseline],
+            "words": [
+                {"text": text, "confidence": confidence, "x0_px": x0, "x1_px": x1}
+                for text, confidence, x0, x1 in self.words()
+            ],
+            "chars": [
+                {"c": c.text, "confidence": c.confidence, "x0_px": c.x0_px, "x1_px": c.x1_px}
+                for c in self.chars
+            ],
+            "alternatives": [{"text": text, "share": share} for text, share in self.alternatives],
+            "gaps_px": [list(gap) for gap in self.gaps_px],
+            **({"note": self.note} if self.note else {}),
+            **({} if self.row is None else {"row": self.row, "column": self.column}),
+        }
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> "Line":
+        """The line of `as_dict`."""
+        return cls(
+            text=stored["text"],
+            confidence=stored["confidence"],
+            chars=tuple(
+                Char(c["c"], c["confidence"], c["x0_px"], c["x1_px"]) for c in stored.get("chars", ())
+            ),
+            alternatives=tuple((a["text"], a["share"]) for a in stored.get("alternatives", ())),
+            polygon=tuple((p[0], p[1]) for p in stored.get("polygon", ())),
+            baseline=tuple((p[0], p[1]) for p in stored.get("baseline", ())),
+            gaps_px=tuple((g[0], g[1]) for g in stored.get("gaps_px", ())),
+            note=stored.get("note", ""),
+            name=stored.get("id", ""),
+            row=stored.get("row"),
+            column=stored.get("column"),
+        )
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page's lines in reading order; coordinates are pixels of the image as delivered, EXIF turned."""
+
+    image: str
+    width_px: int
+    height_px: int
+    lines: tuple[Line, ...] = ()
+    rotation: int = 0
+    remarks: tuple[str, ...] = field(default=())
+
+    @property
+    def text(self) -> str:
+        return "\n".join(line.text for line in self.lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "image": self.image,
+            "width_px": self.width_px,
+            "height_px": self.height_px,
+            "rotation": self.rotation,
+            "coordinates": "pixels of the image after its EXIF rotation",
+            "lines": [line.as_dict() for line in self.lines],
+            "remarks": list(self.remarks),
+        }
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> "Page":
+        """The page of `as_dict`."""
+        return cls(
+            stored["image"],
+            stored["width_px"],
+            stored["height_px"],
+            tuple(Line.from_dict(line) for line in stored["lines"]),
+            stored.get("rotation", 0),
+            tuple(stored.get("remarks", ())),
+        )

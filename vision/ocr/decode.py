@@ -1,0 +1,145 @@
+"""Log-probabilities of a line -> labels, with whatever a person knows about the text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from core.ctc.char_lm import CharLM
+from core.ctc.constraints import Automaton, of_length, only, regular
+from core.ctc.exact import label_score
+from core.ctc.greedy import greedy
+from core.ctc.lexicon import Words
+from core.ctc.prefix_beam import Hypothesis, PrefixBeam
+from core.errors import ConfigError, DataError
+from vision.ocr.codec import Codec, clean
+
+FLOOR = 10.0
+"""Symbols less probable than the best of a frame by this factor (log) do not extend a prefix."""
+SURE = float(np.log(0.9999))
+"""Frames whose blank is surer extend nothing."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How frames become text. Nothing set: the best label of each frame.
+
+    Only one of allow and deny, regex, digits, choices, lexicon rules the text.
+    """
+
+    lm: CharLM | None = None
+    lm_weight: float = 0.6
+    lm_bonus: float = 1.2
+    beam: int = 25
+    top: int | None = 12
+    alternatives: int = 0
+    allow: str | None = None
+    deny: str | None = None
+    regex: str | None = None
+    digits: int | None = None
+    choices: tuple[str, ...] = ()
+    lexicon: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        rules = [self.regex, self.digits, self.choices or None, self.lexicon or None]
+        if sum(rule is not None for rule in rules) > 1:
+            raise ConfigError("regex, digits, choices and lexicon exclude each other.")
+        if self.beam < 1 or self.alternatives < 0 or (self.top is not None and self.top < 1):
+            raise ConfigError("beam and top must be positive, alternatives not negative.")
+
+    @property
+    def plain(self) -> bool:
+        """Whether the best label of each frame is all that is asked for."""
+        ruled = self.regex or self.digits is not None or self.choices or self.lexicon
+        limited = self.allow is not None or self.deny is not None
+        return self.lm is None and not ruled and not limited and not self.alternatives
+
+
+class LabelModel:
+    """A character model that is asked in labels."""
+
+    def __init__(self, lm: CharLM, codec: Codec) -> None:
+        self.lm, self.symbols = lm, codec.symbols
+
+    def start(self) -> Any:
+        return self.lm.start()
+
+    def advance(self, state: Any, label: int) -> tuple[float, Any]:
+        return self.lm.advance(state, self.symbols[label - 1])
+
+    def end(self, state: Any) -> float:
+        return self.lm.end(state)
+
+
+def rule_of(decoding: Decoding, codec: Codec) -> Automaton | Words | None:
+    """The language that the text must belong to.
+
+    Raises:
+        ConfigError: it is empty, or asks for characters that the model does not know.
+    """
+    labels: Mapping[str, int] = codec.labels
+    if decoding.regex is not None:
+        return regular(decoding.regex, codec.symbols)
+    if decoding.digits is not None:
+        digits = [labels[c] for c in "0123456789" if c in labels]
+        if not digits:
+            raise ConfigError("--digits: the model knows no digit.")
+        return of_length(decoding.digits, digits)
+    if decoding.lexicon:
+        letters = {c for c in codec.symbols if c.isalnum() or c in "'^"}
+        return Words(labels, decoding.lexicon, letters)
+    if decoding.allow is None and decoding.deny is None:
+        return None
+    allowed = set(codec.symbols) if decoding.allow is None else set(clean(decoding.allow) + " ")
+    unknown = sorted(allowed - set(codec.symbols) - {" "})
+    if unknown:
+        raise ConfigError(f"--allow: the model does not know {' '.join(unknown)}.")
+    kept = [label for c, label in labels.items() if c in allowed and c not in (decoding.deny or "")]
+    if not kept:
+        raise ConfigError("--allow and --deny leave no character.")
+    return only(kept)
+
+
+def decode(log_probs: np.ndarray, codec: Codec, decoding: Decoding, rule: Any = None) -> list[Hypothesis]:
+    """The best labellings of (T, V), at least one; the first is the answer.
+
+    Without a labelling that the rule allows the answer is empty, with score -inf.
+
+    Raises:
+        DataError: log-probabilities of another alphabet.
+    """
+    if log_probs.ndim != 2 or log_probs.shape[1] != codec.size:
+        raise DataError(f"log-probabilities {log_probs.shape} for an alphabet of {codec.size} outputs.")
+    if decoding.choices:
+        return best_choice(log_probs, codec, decoding.choices)
+    if decoding.plain:
+        spans = greedy(log_probs)
+        labels = tuple(spans.labels.tolist())
+        score = float(log_probs.max(1).sum())
+        return [Hypothesis(labels, score, 0.0, score, tuple(spans.start.tolist()))]
+    model = None if decoding.lm is None else LabelModel(decoding.lm, codec)
+    beam = PrefixBeam(
+        decoding.beam,
+        lm=model,
+        alpha=decoding.lm_weight if model else 0.0,
+        beta=decoding.lm_bonus if model else 0.0,
+        rule=rule,
+        top=decoding.top if rule is None else None,
+        floor=FLOOR if rule is None else None,
+        skip=SURE if rule is None else None,
+    )
+    beam.feed(log_probs)
+    found = beam.best(max(1, decoding.alternatives))
+    return found or [Hypothesis((), -np.inf, 0.0, -np.inf, ())]
+
+
+def best_choice(log_probs: np.ndarray, codec: Codec, choices: Sequence[str]) -> list[Hypothesis]:
+    """The given texts by their exact probability."""
+    found = []
+    for text in choices:
+        labels = tuple(codec.encode(text))
+        score = label_score(log_probs, labels)
+        found.append(Hypothesis(labels, score, 0.0, score, ()))
+    found.sort(key=lambda hypothesis: -hypothesis.score)
+    return found

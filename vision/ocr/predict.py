@@ -1,0 +1,246 @@
+"""The few functions that people and pages call: read a line, many lines, a page."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from core.config import replace as settings
+from core.ctc.align import align as lay_out
+from core.ctc.char_lm import CharLM, load_char_lm
+from core.ctc.exact import label_score
+from core.ctc.loss import frames_needed
+from core.errors import ConfigError, DataError, WeightsError
+from core.weights import Card, load_network
+from vision.ocr.answer import Char, Line, Page
+from vision.ocr.codec import Codec
+from vision.ocr.confidence import Calibration
+from vision.ocr.config import TrainConfig
+from vision.ocr.decode import Decoding, decode, rule_of
+from vision.ocr.image import read_grey
+from vision.ocr.line import LineSettings, pieces, prepare
+from vision.ocr.recognise import build, log_probabilities
+
+DEFAULTS = {"lines": "ocr-lines", "digits": "ocr-digits"}
+"""Bundled weights of a task."""
+MODELS = Path(__file__).parent / "weights"
+"""Where the bundled character model lies beside the weights."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A network with everything that turns its output into text."""
+
+    network: nn.Module
+    card: Card
+    codec: Codec
+    line: LineSettings
+    calibration: Calibration
+    decoding: Decoding
+    task: str
+
+    def log_probabilities(self, greys: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Log-probabilities (T, V) of grey lines; very long ones are cut at blanks and joined."""
+        parts = [pieces(prepare(grey, self.line)) for grey in greys]
+        found = iter(log_probabilities(self.network, [piece for part in parts for piece in part]))
+        return [np.concatenate([next(found) for _ in part]) for part in parts]
+
+    def read(self, greys: Sequence[np.ndarray], decoding: Decoding | None = None) -> list[Line]:
+        """Text of grey lines (h, w).
+
+        Raises:
+            ConfigError: a rule that this alphabet cannot follow.
+        """
+        decoding = self.decoding if decoding is None else decoding
+        rule = rule_of(decoding, self.codec)
+        found = self.log_probabilities(greys)
+        return [
+            self.spelled(log_probs, grey, decoding, rule)
+            for log_probs, grey in zip(found, greys, strict=True)
+        ]
+
+    def spelled(self, log_probs: np.ndarray, grey: np.ndarray, decoding: Decoding, rule: Any) -> Line:
+        """One line's answer from its log-probabilities."""
+        hypotheses = decode(log_probs, self.codec, decoding, rule)
+        best = tidy(hypotheses[0].labels, self.codec)
+        others = alternatives(hypotheses, self.codec) if decoding.alternatives else ()
+        note = "" if np.isfinite(hypotheses[0].score) else "no text that the rule allows"
+        if note or not best or frames_needed(best) > len(log_probs):
+            return Line("", 0.0 if note else self.sure(log_probs, []), alternatives=others, note=note)
+        laid = lay_out(log_probs, best)
+        scale = grey.shape[0] / self.line.height
+        stride = float(self.network.stride)  # pyright: ignore[reportArgumentType]
+        middles = ((laid.start + laid.end) / 2 * stride - self.line.margin) * scale
+        edges = np.r_[2 * middles[0], middles[:-1] + middles[1:], 2 * middles[-1]] / 2
+        reach = np.median(np.diff(middles)) / 2 if len(middles) > 1 else grey.shape[0] / 4
+        edges[0], edges[-1] = middles[0] - reach, middles[-1] + reach
+        edges = edges.clip(0, grey.shape[1])
+        sure = self.calibration.chars(laid.mean)
+        chars = tuple(
+            Char(self.codec.symbols[label - 1], float(c), float(a), float(b))
+            for label, c, a, b in zip(best, sure, edges[:-1], edges[1:], strict=True)
+        )
+        return Line("".join(c.text for c in chars), self.sure(log_probs, best), chars, others)
+
+    def sure(self, log_probs: np.ndarray, labels: Sequence[int]) -> float:
+        """Calibrated confidence that a whole line is right."""
+        return self.calibration.line(float(np.exp(label_score(log_probs, labels))))
+
+
+def tidy(labels: Sequence[int], codec: Codec) -> tuple[int, ...]:
+    """Labels without spaces at the ends and with one space between words."""
+    space = codec.labels.get(" ")
+    kept: list[int] = []
+    for label in labels:
+        if label == space and (not kept or kept[-1] == space):
+            continue
+        kept.append(label)
+    if kept and kept[-1] == space:
+        kept.pop()
+    return tuple(kept)
+
+
+def alternatives(hypotheses: Sequence[Any], codec: Codec) -> tuple[tuple[str, float], ...]:
+    """Texts and their shares; those below 1e-4 are left out."""
+    scores = np.array([hypothesis.score for hypothesis in hypotheses])
+    if not np.isfinite(scores[0]):
+        return ()
+    shares = np.exp(scores - np.logaddexp.reduce(scores))
+    texts: dict[str, float] = {}
+    for hypothesis, share in zip(hypotheses, shares.tolist(), strict=True):
+        text = codec.decode(tidy(hypothesis.labels, codec))
+        texts[text] = texts.get(text, 0.0) + share
+    return tuple((text, share) for text, share in texts.items() if share >= 1e-4)
+
+
+def build_from(card: Card) -> nn.Module:
+    """The network that a card describes, without its shortcut head where the card says it was left out."""
+    config = settings(TrainConfig(), card.settings)
+    if card.extra.get("shortcut") is False:
+        config = replace(config, model=replace(config.model, shortcut=False))
+    return build(config, Codec.from_dict(card.extra["codec"]).size)
+
+
+def load_reader(
+    weights: str | Path | None = None, task: str | None = None, *, device: Any = "cpu", lm: bool | str = True
+) -> Reader:
+    """A reader from bundled weights, a weights file or a run folder.
+
+    Args:
+        weights: None takes the bundled ones of the task, lines if none is named.
+        lm: the character model that the weights name, none, or a file.
+
+    Raises:
+        WeightsError: nothing there, or weights of another task.
+        ConfigError: there is no such task.
+    """
+    if task is not None and task not in DEFAULTS:
+        raise ConfigError(f"no task {task!r}; there are {', '.join(DEFAULTS)}.")
+    wanted = [f"ocr {name}" for name in DEFAULTS] if task is None else [f"ocr {task}"]
+    loaded = load_network(
+        weights or DEFAULTS[task or "lines"], wanted, build_from, device=torch.device(device)
+    )
+    card = loaded.card
+    try:
+        codec = Codec.from_dict(card.extra["codec"])
+        line = settings(LineSettings(), card.extra["line"])
+        calibration = Calibration(**card.extra.get("calibration", {}))
+        named = card.extra.get("lm") or {}
+        decoding = Decoding(
+            lm=character_model(lm, named.get("file")),
+            lm_weight=float(named.get("weight", 0.6)),
+            lm_bonus=float(named.get("bonus", 1.2)),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{loaded.path}: its card lacks what reading needs ({error}).") from error
+    return Reader(loaded.network, card, codec, line, calibration, decoding, card.task.partition(" ")[2])
+
+
+def character_model(lm: bool | str, named: str | None) -> CharLM | None:
+    """The model of a file, or the one that the weights name, or none."""
+    if lm is False or (lm is True and not named):
+        return None
+    path = MODELS / str(named) if lm is True else Path(str(lm))
+    return cached_model(path, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@lru_cache(maxsize=4)
+def cached_model(path: Path, changed_ns: int) -> CharLM:
+    """A character model, read once for each state of its file."""
+    return load_char_lm(path)
+
+
+def read_line(image: Any, weights: str | Path | None = None, **options: Any) -> Line:
+    """Text of one line: a path, bytes, file object, PIL image or array.
+
+    Raises:
+        DataError: not an image.
+    """
+    return read_lines([image], weights, **options)[0]
+
+
+def read_lines(
+    images: Iterable[Any],
+    weights: str | Path | None = None,
+    *,
+    task: str | None = None,
+    decoding: Decoding | None = None,
+    device: Any = "cpu",
+) -> list[Line]:
+    """Texts of line images (or digit strings with task="digits"), in their order.
+
+    Raises:
+        DataError: one is not an image.
+        WeightsError: the weights are of another task.
+    """
+    return load_reader(weights, task, device=device).read([read_grey(image) for image in images], decoding)
+
+
+def read_page(
+    image: Any,
+    weights: str | Path | None = None,
+    *,
+    given: Page | None = None,
+    decoding: Decoding | None = None,
+    device: Any = "cpu",
+) -> Page:
+    """Lines of a page found (or taken from `given`) and read, in reading order.
+
+    Raises:
+        DataError: not an image, or one that does not fit the given lines.
+    """
+    from vision.ocr.crop import cut_line
+    from vision.ocr.page import find_page
+
+    grey = read_grey(image)
+    name = Path(image).name if isinstance(image, (str, Path)) else "image"
+    page = find_page(grey, name) if given is None else fitting(given, grey)
+    reader = load_reader(weights, "lines", device=device)
+    read = reader.read([cut_line(grey, line) for line in page.lines], decoding)
+    lines = [
+        replace(
+            told,
+            polygon=line.polygon,
+            baseline=line.baseline,
+            name=line.name,
+            row=line.row,
+            column=line.column,
+        )
+        for told, line in zip(read, page.lines, strict=True)
+    ]
+    return replace(page, lines=tuple(lines))
+
+
+def fitting(given: Page, grey: np.ndarray) -> Page:
+    """Given lines, checked against the image."""
+    if (given.width_px, given.height_px) != (grey.shape[1], grey.shape[0]):
+        raise DataError(
+            f"{given.image}: the lines are of an image of {given.width_px} x {given.height_px} pixels, "
+            f"this one has {grey.shape[1]} x {grey.shape[0]}."
+        )
+    return given

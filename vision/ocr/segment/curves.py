@@ -1,0 +1,108 @@
+"""Ridges of smoothed ink -> one curve a line, pieces joined along the writing."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vision.ocr.segment.ink import Ink
+
+MOST = 1000
+"""Pieces, and lines, of a page: the longest are kept."""
+
+
+@dataclass
+class Curve:
+    """y over the columns x0 .. x0 + len(y) - 1."""
+
+    x0: int
+    y: np.ndarray
+
+    @property
+    def x1(self) -> int:
+        return self.x0 + len(self.y)
+
+    @property
+    def middle(self) -> float:
+        return float(np.median(self.y))
+
+    def at(self, x: np.ndarray | float) -> np.ndarray:
+        """Height at columns, level beyond the ends."""
+        return np.interp(x, np.arange(self.x0, self.x1), self.y)
+
+    def end(self, right: bool, reach: float) -> tuple[float, float]:
+        """Height and slope at an end, fitted over `reach` columns; the slope is limited."""
+        n = max(2, min(len(self.y), int(reach)))
+        y = self.y[-n:] if right else self.y[:n]
+        if n < 3:
+            return float(y[-1] if right else y[0]), 0.0
+        slope, _ = np.polyfit(np.arange(n), y, 1)
+        slope = float(np.clip(slope, -0.15, 0.15))
+        return float(y.mean() + slope * ((n - 1) / 2 if right else -(n - 1) / 2)), slope
+
+
+def ridges(ink: Ink, scale: float) -> list[Curve]:
+    """Maxima along y of the smoothed ink, in connected pieces wider than two scales."""
+    smooth = cv2.GaussianBlur(ink.strength, (0, 0), sigmaX=3.2 * scale, sigmaY=max(0.55 * scale, 0.8))
+    level = smooth[smooth > 1e-4]
+    if not len(level):
+        return []
+    floor = 0.25 * float(np.percentile(level, 90))
+    up, down = np.roll(smooth, 1, 0), np.roll(smooth, -1, 0)
+    top = (smooth >= up) & (smooth > down) & (smooth > floor)
+    top[0] = top[-1] = False
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(top.astype(np.uint8), connectivity=8)
+    wide = [i for i in range(1, count) if stats[i, 2] > 2 * scale]
+    wide = sorted(wide, key=lambda i: -int(stats[i, 2]))[:MOST]
+    found = []
+    for i in wide:
+        x0, y0, w, h = (int(v) for v in stats[i, :4])
+        rows, columns = np.nonzero(labels[y0 : y0 + h, x0 : x0 + w] == i)
+        sums = np.bincount(columns, rows, w)
+        counts = np.bincount(columns, minlength=w)
+        present = counts > 0
+        y = np.interp(np.arange(w), np.flatnonzero(present), (sums / np.maximum(counts, 1))[present])
+        found.append(Curve(x0, y + y0))
+    return found
+
+
+def join(curves: list[Curve], scale: float) -> list[Curve]:
+    """Pieces of one line joined, the cheapest pair first, across gaps of up to seven scales."""
+    reach = 6 * scale
+    alive: dict[int, Curve] = dict(enumerate(curves))
+    number = len(curves)
+    while True:
+        best: tuple[float, int, int] | None = None
+        items = sorted(alive.items(), key=lambda item: item[1].x0)
+        starts = np.array([curve.x0 for _, curve in items], float)
+        for a, left in items:
+            low, high = np.searchsorted(starts, [left.x1 - 1.5 * scale, left.x1 + 7 * scale])
+            y, slope = left.end(True, reach)
+            for b, right in items[low:high]:
+                if a == b or right.x1 <= left.x1:
+                    continue
+                gap = right.x0 - left.x1
+                z, lean = right.end(False, reach)
+                half = gap / 2
+                misfit = abs((y + slope * half) - (z - lean * half))
+                if misfit > 0.55 * scale:
+                    continue
+                cost = misfit / scale + max(gap, 0) / (7 * scale)
+                if best is None or cost < best[0]:
+                    best = (cost, a, b)
+        if best is None:
+            return list(alive.values())
+        left, right = alive.pop(best[1]), alive.pop(best[2])
+        alive[number] = joined(left, right)
+        number += 1
+
+
+def joined(left: Curve, right: Curve) -> Curve:
+    """Two pieces as one, straight across the gap, the mean where they overlap."""
+    x = np.arange(left.x0, max(left.x1, right.x1))
+    a, b = left.at(x), right.at(x)
+    if right.x0 >= left.x1:
+        share = np.clip((x - left.x1 + 1) / max(right.x0 - left.x1 + 1, 1), 0, 1)
+    else:
+        share = np.clip((x - right.x0) / max(left.x1 - right.x0, 1), 0, 1)
+    return Curve(left.x0, a * (1 - share) + b * share)

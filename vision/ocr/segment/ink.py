@@ -1,0 +1,65 @@
+"""Grey page -> ink: paper removed, thresholded, specks and rules dropped."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+MOST_COMPONENTS = 20_000
+"""Pieces of ink that are kept, the largest ones: pure noise must not take hours."""
+
+
+@dataclass(frozen=True)
+class Ink:
+    """What is written on a page at working size."""
+
+    strength: np.ndarray
+    """(H, W) of float32, 0 on paper, about 1 in black ink; 0 outside the components that were kept."""
+    mask: np.ndarray
+    """(H, W) of bool."""
+    heights: np.ndarray
+    """Height of each kept component."""
+    areas: np.ndarray
+
+
+def darkness(grey: np.ndarray) -> np.ndarray:
+    """1 - grey / paper, the paper being a smooth bright envelope of the page."""
+    small = cv2.resize(grey, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    envelope = cv2.medianBlur(cv2.dilate(small, np.ones((3, 3), np.uint8)), 25)
+    envelope = cv2.GaussianBlur(envelope.astype(np.float32), (0, 0), 6)
+    paper = cv2.resize(envelope, (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return (1 - grey.astype(np.float32) / np.maximum(paper, 1)).clip(0, 1)
+
+
+def thresholded(dark: np.ndarray, window: int = 41) -> np.ndarray:
+    """Pixels darker than what is around them, (H, W) of uint8 0 or 1."""
+    mean = cv2.boxFilter(dark, -1, (window, window))
+    square = cv2.boxFilter(dark * dark, -1, (window, window))
+    deviation = np.sqrt(np.maximum(square - mean * mean, 0))
+    return ((dark > mean + 0.2 * deviation + 0.04) & (dark > 0.14)).astype(np.uint8)
+
+
+def find_ink(grey: np.ndarray, rule_length: float = 0.12) -> Ink:
+    """The ink of a grey page (H, W) at working size.
+
+    `rule_length`: thin straight components longer than this share of the page are rules, not writing.
+    """
+    dark = darkness(grey)
+    binary = thresholded(dark)
+    H, W = binary.shape
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
+    x, y, w, h, area = (stats[:, i] for i in range(5))
+    kept = (area >= 8) & (h < 0.2 * H)
+    typical = float(np.median(h[kept][h[kept] > 3])) if (kept & (h > 3)).any() else 8.0
+    kept &= ~((w > rule_length * W) & (h < 1.2 * typical) & (area > 0.3 * w))  # horizontal rules
+    kept &= ~((h > 0.08 * H) & (w < 0.25 * h))  # vertical ones
+    frame = (x <= 2) | (y <= 2) | (x + w >= W - 2) | (y + h >= H - 2)
+    kept &= ~(frame & ((w > 0.2 * W) | (h > 0.1 * H) | (area > 40 * typical * typical)))
+    kept[0] = False
+    chosen = np.flatnonzero(kept)
+    if len(chosen) > MOST_COMPONENTS:
+        chosen = chosen[np.argsort(-area[chosen], kind="stable")[:MOST_COMPONENTS]]
+        kept = np.zeros(count, bool)
+        kept[chosen] = True
+    mask = kept[labels]
+    return Ink(dark * mask, mask, h[chosen].astype(float), area[chosen].astype(float))
