@@ -1,6 +1,6 @@
 """Training of a predictor on generated flights and on files, split by flight."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,7 @@ from apps.trajectory.loss import ball_loss, distance_loss, forecast_loss
 from apps.trajectory.models.forecast import Forecast
 from apps.trajectory.models.predictor import Predictor
 from core.errors import ConfigError, DataError
-from core.training import Outcome, ShuffledBatches
-from core.training import train as run_loop
-from core.training.batches import mix
+from core.training import DrawnBatches, LoopOptions, Outcome, ScheduleOptions, Stage, train_stages
 from core.weights import Card, load, save, write_index
 
 STREAM_HISTORY = 40
@@ -41,8 +39,6 @@ CALIBRATED = "calibration"
 
 Segments = list[np.ndarray]
 """Evenly sampled pieces of flights, float32 (n, D)."""
-Make = Callable[[Tensor, Generator], tuple[Tensor, Tensor, Tensor]]
-"""Rows of a batch -> past, future, level of the ball."""
 
 
 class Pool:
@@ -79,6 +75,26 @@ class Sources:
     calibration: dict[str, Segments]
 
 
+class Windows:
+    """Makes a batch: windows of every source, augmented. A class of a module, so it travels to workers."""
+
+    def __init__(self, config: TrainConfig, pools: dict[str, Pool]) -> None:
+        self.config, self.pools = config, pools
+        self.longest = STREAM_HISTORY if config.model.stateful else config.window.history
+
+    def __call__(self, counts: Mapping[str, int], generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Past (B, T, D), future (B, K, D), level of the ball (B,)."""
+        config, longest = self.config, self.longest
+        some = {name: count for name, count in counts.items() if count}
+        drawn = torch.cat([self.pools[name].draw(count, generator) for name, count in some.items()])
+        level = torch.cat([torch.full((count,), LEVELS.get(name, LEVEL)) for name, count in some.items()])
+        drawn = augment(drawn, longest, config.augment, generator, yaw=config.model.frame == "none")
+        keep = longest
+        if config.model.stateful or torch.rand((), generator=generator) < config.augment.shorten:
+            keep = int(torch.randint(config.augment.shortest, longest + 1, (), generator=generator))
+        return drawn[:, longest - keep : longest], drawn[:, longest:], level
+
+
 def train(
     config: TrainConfig,
     out: str | Path,
@@ -89,7 +105,9 @@ def train(
 ) -> Outcome:
     """Train into the run folder `out` on generated flights and the given files or folders.
 
-    The best weights end in `out/model.safetensors` with the conformal calibration in their card.
+    First everything learns; then the read-out of the spread once more, with the mean and all below it held.
+    The best weights end in `out/model.safetensors`, and the conformal calibration in their card in the same
+    write. Gives how the first stage ended.
 
     Raises:
         ConfigError: settings that contradict each other or the data.
@@ -103,56 +121,98 @@ def train(
     longest = STREAM_HISTORY if config.model.stateful else history
     pools = {name: Pool(part, longest + horizon) for name, part in sources.train.items()}
     shares = shared_out(config, {name: len(pool) for name, pool in pools.items()})
+    make = Windows(config, pools)
     check = windows_of(sources.validation, config)
 
-    def make(rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
-        counts = split_count(shares, len(rows))
-        drawn = torch.cat([pools[name].draw(count, generator) for name, count in counts])
-        level = torch.cat([torch.full((count,), LEVELS.get(name, LEVEL)) for name, count in counts])
-        drawn = augment(drawn, longest, config.augment, generator, yaw=config.model.frame == "none")
-        keep = longest
-        if config.model.stateful or torch.rand((), generator=generator) < config.augment.shorten:
-            keep = int(torch.randint(config.augment.shortest, longest + 1, (), generator=generator))
-        return drawn[:, longest - keep : longest], drawn[:, longest:], level
-
     def validate(model: nn.Module) -> dict[str, float]:
-        figures = {}
+        losses, spreads = {}, []
         for name, windows in check.items():
             past, future = windows[:, :history], windows[:, history:]
-            mean = forecast_all(model, past).mean
-            figures[f"loss_{name}"] = distance_loss(mean, future, speed(past, config.window.dt)).item()
-        return {"loss": float(np.mean(list(figures.values()))), **figures}
+            forecast = forecast_all(model, past)
+            level = torch.full((len(windows),), LEVELS.get(name, LEVEL))
+            losses[f"loss_{name}"] = distance_loss(
+                forecast.mean, future, speed(past, config.window.dt)
+            ).item()
+            spreads.append(ball_loss(future - forecast.mean, forecast.spread, level).item())
+        return {"loss": float(np.mean(list(losses.values()))), "spread": float(np.mean(spreads)), **losses}
 
-    outcome = run_loop(
+    def finish(model: nn.Module) -> dict[str, Any]:
+        calibration = calibrate(model, windows_of(sources.calibration, config), config)
+        return {} if calibration is None else {CALIBRATED: calibration.as_dict()}
+
+    judged = validate if check else None
+    batches = DrawnBatches(config.steps, config.batch, make, config.seed, shares=shares)
+    stages = [Stage("flight", learn(config), batches, config.loop, validate=judged)]
+    if config.model.head != "point":
+        steps = min(REFINE_STEPS, config.steps * config.loop.epochs)
+        stages.append(
+            Stage(
+                "spread",
+                refine(config),
+                DrawnBatches(steps, config.batch, make, config.seed + REFINE_STEPS, shares=shares),
+                refine_options(config),
+                learns=("outer.*",),
+                score="spread" if judged else "loss",
+                validate=judged,
+            )
+        )
+    outcome = train_stages(
         model,
-        learn(config),
-        ShuffledBatches(config.steps * config.batch, config.batch, make, config.seed),
-        config.loop,
+        stages,
         out,
-        validate=validate if check else None,
         settings=asdict(config),
         seed=config.seed,
         card=describe(config, data),
         resume=resume,
         quiet=quiet,
+        finish=finish,
     )
-    _, card = load(outcome.weights)
-    if CALIBRATED not in card.extra:  # a finished run that is resumed keeps what it has
-        refine_spread(model, make, config)
-        calibration = calibrate(model, windows_of(sources.calibration, config), config)
-        extra = card.extra if calibration is None else {**card.extra, CALIBRATED: calibration.as_dict()}
-        save(outcome.weights, model, replace(card, extra=extra))
-    return outcome
+    first = outcome.stages[0]
+    seconds = sum(stage.seconds for stage in outcome.stages)
+    return replace(
+        first, weights=outcome.weights, card=outcome.card, stopped=outcome.stopped, seconds=seconds
+    )
 
 
 def learn(config: TrainConfig) -> Any:
-    """The step of the loop: one batch of (past, future, level of its ball) -> loss."""
+    """The step of the first stage: one batch of (past, future, level of its ball) -> loss."""
 
     def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         past, future, level = batch
         return forecast_loss(model(past), future, speed(past, config.window.dt), level)
 
     return step
+
+
+def refine(config: TrainConfig) -> Any:
+    """The step of the second stage. In the first the mean comes first and the spread follows it slowly; here
+    the mean is a number to the loss, so the rows of the read-out that make it get no gradient."""
+
+    def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        past, future, level = batch
+        forecast = model(past)
+        forecast = replace(forecast, mean=forecast.mean.detach())
+        loss = ball_loss(future - forecast.mean, forecast.spread, level)
+        return loss + 0.1 * forecast_loss(forecast, future, speed(past, config.window.dt), level)
+
+    return step
+
+
+def refine_options(config: TrainConfig) -> LoopOptions:
+    """A short run down to a rate of zero; what a person may change without changing a result is theirs."""
+    return LoopOptions(
+        epochs=1,
+        lr=REFINE_LR,
+        optimizer="adam",
+        weight_decay=0.0,
+        schedule=ScheduleOptions("linear", warmup=0.0),
+        clip=None,
+        precision=config.loop.precision,
+        max_minutes=config.loop.max_minutes,
+        checkpoint_steps=config.loop.checkpoint_steps,
+        workers=config.loop.workers,
+        tensorboard=config.loop.tensorboard,
+    )
 
 
 def speed(past: Tensor, dt: float) -> Tensor:
@@ -216,16 +276,6 @@ def shared_out(config: TrainConfig, sizes: dict[str, int]) -> dict[str, float]:
     return shares
 
 
-def split_count(shares: dict[str, float], count: int) -> list[tuple[str, int]]:
-    """Whole numbers of windows per source that add up to `count`."""
-    edges = np.round(np.cumsum([0, *shares.values()]) * count).astype(int)
-    return [
-        (name, int(high - low))
-        for name, low, high in zip(shares, edges, edges[1:], strict=False)
-        if high > low
-    ]
-
-
 def windows_of(parts: dict[str, Segments], config: TrainConfig) -> dict[str, Tensor]:
     """Windows (n, history + horizon, D) of each source at the evaluation stride; empty sources left out."""
     pools = {
@@ -241,35 +291,6 @@ def forecast_all(model: nn.Module, past: Tensor) -> Forecast:
     return Forecast(
         torch.cat([piece.mean for piece in pieces]), torch.cat([piece.spread for piece in pieces])
     )
-
-
-def refine_spread(model: Predictor, make: Make, config: TrainConfig) -> None:
-    """Fit the read-out of the spread once more, in place, with the mean and all below it held as they are.
-
-    In the loop the mean comes first and the spread follows it slowly; here nothing else moves.
-    """
-    first = sum(model.sizes[:2])  # the rows of the mean and of its gate
-    if model.config.head == "point":
-        return
-    for parameter in model.parameters():
-        parameter.requires_grad_(parameter is model.outer.weight or parameter is model.outer.bias)
-    optimizer = torch.optim.Adam([model.outer.weight, model.outer.bias], lr=REFINE_LR)
-    steps = min(REFINE_STEPS, config.steps * config.loop.epochs)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = REFINE_LR * (1 - step / steps)
-        generator = torch.Generator().manual_seed(mix(config.seed, REFINE_STEPS, step))
-        past, future, level = make(torch.arange(config.batch), generator)
-        forecast = model(past)
-        loss = ball_loss(future - forecast.mean.detach(), forecast.spread, level)
-        loss = loss + 0.1 * forecast_loss(forecast, future, speed(past, config.window.dt), level)
-        optimizer.zero_grad()
-        loss.backward()
-        for parameter in (model.outer.weight, model.outer.bias):
-            assert parameter.grad is not None
-            parameter.grad[:first] = 0
-        optimizer.step()
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
 
 
 def calibrate(model: nn.Module, windows: dict[str, Tensor], config: TrainConfig) -> Calibration | None:

@@ -3,7 +3,7 @@
 import csv
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,29 @@ Show = Callable[[int, str, Callable[[], float]], None]
 """(steps done, where we are, the loss if it is to be drawn)."""
 
 
+METRICS = "metrics.csv"
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The complete rows of a CSV file."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """A CSV file, whole or not at all; without `columns` those of all rows, in the order they come in."""
+    columns = columns or list(dict.fromkeys(name for row in rows for name in row))
+    with whole_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 class MetricsLog:
     """`metrics.csv`, one row a validation; rows after `steps_judged` steps are lost work and dropped."""
 
     def __init__(self, out: Path, steps_judged: int, tensorboard: bool) -> None:
-        self.path = out / "metrics.csv"
+        self.path = out / METRICS
         self.board = board(out / "tensorboard", steps_judged) if tensorboard else None
         kept = [row for row in self.rows() if row["step"].isdigit() and int(row["step"]) <= steps_judged]
         self.columns = list(kept[0]) if kept else []
@@ -30,18 +48,11 @@ class MetricsLog:
 
     def rows(self) -> list[dict[str, str]]:
         """The rows in the file that are complete."""
-        if not self.path.is_file():
-            return []
-        with open(self.path, newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
-            return [row for row in rows if "step" in row]
+        return [row for row in read_rows(self.path) if "step" in row] if self.path.is_file() else []
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """The whole file anew."""
-        with whole_file(self.path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_rows(self.path, rows, self.columns)
 
     def add(self, row: dict[str, Any]) -> None:
         """Append a row. One with new columns (the first epoch after start weights) widens the file."""

@@ -50,6 +50,8 @@ class Outcome:
     """Wall time of all sessions together."""
     stopped: str
     """Why: "epochs", "steps", "patience" or "time" (then `resume` goes on)."""
+    stages: "tuple[Outcome, ...]" = ()
+    """Of `train_stages`: how each stage ended that was begun, the last one too."""
 
 
 def train(

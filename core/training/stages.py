@@ -23,6 +23,7 @@ from core.training.batches import Batches
 from core.training.distributed import join
 from core.training.folder import FILES, without_none
 from core.training.learner import AfterStep, Step
+from core.training.log import METRICS, read_rows, write_rows
 from core.training.loop import Outcome, train
 from core.training.options import LoopOptions
 from core.training.run import UNFINISHED, WEIGHTS, Finish, Validation
@@ -78,7 +79,7 @@ def train_stages(
     place = join(next(model.parameters()).device)
     folders = [out / f"{number}-{name}" for number, name in enumerate(names, 1)]
     place.agree(lambda: open_folder(out, folders, settings, resume))
-    outcome = None
+    outcomes: list[Outcome] = []
     for number, (stage, folder) in enumerate(zip(stages, folders, strict=True)):
         if stage.prepare is not None:
             stage.prepare(model)
@@ -101,13 +102,15 @@ def train_stages(
             learns=stage.learns,
             began=began,
         )
+        outcomes.append(outcome)
         if outcome.stopped == "time":
-            text = f"stopped by the clock in stage {number + 1} of {len(stages)}, {stage.name}"
-            place.agree(lambda text=text, folder=folder: publish(folder, out, text))
-            return replace(outcome, weights=out / WEIGHTS)
-    assert outcome is not None
-    place.agree(lambda: publish(folders[-1], out, None))
-    return replace(outcome, weights=out / WEIGHTS)
+            break
+    number = len(outcomes)
+    text = f"stopped by the clock in stage {number} of {len(stages)}, {names[number - 1]}"
+    unfinished = text if outcomes[-1].stopped == "time" else None
+    place.agree(lambda: publish(folders[:number], out, unfinished))
+    card = load(out / WEIGHTS)[1]
+    return replace(outcomes[-1], weights=out / WEIGHTS, card=card, stages=tuple(outcomes))
 
 
 def open_folder(out: Path, folders: Sequence[Path], settings: Mapping[str, Any], resume: bool) -> None:
@@ -132,11 +135,23 @@ def open_folder(out: Path, folders: Sequence[Path], settings: Mapping[str, Any],
         write_text(out / "config.toml", to_toml(without_none(settings)))
 
 
-def publish(folder: Path, out: Path, unfinished: str | None) -> None:
-    """Put a stage's best weights and card at the top, with a word in the card if there is more to come."""
+def publish(folders: Sequence[Path], out: Path, unfinished: str | None) -> None:
+    """Put best weights and card of the last stage at the top, and into the card that there is more to come.
+
+    `metrics.csv` at the top has the rows of all stages.
+    """
+    rows = [
+        {"stage": folder.name, **row}
+        for folder in folders
+        if (folder / METRICS).exists()
+        for row in read_rows(folder / METRICS)
+    ]
+    if rows:
+        write_rows(out / METRICS, rows)
+    folder = folders[-1]
+    write_bytes(out / "card.md", (folder / "card.md").read_bytes())
     if unfinished is None:
         write_bytes(out / WEIGHTS, (folder / WEIGHTS).read_bytes())
-        write_bytes(out / "card.md", (folder / "card.md").read_bytes())
     else:
         tensors, card = load(folder / WEIGHTS)
         save(out / WEIGHTS, tensors, replace(card, extra={**card.extra, UNFINISHED: unfinished}))

@@ -184,7 +184,8 @@ def test_train_evaluate_and_resume(recurra: Terminal, tmp_path: Path) -> None:
     code, _, err = recurra("train", "--out", run, *small, "--quiet", "--seed", 5)
     assert code == 0, err
     assert {"config.toml", "metrics.csv", "model.safetensors", "card.md"} <= {p.name for p in run.iterdir()}
-    assert len((run / "metrics.csv").read_text().splitlines()) == 3
+    stages = [line.split(",")[0] for line in (run / "metrics.csv").read_text().splitlines()]
+    assert stages == ["stage", "1-flight", "1-flight", "2-spread", "2-spread"]
     code, _, err = recurra("train", "--out", run, *small, "--quiet", "--seed", 5)
     assert code == 2
     assert "--resume" in err

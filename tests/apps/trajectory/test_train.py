@@ -11,7 +11,7 @@ from apps.trajectory.config import DataConfig, ModelConfig, TrainConfig
 from apps.trajectory.data import Track, flights
 from apps.trajectory.evaluate import evaluate
 from apps.trajectory.predict import load_model
-from apps.trajectory.train import Pool, deal, gather, shared_out, split_count, train
+from apps.trajectory.train import Pool, deal, gather, shared_out, train
 from core.errors import ConfigError
 from core.training import LoopOptions
 
@@ -136,7 +136,6 @@ def test_shares_of_a_batch_add_up() -> None:
     sizes = {"generated patterns": 25, "generated free": 75, "a": 5, "b": 7, "empty": 0}
     shares = shared_out(TrainConfig(), sizes)
     assert shares == pytest.approx({"a": 0.1, "b": 0.1, "generated patterns": 0.2, "generated free": 0.6})
-    assert sum(count for _, count in split_count(shares, 127)) == 127
 
 
 def test_nothing_to_train_on_is_said(tmp_path: Path) -> None:

@@ -38,19 +38,18 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict:
 def killed(out: Path, *, resume: bool = False, micro_step: int = NEVER, write: int = NEVER) -> None:
     """Run in a process of its own, and SIGKILL it when it says that it is at a step or a write."""
     words = [str(out), str(int(resume)), str(micro_step), str(write)]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "tests.core.training.runs", *words],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "stalled\n"
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "stalled\n"
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_stages_are_runs_of_their_own_and_the_last_lies_at_the_top(tmp_path: Pat
     model = build()
     outcome = stages(tmp_path, step=watching, model=model)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *("1-body", "2-head", "card.md", "config.toml", "model.safetensors")
+        *("1-body", "2-head", "card.md", "config.toml", "metrics.csv", "model.safetensors")
     ]
     assert held == [(True, False)] * 28 + [(False, True)] * 28
     first, _ = load(tmp_path / "1-body" / "model.safetensors")
@@ -80,6 +80,10 @@ def test_stages_are_runs_of_their_own_and_the_last_lies_at_the_top(tmp_path: Pat
         assert torch.equal(first[name], start[name]) == name.startswith("head")
         assert torch.equal(last[name], first[name]) == name.startswith("rnn")
     assert set(card.extra) == {"parent", "factor"}
+    assert [line.split(",")[0] for line in (tmp_path / "metrics.csv").read_text().splitlines()] == [
+        *("stage", "1-body", "1-body", "2-head", "2-head", "2-head")
+    ]
+    assert [stage.steps for stage in outcome.stages] == [14, 14]
     assert card.extra["parent"]["weights"] == "model.safetensors"
     assert (tmp_path / "card.md").read_text() == (tmp_path / "2-head" / "card.md").read_text()
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -176,19 +180,18 @@ def killed(
 ) -> None:
     """Run in a process of its own, and SIGKILL it when it says that it is at a step or a write."""
     words = [str(out), str(int(resume)), str(micro_step), str(write), str(workers)]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "tests.core.training.test_stages", *words],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "stalled\n"
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "stalled\n"
+        finally:
+            process.kill()
 
 
 if __name__ == "__main__":
