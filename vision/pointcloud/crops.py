@@ -23,29 +23,50 @@ CELLS, OUT_CELLS = 192, 96
 HEIGHT_LOW, HEIGHT_HIGH = -0.6, 6.0
 """Heights above ground that any network sees."""
 FIRST_TRAINING, FIRST_TEST = 100_000, 1_000_000
+STEP = 0.002
+"""Metres of a step of packed points."""
 VIEW_TAN, VIEW_DOWN, VIEW_UP = 0.861, -0.28, 0.24
 """Borders of a camera's view: |y| and z over x."""
 
 
 @dataclass(frozen=True)
 class Crops:
-    """A batch of crops: points one after another, and the maps that the heads should give."""
+    """A batch of crops, packed: arrays travel between processes without shared memory."""
 
-    points: Tensor
-    """(N, 3) float32 in the frame of each crop, heights above ground."""
-    crop: Tensor
-    """(N,) int32: which crop a point belongs to."""
-    heat: Tensor
-    """(B, 3, H, W)"""
-    mask: Tensor
-    """(B, H, W)"""
-    numbers: Tensor
-    """(B, 9, H, W)"""
-    weight: Tensor
-    """(B, H, W)"""
+    points: np.ndarray
+    """(N, 3) int16, steps of 2 mm in the frame of each crop, heights above ground; crop after crop."""
+    sizes: np.ndarray
+    """(B,) points of each crop."""
+    heat: np.ndarray
+    """(B, 3, H, W) float16"""
+    mask: np.ndarray
+    """(B, H, W) bool: where the heat loss counts."""
+    cells: np.ndarray
+    """(K,) int64: cells of the batch, b H W + y W + x, that have numbers to learn."""
+    numbers: np.ndarray
+    """(K, 9) float32"""
+    weight: np.ndarray
+    """(K,) float32"""
 
     def __len__(self) -> int:
-        return len(self.heat)
+        return len(self.sizes)
+
+    def cloud(self, device: torch.device) -> tuple[Tensor, Tensor, int]:
+        """What a network is given: points (N, 3) float32, their crops (N,), how many crops."""
+        points = torch.from_numpy(self.points).to(device).float() * STEP
+        sizes = torch.from_numpy(self.sizes).to(device)
+        crop = torch.repeat_interleave(torch.arange(len(self), device=device), sizes, output_size=len(points))
+        return points, crop, len(self)
+
+    def targets(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """heat, mask (B, 1, H, W), cells, numbers, weight on a device."""
+        return (
+            torch.from_numpy(self.heat).to(device).float(),
+            torch.from_numpy(self.mask).to(device).float()[:, None],
+            torch.from_numpy(self.cells).to(device),
+            torch.from_numpy(self.numbers).to(device),
+            torch.from_numpy(self.weight).to(device),
+        )
 
 
 @compiled
@@ -183,15 +204,18 @@ def crops_of(seen: View) -> list[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
 
 
 def batch_of(crops: Sequence[tuple[np.ndarray, tuple[np.ndarray, ...]]]) -> Crops:
-    """Crops as one batch of tensors."""
-    sizes = [len(points) for points, _ in crops]
+    """Crops as one packed batch."""
+    heat, mask, numbers, weight = (np.stack([maps[k] for _, maps in crops]) for k in range(4))
+    cells = np.flatnonzero(weight)
+    points = np.concatenate([points for points, _ in crops])
     return Crops(
-        points=torch.from_numpy(np.concatenate([points for points, _ in crops])),
-        crop=torch.from_numpy(np.repeat(np.arange(len(crops), dtype=np.int32), sizes)),
-        heat=torch.from_numpy(np.stack([maps[0] for _, maps in crops])),
-        mask=torch.from_numpy(np.stack([maps[1] for _, maps in crops])),
-        numbers=torch.from_numpy(np.stack([maps[2] for _, maps in crops])),
-        weight=torch.from_numpy(np.stack([maps[3] for _, maps in crops])),
+        points=np.round(points / STEP).astype(np.int16),
+        sizes=np.array([len(points) for points, _ in crops], np.int64),
+        heat=heat.astype(np.float16),
+        mask=mask > 0,
+        cells=cells,
+        numbers=numbers.transpose(0, 2, 3, 1).reshape(-1, numbers.shape[1])[cells],
+        weight=weight.ravel()[cells],
     )
 
 

@@ -56,8 +56,8 @@ def cloud_of(columns: dict[str, np.ndarray], format: str, name: str, frame: str 
     if len(sizes) != 1:
         raise DataError(f"{name}: its columns have different lengths ({', '.join(map(str, sorted(sizes)))}).")
     xyz = np.column_stack([np.asarray(columns[axis], np.float64) for axis in "xyz"])
-    good = np.isfinite(xyz).all(1)
-    good[good] = (np.abs(xyz[good]) >= NO_RETURN_M).any(1)
+    size = np.abs(xyz)
+    good = np.logical_and.reduce(np.isfinite(xyz), axis=1) & np.logical_or.reduce(size >= NO_RETURN_M, axis=1)
     xyz = xyz[good]
     origin = None
     if len(xyz) and np.abs(xyz).max() > 20_000:  # coordinates of a map do not fit float32

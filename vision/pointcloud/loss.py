@@ -22,11 +22,18 @@ def focal_loss(logits: Tensor, heat: Tensor, mask: Tensor) -> Tensor:
     return -(found + clear).sum() / centre.sum().clamp(min=1)
 
 
-def numbers_loss(numbers: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """L1 of eight numbers, cross-entropy of the ninth: (B, 9, H, W) both, weights (B, H, W). Two scalars."""
-    numbers = numbers.float()
+def numbers_loss(numbers: Tensor, cells: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """L1 of eight numbers and cross-entropy of the ninth, two scalars.
+
+    Args:
+        numbers: maps (B, 9, H, W).
+        cells: (K,) cells of the batch that are asked, b H W + y W + x.
+        target: (K, 9)
+        weight: (K,)
+    """
+    numbers = numbers.float().permute(0, 2, 3, 1).reshape(-1, numbers.shape[1])[cells]
     total = weight.sum().clamp(min=1)
-    scale = torch.tensor(WEIGHTS, device=numbers.device).view(1, -1, 1, 1)
+    scale = torch.tensor(WEIGHTS, device=numbers.device)
     l1 = ((numbers[:, :8] - target[:, :8]).abs() * scale * weight[:, None]).sum() / total
     front = functional.binary_cross_entropy_with_logits(numbers[:, 8], target[:, 8], reduction="none")
     return l1, (front * weight).sum() / total

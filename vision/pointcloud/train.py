@@ -12,7 +12,6 @@ from torch import Generator, Tensor, nn
 from core.errors import ConfigError
 from core.training import DrawnBatches, Outcome
 from core.training import train as run_loop
-from core.training.batches import to_device
 from core.weights import Card
 from vision.pointcloud.config import TrainConfig, preset
 from vision.pointcloud.crops import FIRST_TEST, Crops, MakeCrops, batch_of, crops_of, view
@@ -67,9 +66,11 @@ def train(
 
 def learn(model: nn.Module, batch: Crops) -> dict[str, Tensor]:
     """The step of the loop."""
-    heat, numbers = model(batch.points, batch.crop, len(batch))
-    focal = focal_loss(heat, batch.heat, batch.mask[:, None])
-    l1, front = numbers_loss(numbers, batch.numbers, batch.weight)
+    device = next(model.parameters()).device
+    heat, numbers = model(*batch.cloud(device))
+    wanted, mask, cells, target, weight = batch.targets(device)
+    focal = focal_loss(heat, wanted, mask)
+    l1, front = numbers_loss(numbers, cells, target, weight)
     return {"loss": focal + REGRESSION * l1 + FRONT * front, "focal": focal, "l1": l1, "front": front}
 
 
@@ -85,11 +86,10 @@ def validation(check: list[Crops]) -> Callable[[nn.Module], dict[str, float]]:
     """Mean losses over the crops that nothing is trained on."""
 
     def validate(model: nn.Module) -> dict[str, float]:
-        device = next(model.parameters()).device
         sums: dict[str, float] = {}
         crops = 0
         for batch in check:
-            parts = learn(model, to_device(batch, device))
+            parts = learn(model, batch)
             crops += len(batch)
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(batch)
@@ -113,7 +113,7 @@ def planned(config: TrainConfig, model: nn.Module, make: MakeCrops) -> TrainConf
         began = time.monotonic()
         batch = make(config.data.scans, generator)
         made = time.monotonic()
-        learn(model, to_device(batch, device))["loss"].backward()
+        learn(model, batch)["loss"].backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         if k:  # the first compiles

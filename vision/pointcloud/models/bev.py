@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vision.pointcloud.assign import NUMBERS
-from vision.pointcloud.crops import Crops
 from vision.pointcloud.features import CHANNELS, bev_image
 
 HEAT_BIAS = -3.5
@@ -83,8 +82,3 @@ class BevNetwork(nn.Module):
         """Points (N, 3) with the number of their crop (N,)."""
         image = bev_image(points, crop, crops).contiguous(memory_format=torch.channels_last)
         return self.head(self.pyramid(self.stem(image)))
-
-
-def maps_of(model: nn.Module, batch: Crops) -> tuple[Tensor, Tensor]:
-    """The network's maps for a batch of crops."""
-    return model(batch.points, batch.crop, len(batch))

@@ -92,7 +92,7 @@ def cast_ground(scene, up, columns, height, shift, phase, depth, owner, albedo, 
             reach = radii[k] + share * (radii[k + 1] - radii[k])
             slope = (line[k + 1] - line[k]) / (radii[k + 1] - radii[k])
             steep = max(0.004, slope - up[i])
-            lift = normal(dice, 0.0, land[ROUGH])
+            lift = 2.4 * land[ROUGH] * (draw(dice) + draw(dice) - 1.0)
             if land[TALL_GRASS] > 0 and off[p, k] > 0.5:
                 patch = math.sin(0.7 * radii[k] + 13.0 * blend + p * 0.09) > -0.3
                 if patch:
@@ -101,7 +101,7 @@ def cast_ground(scene, up, columns, height, shift, phase, depth, owner, albedo, 
             depth[i, j] = reach * math.sqrt(1 + up[i] * up[i])
             owner[i, j] = GROUND
             albedo[i, j] = 0.25
-            incidence[i, j] = max(0.0, min(1.0, steep)) ** 0.3
+            incidence[i, j] = math.sqrt(math.sqrt(min(1.0, steep)))
     return sensor_z
 
 

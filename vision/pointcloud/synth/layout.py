@@ -23,6 +23,8 @@ from vision.pointcloud.synth.scene import (
     ROADS,
     ROUGH,
     TALL_GRASS,
+    TURN_COS,
+    TURN_SIN,
     WAVES,
     claim,
     ground,
@@ -68,10 +70,13 @@ def lay_land(scene, kind):  # noqa: ANN001, ANN201
         land[ROADS + 3] = min(0.01, max(-0.01, normal(dice, 0.0, 0.004)))
     land[ROADS + 4] = half
     if kind != MOTORWAY and draw(dice) < 0.45:
-        at = ROADS + 6
+        at = ROADS + 8
         land[at] = between(dice, -40.0, 45.0)
         land[at + 2] = math.pi / 2 + normal(dice, 0.0, 0.15)
         land[at + 4] = between(dice, 2.6, 7.0)
+    for road in range(2):
+        at = ROADS + 8 * road
+        land[at + TURN_COS], land[at + TURN_SIN] = math.cos(land[at + 2]), math.sin(land[at + 2])
     for i in range(GRID):
         for j in range(GRID):
             if outside(scene, (i - GRID / 2) * CELL, (j - GRID / 2) * CELL) < 0.3:

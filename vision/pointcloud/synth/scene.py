@@ -28,8 +28,10 @@ PLAIN, CABIN, FACADE = 0, 1, 2
 # columns of Scene.objects: box of the label, class, box of the metal's size
 OX, OY, OZ, OL, OW, OH, OA, OCLASS = range(8)
 # places in Scene.land
-ROADS, KERB, ROUGH, WAVES, TALL_GRASS, LOOSE, REGION = 0, 12, 13, 14, 30, 31, 32
-BANKS = 36
+ROADS, KERB, ROUGH, WAVES, TALL_GRASS, LOOSE, REGION = 0, 16, 17, 18, 34, 35, 36
+BANKS = 40
+TURN_COS, TURN_SIN = 6, 7
+"""Of a road, beside x, y, turn, bend, half width."""
 
 
 class Scene(NamedTuple):
@@ -138,19 +140,19 @@ def claim(scene, x, y, length, width, heading, over):  # noqa: ANN001, ANN201
 @compiled
 def place(scene, road, s, d):  # noqa: ANN001, ANN201
     """(x, y, heading) at s along a road and d to the left of its middle."""
-    at = ROADS + 6 * road
+    at = ROADS + 8 * road
     x0, y0, turn, bend = scene.land[at], scene.land[at + 1], scene.land[at + 2], scene.land[at + 3]
     x, y = s - bend * s * d, 0.5 * bend * s * s + d
-    c, n = math.cos(turn), math.sin(turn)
+    c, n = scene.land[at + TURN_COS], scene.land[at + TURN_SIN]
     return x0 + c * x - n * y, y0 + n * x + c * y, turn + math.atan(bend * s)
 
 
 @compiled
 def offset(scene, road, x, y):  # noqa: ANN001, ANN201
     """d of the point (x, y): how far to the left of the middle of a road it lies."""
-    at = ROADS + 6 * road
-    x0, y0, turn, bend = scene.land[at], scene.land[at + 1], scene.land[at + 2], scene.land[at + 3]
-    c, n = math.cos(turn), math.sin(turn)
+    at = ROADS + 8 * road
+    x0, y0, bend = scene.land[at], scene.land[at + 1], scene.land[at + 3]
+    c, n = scene.land[at + TURN_COS], scene.land[at + TURN_SIN]
     s = c * (x - x0) + n * (y - y0)
     return c * (y - y0) - n * (x - x0) - 0.5 * bend * s * s
 
@@ -158,7 +160,7 @@ def offset(scene, road, x, y):  # noqa: ANN001, ANN201
 @compiled
 def half_width(scene, road):  # noqa: ANN001, ANN201
     """Half the width of a road; 0 when there is none."""
-    return scene.land[ROADS + 6 * road + 4]
+    return scene.land[ROADS + 8 * road + 4]
 
 
 @compiled

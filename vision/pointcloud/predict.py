@@ -1,0 +1,259 @@
+"""Boxes in a scan: find the ground, look at the four quadrants as in training, put the boxes back.
+
+Files, commands and the page all go through `Detector`.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.config import replace as configured
+from core.errors import ConfigError, DataError, WeightsError
+from core.weights import Card, find, load, load_into
+from vision.pointcloud.boxes import count_inside, wrap
+from vision.pointcloud.config import ModelConfig
+from vision.pointcloud.crops import crop_points
+from vision.pointcloud.data import Cloud
+from vision.pointcloud.decode import decode_maps
+from vision.pointcloud.ground import NO_GROUND, Plane, estimate_ground
+from vision.pointcloud.models.detector import build_network
+from vision.pointcloud.nms import nms
+
+DEFAULT = "pointcloud-tiny"
+NAMES = ("Car", "Pedestrian", "Cyclist")
+FLOOR = 0.1
+"""Smallest score that is ever decoded."""
+OVERLAP = 0.1
+THRESHOLDS = {"Car": 0.4, "Pedestrian": 0.4, "Cyclist": 0.4}
+"""Where the weights say nothing."""
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """What was found in a scan, in the frame and unit of its file, best first."""
+
+    boxes: np.ndarray
+    """(M, 7): centre x, y, z, length, width, height, heading."""
+    scores: np.ndarray
+    """(M,) 0..1"""
+    names: tuple[str, ...]
+    points: np.ndarray
+    """(M,) points inside each box."""
+    ground: Plane
+    source: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def having(self, keep: np.ndarray) -> "Boxes":
+        """The boxes of a mask or an index (M,)."""
+        names = tuple(np.array(self.names, dtype=object)[keep]) if len(self) else ()
+        return replace(
+            self, boxes=self.boxes[keep], scores=self.scores[keep], names=names, points=self.points[keep]
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, metres and radians."""
+        rows = zip(self.boxes, self.scores, self.names, self.points, strict=True)
+        return {
+            "source": self.source,
+            "boxes": [
+                {
+                    "class": name,
+                    "score": round(float(score), 4),
+                    "centre_m": [round(float(value), 3) for value in box[:3]],
+                    "length_m": round(float(box[3]), 3),
+                    "width_m": round(float(box[4]), 3),
+                    "height_m": round(float(box[5]), 3),
+                    "heading_rad": round(float(box[6]), 4),
+                    "points": int(points),
+                }
+                for box, score, name, points in rows
+            ],
+            "ground": {
+                "height_m": round(self.ground.c, 3),
+                "pitch_deg": round(self.ground.tilt_deg[0], 2),
+                "roll_deg": round(self.ground.tilt_deg[1], 2),
+                "support": round(self.ground.support, 3),
+            },
+            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+            "remarks": list(self.remarks),
+        }
+
+
+def to_ours(xyz: np.ndarray, frame: str) -> np.ndarray:
+    """Places (N, 3) with x forward and y left; "yx" files have x to the right and y forward."""
+    if frame == "yx":
+        return np.column_stack([xyz[:, 1], -xyz[:, 0], xyz[:, 2]])
+    return xyz
+
+
+def to_theirs(boxes: np.ndarray, frame: str) -> np.ndarray:
+    """Boxes (M, 7) of ours in the axes of a file."""
+    if frame == "yx":
+        out = boxes.copy()
+        out[:, 0], out[:, 1] = -boxes[:, 1], boxes[:, 0]
+        out[:, 6] = wrap(boxes[:, 6] + math.pi / 2)
+        return out
+    return boxes
+
+
+class Detector:
+    """A network with its thresholds, kept warm: `Detector.open()`, then `detector(cloud)`."""
+
+    def __init__(
+        self, network: nn.Module, thresholds: Mapping[str, float], name: str, card: Card | None = None
+    ) -> None:
+        self.network, self.thresholds, self.name, self.card = network.eval(), dict(thresholds), name, card
+
+    @classmethod
+    def open(cls, weights: str | Path | None = None, device: torch.device | str = "cpu") -> "Detector":
+        """The detector of bundled weights, a file or a run folder.
+
+        Raises:
+            WeightsError: there are none by this name, or they are of something else.
+        """
+        path = find(weights or DEFAULT)
+        tensors, card = load(path)
+        if card.task != "pointcloud" or "model" not in card.settings:
+            raise WeightsError(f"{path}: weights of {card.task}, not of pointcloud.")
+        try:
+            config = configured(ModelConfig(), card.settings["model"])
+        except ConfigError as error:
+            raise WeightsError(f"{path}: settings of another version ({error}).") from error
+        network = build_network(config)
+        load_into(
+            network,
+            {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()},
+        )
+        thresholds = {**THRESHOLDS, **card.extra.get("thresholds", {})}
+        return cls(network.to(device), thresholds, str(weights or DEFAULT), card)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def maps(self, xyz: np.ndarray, turns: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Maps of the quadrants of levelled points (N, 3), each turned as in training."""
+        crops = [crop_points(xyz, turn) for turn in turns]
+        index = np.repeat(np.arange(len(crops), dtype=np.int64), [len(points) for points in crops])
+        points = torch.from_numpy(np.concatenate(crops)).to(self.device)
+        with torch.no_grad():
+            return self.network(points, torch.from_numpy(index).to(self.device), len(crops))
+
+    def find(
+        self, xyz: np.ndarray, plane: Plane, floor: float = FLOOR, turns: Sequence[int] = (0, 1, 2, 3)
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes (M, 7), scores and classes (M,) over points (N, 3) of our axes, best first."""
+        level = np.array(xyz, np.float32)
+        level[:, 2] -= plane.height(level).astype(np.float32)
+        heat, numbers = self.maps(level, turns)
+        boxes, scores, kinds = [], [], []
+        for turn, (found, labels) in zip(turns, decode_maps(heat, numbers, floor), strict=True):
+            c, s = round(math.cos(turn * math.pi / 2)), round(math.sin(turn * math.pi / 2))
+            x, y = found[:, 0].copy(), found[:, 1].copy()
+            found[:, 0], found[:, 1] = c * x - s * y, s * x + c * y
+            found[:, 6] = wrap(found[:, 6] + turn * math.pi / 2)
+            found[:, 2] += plane.height(found)
+            boxes.append(found)
+            scores.append(labels[:, 0])
+            kinds.append(labels[:, 1].astype(int))
+        box, score, kind = np.concatenate(boxes), np.concatenate(scores), np.concatenate(kinds)
+        keep = np.concatenate(
+            [
+                np.flatnonzero(kind == k)[nms(box[kind == k], score[kind == k], OVERLAP)]
+                for k in range(len(NAMES))
+            ]
+        ).astype(int)
+        keep = keep[np.argsort(-score[keep], kind="stable")]
+        return box[keep], score[keep], kind[keep]
+
+    def __call__(
+        self,
+        cloud: Cloud,
+        *,
+        floor: float | None = None,
+        front: bool = False,
+        range_m: float | None = None,
+        z_offset: float | None = None,
+    ) -> Boxes:
+        """Boxes of a cloud, in the frame of its file.
+
+        Args:
+            floor: one score for all classes instead of the thresholds of the weights.
+            front: whether only a view along +x was recorded; half of the work.
+            range_m: leave out boxes farther away.
+            z_offset: height of the sensor's origin above the ground, instead of the estimate.
+        """
+        began = time.perf_counter()
+        xyz = to_ours(cloud.points, cloud.frame)
+        remarks = list(cloud.remarks)
+        plane = estimate_ground(xyz)
+        if z_offset is not None:
+            plane = Plane(0.0, 0.0, -z_offset, 1.0)
+        elif len(xyz) and plane.support < NO_GROUND:
+            remarks.append(
+                f"{cloud.name}: no ground found (support {plane.support:.2f}); heights may be wrong. "
+                "Give --z-offset, the sensor's height above the ground in metres."
+            )
+        grounded = time.perf_counter()
+        turns = (0, 3) if front else (0, 1, 2, 3)
+        lowest = min(self.thresholds.values()) if floor is None else floor
+        if len(xyz):
+            box, score, kind = self.find(xyz, plane, min(lowest, 0.999), turns)
+        else:
+            remarks.append(f"{cloud.name}: no points.")
+            box, score, kind = np.zeros((0, 7)), np.zeros(0), np.zeros(0, int)
+        limit = np.array([self.thresholds[name] if floor is None else floor for name in NAMES])
+        keep = score >= limit[kind]
+        if range_m is not None:
+            keep &= np.hypot(box[:, 0], box[:, 1]) <= range_m
+        box, score, kind = box[keep], score[keep], kind[keep]
+        points = count_inside(xyz, box)
+        done = time.perf_counter()
+        box = to_theirs(box, cloud.frame)
+        if cloud.origin is not None:
+            box[:, :3] += cloud.origin
+        return Boxes(
+            boxes=box,
+            scores=score,
+            names=tuple(NAMES[k] for k in kind),
+            points=points,
+            ground=plane,
+            source=cloud.name,
+            seconds={"ground": grounded - began, "network": done - grounded, "all": done - began},
+            remarks=tuple(remarks),
+        )
+
+
+def detect(cloud: Cloud | str | Path, weights: str | Path | None = None) -> Boxes:
+    """Boxes of a cloud or a file, by the bundled weights.
+
+    Raises:
+        DataError: the file is no point cloud.
+    """
+    from vision.pointcloud.data import read_cloud
+
+    if not isinstance(cloud, Cloud):
+        cloud = read_cloud(cloud)
+    return Detector.open(weights)(cloud)
+
+
+def checked(cloud: Cloud) -> Cloud:
+    """A cloud that can be worked on.
+
+    Raises:
+        DataError: it has no points at all.
+    """
+    if not len(cloud):
+        raise DataError(f"{cloud.name}: no points.")
+    return cloud
