@@ -4,6 +4,8 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.report import html_table
+
 
 @dataclass(frozen=True)
 class Stat:
@@ -38,17 +40,13 @@ def table(
         ours: first cell of the row in bold.
         compare: first cell of the row to compare it with, which is marked.
     """
-    top = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head)
-    body = ""
-    for first, *rest in rows:
-        mark = '<span class="r-mark">compare with this</span>' if first == compare else ""
-        mine = ' class="r-mine"' if first == ours else ""
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in rest)
-        body += f"<tr{mine}><td>{html.escape(first)}{mark}</td>{cells}</tr>"
+    names = [row[0] for row in rows]
+    strong = [index for index, name in enumerate(names) if name == ours]
+    beside = [index for index, name in enumerate(names) if name == compare]
     # a region that scrolls must be reachable by keyboard
     return (
-        '<div class="r-wide" tabindex="0" role="region" aria-label="Table of figures"><table class="r-table">'
-        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+        '<div class="r-wide" tabindex="0" role="region" aria-label="Table of figures">'
+        f"{html_table(head, rows, strong, beside)}</div>"
     )
 
 

@@ -4,7 +4,6 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
@@ -14,6 +13,7 @@ from core import __version__
 from core.domains import Domain, domains
 from core.errors import MissingExtraError, RecurraError
 from core.files import write_text
+from core.report import table
 from demos.hub import extra_of
 from demos.places import places
 from demos.report import Missing, Part, Section, report
@@ -44,7 +44,7 @@ def run(out: Path, seed: int) -> list[str]:
             lines += [f"{part.title}: {part.why}", ""]
             continue
         print(f"      done in {seconds:.1f} s", file=sys.stderr, flush=True)
-        lines += [f"{part.title} ({seconds:.1f} s)", *aligned(part.head, part.rows), ""]
+        lines += [f"{part.title} ({seconds:.1f} s)", *table(part.head, part.rows), ""]
     facts = [
         datetime.now().astimezone().strftime("%-d %B %Y, %H:%M"),
         f"version {__version__}",
@@ -79,15 +79,3 @@ def placed(part: Section | Missing, out: Path) -> Section | Missing:
         if (root / place.partition("#")[0]).is_file()
     ]
     return replace(part, links=tuple(links))
-
-
-def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table for the terminal."""
-    table = [head, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
-    return [
-        "  "
-        + row[0].ljust(widths[0])
-        + "".join("  " + cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        for row in table
-    ]

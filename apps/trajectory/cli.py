@@ -1,6 +1,7 @@
 """`recurra trajectory`: simulate, train, evaluate, predict, stream, export."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from core import terminal
 from core.terminal import (
     Config,
     Device,
@@ -18,7 +20,6 @@ from core.terminal import (
     Seed,
     Sets,
     Threads,
-    device,
     emit,
     say,
     say_all,
@@ -34,7 +35,7 @@ app = typer.Typer(
     "Example: recurra trajectory predict flight.csv --horizon 2 -o prediction.json",
 )
 
-Files = Annotated[list[str], typer.Argument(help="Track files, folders or globs.")]
+Files = Annotated[list[str], typer.Argument(help="Track files, folders, globs, or - for a list on stdin.")]
 Weights = Annotated[
     str | None,
     typer.Option(help="Bundled name, weights file, run folder, or published .pth. Default: bundled."),
@@ -43,52 +44,70 @@ Stats = Annotated[Path | None, typer.Option(help="Statistics (.npz) of published
 Compat = Annotated[
     bool, typer.Option("--compat", help="Run published weights as their node does (20 positions).")
 ]
-OLD_WORDS = ("format", "columns", "time-unit", "group", "rate", "times", "frame")
-"""Options of 0.1 that are settings of `--read` now; they work one release longer."""
+READER = (
+    "--read takes format, columns (t=time,x=px), time_unit (s, ms, us, ns, iso), group (id or kind,traj), "
+    "rate (samples per second), times (KITTI) and frame (enu, ned, camera); what is not told is detected."
+)
+OLD = {
+    f"--{name}": name.replace("-", "_")
+    for name in ("format", "columns", "time-unit", "group", "rate", "times", "frame")
+}
+"""Options of 0.1 -> the key that --read takes."""
 
 
 class Reading(TyperCommand):
-    """A command whose `--columns X` of 0.1 is `--read columns=X`."""
+    """A command that reads logs: for one release the options of 0.1 mean `--read key=value`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         words: list[str] = []
-        for word in args:
-            name, equals, value = word.removeprefix("--").partition("=")
-            if words and words[-1].endswith("\0"):  # the value of an old option
-                words[-1] = words[-1].removesuffix("\0") + word
-            elif word.startswith("--") and name in OLD_WORDS:
-                words += ["--read", f"{name.replace('-', '_')}={value if equals else chr(0)}"]
+        rest = iter(args)
+        for word in rest:
+            name, equals, value = word.partition("=")
+            if name in OLD:
+                words += ["--read", f"{OLD[name]}={value if equals else next(rest, '')}"]
             else:
                 words.append(word)
-        return super().parse_args(ctx, [word.removesuffix("\0") for word in words])
+        return super().parse_args(ctx, words)
 
 
-def options(words: list[str] | None) -> Any:
+def reader(words: list[str] | None) -> Any:
     """The reader's settings of `--read`."""
-    from apps.trajectory.formats import Options
-    from core.terminal import reader_options
+    from apps.trajectory.formats.options import Options
 
-    return reader_options(Options(), words)
+    return terminal.reader_options(Options(), words)
 
 
-def read(files: list[str], words: list[str] | None) -> tuple[list[Any], Any]:
-    """Tracks of all files that can be read, and what came of each; remarks go to stderr."""
+def read(files: list[str], options: Any) -> tuple[list[Any], dict[str, str]]:
+    """Tracks of all files, and the files that could not be read with the reason; remarks go to stderr.
+
+    Raises:
+        RecurraError: not one file could be read.
+    """
     from apps.trajectory.data import inputs
     from apps.trajectory.formats import read as read_file
-    from core.jobs import mirror, run
+    from core import jobs
 
-    chosen = options(words)
-    done = run(mirror(inputs(files), None), lambda job: read_file(job.source.path, chosen))
-    tracks = [track for _, found in done.results for track in found]
+    done = jobs.run(jobs.mirror(inputs(files), None), lambda job: read_file(job.source.path, options), "logs")
+    if not done.results:
+        raise done.failures[0].error
+    tracks = [track for _, some in done.results for track in some]
     say_all(f"{track.name}: {warning}" for track in tracks for warning in track.warnings)
-    return tracks, done
+    say_all(f"left out: {failure}" for failure in done.failures)
+    return tracks, {str(failure.source.path): str(failure.error) for failure in done.failures}
 
 
-def named_model(weights: str | None, stats: Path | None, compat: bool, where: str | None = None) -> Any:
+def end(files: list[str], failed: dict[str, str]) -> None:
+    """Exit code 2 where a file that was named could not be read; a stray one in a folder is a remark."""
+    named = {os.path.abspath(word) for word in files}
+    if any(os.path.abspath(file) in named for file in failed):
+        raise typer.Exit(2)
+
+
+def named_model(weights: str | None, stats: Path | None, compat: bool, device: str | None = None) -> Any:
     """The model of `--weights`, `--stats`, `--compat` and `--device`."""
     from apps.trajectory.model import DEFAULT, load_model
 
-    return load_model(weights or DEFAULT, stats, compat=compat, device=device(where))
+    return load_model(weights or DEFAULT, stats, compat=compat, device=terminal.device(device))
 
 
 @app.command()
@@ -151,16 +170,16 @@ def train(
     emit(result, json_path, [str(outcome.weights), f"best in epoch {outcome.epoch}: {outcome.score:.5g}"])
 
 
-@app.command(cls=Reading)
+@app.command(cls=Reading, epilog=READER)
 def evaluate(
     files: Files,
     weights: Weights = None,
     stats: Stats = None,
     compat: Compat = False,
     stride: Annotated[int, typer.Option(min=1, help="Samples between windows.")] = 5,
-    where: Device = None,
-    threads: Threads = None,
     reading: Read = None,
+    device: Device = None,
+    threads: Threads = None,
     json_path: Json = None,
 ) -> None:
     """Score a model beside all baselines: metres, 10 Hz, 21 positions of history, 2 s of future.
@@ -169,20 +188,19 @@ def evaluate(
     """
     from apps.trajectory.evaluate import evaluate as score
     from apps.trajectory.evaluate import table
-    from core.jobs import finish
 
     set_threads(threads)
-    model = named_model(weights, stats, compat, where)
-    tracks, done = read(files, reading)
-    if not tracks:
-        finish(done)
-    report = score(model, tracks, stride=stride)
-    say_all(report.get("warnings", []))
+    options = reader(reading)
+    model = named_model(weights, stats, compat, device)
+    tracks, failed = read(files, options)
+    report = score(model, tracks, stride=stride, failed=failed)
+    known = {warning for track in tracks for warning in track.warnings}
+    say_all(warning for warning in report["warnings"] if warning not in known)
     emit(report, json_path, table(report))
-    finish(done)
+    end(files, failed)
 
 
-@app.command(cls=Reading)
+@app.command(cls=Reading, epilog=READER)
 def predict(
     files: Files,
     weights: Weights = None,
@@ -205,43 +223,44 @@ def predict(
         float | None, typer.Option(help="With --near: chance of entering this sphere, m.")
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help=".json, .csv, .geojson or .kml.")] = None,
-    where: Device = None,
-    threads: Threads = None,
     reading: Read = None,
+    device: Device = None,
+    threads: Threads = None,
     json_path: Json = None,
 ) -> None:
     """Predict the next seconds of every track.
 
     Example: recurra trajectory predict flight.csv --horizon 2 --near 10,0,5 --radius 3 -o prediction.json
     """
+    from apps.trajectory.predict import check_words, predict_along
     from apps.trajectory.predict import predict as ask
-    from apps.trajectory.predict import predict_along
-    from apps.trajectory.write import as_records, check_name, write_predictions
+    from apps.trajectory.write import as_lines, as_records, check_name, write_predictions
     from core.errors import DataError
-    from core.jobs import finish
+    from core.terminal import watched
 
-    set_threads(threads)
-    place = point(near) if near is not None else None
+    check_words(horizon, coverage)
     if out is not None:
         check_name(out)
-    model = named_model(weights, stats, compat, where)
-    tracks, done = read(files, reading)
+    place = point(near) if near is not None else None
+    set_threads(threads)
+    options = reader(reading)
+    model = named_model(weights, stats, compat, device)
+    tracks, failed = read(files, options)
     answers, problems = [], []
-    for track in tracks:
+    for track in watched(tracks, "tracks"):
         try:
             if every is not None:
-                answers += [
-                    (track, found) for found in predict_along(track, model, stride=every, coverage=coverage)
-                ]
+                found = predict_along(
+                    track, model, stride=every, coverage=coverage, horizon_s=horizon, until_s=at
+                )
+                answers += [(track, answer) for answer in found]
             else:
                 answers.append((track, ask(track, model, horizon_s=horizon, at_s=at, coverage=coverage)))
         except DataError as error:
             problems.append(str(error))
-    if not answers:
-        if done.failures:
-            finish(done)
-        raise DataError(problems[0] if problems else f"{files[0]}: no track is long enough for a prediction.")
     say_all(f"no prediction: {problem}" for problem in problems)
+    if not answers:
+        raise DataError(problems[0] if problems else f"{files[0]}: no track is long enough for a prediction.")
     if out is not None:
         write_predictions(answers, out)
         say(f"{out}: {len(answers)} predictions")
@@ -249,11 +268,13 @@ def predict(
     if place is not None:
         for record, (_, prediction) in zip(records, answers, strict=True):
             record["approach"] = approach(prediction, place, radius)
-    skipped = [*map(str, done.failures), *problems]
+    skipped = [*problems, *failed.values()]
     emit(
-        {"model": model.name, "predictions": records, "skipped": skipped}, json_path, lines(answers, records)
+        {"model": model.name, "predictions": records, "skipped": skipped},
+        json_path,
+        as_lines(answers, records),
     )
-    finish(done)
+    end(files, failed)
 
 
 def point(text: str) -> Any:
@@ -270,37 +291,11 @@ def point(text: str) -> Any:
 
 def approach(prediction: Any, place: Any, radius: float | None) -> dict[str, float | None]:
     """Closest approach to a place, and the chance of entering the sphere around it."""
-    from apps.trajectory.predict import closest_approach, entry_probability
+    from apps.trajectory.questions import closest_approach, entry_probability
 
     nearest = closest_approach(prediction, place)
     chance = None if radius is None else entry_probability(prediction, place, radius)
     return {"ahead_s": nearest.ahead_s, "distance_m": nearest.distance_m, "entry_probability": chance}
-
-
-def lines(answers: list[Any], records: list[dict[str, Any]]) -> list[str]:
-    """Predictions for people: position and radius at the end of each known second."""
-    text = [f"{'track':<28}{'from t':>10}{'ahead':>8}  position (m){'':<20}90 % radius (m)"]
-    for (track, prediction), record in list(zip(answers, records, strict=True))[:50]:
-        steps = len(prediction.mean)
-        second = max(1, round(1.0 / float(prediction.ahead_s[0])))
-        for k in sorted({min(second // 2, steps) - 1, *range(second - 1, steps, second), steps - 1} - {-1}):
-            mean = prediction.mean[k]
-            known = bool((mean == mean).all())
-            position = "  ".join(f"{value:9.2f}" for value in mean) if known else "beyond the model's horizon"
-            ball = f"{prediction.radius[k]:8.2f}" if prediction.radius is not None and known else ""
-            when = f"{prediction.time_s:>10.2f}{prediction.ahead_s[k]:>7.1f}s"
-            text.append(f"{track.name[:27]:<28}{when}  {position}  {ball}")
-        near = record.get("approach")
-        if near is not None:
-            chance = (
-                ""
-                if near["entry_probability"] is None
-                else f", chance of entry {near['entry_probability']:.3f}"
-            )
-            text.append(f"{'':<28}closest {near['distance_m']:.2f} m in {near['ahead_s']:.2f} s{chance}")
-    if len(answers) > 50:
-        text.append(f"... and {len(answers) - 50} more; -o or --json writes all of them")
-    return text
 
 
 @app.command()
@@ -328,6 +323,7 @@ def stream(
     ] = None,
     max_gap: Annotated[float, typer.Option(help="A longer gap starts a track anew, s.")] = 0.5,
     expire: Annotated[float, typer.Option(help="Forget a track after so much silence, s.")] = 10.0,
+    device: Device = None,
     threads: Threads = None,
 ) -> None:
     """Read live samples, write one JSON line per prediction.
@@ -347,9 +343,9 @@ def stream(
 
     if udp is not None and mavlink is not None:
         raise ConfigError("listen to --udp or to --mavlink, not to both.")
-    set_threads(threads)
     config = StreamConfig(mode, horizon, every, max_gap, expire)
-    model = named_model(weights, stats, compat)
+    set_threads(threads)
+    model = named_model(weights, stats, compat, device)
     engine = engine_for(model, mode)
     engine.window(np.zeros((engine.history, model.dims)))  # compile before the first sample waits for it
     live = Stream(engine, config)

@@ -55,14 +55,24 @@ def predict(
         ConfigError: a horizon or coverage outside its range.
     """
     model = model if isinstance(model, Model) else load_model(model)
+    check_words(horizon_s, coverage)
+    positions, time_s = newest(past, model, at_s)
+    steps = steps_of(horizon_s, model)
+    forecast = model.forecast(positions[None])
+    return as_predictions(forecast, model, positions[-1:], np.array([time_s]), steps, coverage)[0]
+
+
+def check_words(horizon_s: float | None, coverage: float) -> None:
+    """Raise ConfigError for a horizon or a coverage outside its range."""
     if horizon_s is not None and not 0 < horizon_s <= 600:
         raise ConfigError(f"horizon must be in (0, 600] seconds, got {horizon_s}.")
     if not 0 < coverage < 1:
         raise ConfigError(f"coverage must lie between 0 and 1, got {coverage}.")
-    positions, time_s = newest(past, model, at_s)
-    steps = model.horizon if horizon_s is None else max(1, round(horizon_s / model.dt))
-    forecast = model.forecast(positions[None])
-    return as_predictions(forecast, model, positions[-1:], np.array([time_s]), steps, coverage)[0]
+
+
+def steps_of(horizon_s: float | None, model: Model) -> int:
+    """Steps of a horizon; None: as far as the model goes."""
+    return model.horizon if horizon_s is None else max(1, round(horizon_s / model.dt))
 
 
 def newest(past: Track | Segment | np.ndarray, model: Model, at_s: float | None) -> tuple[np.ndarray, float]:
@@ -107,20 +117,39 @@ def last_segment(track: Track, model: Model, at_s: float | None) -> Segment:
 
 
 def predict_along(
-    track: Track | Segment, model: Model | str | Path = DEFAULT, *, stride: int = 5, coverage: float = 0.9
+    track: Track | Segment,
+    model: Model | str | Path = DEFAULT,
+    *,
+    stride: int = 5,
+    coverage: float = 0.9,
+    horizon_s: float | None = None,
+    until_s: float | None = None,
 ) -> list[Prediction]:
-    """Predictions from every `stride`-th sample that has a full history, as a replay needs them."""
+    """Predictions from every `stride`-th sample that has a full history, as a replay needs them.
+
+    Args:
+        horizon_s: seconds to predict; None: as far as the model goes. Later steps are NaN.
+        until_s: the last time of the track's clock that is predicted from; None: its end.
+
+    Raises:
+        DataError: the track has fewer coordinates than the model.
+        ConfigError: a horizon or coverage outside its range.
+    """
     model = model if isinstance(model, Model) else load_model(model)
+    check_words(horizon_s, coverage)
+    steps = steps_of(horizon_s, model)
     pieces = [track] if isinstance(track, Segment) else resample(track, model.dt)
     found = []
     for piece in pieces:
         check_dims_of(piece, model)
         ends = np.arange(model.history, len(piece) + 1, stride)
+        if until_s is not None:
+            ends = ends[piece.t0 + piece.dt * (ends - 1) <= until_s + 1e-9]
         for start in range(0, len(ends), PIECE):
             chosen = ends[start : start + PIECE]
             past = np.stack([piece.positions[end - model.history : end, : model.dims] for end in chosen])
             times = piece.t0 + piece.dt * (chosen - 1)
-            found += as_predictions(model.forecast(past), model, past[:, -1], times, model.horizon, coverage)
+            found += as_predictions(model.forecast(past), model, past[:, -1], times, steps, coverage)
     return found
 
 

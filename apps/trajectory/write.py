@@ -144,3 +144,29 @@ def as_kml(answers: Answers) -> str:
         '<kml xmlns="http://www.opengis.net/kml/2.2"><Document>\n'
         f"{''.join(places)}</Document></kml>\n"
     )
+
+
+def as_lines(answers: Answers, records: Sequence[dict[str, Any]]) -> list[str]:
+    """Predictions for people: position and radius at the end of each known second."""
+    text = [f"{'track':<28}{'from t':>10}{'ahead':>8}  position (m){'':<20}90 % radius (m)"]
+    for (track, prediction), record in list(zip(answers, records, strict=True))[:50]:
+        steps = len(prediction.mean)
+        second = max(1, round(1.0 / float(prediction.ahead_s[0])))
+        for k in sorted({min(second // 2, steps) - 1, *range(second - 1, steps, second), steps - 1} - {-1}):
+            mean = prediction.mean[k]
+            known = bool((mean == mean).all())
+            position = "  ".join(f"{value:9.2f}" for value in mean) if known else "beyond the model's horizon"
+            ball = f"{prediction.radius[k]:8.2f}" if prediction.radius is not None and known else ""
+            when = f"{prediction.time_s:>10.2f}{prediction.ahead_s[k]:>7.1f}s"
+            text.append(f"{track.name[:27]:<28}{when}  {position}  {ball}")
+        near = record.get("approach")
+        if near is not None:
+            chance = (
+                ""
+                if near["entry_probability"] is None
+                else f", chance of entry {near['entry_probability']:.3f}"
+            )
+            text.append(f"{'':<28}closest {near['distance_m']:.2f} m in {near['ahead_s']:.2f} s{chance}")
+    if len(answers) > 50:
+        text.append(f"... and {len(answers) - 50} more; -o or --json writes all of them")
+    return text

@@ -12,7 +12,9 @@ from apps.trajectory.baselines import BASELINES
 from apps.trajectory.data import Segment, Track, read_tracks
 from apps.trajectory.engine import engine_for
 from apps.trajectory.evaluate import evaluate
-from apps.trajectory.predict import DEFAULT, Model, Prediction, load_model, predict
+from apps.trajectory.model import DEFAULT, Model, load_model
+from apps.trajectory.predict import predict
+from apps.trajectory.prediction import Prediction
 from apps.trajectory.replay import Replay, replay
 from apps.trajectory.stream import Sample, Stream
 from apps.trajectory.synth import FAMILIES, generate, recorded
@@ -23,7 +25,7 @@ from demos.first import once
 from demos.headline import Headline
 from demos.markup import Stat, stat_row, table
 from demos.plots import template, thinned
-from demos.sections.trajectory import best_beside, label, over_horizon, row
+from demos.sections.trajectory import HEAD, best_beside, label, over_horizon, rows
 from demos.theme import BASELINE, OURS, PALETTE
 from demos.uploads import said, uploaded
 
@@ -226,10 +228,8 @@ def over_time(seen: Replay, answer: Prediction) -> go.Figure:
 @said
 def all_methods(file: str | None, family: str, seed: float, weights: str) -> tuple[str, str]:
     """Every method on this flight: the picture over the horizon and the table."""
-    overall = evaluate(load_model(weights), [chosen(*source(file, family, seed))])["overall"]
-    rows = [row(who, overall[who]) for who in overall if who != "n"]
-    head = ("method", "0.5 s", "1 s", "2 s", "in 90 % ball")
-    return over_horizon(overall), table(head, rows, "model", label(best_beside(overall)[0]))
+    report = evaluate(load_model(weights), [chosen(*source(file, family, seed))])
+    return over_horizon(report), table(HEAD, rows(report), "model", label(best_beside(report)[0]))
 
 
 @said
@@ -297,7 +297,7 @@ def build() -> gr.Blocks:
                 errors = gr.Plot(show_label=False, label="Error over the flight", elem_id="errors")
                 with gr.Accordion("All methods on this flight", open=False) as more:
                     curves = gr.HTML(elem_id="curves")
-                    rows = gr.HTML(elem_id="methods")
+                    methods = gr.HTML(elem_id="methods")
         inputs = [file, family, seed, weights, horizon, moment]
         outputs = [figures, picture, errors]
         page.load(show, inputs, outputs, api_visibility="private", show_progress="minimal")
@@ -311,7 +311,7 @@ def build() -> gr.Blocks:
             show_progress="minimal",
             concurrency_id="trajectory",
         )
-        more.expand(all_methods, inputs[:4], [curves, rows], api_name="methods", show_progress="minimal")
+        more.expand(all_methods, inputs[:4], [curves, methods], api_name="methods", show_progress="minimal")
         playing = run.click(live, inputs[:4], [figures, picture], api_name="replay", show_progress="hidden")
         stop.click(None, cancels=[playing], api_visibility="private")
     return page

@@ -4,12 +4,15 @@ from typing import Any
 
 import numpy as np
 
+from apps.trajectory.evaluate import LEARNED
+from core.report import number, percent, with_interval
 from demos.markup import Stat
 from demos.plots import drawing, svg
 from demos.report import Section
-from demos.theme import BASELINE, OURS, TRUTH
+from demos.theme import BASELINE, OURS, SOFT, TRUTH
 
 FLIGHTS = 40
+HEAD = ("method", "0.5 s", "1 s [95 %]", "2 s", "in 90 % ball")
 MOST_BESIDE = 4
 """Simple methods in a plot; the rest stands in the table."""
 
@@ -22,30 +25,29 @@ def section(seed: int) -> Section:
 
     model = load_model()
     tracks = [recorded(flight) for flight in generate(seed, FLIGHTS, split="test", duration_s=30.0)]
-    overall = evaluate(model, tracks)["overall"]
-    ours = overall["model"]
-    best = best_beside(overall)[0]
+    report = evaluate(model, tracks)
+    ours, beside = report["model"], report["baselines"]
+    best = best_beside(report)[0]
     shown = bend(model, tracks)
-    name, second = label(best), "1.0"
     return Section(
         title="Trajectory",
         question="Where will it be?",
-        what=f"{FLIGHTS} generated flights, {overall['n']} windows of 2 s of history at 10 Hz: mean distance "
-        "between predicted and true position, and how often the 90 % ball held the truth after 1 s.",
+        what=f"{FLIGHTS} generated flights, {report['n']:,} windows of 2 s of history at 10 Hz. Mean "
+        "distance between predicted and true position, and how often the 90 % ball held the truth after 1 s.",
         stats=(
-            Stat(f"{ours['fde'][second]:.2f} m", "off after 1 s", ours=True),
-            Stat(f"{overall['constant_velocity']['fde'][second]:.2f} m", "constant velocity"),
-            Stat(f"{overall[best]['fde'][second]:.2f} m", f"{name}, the best simple method"),
-            Stat(f"{100 * ours['coverage90'][second]:.0f} %", "of outcomes in the 90 % ball"),
+            Stat(number(ours["fde_1s"], 2, "m"), "off after 1 s", ours=True),
+            Stat(number(beside["constant_velocity"]["fde_1s"], 2, "m"), "constant velocity"),
+            Stat(number(beside[best]["fde_1s"], 2, "m"), f"{label(best)}, the best simple method"),
+            Stat(percent(ours["coverage90_1s"], 0), "of outcomes in the 90 % ball"),
         ),
-        head=("method", "0.5 s", "1 s", "2 s", "in 90 % ball"),
-        rows=[row(who, overall[who]) for who in overall if who != "n"],
+        head=HEAD,
+        rows=rows(report),
         ours="model",
-        compare=name,
+        compare=label(best),
         pictures=[
             (from_above(*shown), "The moment whose predicted path turns most nearly by a right angle, of all "
              "whose ball after 2 s has a radius of a seventh to a third of the way."),
-            (over_horizon(overall), "Error over the horizon: the model and the best of the others."),
+            (over_horizon(report), "Error over the horizon: the model and the best of the others."),
         ],
         command="recurra trajectory predict flight.csv --horizon 2 -o prediction.json",
         links=(("Trajectory in the README", "README.md#trajectory"),
@@ -53,15 +55,21 @@ def section(seed: int) -> Section:
     )  # fmt: skip
 
 
-def row(who: str, scores: dict[str, Any]) -> tuple[str, ...]:
-    """A line of the table: errors at three horizons and coverage."""
-    inside = scores.get("coverage90", {}).get("1.0")
-    cells = [number(scores["fde"].get(key)) for key in ("0.5", "1.0", "2.0")]
-    return (label(who), *cells, "" if inside is None else f"{100 * inside:.1f} %")
-
-
-def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} m"
+def rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The table: errors at three horizons with the interval at 1 s, and coverage."""
+    found = []
+    for who, figures in [("model", report["model"]), *report["baselines"].items()]:
+        inside = figures.get("coverage90_1s")
+        found.append(
+            (
+                label(who),
+                number(figures["fde_0.5s"], 2, "m"),
+                with_interval(figures, "fde_1s"),
+                number(figures["fde_2s"], 2, "m"),
+                "" if inside is None else percent(inside),
+            )
+        )
+    return found
 
 
 def label(name: str) -> str:
@@ -71,10 +79,10 @@ def label(name: str) -> str:
     )
 
 
-def best_beside(overall: dict[str, Any], learned: tuple[str, ...] = ("lstm", "transformer")) -> list[str]:
+def best_beside(report: dict[str, Any]) -> list[str]:
     """The simple methods of a report, best first at 1 s."""
-    simple = [who for who in overall if who not in ("n", "model", "hold", *learned)]
-    return sorted(simple, key=lambda who: overall[who]["fde"]["1.0"])
+    simple = {who: figures for who, figures in report["baselines"].items() if who not in ("hold", *LEARNED)}
+    return sorted(simple, key=lambda who: simple[who]["fde_1s"])
 
 
 def bend(model: Any, tracks: list[Any]) -> tuple[Any, Any]:
@@ -168,18 +176,19 @@ def named(axes: Any, ends: list[tuple[np.ndarray, str, str]]) -> None:
         taken.append(y + shift)
         axes.annotate(
             words, place, xytext=(8 if right else -8, shift * 0.72 - 3), textcoords="offset points",
-            color=colour, ha="left" if right else "right",
+            color=SOFT if colour == BASELINE else colour, ha="left" if right else "right",
             fontsize=9, fontweight="bold" if colour == OURS else "normal", annotation_clip=False,
         )  # fmt: skip
 
 
-def over_horizon(overall: dict[str, Any]) -> str:
+def over_horizon(report: dict[str, Any]) -> str:
     """Mean error over the horizon, ours and the best others, as SVG."""
-    shown = ["model", *best_beside(overall)[:MOST_BESIDE]]
+    beside = best_beside(report)
+    shown = {"model": report["model"], **{who: report["baselines"][who] for who in beside[:MOST_BESIDE]}}
     with drawing(9.4, 3.8) as (figure, axes):
-        ends = []
-        for who in reversed(shown):
-            known = [(float(key), value) for key, value in overall[who]["fde"].items() if value is not None]
+        ends, x = [], ()
+        for who, figures in reversed(shown.items()):
+            known = [(h, value) for h in (0.5, 1.0, 2.0) if (value := figures[f"fde_{h:g}s"]) is not None]
             ours = who == "model"
             colour = OURS if ours else BASELINE
             x, y = zip(*known, strict=True)
@@ -192,6 +201,6 @@ def over_horizon(overall: dict[str, Any]) -> str:
         axes.set_ylabel("error (m)")
         axes.set_ylim(bottom=0)
         axes.set_xticks(x)
-        best = overall[shown[1]]["fde"]["1.0"] / overall["model"]["fde"]["1.0"]
+        best = report["baselines"][beside[0]]["fde_1s"] / max(report["model"]["fde_1s"], 1e-9)
         axes.set_title(f"After 1 s the best simple method is {best:.1f} times as far off", pad=12)
-        return svg(figure, "Mean error over the horizon: the model below the best simple methods.")
+        return svg(figure, "Mean error over the horizon: the model beside the best simple methods.")

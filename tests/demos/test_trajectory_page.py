@@ -39,7 +39,7 @@ def test_the_page_opens_with_the_figure_that_python_gives(
     page.get_by_label("range slider for Seconds ahead").press("ArrowLeft")
     expect(stats(page).first).to_have_text(f"off after 0.9 s, this model{ours(flight, 0.9)}")
     page.get_by_role("button", name="All methods on this flight").click()
-    expect(page.locator("#methods tr.r-mine")).to_contain_text("model")
+    expect(page.locator("#methods tr.r-ours")).to_contain_text("model")
     sound(page)
 
 

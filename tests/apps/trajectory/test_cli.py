@@ -85,20 +85,6 @@ def test_folders_and_globs_are_inputs(recurra: Terminal, tmp_path: Path) -> None
     assert len(json.loads(out)["predictions"]) == 2
 
 
-def test_a_bad_file_of_a_folder_is_told_and_the_others_are_answered(
-    recurra: Terminal, tmp_path: Path
-) -> None:
-    write_flight(tmp_path / "a.csv")
-    (tmp_path / "b.csv").write_text("a,b\n1,2\n")
-    for verb in ("predict", "evaluate"):
-        code, out, err = recurra(verb, tmp_path, "--json", "-")
-        assert code == 2
-        assert "failed: " in err
-        assert "b.csv" in err
-        found = json.loads(out)
-        assert len(found["predictions"] if verb == "predict" else found["files"]) == 1
-
-
 def test_reader_settings_are_given_one_way_and_the_old_one(recurra: Terminal, tmp_path: Path) -> None:
     flight = tmp_path / "odd.csv"
     flight.write_text("when,a,b,c\n" + "".join(f"{k * 100},{k},{k},1\n" for k in range(60)))
@@ -107,6 +93,33 @@ def test_reader_settings_are_given_one_way_and_the_old_one(recurra: Terminal, tm
     assert code == 0, err
     old = recurra("predict", flight, "--columns", "t=when,x=a,y=b,z=c", "--time-unit=ms", "--json", "-")
     assert old[1] == new
+
+
+def test_a_bad_file_of_a_folder_is_left_out_and_a_named_one_is_an_error(
+    recurra: Terminal, tmp_path: Path
+) -> None:
+    for name in "ac":
+        write_flight(tmp_path / f"{name}.csv")
+    (tmp_path / "b.csv").write_text("nothing,here\n1,2\n")
+    code, out, err = recurra("predict", tmp_path, "--json", "-")
+    assert code == 0
+    assert len(json.loads(out)["predictions"]) == 2
+    assert "left out: " in err
+    assert "b.csv" in err
+    code, out, _ = recurra("evaluate", tmp_path / "a.csv", tmp_path / "b.csv", "--json", "-")
+    assert code == 2
+    report = json.loads(out)
+    assert report["n"] == 8
+    assert "b.csv" in report["items"][-1]["file"]
+    assert "error" in report["items"][-1]
+
+
+def test_words_along_a_track_work_together(recurra: Terminal, tmp_path: Path) -> None:
+    flight = write_flight(tmp_path / "a.csv", samples=120)
+    _, out, _ = recurra("predict", flight, "--every", 20, "--horizon", 0.5, "--at", 8, "--json", "-")
+    answers = json.loads(out)["predictions"]
+    assert [answer["t"] for answer in answers] == pytest.approx([2.0, 4.0, 6.0, 8.0])
+    assert all(len(answer["ahead_s"]) == len(answer["mean"]) == 5 for answer in answers)
 
 
 def test_geographic_flights_come_back_as_places(recurra: Terminal, tmp_path: Path) -> None:
@@ -151,6 +164,16 @@ def test_evaluate_writes_the_agreed_report(recurra: Terminal, tmp_path: Path) ->
     assert overall["hold"]["fde"]["1.0"] == pytest.approx(np.hypot(3, 1), abs=1e-9)
     assert report["files"][0]["n"] == overall["n"]
     assert "constant_velocity" in out
+    # the shape that every pipeline's report has
+    assert report["n"] == overall["n"] == len(report["items"])
+    assert report["model"]["fde_1s"] == pytest.approx(overall["model"]["fde"]["1.0"], rel=1e-12)
+    assert report["model"]["fde_1s_low"] is None  # one flight: nothing to draw again
+    assert report["baselines"]["hold"]["fde_1s"] == pytest.approx(np.hypot(3, 1), abs=1e-9)
+    group = report["groups"][str(flight)]
+    assert group["model"]["fde_1s"] == pytest.approx(report["model"]["fde_1s"], rel=1e-12)
+    mean = np.mean([item["fde_1s"] for item in report["items"]])
+    assert mean == pytest.approx(report["model"]["fde_1s"], abs=1e-4)
+    assert {"file", "track", "t", "fde_1s", "coverage90_1s"} <= set(report["items"][0])
 
 
 def test_stream_answers_line_by_line(recurra: Terminal) -> None:
@@ -236,6 +259,8 @@ def test_bad_files_are_one_sentence(
         (["predict", "FLIGHT", "--columns", "t"], "--read columns wants name=value pairs"),
         (["predict", "FLIGHT", "--read", "colour=t"], "no setting 'colour'; this section has columns"),
         (["predict", "FLIGHT", "--device", "tpu"], "no device 'tpu'"),
+        (["predict", "nowhere.csv", "-o", "x.doc"], r"written as \.json"),
+        (["evaluate", "nowhere.csv", "--weights", "trajectori-gru"], "trajectory-gru"),
         (["predict", "FLIGHT", "-o", "x.doc"], r"written as \.json"),
         (["stream", "--mode", "stateful"], "trained on windows"),
         (["stream", "--udp", "x"], "host:port"),
