@@ -77,7 +77,7 @@ class PointLayer(nn.Module):
         x = self.norm(self.linear(points)).relu()
         top = x.new_zeros(count, x.shape[1])
         top = top.scatter_reduce(0, voxel[:, None].expand_as(x), x, "amax")  # ReLU: nothing is below 0
-        return top if self.last else torch.cat([x, top[voxel]], 1)
+        return top if self.last else torch.cat([x, top.index_select(0, voxel)], 1)
 
 
 class DynamicVoxels(nn.Module):

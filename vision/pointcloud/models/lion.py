@@ -43,8 +43,10 @@ class LIONLayer(nn.Module):
         length = len(groups.to_slots) // len(groups.filled)
         for first, block in zip(self.direction, self.blocks, strict=True):
             order = orders[first]
-            x = features[order[groups.to_slots]].view(-1, length, features.shape[1])  # (G, T, C)
-            y = block(x, groups.filled).flatten(0, 1)[groups.to_rows]
+            x = features.index_select(0, order[groups.to_slots]).view(
+                -1, length, features.shape[1]
+            )  # (G, T, C)
+            y = block(x, groups.filled).flatten(0, 1).index_select(0, groups.to_rows)
             features = torch.empty_like(y).index_copy(0, order, y)
         return voxels.having(features)
 
@@ -120,7 +122,7 @@ def generated(voxels: Voxels, share: float) -> Tensor:
 
 def expand(fine: Voxels, coarse: Voxels, inverse: Tensor) -> Voxels:
     """What was merged is added to the voxels it came from."""
-    return fine.having(fine.features + coarse.features[inverse[: len(fine)]])
+    return fine.having(fine.features + coarse.features.index_select(0, inverse[: len(fine)]))
 
 
 class LIONBlock(nn.Module):
