@@ -369,3 +369,30 @@ def protocol(
     slates = logs_of([data], items)[0]
     answer = run(slates, out, words(models), parts=numbers, quick=quick, progress=None if quiet else say)
     emit(answer, json_path, lines(answer))
+
+
+@app.command()
+def ope(
+    log: Annotated[Path, typer.Argument(help="CSV or Parquet with item, position, click and propensity.")],
+    policy: Annotated[str, typer.Option(help="random, popularity, or a table FILE.npz:NAME.")] = "random",
+    columns: Annotated[
+        list[str] | None, typer.Option("--map", help="A column by name, such as propensity=p.")
+    ] = None,
+    clip: Annotated[float | None, typer.Option(min=0, help="Largest weight of IPS and DR.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if it cannot be trusted.")] = False,
+    json_path: Json = None,
+) -> None:
+    """Estimate from a log what another policy would have earned.
+
+    Example: recurra recsys ope log.csv --policy policies.npz:bts
+    """
+    from core.errors import ConfigError
+    from recsys.ope import estimate, lines, read_log
+
+    pairs = [word.partition("=") for word in columns or []]
+    if not all(name and equals and column for name, equals, column in pairs):
+        raise ConfigError("--map wants NAME=COLUMN, such as propensity=p.")
+    answer = estimate(read_log(log, {name: column for name, _, column in pairs}), policy, clip)
+    emit(answer, json_path, lines(answer))
+    if strict and not answer["trust"]:
+        raise typer.Exit(1)

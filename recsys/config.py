@@ -74,7 +74,7 @@ class SlateConfig:
             lr=4e-3,
             optimizer=OptimizerOptions(
                 options={"betas": [0.9, 0.98]},
-                groups=(GroupOptions("items.*", 8e-3, 0.0), GroupOptions("wanted*", 8e-3, 0.0)),
+                groups=(GroupOptions("items.*", 8e-3, 0.0),),
             ),
             schedule=ScheduleOptions(warmup=0.1, floor=0.03),
             weight_decay=0.02,

@@ -95,7 +95,7 @@ def train_interest(
     counts = count(slates, users)
     equip(model, slates.catalogue, Counted(counts))
     with torch.no_grad():
-        model.wanted.copy_(popularity_in_group(counts.clicked, model.items.group))
+        model.clicked.copy_(counts.clicked)
     make = UserBatches(slates, learned, None if config.point else tuple(model.items.mean.shape))
     total = float(make.steps.counted.sum())
     held = steps_of(slates, kept)
@@ -125,16 +125,6 @@ def train_interest(
         resume=resume,
         quiet=quiet,
     )
-
-
-def popularity_in_group(clicked: Tensor, group: Tensor) -> Tensor:
-    """ln of the clicks of each item over the mean of its group, (I,): where `wanted` begins.
-
-    Learned from 0, rare items would never get there: a softmax over thousands hardly moves them.
-    """
-    size = torch.bincount(group).clamp_min(1)
-    mean = torch.zeros(len(size)).index_add(0, group, clicked) / size
-    return ((clicked + 2) / (mean[group] + 2)).log()
 
 
 def describe(config: SlateConfig, slates: Slates) -> Card:

@@ -19,7 +19,7 @@ from recsys.loss import slate_loss
 from recsys.models.filter import FilterNetwork
 from recsys.predict import equip
 
-TAKEN = ("items.", "nothing", "slot")
+TAKEN = ("items.", "nothing", "slot", "worth", "clicked")
 """What the filter takes over from the network."""
 
 

@@ -42,6 +42,9 @@ Random = Callable[[tuple[int, ...]], Tensor]
 class FilterNetwork(nn.Module):
     """Steps (B, T, S) -> log probabilities of the slots (B, T, S), and scores of all items (B, I)."""
 
+    worth: Tensor
+    clicked: Tensor
+
     def __init__(self, config: FilterConfig, group: Tensor, slots: int) -> None:
         super().__init__()
         self.config, self.slots = config, slots
@@ -56,6 +59,9 @@ class FilterNetwork(nn.Module):
         self.log_sharp = nn.Parameter(torch.tensor(config.sharpness).log())
         self.nothing = nn.Parameter(torch.full((3, slots + 1), -2.5))
         self.slot = nn.Parameter(-0.4 * torch.arange(1, slots).float().clamp_min(1).log())
+        # what the network's head has found places, qualities and counts to be worth within a group
+        self.register_buffer("worth", torch.tensor([0.0, 1.0, 0.0, 1.0]))
+        self.register_buffer("clicked", torch.zeros(len(group)))
         # the groups of reserved ids are nowhere, unless real items are among them
         reserved = torch.ones(groups, dtype=torch.bool)
         reserved[group[FIRST:].unique()] = False
@@ -222,10 +228,12 @@ class FilterNetwork(nn.Module):
             z = z.gather(1, chosen[..., None].expand(-1, -1, z.shape[2]))
             log_w = z.new_full(z.shape[:2], -math.log(RANKED))
         liked, group = random.tables[2], self.items.group
+        count = (self.clicked + self.worth[3].exp()).log()
+        bias = self.worth[1] * tables.q + self.worth[2] * (count - count.mean())
         rows = []
         for particles, weight in zip(z.split(16), log_w.split(16), strict=True):
             shows = (self.log_sharp.exp() * near(particles, self.items.centre, None) + liked).softmax(-1)
-            kept = near(particles, tables.v, None) + tables.q  # (b, P, I)
+            kept = self.worth[0].exp() * near(particles, tables.v, None) + bias  # (b, P, I)
             kept = kept.masked_fill(torch.arange(len(group)) < FIRST, AWAY).exp()
             total = torch.zeros_like(shows).index_add(2, group, kept)
             scale = weight.exp()[..., None] * shows / total.clamp_min(1e-30)  # (b, P, G)

@@ -4,11 +4,13 @@
     trace = n / (c + .05),  n <- (1 - k) n + k x,  c <- (1 - k) c + k,  k = w_t sigmoid(rho)
     z_k   = free_k(f) + sum_j a_kj(f) trace_j + trace_fastest / 2
     P(slot) = sum_k w_k softmax([b_{kind,L} + c(f), -|z_k - v_a| + q_a + s_slot])
-    p(item) = sum_k w_k softmax_i(-|z_k - v_i| + q_i + r_i + r_g)         what will be clicked later on
+    p(item) = sum_k w_k softmax_i(-a |z_k - v_i| + b q_i + c ln((clicks_i + s) / (clicks_g + s)) + r_g)
 
 x is the vector of the click, or the mean of the slate: where a search was, the user is, click or not. In the
 likelihood of a step the net also sees the slate that is about to be judged (`context`); the recommending head
-never does, since that slate does not exist yet.
+never does, since that slate does not exist yet. What it gives is what will be clicked later on. It learns how
+much places, qualities and counts are worth and which groups repeat their items, but no value of an item: with
+those it knew the training users by heart.
 """
 
 from dataclasses import dataclass
@@ -45,10 +47,13 @@ class Interests:
 class InterestNetwork(nn.Module):
     """Steps (B, T, S) -> log probabilities of the slots (B, T, S), and scores of all items (B, I)."""
 
+    clicked: Tensor
+
     def __init__(self, config: InterestConfig, group: Tensor, slots: int) -> None:
         super().__init__()
         self.config, self.slots = config, slots
         self.items = ItemTable(group if config.groups else group * 0, config.dims)
+        self.register_buffer("clicked", torch.zeros(len(group)))
         dims, sources = config.dims, 2 * config.traces
         self.event_size = 3 * dims + 6
         self.unit = registry.build(config.unit, self.event_size, config.hidden)
@@ -61,7 +66,7 @@ class InterestNetwork(nn.Module):
         self.later = head(state, config.width, config.interests * (dims + sources + 1) + 1)
         self.nothing = nn.Parameter(torch.full((3, slots + 1), -2.5))
         self.slot = nn.Parameter(-0.4 * torch.arange(1, slots).float().clamp_min(1).log())
-        self.wanted = nn.Parameter(torch.zeros(len(group)))
+        self.worth = nn.Parameter(torch.tensor([0.0, 0.5, 0.7, 1.0]))  # a (log), b, c, s (log)
         self.wanted_group = nn.Parameter(torch.zeros(self.items.centre.shape[0]))
 
     def events(self, tables: Tables, steps: Steps) -> tuple[Tensor, Tensor, Tensor]:
@@ -134,12 +139,23 @@ class InterestNetwork(nn.Module):
         logits = logits.masked_fill(~steps.filled()[..., None, :], AWAY)
         return (seen.log_weight[..., None] + logits.log_softmax(-1)).logsumexp(-2)
 
-    def item_log_probs(self, tables: Tables, h: Tensor, traces: Tensor) -> Tensor:
-        """log p(item clicked later) (B, I) for states h (B, H); the reserved ids are far below 0."""
+    def item_log_probs(self, tables: Tables, h: Tensor, traces: Tensor, own: Tensor | None = None) -> Tensor:
+        """log p(item clicked later) (B, I) for states h (B, H); the reserved ids are far below 0.
+
+        Args:
+            own: (B, I) clicks of each user that the counts hold, taken out again where they are to be told.
+        """
         seen = self.look(self.later, h, traces, None)
-        bias = tables.q + self.wanted + self.wanted_group[self.items.group]
-        bias = bias.masked_fill(torch.arange(len(bias)) < FIRST, AWAY)
-        logits = near(seen.z, tables.v, tables.variance) + bias  # (B, K, I)
+        group = self.items.group
+        size = torch.bincount(group, minlength=len(self.wanted_group)).clamp_min(1)
+        mean = torch.zeros(len(size)).index_add(0, group, self.clicked) / size
+        smooth = self.worth[3].exp()
+        left = self.clicked if own is None else self.clicked - own
+        popular = (left + smooth).log() - (mean + smooth).log()[group]
+        bias = self.worth[1] * tables.q + self.worth[2] * popular + self.wanted_group[group]
+        bias = bias.masked_fill(torch.arange(len(group), device=bias.device) < FIRST, AWAY)
+        logits = self.worth[0].exp() * near(seen.z, tables.v, tables.variance)
+        logits = logits + (bias if own is None else bias[:, None])  # (B, K, I)
         return (seen.log_weight[..., None] + logits.log_softmax(-1)).logsumexp(-2)
 
     def judge(self, steps: Steps) -> Tensor:
@@ -172,7 +188,11 @@ class InterestNetwork(nn.Module):
         h, traces = self.encode(tables, steps)
         slots = self.slot_log_probs(tables, h[:, :-1], traces[:, :-1], steps)
         rows = torch.arange(len(h), device=h.device)
-        items = self.item_log_probs(tables, h[rows, at_step], traces[rows, at_step])
+        means = self.items.tables()
+        means = Tables(means.v.detach(), means.q.detach())
+        clicked = ((steps.click >= FIRST) & steps.used).to(h)
+        own = h.new_zeros(len(h), len(means.q)).scatter_add(1, steps.click, clicked)
+        items = self.item_log_probs(means, h[rows, at_step], traces[rows, at_step], own)
         return slots, items, self.items.divergence()
 
     # One step at a time: the state is (unit state, sums of the traces), of fixed size per user.
