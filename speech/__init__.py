@@ -21,8 +21,14 @@ DOMAIN = Domain(
     upload_mb=64,
 )
 
-PUBLIC: dict[str, str] = {}
-__all__ = ["DOMAIN", *PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]
+PUBLIC = {
+    "Model": "model",
+    "enhance": "predict",
+    "load_model": "model",
+    "open_stream": "predict",
+    "separate": "predict",
+}
+__all__ = ["DOMAIN", *PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,27 @@
-"""`recurra speech`: train."""
+"""`recurra speech`: enhance, separate, live, mix, train, evaluate, score, import."""
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from core.terminal import Config, Device, Json, Quiet, Resume, Sets, Threads, device, emit, set_threads
+from core.terminal import (
+    Config,
+    Device,
+    Json,
+    Quiet,
+    Resume,
+    Seed,
+    Sets,
+    Threads,
+    Weights,
+    device,
+    emit,
+    say,
+    say_all,
+    set_threads,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,11 +32,237 @@ app = typer.Typer(
     "Example: recurra speech enhance noisy.wav -o clean.wav",
 )
 Task = Annotated[str, typer.Argument(help="enhance or separate.")]
+Inputs = Annotated[list[str], typer.Argument(help="Sound files, folders, globs, or - for a list on stdin.")]
+OutPath = Annotated[str, typer.Option("-o", "--out", help="File, or folder for several inputs.")]
+RawRate = Annotated[int | None, typer.Option("--rate", help="Of raw samples, Hz.")]
+RawChannels = Annotated[int | None, typer.Option("--channels-in", help="Channels of raw samples.")]
+RawKind = Annotated[str | None, typer.Option("--format", help="Of raw samples: s16, s24, s32, f32, u8.")]
+Again = Annotated[bool, typer.Option("--again", help="Also what is done already.")]
 
 
-@app.callback()
-def speech() -> None:
-    """Separate talkers and remove noise."""
+@app.command()
+def enhance(
+    inputs: Inputs,
+    out: OutPath,
+    channels: Annotated[
+        str, typer.Option("--channels", help="each, link (one gain for all) or mono (mixed down).")
+    ] = "each",
+    limit_db: Annotated[
+        float | None, typer.Option("--limit-db", help="Largest attenuation in dB; 0 gives the input back.")
+    ] = None,
+    mix: Annotated[float, typer.Option("--mix", help="1 is all clean, 0 the input.")] = 1.0,
+    rate: RawRate = None,
+    channels_in: RawChannels = None,
+    format: RawKind = None,
+    weights: Weights = None,
+    again: Again = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave alone what is done (the default).")] = False,
+    threads: Threads = None,
+    device_name: Device = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json_path: Json = None,
+) -> None:
+    """Remove noise from recordings: rate, channels, subtype, length, level and tags stay.
+
+    Example: recurra speech enhance calls/ -o clean/ --limit-db 18
+    """
+    from core.jobs import Job, finish, gather, mirror, run
+    from speech.audio import MEDIA, RAW, SUFFIXES
+    from speech.model import load_model
+    from speech.predict import enhance_file
+    from speech.stream import EnhanceStream
+
+    set_threads(threads)
+    model = load_model(weights, "enhance", device(device_name))
+    EnhanceStream(model.network, mode=channels, limit_db=limit_db, mix=mix)  # pyright: ignore  (checks words)
+    raw = raw_format(rate, channels_in, format)
+    jobs = mirror(gather(inputs, SUFFIXES | MEDIA | RAW), out)
+    check_targets([job.target for job in jobs])
+
+    def work(job: Job) -> Any:
+        return enhance_file(
+            job.source.path,
+            job.target,  # pyright: ignore[reportArgumentType]
+            model,
+            channels=channels,  # pyright: ignore[reportArgumentType]
+            limit_db=limit_db,
+            mix=mix,
+            raw=raw,
+        )
+
+    done = run(jobs, work, "files", again=again or len(jobs) == 1, quiet=quiet)
+    found = [result for _, result in done.results]
+    say_all([f"{r.out}: {r.limited} samples were limited at full scale." for r in found if r.limited])
+    lines = [f"{r.out}: {r.seconds:.1f} s, {r.attenuation_db:.1f} dB taken away" for r in found]
+    result = {
+        "files": [r.as_dict() for r in found],
+        "skipped": [str(job.source.path) for job in done.skipped],
+        "failed": [{"path": str(f.source.path), "error": str(f.error)} for f in done.failures],
+    }
+    if found or done.skipped or json_path:
+        emit(result, json_path, lines)
+    finish(done)
+
+
+@app.command()
+def separate(
+    inputs: Inputs,
+    out: OutPath,
+    consistency: Annotated[
+        bool, typer.Option("--consistency/--no-consistency", help="Tracks add up to the mixture.")
+    ] = True,
+    gate_db: Annotated[
+        float | None, typer.Option("--gate-db", help="Silence a track this far below the others (-22).")
+    ] = None,
+    segments: Annotated[
+        Path | None, typer.Option("--segments", help="Who speaks when, as .rttm or .json.")
+    ] = None,
+    rate: RawRate = None,
+    channels_in: RawChannels = None,
+    format: RawKind = None,
+    weights: Weights = None,
+    again: Again = False,
+    threads: Threads = None,
+    device_name: Device = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json_path: Json = None,
+) -> None:
+    """Write one file for each talker: OUT/<name>_s1.<ext>, OUT/<name>_s2.<ext>.
+
+    Example: recurra speech separate meeting.wav -o tracks/ --segments who.rttm
+    """
+    from core.errors import ConfigError
+    from core.jobs import Job, finish, gather, mirror, run
+    from speech.audio import MEDIA, RAW, SUFFIXES
+    from speech.model import load_model
+    from speech.predict import separate_file
+    from speech.separation import GATE_DB
+
+    set_threads(threads)
+    if segments is not None and segments.suffix.lower() not in (".rttm", ".json"):
+        raise ConfigError(f"{segments}: segments are written as .rttm or .json.")
+    model = load_model(weights, "separate", device(device_name))
+    raw = raw_format(rate, channels_in, format)
+    found_inputs = gather(inputs, SUFFIXES | MEDIA | RAW)
+    folder = out if Path(out).suffix else out.rstrip("/") + "/"
+    jobs = mirror(found_inputs, folder)
+    check_targets([job.target for job in jobs])
+
+    def tracks(target: Path) -> list[Path]:
+        return [target.with_name(f"{target.stem}_s{k + 1}{target.suffix}") for k in range(model.talkers)]
+
+    def work(job: Job) -> Any:
+        assert job.target is not None
+        targets = tracks(job.target)
+        if any(os.path.abspath(target) == os.path.abspath(job.source.path) for target in targets):
+            raise ConfigError(f"{job.source.path}: the output would replace its input.")
+        if not again and len(jobs) > 1 and all(Job(job.source, target).done for target in targets):
+            return None
+        return separate_file(
+            job.source.path,
+            targets,
+            model,
+            consistent=consistency,
+            gate_db=GATE_DB if gate_db is None else gate_db,
+            raw=raw,
+        )
+
+    done = run(jobs, work, "files", again=True, quiet=quiet)
+    found = [result for _, result in done.results if result is not None]
+    say_all([remark for r in found for remark in r.remarks])
+    say_all([f"{r.path}: {r.limited} samples were limited at full scale." for r in found if r.limited])
+    if segments is not None:
+        write_segments(segments, found)
+    lines = [f"{' '.join(r.out)}: {r.seconds:.1f} s, {r.talkers} talkers" for r in found]
+    result = {
+        "files": [r.as_dict() for r in found],
+        "failed": [{"path": str(f.source.path), "error": str(f.error)} for f in done.failures],
+    }
+    if found or json_path:
+        emit(result, json_path, lines)
+    finish(done)
+
+
+@app.command()
+def evaluate(
+    task: Task,
+    index: Annotated[Path, typer.Argument(help="CSV with noisy,clean or mix,s1,s2; paths beside it.")],
+    weights: Weights = None,
+    with_peers: Annotated[
+        bool, typer.Option("--peers", help="Also GTCRN, and RNNoise if installed.")
+    ] = False,
+    group: Annotated[str | None, typer.Option("--group", help="Column to report apart.")] = None,
+    threads: Threads = None,
+    device_name: Device = None,
+    quiet: Quiet = False,
+    json_path: Json = None,
+) -> None:
+    """Score a model on pairs, beside the unprocessed input and simple methods.
+
+    Example: recurra speech evaluate enhance pairs/index.csv --json report.json
+    """
+    from core.report import scores, table
+    from speech.evaluate import evaluate as run
+
+    set_threads(threads)
+    report = run(
+        task,
+        index,
+        weights,
+        device=str(device(device_name)),
+        with_peers=with_peers,
+        group=group,
+        quiet=quiet,
+    )
+    names = {"si_sdr": "SI-SDR dB", "si_sdri": "SI-SDRi dB", "pesq_wb": "PESQ-wb", "stoi": "STOI"}
+    names = {key: text for key, text in names.items() if key in report["model"]}
+    lines: list[str] = []
+    for kind, part in {"": report, **report.get("groups", {})}.items():
+        head, rows = scores(part, names, model=report["protocol"]["weights"])
+        lines += [kind] if kind else []
+        lines += table(head, rows)
+    failed = [
+        f"{item.get('noisy') or item.get('mix')}: {item['error']}"
+        for item in report["items"]
+        if "error" in item
+    ]
+    say_all(failed)
+    emit(report, json_path, lines)
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command()
+def score(
+    clean: Annotated[Path, typer.Argument(help="The reference.")],
+    estimate: Annotated[Path, typer.Argument(help="What is scored against it.")],
+    json_path: Json = None,
+) -> None:
+    """Score one file against its reference: SI-SDR, SDR, PESQ, STOI and ESTOI.
+
+    Example: recurra speech score clean.wav estimate.wav
+    """
+    from core.errors import DataError
+    from core.report import number
+    from speech import metrics
+    from speech.audio import read_sound
+
+    (wanted, rate), (found, other) = read_sound(clean), read_sound(estimate)
+    if rate != other or len(wanted) != len(found):
+        raise DataError(
+            f"{estimate}: {len(found)} samples at {other} Hz, the reference has {len(wanted)} at {rate} Hz."
+        )
+    a, b = found.mean(1), wanted.mean(1)
+    figures = {
+        "si_sdr": metrics.si_sdr(a, b),
+        "sdr": metrics.sdr(a, b),
+        "pesq_wb": metrics.pesq_wb(a, b, rate),
+        "stoi": metrics.stoi(a, b, rate),
+        "estoi": metrics.stoi(a, b, rate, extended=True),
+    }
+    emit(figures, json_path, [f"{name:<8} {number(value, 3)}" for name, value in figures.items()])
 
 
 @app.command()
@@ -84,3 +326,56 @@ def train(
         *(f"  {name:<12} {value:.4g}" for name, value in outcome.card.score.items()),
     ]
     emit(result, json_path, lines)
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Published checkpoint: .tar, .pth, .safetensors.")],
+    layout: Annotated[str, typer.Option("--layout", help="Whose tensors they are: gtcrn, ...")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Weights file to write.")],
+    sets: Sets = None,
+) -> None:
+    """Read a published checkpoint into weights of ours, every tensor accounted for.
+
+    Example: recurra speech import model_trained_on_dns3.tar --layout gtcrn -o gtcrn.safetensors
+    """
+    from speech.layouts import import_files
+
+    card = import_files(files, layout, sets or [], out)
+    say(f"{out}: {card.unit}, {card.data}")
+
+
+def raw_format(rate: int | None, channels: int | None, format: str | None) -> Any:
+    """What raw samples are, if any word says so."""
+    from speech.audio import RawFormat
+
+    if rate is None and channels is None and format is None:
+        return None
+    return RawFormat(rate or 16000, channels or 1, format or "s16")
+
+
+def check_targets(targets: list[Path | None]) -> None:
+    """Every output can be written, before any work is done."""
+    from speech.audio import RAW, check_output
+
+    for target in targets:
+        if target is not None and target.suffix.lower() not in RAW:
+            check_output(target, 48000, 1)
+
+
+def write_segments(path: Path, found: list[Any]) -> None:
+    """Who speaks when, of all files: RTTM (NIST) or JSON."""
+    import json
+
+    from core.files import write_text
+
+    if path.suffix.lower() == ".json":
+        write_text(path, json.dumps({r.path: r.segments for r in found}, indent=2) + "\n")
+        return
+    lines = [
+        f"SPEAKER {Path(r.path).stem.replace(' ', '_')} 1 {s['begin_s']:.3f} "
+        f"{s['end_s'] - s['begin_s']:.3f} <NA> <NA> s{s['talker']} <NA> <NA>"
+        for r in found
+        for s in r.segments
+    ]
+    write_text(path, "\n".join(lines) + "\n")

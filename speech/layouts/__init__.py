@@ -8,13 +8,14 @@ Names are kept as published, except that a recurrent layer of torch.nn is a unit
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from core.errors import ConfigError, WeightsError
-from core.weights import load_into
+from core.weights import Card, load_into, load_torch, save
 
 RECURRENT = re.compile(r"^(.*?\.?)((?:weight|bias)_(?:ih|hh))_l0(_reverse)?$")
 WRAPPING = re.compile(r"^(?:module\.)+")
@@ -74,3 +75,53 @@ def build(layout: str, options: Mapping[str, Any]) -> nn.Module:
 
         return GTCRN()
     raise ConfigError(f"no layout {layout!r}; there is gtcrn.")
+
+
+def read_tensors(files: Sequence[str | Path]) -> dict[str, Tensor]:
+    """All tensors of one checkpoint, which may lie in several files. No code of a file is run.
+
+    Raises:
+        WeightsError: missing, damaged, or asks to run code.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    found: dict[str, Tensor] = {}
+    for file in map(Path, files):
+        if file.suffix != ".safetensors":
+            found |= load_torch(file)
+            continue
+        try:
+            found |= load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise WeightsError(f"{file}: not a safetensors file that can be read ({error}).") from error
+    return found
+
+
+def import_files(
+    files: Sequence[str | Path], layout: str, options: Sequence[str], out: str | Path, **card: Any
+) -> Card:
+    """Published files -> a weights file of ours, with a card that says how to build its network.
+
+    Args:
+        options: words of the reference's constructor, as key=value.
+
+    Raises:
+        ConfigError: no such layout. WeightsError: tensors are missing, left over, or of other shapes.
+    """
+    from core.config import toml_value
+
+    words = {key: toml_value(value) for key, _, value in (word.partition("=") for word in options)}
+    network = build(layout, words)
+    load_published(network, read_tensors(files))
+    about = {
+        "task": "enhance" if hasattr(network, "filter") else "separate",
+        "unit": layout,
+        "data": "as published",
+        "terms": "as published",
+        "settings": {"layout": layout, "options": words},
+        **card,
+    }
+    made = Card(**about)
+    save(out, network, made)
+    return made

@@ -1,0 +1,80 @@
+"""Networks by name: bundled weights, runs of `train`, imported checkpoints."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from core.errors import ConfigError
+from core.weights import Card, load_network
+from speech.models.enhance import EnhanceConfig, EnhanceNet
+from speech.models.separate import SeparateConfig, SeparateNet
+
+DEFAULTS = {"enhance": "speech-enhance", "separate": "speech-separate"}
+LAYOUT = "layout"
+"""Setting of a card that names a published layout; its constructor's words stand beside it."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network that is ready, and what its card says."""
+
+    network: nn.Module
+    card: Card
+    name: str
+
+    @property
+    def talkers(self) -> int:
+        """Waves that it gives."""
+        return int(getattr(getattr(self.network, "config", None), "talkers", 1))
+
+    @property
+    def streams(self) -> bool:
+        """Whether it can go frame by frame."""
+        return hasattr(self.network, "filter")
+
+
+def load_model(
+    weights: str | Path | None = None, task: str = "enhance", device: str | torch.device = "cpu"
+) -> Model:
+    """A network for a task: a bundled name, a weights file or a run folder; the bundled one when left out.
+
+    Raises:
+        ConfigError: no such task.
+        WeightsError: nothing there, damaged, or weights for another task.
+    """
+    if task not in DEFAULTS:
+        raise ConfigError(f"a task is one of {', '.join(DEFAULTS)}; got {task!r}.")
+    loaded = load_network(weights or DEFAULTS[task], task, network_of, device=device)
+    return Model(loaded.network, loaded.card, loaded.name)
+
+
+def network_of(card: Card) -> nn.Module:
+    """The network that a card describes, without its weights."""
+    settings = card.settings
+    if LAYOUT in settings:
+        from speech.layouts import build
+
+        return build(str(settings[LAYOUT]), settings.get("options", {}))
+    model = settings.get("model")
+    if not isinstance(model, Mapping):
+        raise ConfigError("the card names no network")
+    if card.task == "enhance":
+        return EnhanceNet(EnhanceConfig(**known(EnhanceConfig, model)))
+    return SeparateNet(SeparateConfig(**known(SeparateConfig, model)))
+
+
+def known(kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a dataclass has.
+
+    Raises:
+        ConfigError: one that it has not.
+    """
+    names = {field.name for field in fields(kind)}
+    odd = sorted(set(settings) - names)
+    if odd:
+        raise ConfigError(f"unknown setting {odd[0]!r}")
+    return dict(settings)

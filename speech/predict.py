@@ -1,0 +1,301 @@
+"""What users and pages call: waves, bytes and files through a network, answered in kind."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import ConfigError, DataError
+from speech.audio import BLOCK, RawFormat, open_sound, read_sound, writing
+from speech.model import Model, load_model
+from speech.separation import GATE_DB, SeparateStream, speaking
+from speech.stream import Channels, EnhanceStream
+
+PIECE_S = 8.0
+"""Seconds of a file that go through a stream at once."""
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """What became of a file."""
+
+    path: str
+    out: str
+    rate: int
+    channels: int
+    seconds: float
+    limited: int
+    """Samples limited at full scale."""
+    attenuation_db: float
+    """How much quieter the whole file became."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**self.__dict__}
+
+
+@dataclass(frozen=True)
+class Separated:
+    """What became of a mixture."""
+
+    path: str
+    out: list[str]
+    rate: int
+    seconds: float
+    limited: int
+    talkers: int
+    """Tracks with speech in them."""
+    segments: list[dict[str, Any]] = field(default_factory=list)
+    """{"talker", "begin_s", "end_s"} in order of time."""
+    remarks: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**self.__dict__}
+
+
+def enhance(
+    wave: Any,
+    rate: int | None = None,
+    *,
+    weights: str | Path | Model | None = None,
+    channels: Channels = "each",
+    limit_db: float | None = None,
+    mix: float = 1.0,
+    device: str = "cpu",
+) -> Any:
+    """Remove noise: the same shape, rate, length and level come back.
+
+    Args:
+        wave: (N,) or (N, C) array or tensor in -1..1, with `rate`; or a path, bytes or open file of a sound.
+        weights: bundled name, file or run; the bundled network when left out.
+        channels: each by itself; link: one gain for all, so that the image stays; mono: mixed down.
+        limit_db: largest attenuation; None: as the network likes.
+        mix: 1 is the network's output, 0 the input.
+
+    Raises:
+        DataError: no sound, an empty one, or samples that are no finite numbers.
+    """
+    samples, rate, shape = as_wave(wave, rate)
+    model = weights if isinstance(weights, Model) else load_model(weights, "enhance", device)
+    stream = open_stream(
+        model, rate, samples.shape[1], channels=channels, limit_db=limit_db, mix=mix, device=device
+    )
+    out = np.concatenate(list(through(stream, in_blocks(samples, int(PIECE_S * rate)))))
+    return shape(out)
+
+
+def separate(
+    wave: Any,
+    rate: int | None = None,
+    *,
+    weights: str | Path | Model | None = None,
+    consistent: bool = True,
+    gate_db: float | None = GATE_DB,
+    device: str = "cpu",
+) -> list[Any]:
+    """One wave (N,) for each talker of a mixture; they add up to it. Several channels are averaged first.
+
+    Args:
+        gate_db: a track that stays so far below the others is silenced; None: never.
+
+    Raises:
+        DataError: as `enhance`.
+    """
+    samples, rate, shape = as_wave(wave, rate)
+    model = weights if isinstance(weights, Model) else load_model(weights, "separate", device)
+    stream = SeparateStream(model.network, model.talkers, rate, consistent=consistent, gate_db=gate_db)
+    mono = samples.mean(1)
+    parts = [stream.feed(mono[i : i + BLOCK]) for i in range(0, len(mono), BLOCK)]
+    tracks = np.concatenate([*parts, stream.flush()], 1)
+    return [shape(track) for track in tracks]
+
+
+def open_stream(
+    model: str | Path | Model | None = None,
+    rate: int = 16000,
+    channels_in: int = 1,
+    *,
+    channels: Channels = "each",
+    limit_db: float | None = None,
+    mix: float = 1.0,
+    device: str = "cpu",
+) -> EnhanceStream:
+    """An enhancement stream: `feed(samples)`, `flush()`, `latency_samples`, `state()`, `load_state()`.
+
+    Raises:
+        ConfigError: the network needs the whole recording.
+    """
+    found = model if isinstance(model, Model) else load_model(model, "enhance", device)
+    if not found.streams:
+        raise ConfigError(f"{found.name} needs the whole recording and cannot stream.")
+    return EnhanceStream(
+        found.network, rate, channels_in, name=found.name, mode=channels, limit_db=limit_db, mix=mix
+    )
+
+
+def through(stream: EnhanceStream, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Blocks through a stream, its delay taken off: as many samples in all, each at its own time."""
+    drop = stream.latency_samples
+    for block in blocks:
+        out = stream.feed(block)
+        skip = min(drop, len(out))
+        drop -= skip
+        if skip < len(out):
+            yield out[skip:]
+    yield stream.flush()[drop:]
+
+
+def in_blocks(samples: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Pieces of an array."""
+    for start in range(0, len(samples), size):
+        yield samples[start : start + size]
+
+
+def as_wave(wave: Any, rate: int | None) -> tuple[np.ndarray, int, Any]:
+    """Samples (N, C), their rate, and what gives an answer the caller's form.
+
+    Raises:
+        ConfigError: samples without a rate. DataError: no sound.
+    """
+    if isinstance(wave, str | Path):
+        samples, rate = read_sound(wave)
+        return samples, rate, squeezed(samples.shape[1])
+    if isinstance(wave, bytes | bytearray) or hasattr(wave, "read"):
+        import soundfile
+
+        try:
+            source = io.BytesIO(wave) if isinstance(wave, bytes | bytearray) else wave
+            samples, rate = soundfile.read(source, dtype="float32", always_2d=True)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(f"these bytes are no sound file ({error}).") from error
+        return checked(samples), int(rate), squeezed(samples.shape[1])
+    if rate is None:
+        raise ConfigError("samples need their rate: enhance(wave, 16000).")
+    import torch
+
+    tensor = isinstance(wave, torch.Tensor)
+    like = wave.device if tensor else None
+    array = wave.detach().cpu().numpy() if tensor else np.asarray(wave)
+    if np.issubdtype(array.dtype, np.integer):
+        array = array.astype(np.float32) / float(2 ** (8 * array.dtype.itemsize - 1))
+    if array.ndim not in (1, 2):
+        raise DataError(f"a wave has the shape (N,) or (N, channels), got {array.shape}.")
+    flat = array.ndim == 1
+    samples = checked(np.asarray(array, np.float32).reshape(len(array), -1))
+
+    def shape(out: np.ndarray) -> Any:
+        out = out if flat or out.ndim == 2 else out[:, None]
+        return torch.from_numpy(np.ascontiguousarray(out)).to(like) if tensor else out
+
+    return samples, int(rate), shape
+
+
+def squeezed(channels: int) -> Any:
+    """Answers to files: (N,) for one channel, (N, C) for several."""
+    return lambda out: out
+
+
+def checked(samples: np.ndarray) -> np.ndarray:
+    """Samples with something in them, all finite."""
+    if not samples.size:
+        raise DataError("this wave holds no samples.")
+    if not np.isfinite(samples).all():
+        raise DataError("this wave holds samples that are no finite numbers.")
+    return samples
+
+
+def enhance_file(
+    path: str | Path,
+    out: str | Path,
+    model: Model,
+    *,
+    channels: Channels = "each",
+    limit_db: float | None = None,
+    mix: float = 1.0,
+    raw: RawFormat | None = None,
+) -> Enhanced:
+    """A file to a file, in constant memory: rate, channels, subtype, length, level and tags stay."""
+    before = after = 0.0
+    count = 0
+    with open_sound(path, raw) as sound:
+        stream = open_stream(model, sound.rate, sound.channels, channels=channels, limit_db=limit_db, mix=mix)
+        kept = 1 if channels == "mono" else sound.channels
+        with writing(out, sound, channels=kept, raw=raw) as writer:
+
+            def heard() -> Iterator[np.ndarray]:
+                nonlocal before, count
+                for block in sound.blocks(int(PIECE_S * sound.rate)):
+                    before += float(np.square(block).sum()) / sound.channels
+                    count += len(block)
+                    yield block
+
+            for block in through(stream, heard()):
+                after += float(np.square(block).sum()) / kept
+                writer.write(block)
+            limited = writer.limited
+    change = 10 * np.log10((before + 1e-12) / (after + 1e-12))
+    return Enhanced(
+        str(path), str(out), sound.rate, sound.channels, count / sound.rate, limited, round(float(change), 2)
+    )
+
+
+def separate_file(
+    path: str | Path,
+    out: list[Path],
+    model: Model,
+    *,
+    consistent: bool = True,
+    gate_db: float | None = GATE_DB,
+    raw: RawFormat | None = None,
+) -> Separated:
+    """A mixture to one file for each talker, in constant memory."""
+    remarks: list[str] = []
+    levels: list[np.ndarray] = []
+    with open_sound(path, raw) as sound:
+        if sound.channels > 1:
+            remarks.append(f"{path}: {sound.channels} channels were averaged.")
+        stream = SeparateStream(
+            model.network, model.talkers, sound.rate, consistent=consistent, gate_db=gate_db
+        )
+        hop = max(1, sound.rate // 50)
+        rest = np.zeros((model.talkers, 0), np.float32)
+        from contextlib import ExitStack
+
+        with ExitStack() as stack:
+            writers = [stack.enter_context(writing(target, sound, channels=1, raw=raw)) for target in out]
+            count = 0
+
+            def put(tracks: np.ndarray) -> None:
+                nonlocal rest
+                for writer, track in zip(writers, tracks, strict=True):
+                    writer.write(track)
+                rest = np.concatenate([rest, tracks], 1)
+                whole = rest.shape[1] // hop * hop
+                parts = rest[:, :whole].reshape(len(rest), -1, hop)
+                levels.append(np.sqrt(np.square(parts).mean(-1)))
+                rest = rest[:, whole:]
+
+            for block in sound.blocks():
+                count += len(block)
+                put(stream.feed(block.mean(1)))
+            put(stream.flush())
+            limited = sum(writer.limited for writer in writers)
+    who = speaking(np.repeat(np.concatenate(levels, 1), 2, axis=1), 100)
+    segments = [
+        {"talker": k + 1, "begin_s": low, "end_s": high} for k, part in enumerate(who) for low, high in part
+    ]
+    talkers = sum(bool(part) for part in who)
+    if talkers < model.talkers:
+        remarks.append(f"{path}: {talkers or 'no'} talker{'' if talkers == 1 else 's'} found.")
+    return Separated(
+        str(path),
+        [str(target) for target in out],
+        sound.rate,
+        count / sound.rate,
+        limited,
+        talkers,
+        sorted(segments, key=lambda part: (part["begin_s"], part["talker"])),
+        remarks,
+    )
