@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import re
 import sys
 import types
@@ -18,7 +19,8 @@ from core.files import write_text
 
 MOST_REMARKS = 20
 """Remarks that are shown; the rest is counted."""
-MOST_THREADS = 4096
+MOST_THREADS = max(64, 4 * (os.cpu_count() or 1))
+"""More would only wait for each other, and at some number no machine can start them."""
 
 Json = Annotated[str | None, typer.Option("--json", help="Write the result as JSON here; - is stdout.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="What to write: a file, or a folder for many inputs.")]

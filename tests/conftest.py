@@ -31,3 +31,20 @@ def recurra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+HEAVY = (
+    "tests/stranger",
+    "tests/core/kernels/test_triton_twins.py",
+    "tests/core/training/test_distributed.py",
+    "tests/core/training/test_resume.py",
+    "tests/core/training/test_stages.py",
+    "tests/apps/trajectory/test_export.py",
+)
+"""Whole files that start processes, export or interpret kernels; single tests elsewhere carry the mark."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(HEAVY):
+            item.add_marker("heavy")

@@ -14,6 +14,7 @@ from core.errors import DataError, WorkError
 from tests.terminal import Terminal
 
 
+@pytest.mark.heavy
 def test_help_lists_domains_without_loading_torch() -> None:
     code = (
         "import sys\nsys.argv = ['recurra', '--help']\nfrom core.cli import main\n"
@@ -37,6 +38,7 @@ def test_the_three_torches_import_together() -> None:
     assert torch.__version__
 
 
+@pytest.mark.heavy
 def test_packages_carry_their_names() -> None:
     code = "import core, apps, recsys, speech, vision, demos; print(core.__file__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", timeout=60)
