@@ -13,17 +13,20 @@ from core.bench.runner import Figure, as_rows, measure_all
 from core.domains import domains
 from core.errors import ConfigError
 
-FRAME = ("areas", "runner", "memory")
-"""Modules of this folder that measure nothing by themselves."""
 CORE = "core"
 """The area of this package; every other is a pipeline's word."""
 
 
 def areas() -> dict[str, tuple[str, ...]]:
     """Word -> modules with `cases() -> list[Case]`: ours by place, those of a pipeline as it says."""
-    here = sorted(f"{CORE}.bench.{module.name}" for module in pkgutil.iter_modules(bench.__path__))
-    own = tuple(name for name in here if name.rpartition(".")[2] not in FRAME)
-    return {CORE: own} | {name: about.bench for name, about in domains().items() if about.bench}
+    found = pkgutil.walk_packages(bench.__path__, f"{bench.__name__}.")
+    here = tuple(sorted(module.name for module in found if not module.ispkg))
+    return {CORE: here} | {name: about.bench for name, about in domains().items() if about.bench}
+
+
+def cases_of(module: str) -> list[Any]:
+    """The cases of a module; none for one that only helps to measure."""
+    return getattr(import_module(module), "cases", list)()
 
 
 def run(
@@ -47,7 +50,7 @@ def run(
     figures = []
     for area in wanted:
         for module in known[area]:
-            cases = [case for case in import_module(module).cases() if only is None or only in case.name]
+            cases = [case for case in cases_of(module) if only is None or only in case.name]
             figures += measure_all(cases, lambda figure: progress(line(figure)))
     if not figures:
         raise ConfigError(f"no case called {only!r} in {', '.join(wanted)}.")
