@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
+from core.parts.lengths import window_at_end
 from core.units.contract import Unit
 from core.units.matrix.heads import head_count, split
 
@@ -26,6 +27,7 @@ class LocalAttention(Unit):
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
     paper: ClassVar[str] = "De et al. 2024, arXiv 2402.19427"
+    freezes = True
 
     def __init__(
         self,
@@ -61,12 +63,14 @@ class LocalAttention(Unit):
         y, state = self.attend(x.unsqueeze(1), state, 1)
         return y.squeeze(1), state
 
-    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if mode == "sequential":
-            return super().run(x, state, mode)
-        return self.attend(x, state, min(x.shape[1], max(self.window, SHORTEST_BLOCK)))
+            return super().run(x, state, mode, lengths)
+        return self.attend(x, state, min(x.shape[1], max(self.window, SHORTEST_BLOCK)), lengths)
 
-    def attend(self, x: Tensor, state: State, block: int) -> tuple[Tensor, State]:
+    def attend(
+        self, x: Tensor, state: State, block: int, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """A sequence of T >= 1 tokens in blocks of queries."""
         past_keys, past_values, count = state
         time, past = x.shape[1], self.window - 1
@@ -93,8 +97,9 @@ class LocalAttention(Unit):
         exists = count[:, None, None] + place >= 0  # (B, blocks, past + block)
         o = F.scaled_dot_product_attention(q, k, v, band & exists[:, :, None, None])
         y = self.o_proj(o.transpose(2, 3).flatten(1, 2).flatten(2)[:, :time].to(x.dtype))
-        last = slice(keys.shape[1] - past, None)
-        return y, (keys[:, last].to(past_keys.dtype), values[:, last].to(past_values.dtype), count + time)
+        last_keys, last_values = (window_at_end(part, past, lengths) for part in (keys, values))
+        count = count + (time if lengths is None else lengths)
+        return y, (last_keys.to(past_keys.dtype), last_values.to(past_values.dtype), count)
 
     def angles(self, count: Tensor, time: int) -> Tensor:
         """(B, T, 1, D / 4) rotation of each token, in float64, since positions grow without end."""

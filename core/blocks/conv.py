@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.parts.lengths import window_at_end
+
 
 class CausalConv(nn.Module):
     """x (B, T, C), window (B, K, C) -> y (B, T, C), window: the last K inputs, newest last.
@@ -29,14 +31,15 @@ class CausalConv(nn.Module):
         """Zeros before the first token of x (B, ...)."""
         return x.new_zeros(x.shape[0], self.width, self.channels)
 
-    def forward(self, x: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, window: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """With lengths (B,) the window ends with each row's last token."""
         past = torch.cat([window[:, 1:], x], 1)  # (B, K-1+T, C)
         image = past.transpose(1, 2).unsqueeze(
             2
         )  # (B, C, 1, K-1+T), channels last in memory: the fast layout
         weight = self.weight.t()[:, None, None]
         y = functional.conv2d(image.to(x.dtype), weight, self.bias, groups=self.channels)
-        return y.squeeze(2).transpose(1, 2), torch.cat([window, x], 1)[:, -self.width :]
+        return y.squeeze(2).transpose(1, 2), window_at_end(torch.cat([window, x], 1), self.width, lengths)
 
     def step(self, x: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
         """Advance one token: x (B, C)."""

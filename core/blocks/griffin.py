@@ -36,6 +36,7 @@ class RecurrentBlock(Unit):
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "scan")
     paper: ClassVar[str] = PAPER
+    freezes = True
 
     def __init__(
         self,
@@ -65,10 +66,10 @@ class RecurrentBlock(Unit):
         return self.finish(h, x), (window, memory)
 
     def run(
-        self, x: Tensor, state: tuple[Tensor, rg_lru.State], mode: str
+        self, x: Tensor, state: tuple[Tensor, rg_lru.State], mode: str, lengths: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, rg_lru.State]]:
-        u, window = self.conv(self.linear_x(x), state[0])
-        h, memory = self.rg_lru.run(u, state[1], mode)
+        u, window = self.conv(self.linear_x(x), state[0], lengths)
+        h, memory = self.rg_lru.run(u, state[1], mode, lengths)
         return self.finish(h, x), (window, memory)
 
     def finish(self, h: Tensor, x: Tensor) -> Tensor:
@@ -80,6 +81,7 @@ class ResidualBlock(Unit):
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "scan")
     paper: ClassVar[str] = PAPER
+    freezes = True
 
     def __init__(self, temporal: Unit, mlp_size: int, *, eps: float = 1e-6) -> None:
         width = temporal.input_size
@@ -88,6 +90,7 @@ class ResidualBlock(Unit):
             raise ConfigError(f"a residual needs equal widths, got {width} in and {temporal.output_size} out")
         self.temporal_pre_norm = RMSNorm(width, eps, one_plus=True)
         self.temporal_block = temporal
+        self.freezes, self.causal = temporal.freezes, temporal.causal
         self.channel_pre_norm = RMSNorm(width, eps, one_plus=True)
         self.mlp_block = GatedMLP(width, mlp_size, activation="gelu_tanh", bias=True)
 
@@ -98,9 +101,10 @@ class ResidualBlock(Unit):
         y, state = self.temporal_block.step(self.temporal_pre_norm(x), state)
         return self.channels(x + y), state
 
-    def run(self, x: Tensor, state: Any, mode: str) -> tuple[Tensor, Any]:
+    def run(self, x: Tensor, state: Any, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         inner = mode if mode in self.temporal_block.modes else self.temporal_block.modes[-1]
-        y, state = self.temporal_block.run(self.temporal_pre_norm(x), state, inner)
+        told = () if lengths is None else (lengths,)
+        y, state = self.temporal_block.run(self.temporal_pre_norm(x), state, inner, *told)
         return self.channels(x + y), state
 
     def channels(self, x: Tensor) -> Tensor:
@@ -122,6 +126,7 @@ class Griffin(Unit):
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "scan")
     paper: ClassVar[str] = PAPER
+    freezes = True
 
     def __init__(
         self,
@@ -158,9 +163,11 @@ class Griffin(Unit):
             final.append(end)
         return self.final_norm(x), tuple(final)
 
-    def run(self, x: Tensor, state: tuple[Any, ...], mode: str) -> tuple[Tensor, tuple[Any, ...]]:
+    def run(
+        self, x: Tensor, state: tuple[Any, ...], mode: str, lengths: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
         final = []
         for layer, part in zip(self.layers, state, strict=True):
-            x, end = layer.run(x, part, mode)  # pyright: ignore[reportCallIssue]
+            x, end = layer.run(x, part, mode, lengths)  # pyright: ignore[reportCallIssue]
             final.append(end)
         return self.final_norm(x), tuple(final)

@@ -11,7 +11,7 @@ from core.state import join, rows
 
 def compact(mask: Tensor) -> tuple[Tensor, Tensor]:
     """mask (B, T) -> order (B, T) that moves valid tokens left in their order, lengths (B,)."""
-    return (~mask.bool()).long().argsort(dim=1, stable=True), mask.long().sum(1)
+    return (~mask).long().argsort(dim=1, stable=True), mask.long().sum(1)
 
 
 def flip_within(x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -23,17 +23,44 @@ def flip_within(x: Tensor, lengths: Tensor | None) -> Tensor:
     return x.gather(1, index[..., None].expand_as(x))
 
 
-def run_with_lengths(
-    unit: Any, x: Tensor, state: Any, lengths: Tensor | None, mode: str | None
+def run_rows(
+    unit: Any, x: Tensor, state: Any, lengths: Tensor | None, mode: str | None, *, final: bool
 ) -> tuple[Tensor, Any]:
-    """Run a unit on rows of different length: y beyond a length is zero, the state is that at the length.
+    """Run a unit on rows of different length (None: no padding), x zero on padding unless the unit skips it.
 
-    The rows are cut where the shortest remaining one ends, so the unit sees only valid tokens.
+    Gives y, which means nothing on padding, and the state as of each row's last token, or None if not wanted.
     """
-    if lengths is None or bool((lengths == x.shape[1]).all()):
-        return unit(x, state, mode)
-    order = lengths.argsort(descending=True, stable=True)
-    x, state, ordered = x[order], rows(state, order), lengths[order].tolist()
+    if lengths is None:
+        y, state = unit(x, state, mode)
+        return y, state if final else None
+    if skips(unit, x, mode):
+        y, end = unit(x, state, mode, lengths=lengths)
+        return y, end if final else None
+    if unit.freezes and (final or x.is_cpu):
+        y, end = unit(x, state, mode, lengths=lengths)
+    elif not final:
+        y, end = unit(x, state, mode)[0], None
+        # a recurrence that grew beyond all bounds on padding would spoil gradients, though y is masked
+        if x.is_cpu and not bool(y.detach().isfinite().all()):
+            y, _ = run_with_cuts(unit, x, state, lengths, mode)
+    else:
+        y, end = run_with_cuts(unit, x, state, lengths, mode)
+    return y, end if final else None
+
+
+def skips(unit: Any, x: Tensor, mode: str | None) -> bool:
+    """Whether padding costs the unit nothing, whatever it holds."""
+    return unit.skips and x.is_cpu and mode in (None, "sequential")
+
+
+def run_with_cuts(unit: Any, x: Tensor, state: Any, lengths: Tensor, mode: str | None) -> tuple[Tensor, Any]:
+    """The same for any causal unit, cut where the shortest remaining row ends: it sees valid tokens only."""
+    if bool((lengths[1:] > lengths[:-1]).any()):
+        order = lengths.argsort(descending=True, stable=True)
+        y, end = run_with_cuts(unit, x.index_select(0, order), rows(state, order), lengths[order], mode)
+        back = order.argsort()
+        return y.index_select(0, back), rows(end, back)
+    ordered = lengths.tolist()
     pieces, ended, start = [], [], 0
     active = len(ordered)
     for cut in sorted(set(ordered)):
@@ -44,8 +71,7 @@ def run_with_lengths(
         ended.append(rows(state, slice(left, active)))
         state, active, start = rows(state, slice(0, left)), left, cut
     tail = x.new_zeros(len(ordered), x.shape[1] - start, unit.output_size)
-    back = order.argsort()
-    return torch.cat([*pieces, tail], 1)[back], rows(join(ended[::-1]), back)
+    return torch.cat([*pieces, tail], 1), join(ended[::-1])
 
 
 @dataclass(frozen=True)
@@ -101,7 +127,7 @@ class Documents:
     def split(self, x: Tensor) -> Tensor:
         """x (B, T, D) -> (documents, longest, D), zero beyond each length."""
         position, valid = self.index()
-        return x[self.row[:, None], position] * valid[..., None]
+        return x[self.row[:, None], position].masked_fill(~valid[..., None], 0)
 
     def merge(self, y: Tensor) -> Tensor:
         """Back from (documents, longest, D) to (B, T, D)."""

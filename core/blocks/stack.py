@@ -5,7 +5,10 @@ see each other. So lengths, masks and resets are exact for any unit, in any of i
 
 - a mask moves the valid tokens of a row to the left and becomes a length;
 - a reset starts a row of its own: a packed row becomes its documents;
-- rows of different length are cut where the next one ends, and ended rows leave the batch.
+- rows of different length run in groups, each whole to its longest row, where a unit's state can stand
+  still on padding; other units are cut where the next row ends, if their final state is wanted.
+
+Whatever padding holds, it is zero for every layer, and so is y.
 """
 
 from typing import Any
@@ -15,9 +18,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from core import registry
-from core.blocks.rows import Documents, compact, flip_within, run_with_lengths
+from core.blocks.groups import grouped
+from core.blocks.rows import Documents, compact, flip_within, run_rows, skips
 from core.errors import ConfigError
-from core.state import choose, rows
+from core.parts.lengths import zeroed
+from core.parts.ragged import placed, taken
+from core.state import choose, map_state, rows
+from core.units.contract import no_tokens
 
 MERGES = ("concat", "sum", "mean", "product")
 
@@ -71,34 +78,43 @@ class Stack(nn.Module):
         state: tuple[Any, ...] | None = None,
         *,
         lengths: Tensor | None = None,
-        mask: Tensor | None = None,
-        reset: Tensor | None = None,
+        mask: Any = None,
+        reset: Any = None,
         mode: str | None = None,
-    ) -> tuple[Any, tuple[Any, ...]]:
+        final: bool = True,
+    ) -> tuple[Any, Any]:
         """Run all layers; y at padded or masked places is zero and the state skips them.
 
         Args:
-            x: (B, T, I), or a PackedSequence (then y is one too).
+            x: (B, T, I), or a PackedSequence (then y is one too); what padding holds does not matter.
             state: from an earlier call; None starts fresh.
             lengths: (B,) integers in 0..T, valid tokens at the left of each row.
-            mask: (B, T) booleans, True where a token counts; not together with lengths.
-            reset: (B, T) booleans, True where a new document starts before the token.
+            mask: (B, T) booleans or zeros and ones, tensor or array, true where a token counts; not together
+                with lengths.
+            reset: (B, T) likewise, true where a new document starts before the token.
             mode: computing mode of the units.
+            final: whether the state after the last tokens is wanted; without it None comes in its place,
+                which for some units and lengths costs less.
 
         Raises:
-            ValueError: wrong shapes, or lengths outside 0..T.
+            ValueError: wrong shapes, lengths outside 0..T, a mask of other numbers than 0 and 1.
         """
         if isinstance(x, PackedSequence):
-            return self.forward_packed(x, state, mode)
+            if lengths is not None or mask is not None:
+                raise ValueError("a PackedSequence has lengths of its own; give neither lengths nor a mask")
+            return self.forward_packed(x, state, reset, mode, final)
         if x.ndim != 3 or x.shape[-1] != self.input_size:
             raise ValueError(f"the stack expects x of shape (B, T, {self.input_size}), got {tuple(x.shape)}")
         state = self.initial_state(x) if state is None else self.checked_state(state)
         lengths = checked_lengths(x, lengths, mask)
+        mask, reset = truths("mask", mask, x), truths("reset", reset, x)
         if mask is not None:
-            return self.forward_masked(x, state, mask, reset, mode)
-        if reset is None:
-            return self.forward_rows(x, state, lengths, mode)
-        return self.forward_documents(x, state, lengths, reset, mode)
+            y, end = self.forward_masked(x, state, mask, reset, mode, final)
+        elif reset is None or not len(x):
+            y, end = self.forward_rows(x, state, lengths, mode, final)
+        else:
+            y, end = self.forward_documents(x, state, lengths, reset, mode, final)
+        return y, end if final else None
 
     def checked_state(self, state: tuple[Any, ...]) -> tuple[Any, ...]:
         """The state, after checking that it has a part for each unit; the units check the parts."""
@@ -110,22 +126,66 @@ class Stack(nn.Module):
         return tuple(state)
 
     def forward_rows(
-        self, x: Tensor, state: tuple[Any, ...], lengths: Tensor | None, mode: str | None
+        self, x: Tensor, state: tuple[Any, ...], lengths: Tensor | None, mode: str | None, final: bool
     ) -> tuple[Tensor, tuple[Any, ...]]:
-        final = []
+        """Rows of any length, sorted and in groups that run through all layers together."""
+        batch, time = x.shape[:2]
+        if lengths is None or bool((lengths == time).all()):
+            return self.forward_layers(x, state, None, mode, final)
+        units: Any = self.units
+        free = all(skips(unit, x, mode) for unit in units)
+        causal = all(unit.causal for unit in units)
+        ends = lengths.tolist()
+        most = 1 if free or x.is_cuda else min(unit.groups for unit in units)
+        groups = grouped(ends, self.input_size, causal=causal, most=most)
+        parts, finals = [], []
+        for group in groups:
+            every = [end for _, end in group]
+            longest = max(every)
+            own = torch.tensor(every, device=x.device) if min(every) < longest else None
+            here = torch.tensor([place for place, _ in group], device=x.device)
+            all_here = len(group) == batch and all(row == place for row, (place, _) in enumerate(group))
+            part = x[:, :longest] if free and all_here else taken(x, group, longest)
+            begin = state if all_here else rows(state, here)
+            y, end = self.forward_layers(part, begin, own, mode, final)
+            if all_here and free and not self.residual:
+                return nn.functional.pad(y, (0, 0, 0, time - longest)) if longest < time else y, end
+            if all_here:
+                return placed([y], [group], batch, time), end
+            parts.append(y)
+            finals.append((here, end))
+        if not parts:
+            return nn.functional.pad(no_tokens(self, x[:, :0], self.output_size), (0, 0, 0, time)), state
+        y = placed(parts, groups, batch, time)
+        return y, self.final_state(state, finals) if final else ()
+
+    @staticmethod
+    def final_state(start: tuple[Any, ...], finals: list[tuple[Tensor, Any]]) -> tuple[Any, ...]:
+        """States of all rows: those of groups at their places, that before the first token elsewhere."""
+        for here, end in finals:
+            start = map_state(
+                lambda part, new, here=here: part.index_copy(0, here, new.to(part.dtype)), start, end
+            )
+        return start
+
+    def forward_layers(
+        self, x: Tensor, state: tuple[Any, ...], lengths: Tensor | None, mode: str | None, final: bool
+    ) -> tuple[Tensor, tuple[Any, ...]]:
+        """All layers on rows of different length (None: no padding); on padding y means nothing."""
+        ends = []
         for layer in range(self.layers):
             outputs = []
             for direction in range(self.directions):
                 index = layer * self.directions + direction
                 unit = self.units[index]
                 tokens = flip_within(x, lengths) if direction else x
-                y, end = run_with_lengths(unit, tokens, state[index], lengths, mode)
+                y, end = run_rows(unit, tokens, state[index], lengths, mode, final=final)
                 outputs.append(flip_within(y, lengths) if direction else y)
-                final.append(end)
+                ends.append(end)
             x = self.combine(x, outputs)
             if layer < self.layers - 1:
-                x = self.dropout(x)
-        return x, tuple(final)
+                x = self.dropout(x if lengths is None else zeroed(x, lengths))
+        return x, tuple(ends)
 
     def combine(self, x: Tensor, outputs: list[Tensor]) -> Tensor:
         """Merge the directions and add the residual where the widths allow it."""
@@ -141,10 +201,11 @@ class Stack(nn.Module):
         return x + y if self.residual and x.shape[-1] == y.shape[-1] else y
 
     def forward_packed(
-        self, x: PackedSequence, state: tuple[Any, ...] | None, mode: str | None
-    ) -> tuple[PackedSequence, tuple[Any, ...]]:
+        self, x: PackedSequence, state: tuple[Any, ...] | None, reset: Any, mode: str | None, final: bool
+    ) -> tuple[PackedSequence, Any]:
         padded, lengths = pad_packed_sequence(x, batch_first=True)
-        y, end = self(padded, state, lengths=lengths.to(padded.device), mode=mode)
+        own = lengths.to(padded.device)
+        y, end = self(padded, state, lengths=own, reset=reset, mode=mode, final=final)
         packed = pack_padded_sequence(y, lengths, batch_first=True, enforce_sorted=False)
         # keep the caller's row order: packing again by length may order ties differently
         if x.sorted_indices is None:
@@ -152,17 +213,23 @@ class Stack(nn.Module):
         return packed, end
 
     def forward_masked(
-        self, x: Tensor, state: tuple[Any, ...], mask: Tensor, reset: Tensor | None, mode: str | None
+        self,
+        x: Tensor,
+        state: tuple[Any, ...],
+        mask: Tensor,
+        reset: Tensor | None,
+        mode: str | None,
+        final: bool,
     ) -> tuple[Tensor, tuple[Any, ...]]:
         order, lengths = compact(mask)
         tokens = x.gather(1, order[..., None].expand_as(x))
-        if reset is None:
-            y, end = self.forward_rows(tokens, state, lengths, mode)
+        if reset is None or not len(x):
+            y, end = self.forward_rows(tokens, state, lengths, mode, final)
         else:
             # a reset at a masked place takes effect at the next token that counts
             pending = (reset.long().cumsum(1)).gather(1, order)
             before = torch.cat([pending.new_zeros(len(pending), 1), pending[:, :-1]], 1)
-            y, end = self.forward_documents(tokens, state, lengths, pending > before, mode)
+            y, end = self.forward_documents(tokens, state, lengths, pending > before, mode, final)
         back = order.argsort(1)
         return y.gather(1, back[..., None].expand_as(y)), end
 
@@ -173,10 +240,9 @@ class Stack(nn.Module):
         lengths: Tensor | None,
         reset: Tensor,
         mode: str | None,
+        final: bool,
     ) -> tuple[Tensor, tuple[Any, ...]]:
-        if reset.shape != x.shape[:2]:
-            raise ValueError(f"reset must be of shape {tuple(x.shape[:2])}, got {tuple(reset.shape)}")
-        documents = Documents.cut(reset.bool(), lengths)
+        documents = Documents.cut(reset, lengths)
         pieces = documents.split(x)
         fresh = self.initial_state(pieces)
         start = []
@@ -184,13 +250,12 @@ class Stack(nn.Module):
             backward = index % self.directions == 1
             edge = documents.continues_to if backward else documents.continues_from
             start.append(choose(edge, rows(given, documents.row), empty))
-        y, end = self.forward_rows(pieces, tuple(start), documents.lengths, mode)
-        final = tuple(
-            rows(part, documents.first if index % self.directions == 1 else documents.last)
-            for index, part in enumerate(end)
-        )
+        y, end = self.forward_rows(pieces, tuple(start), documents.lengths, mode, final)
         # documents that a row begins with a reset leave the given state unused
-        return documents.merge(y), final
+        return documents.merge(y), tuple(
+            rows(part, documents.first if index % self.directions == 1 else documents.last)
+            for index, part in enumerate(end if final else ())
+        )
 
     def step(self, x: Tensor, state: tuple[Any, ...] | None) -> tuple[Tensor, tuple[Any, ...]]:
         """Advance one token through all layers: x (B, I), state (None: initial) -> y (B, H), state.
@@ -213,19 +278,29 @@ class Stack(nn.Module):
         return x, tuple(final)
 
 
-def checked_lengths(x: Tensor, lengths: Tensor | None, mask: Tensor | None) -> Tensor | None:
-    """Lengths as (B,) int64 on the device of x, after checking lengths and mask."""
-    batch, time = x.shape[:2]
-    if mask is not None:
-        if lengths is not None:
-            raise ValueError("give lengths or a mask, not both")
-        if mask.shape != (batch, time):
-            raise ValueError(f"mask must be of shape {(batch, time)}, got {tuple(mask.shape)}")
+def truths(name: str, values: Any, x: Tensor) -> Tensor | None:
+    """A mask or resets (B, T) as booleans on the device of x, from booleans or numbers 0 and 1."""
+    if values is None:
         return None
+    values = torch.as_tensor(values, device=x.device)
+    if values.shape != x.shape[:2]:
+        raise ValueError(f"{name} must be of shape {tuple(x.shape[:2])}, got {tuple(values.shape)}")
+    if values.dtype == torch.bool:
+        return values
+    if not bool(((values == 0) | (values == 1)).all()):
+        raise ValueError(f"{name} must be boolean or of zeros and ones, got other numbers ({values.dtype})")
+    return values == 1
+
+
+def checked_lengths(x: Tensor, lengths: Tensor | None, mask: Any) -> Tensor | None:
+    """Lengths as (B,) int64 on the device of x, after checking them."""
+    batch, time = x.shape[:2]
+    if mask is not None and lengths is not None:
+        raise ValueError("give lengths or a mask, not both")
     if lengths is None:
         return None
     lengths = torch.as_tensor(lengths, device=x.device)
-    if lengths.shape != (batch,) or lengths.is_floating_point():
+    if lengths.shape != (batch,) or lengths.is_floating_point() or lengths.dtype == torch.bool:
         raise ValueError(f"lengths must be {batch} integers, got {tuple(lengths.shape)} of {lengths.dtype}")
     if batch and (lengths.min() < 0 or lengths.max() > time):
         raise ValueError(f"lengths must be in 0..{time}, got {lengths.tolist()}")

@@ -7,11 +7,12 @@ A cell states its step on projected input, with any number of states and weights
 `plain_loop` is the definition. `gated_loop` computes the same on a CPU in compiled code, if the cell also
 names a module with the functions
 
-    forward(gates, state, weights, options)                -> y, state, kept
-    backward(kept, weights, options, dy, dstate, dweights) -> dgates
+    forward(gates, state, weights, options, ends)                -> y, state, kept
+    backward(kept, weights, options, ends, dy, dstate, dweights) -> dgates
 
 on numpy arrays, time first: gates (T, B, G) come in projected (forward may overwrite them), y is (T, B, P),
-states are (B, .) and contiguous; backward changes dstate from that of the last state to that of the first and
+states are (B, .) and contiguous, `ends` (B,) holds the falling lengths of the rows, the first of them T (see
+`core.kernels.gated_loop_rows`); backward changes dstate from that of the last state to that of the first and
 adds to dweights, so a long sequence is worked in pieces. Matrices (N, K) among the weights come ready for
 `core.kernels.gated_loop_matmul.multiply`: in forward for a @ W^T, in backward for a @ W. The projection of
 all tokens and its gradients, types, layouts and long sequences are the business of
@@ -33,6 +34,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 
+from core.parts.lengths import still
+
 States = tuple[Tensor, ...]
 Weights = tuple[Tensor | None, ...]
 
@@ -50,28 +53,49 @@ class Cell:
 
 
 def plain_loop(
-    cell: Cell, x: Tensor, weight_ih: Tensor, bias: Tensor | None, state: States, weights: Weights
+    cell: Cell,
+    x: Tensor,
+    weight_ih: Tensor,
+    bias: Tensor | None,
+    state: States,
+    weights: Weights,
+    lengths: Tensor | None = None,
 ) -> tuple[Tensor, States]:
-    """The definition. x (B, T, I), T >= 1 -> y (B, T, P), final states."""
+    """The definition. x (B, T, I), T >= 1 -> y (B, T, P), final states.
+
+    With lengths (B,) a row's states stand still after its last token, and y is zero there, whatever x is.
+    """
     outputs = []
-    for gates in F.linear(x, weight_ih, bias).unbind(1):
-        y, state = cell.step(gates, state, weights)
+    x = still(x, lengths)
+    for t, gates in enumerate(F.linear(x, weight_ih, bias).unbind(1)):
+        y, after = cell.step(gates, state, weights)
+        if lengths is not None:
+            goes_on = (lengths > t).unsqueeze(1)
+            y = y.masked_fill(~goes_on, 0)
+            after = tuple(torch.where(goes_on, new, old) for new, old in zip(after, state, strict=True))
+        state = after
         outputs.append(y)
     return torch.stack(outputs, 1), state
 
 
 def gated_loop(
-    cell: Cell, x: Tensor, weight_ih: Tensor, bias: Tensor | None, state: States, weights: Weights
+    cell: Cell,
+    x: Tensor,
+    weight_ih: Tensor,
+    bias: Tensor | None,
+    state: States,
+    weights: Weights,
+    lengths: Tensor | None = None,
 ) -> tuple[Tensor, States]:
-    """The same as `plain_loop`, compiled where that is possible."""
+    """The same as `plain_loop`, compiled where that is possible: then a row that ended costs nothing."""
     inputs = [x, weight_ih, bias, *state, *weights]
     kernels = (compiled if x.is_cpu else fused)() if runs_compiled(cell, inputs) else None
     if kernels is None:
-        return plain_loop(cell, x, weight_ih, bias, state, weights)
+        return plain_loop(cell, x, weight_ih, bias, state, weights, lengths)
     double = any(part is not None and part.dtype == torch.float64 for part in inputs)
     dtype = torch.float64 if double else torch.float32
     cast = [part if part is None else part.to(dtype) for part in inputs]
-    y, final = kernels.compiled_loop(cell, len(state), cast)
+    y, final = kernels.compiled_loop(cell, len(state), cast, lengths)
     return y.to(x.dtype), tuple(part.to(x.dtype) for part in final)
 
 

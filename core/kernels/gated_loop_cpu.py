@@ -4,7 +4,6 @@ Inside everything is time first and contiguous, so that a step touches one block
 tokens are one matrix, and the gradients of all weights are one product each after the loop.
 """
 
-import math
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -15,26 +14,82 @@ from torch import Tensor
 
 from core.kernels.gated_loop import Cell, plain_loop
 from core.kernels.gated_loop_matmul import add_outer, add_rows, multiply_panels, multiply_rows, pack
+from core.kernels.gated_loop_rows import empty, inside
 
 PIECE = 1 << 21
 """Numbers in the gates of a piece of a sequence, when they are kept for backward."""
 PASSING = 1 << 18
 """The same when they are not: so few stay in the cache, and memory does not grow with the sequence."""
+ONE_TOKEN = np.ones(1 << 12, np.int64)
 FEW = 6
 """Rows up to which packing a matrix costs more than it saves."""
-SMALL = 1 << 13
-"""Numbers in an array below which its alignment matters less than the time it takes to get it from torch."""
 
 
-def compiled_loop(cell: Cell, states: int, inputs: list[Tensor | None]) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """inputs: x (B, T, I), weight_ih, bias, `states` states, weights, all of one type -> y, final states."""
+def compiled_loop(
+    cell: Cell, states: int, inputs: list[Tensor | None], lengths: Tensor | None = None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """inputs: x (B, T, I), weight_ih, bias, `states` states, weights, all of one type -> y, final states.
+
+    With lengths a row that ended costs nothing: its y is zero, its states are those of its end, and what x
+    holds there does not matter.
+    """
     check_sizes(inputs, states)
+    ends = None if lengths is None else lengths.cpu().numpy().astype(np.int64)
+    if ends is not None and not len(ends):
+        ends = None
     if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in inputs):
-        y, *final = CompiledLoop.apply(cell, states, *inputs)  # pyright: ignore[reportGeneralTypeIssues]
+        y, *final = CompiledLoop.apply(cell, states, ends, *inputs)  # pyright: ignore[reportGeneralTypeIssues]
         return y, tuple(final)
     x, weight_ih, bias, *rest = arrays(inputs)
-    y, final, _ = pieces(cell, x.swapaxes(0, 1), weight_ih, bias, rest[:states], rest[states:], keep=False)
+    batch = Batch(len(x), x.shape[1], ends)
+    begin = [batch.sorted(part, 0) for part in rest[:states]]
+    tokens = batch.tokens(x) if batch.uneven else x.swapaxes(0, 1)
+    y, final, _ = pieces(cell, tokens, weight_ih, bias, begin, rest[states:], batch, keep=False)
+    y, final = batch.back(y, 1), [batch.back(part, 0) for part in final]
     return torch.from_numpy(y).transpose(0, 1), tuple(map(torch.from_numpy, final))
+
+
+class Batch:
+    """Rows in the order in which compiled loops want them: by falling length, so that ended ones drop out.
+
+    Without lengths, or where they fall already, nothing is moved.
+    """
+
+    def __init__(self, rows: int, time: int, ends: np.ndarray | None) -> None:
+        self.rows, self.time = rows, time
+        self.ends = np.full(rows, time, np.int64) if ends is None else ends
+        self.order: np.ndarray | None = None
+        if ends is not None and (ends[1:] > ends[:-1]).any():
+            self.order = np.argsort(-ends, kind="stable")
+            self.ends = ends[self.order]
+        self.longest = int(self.ends[0]) if rows else time
+        self.uneven = rows > 0 and int(self.ends[-1]) < time
+
+    def sorted(self, part: np.ndarray, axis: int) -> np.ndarray:
+        """A copy in our order, or the array itself."""
+        return part if self.order is None else part.take(self.order, axis)
+
+    def back(self, part: np.ndarray, axis: int) -> np.ndarray:
+        """The same in the caller's order."""
+        return part if self.order is None else part.take(np.argsort(self.order), axis)
+
+    def tokens(self, x: np.ndarray) -> np.ndarray:
+        """x (B, T, ..) -> (T, B, ..), contiguous, zero beyond the lengths."""
+        if not self.uneven:
+            return np.ascontiguousarray(x.swapaxes(0, 1))
+        tokens = np.zeros((self.time, self.rows, *x.shape[2:]), x.dtype)
+        order = range(self.rows) if self.order is None else self.order
+        for row, (source, end) in enumerate(zip(order, self.ends, strict=True)):
+            tokens[:end, row] = x[source, :end]
+        return tokens
+
+    def cut(self, weight_ih: np.ndarray, numbers: int) -> list[tuple[int, int, np.ndarray]]:
+        """Pieces (start, stop, lengths of their rows) with at most so many numbers in the gates."""
+        length = max(1, numbers // max(1, self.rows * len(weight_ih)))
+        return [
+            (start, min(start + length, self.longest), inside(self.ends, start, start + length))
+            for start in range(0, self.longest, length)
+        ]
 
 
 def check_sizes(inputs: list[Any], states: int) -> None:
@@ -52,11 +107,14 @@ class CompiledLoop(torch.autograd.Function):
     """A cell's compiled forward and backward, with the input projection and its gradients."""
 
     @staticmethod
-    def forward(ctx: Any, cell: Cell, states: int, *inputs: Tensor | None) -> Any:  # pyright: ignore
+    def forward(ctx: Any, cell: Cell, states: int, ends: Any, *inputs: Tensor | None) -> Any:  # pyright: ignore
         x, weight_ih, bias, *rest = arrays(inputs)
-        tokens = np.ascontiguousarray(x.swapaxes(0, 1))  # (T, B, I)
-        y, final, kept = pieces(cell, tokens, weight_ih, bias, rest[:states], rest[states:], keep=True)
-        ctx.cell, ctx.states, ctx.given = cell, states, len(inputs)
+        batch = Batch(len(x), x.shape[1], ends)
+        tokens = batch.tokens(x)  # (T, B, I)
+        begin = [batch.sorted(part, 0) for part in rest[:states]]
+        y, final, kept = pieces(cell, tokens, weight_ih, bias, begin, rest[states:], batch, keep=True)
+        y, final = batch.back(y, 1), [batch.back(part, 0) for part in final]
+        ctx.cell, ctx.states, ctx.batch, ctx.ends, ctx.given = cell, states, batch, ends, len(inputs)
         flat = [torch.from_numpy(part) for parts in kept for part in parts]
         ctx.save_for_backward(*inputs, torch.from_numpy(tokens), *flat)
         ctx.pieces = len(kept)
@@ -64,35 +122,48 @@ class CompiledLoop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, *dfinal: Tensor) -> Any:  # pyright: ignore
-        inputs, intermediate = ctx.saved_tensors[: ctx.given], ctx.saved_tensors[ctx.given :]
-        needed = ctx.needs_input_grad[2:]
+        saved = ctx.saved_tensors  # read once: checkpointing hands them out once only
+        inputs, intermediate = saved[: ctx.given], saved[ctx.given :]
+        needed = ctx.needs_input_grad[3:]
         if torch.is_grad_enabled():
-            return None, None, *plain_gradients(ctx.cell, ctx.states, inputs, needed, (dy, *dfinal))
+            gradients = plain_gradients(ctx.cell, ctx.states, ctx.ends, inputs, needed, (dy, *dfinal))
+            return None, None, None, *gradients
         _, weight_ih, bias, *rest = arrays(inputs)
         tokens, *kept = arrays(intermediate)
         weights = packed(rest[ctx.states :], transposed=False)
         dweights = [None if part is None else np.zeros_like(part) for part in rest[ctx.states :]]
-        dstate = [np.array(part.numpy(), order="C") for part in dfinal]
-        dy_t, each = dy.numpy().swapaxes(0, 1), len(kept) // ctx.pieces
-        dx = empty(tokens, *tokens.shape) if needed[0] else None
+        batch: Batch = ctx.batch
+        dstate = [np.array(batch.sorted(part.numpy(), 0), order="C") for part in dfinal]
+        each = len(kept) // max(1, ctx.pieces)
+        dy_t = batch.tokens(dy.numpy()) if batch.uneven else dy.numpy().swapaxes(0, 1)
+        cuts = batch.cut(weight_ih, PIECE)
+        dx = None
+        if needed[0]:
+            dx = np.zeros_like(tokens) if batch.uneven else empty(tokens, *tokens.shape)
         d_weight = np.zeros_like(weight_ih) if needed[1] else None
         d_bias = np.zeros_like(bias) if needed[2] else None
         back, nothing = pack(weight_ih), np.zeros((1, tokens.shape[2]), tokens.dtype)
-        length = piece_length(tokens, weight_ih, PIECE)
-        for index in reversed(range(ctx.pieces)):
-            span = slice(index * length, (index + 1) * length)
+        for index, (begin, end, ends) in reversed(list(enumerate(cuts))):
+            span = (slice(begin, end), slice(len(ends)))
             mine = kept[index * each : (index + 1) * each]
             given = np.ascontiguousarray(dy_t[span])
-            dgates = kernel(ctx.cell).backward(mine, weights, ctx.cell.options, given, dstate, dweights)
+            # views: rows that ended before keep the gradient of their final state
+            here = [part[: len(ends)] for part in dstate]
+            dgates = kernel(ctx.cell).backward(mine, weights, ctx.cell.options, ends, given, here, dweights)
             rows = dgates.reshape(-1, dgates.shape[-1])
             if dx is not None:
-                multiply_panels(rows, back, nothing, dx[span].reshape(len(rows), -1))
+                room = dx[span]
+                flat = room if len(ends) == dx.shape[1] else np.empty_like(room)
+                multiply_panels(rows, back, nothing, flat.reshape(len(rows), -1))
+                if flat is not room:
+                    dx[span] = flat
             if d_weight is not None:
-                add_outer(rows, tokens[span].reshape(len(rows), -1), d_weight)
+                add_outer(rows, np.ascontiguousarray(tokens[span]).reshape(len(rows), -1), d_weight)
             if d_bias is not None:
                 add_rows(rows, d_bias)
-        gradients = [None if dx is None else dx.swapaxes(0, 1), d_weight, d_bias, *dstate, *dweights]
-        return None, None, *(part if part is None else torch.from_numpy(part) for part in gradients)
+        dx = None if dx is None else batch.back(dx, 1).swapaxes(0, 1)
+        gradients = [dx, d_weight, d_bias, *(batch.back(part, 0) for part in dstate), *dweights]
+        return None, None, None, *(part if part is None else torch.from_numpy(part) for part in gradients)
 
 
 def pieces(
@@ -102,43 +173,49 @@ def pieces(
     bias: Any,
     state: list[Any],
     weights: list[Any],
+    rows: Batch,
     *,
     keep: bool,
 ) -> tuple[np.ndarray, Any, list[Any]]:
-    """tokens (T, B, I) -> y (T, B, P), final state, and what each piece kept."""
+    """tokens (T, B, I), rows sorted -> y (T, B, P), final state, and what each piece kept."""
     time, batch, _ = tokens.shape
     few = time * batch <= FEW
     matrix = weight_ih if few else pack(weight_ih.T)
     ready = weights if few else packed(weights, transposed=True)
     state = [np.ascontiguousarray(part) for part in state]
-    length = piece_length(tokens, weight_ih, PIECE if keep else PASSING)
     y, kept = None, []
-    for start in range(0, time, length):
-        here = np.ascontiguousarray(tokens[start : start + length])
+    for start, stop, own in rows.cut(weight_ih, PIECE if keep else PASSING):
+        here = np.ascontiguousarray(tokens[start:stop, : len(own)])
         gates = project(here, matrix, bias, len(weight_ih))
-        part, state, needed = kernel(cell).forward(gates, state, ready, cell.options)
+        begin = [part[: len(own)] for part in state]
+        part, after, needed = kernel(cell).forward(gates, begin, ready, cell.options, own)
         if keep:
             kept.append(needed)
-        if length >= time:
-            return part, state, kept
-        y = empty(tokens, time, batch, part.shape[2]) if y is None else y
-        y[start : start + length] = part
+        if stop - start == time and len(own) == batch:
+            return part, after, kept
+        if y is None:
+            shape = (time, batch, part.shape[2])
+            y = np.zeros(shape, tokens.dtype) if rows.uneven else empty(tokens, *shape)
+        y[start:stop, : len(own)] = part
+        rest = [old[len(own) :] for old in state]
+        state = [np.concatenate(both) if len(both[1]) else both[0] for both in zip(after, rest, strict=True)]
     return y, state, kept  # pyright: ignore[reportReturnType]
 
 
-def piece_length(tokens: np.ndarray, weight_ih: np.ndarray, numbers: int) -> int:
-    """Tokens whose gates are so many numbers."""
-    return max(1, numbers // max(1, tokens.shape[1] * len(weight_ih)))
-
-
 def plain_gradients(
-    cell: Cell, states: int, inputs: Any, needed: tuple[bool, ...], cotangents: tuple[Tensor, ...]
+    cell: Cell,
+    states: int,
+    ends: np.ndarray | None,
+    inputs: Any,
+    needed: tuple[bool, ...],
+    cotangents: tuple[Tensor, ...],
 ) -> list[Tensor | None]:
     """Gradients that can be differentiated again, through the plain loop."""
     # views: if one input was computed from another, its gradient must not flow on into that one here
     views: list[Any] = [part if part is None else part.view_as(part) for part in inputs]
     x, weight_ih, bias, *rest = views
-    y, final = plain_loop(cell, x, weight_ih, bias, tuple(rest[:states]), tuple(rest[states:]))
+    lengths = None if ends is None else torch.from_numpy(ends)
+    y, final = plain_loop(cell, x, weight_ih, bias, tuple(rest[:states]), tuple(rest[states:]), lengths)
     wanted = [part for part, need in zip(views, needed, strict=True) if need]
     found = iter(torch.autograd.grad((y, *final), wanted, cotangents, create_graph=True, allow_unused=True))
     return [next(found) if need else None for need in needed]
@@ -153,8 +230,13 @@ def compiled_step(cell: Cell, states: int, inputs: list[Tensor | None]) -> tuple
     weights = rest[states:] if few else packed(rest[states:], transposed=True)
     gates = project(x[None], matrix, bias, len(weight_ih))
     state = [np.ascontiguousarray(part) for part in rest[:states]]
-    y, final, _ = kernel(cell).forward(gates, state, weights, cell.options)
+    y, final, _ = kernel(cell).forward(gates, state, weights, cell.options, one_token(len(x)))
     return torch.from_numpy(y[0]), tuple(map(torch.from_numpy, final))
+
+
+def one_token(rows: int) -> np.ndarray:
+    """Lengths of the rows of a single step."""
+    return ONE_TOKEN[:rows] if rows <= len(ONE_TOKEN) else np.ones(rows, np.int64)
 
 
 def project(tokens: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None, size: int) -> np.ndarray:
@@ -191,10 +273,3 @@ imported = cache(import_module)
 def arrays(tensors: Any) -> list[Any]:
     """The memory of tensors as numpy arrays; None stays None."""
     return [tensor if tensor is None else tensor.numpy(force=True) for tensor in tensors]
-
-
-def empty(like: np.ndarray, *shape: int) -> np.ndarray:
-    """An array of the same type; torch's memory starts at a cache line, numpy's does not."""
-    if math.prod(shape) < SMALL:
-        return np.empty(shape, like.dtype)
-    return torch.empty(shape, dtype=torch.float32 if like.dtype == np.float32 else torch.float64).numpy()

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from core.kernels.gated_loop_cpu import empty
 from core.kernels.gated_loop_matmul import add_outer, add_rows, multiply
+from core.kernels.gated_loop_rows import at_end, begun, empty_rows, still_running
 from core.kernels.vector_math import (
     add_row,
     compiled,
@@ -18,38 +18,41 @@ from core.kernels.vector_math import (
 )
 
 
-def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
+def forward(gates: np.ndarray, state: Any, weights: Any, options: Any, ends: np.ndarray) -> Any:
     """gates (T, B, 3 H), state h (B, H) -> y (T, B, H), (h,), kept; options: is the reset before."""
     (reset_before,) = options
     time, batch, width = gates.shape
     hidden = width // 3
-    h, inner = empty(gates, time + 1, batch, hidden), empty(gates, time, batch, hidden)
+    h = empty_rows(gates, ends, time + 1, batch, hidden)
+    inner = empty_rows(gates, ends, time, batch, hidden)
     h[0] = state[0]
     if reset_before:
-        run_before(gates, *weights, inner, h)
+        run_before(gates, *weights, ends, inner, h)
     else:
         matrix, bias = weights
-        run_after(gates, matrix, np.zeros(width, gates.dtype) if bias is None else bias, inner, h)
-    return h[1:], (h[-1].copy(),), (gates, inner, h)
+        run_after(gates, matrix, np.zeros(width, gates.dtype) if bias is None else bias, ends, inner, h)
+    return h[1:], (at_end(h, ends),), (gates, inner, h)
 
 
-def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any, dweights: Any) -> np.ndarray:
+def backward(
+    kept: Any, weights: Any, options: Any, ends: np.ndarray, dy: np.ndarray, dstate: Any, dweights: Any
+) -> np.ndarray:
     """dy (T, B, H) -> dgates; dstate h goes from last to first, dweights grow."""
     (reset_before,) = options
     gates, inner, h = kept
     width = gates.shape[2]
     hidden = width // 3
-    dgates, (dh,) = empty(gates, *gates.shape), dstate
+    dgates, (dh,) = empty_rows(gates, ends, *gates.shape), dstate
     rows, before = dgates.reshape(-1, width), h[:-1].reshape(-1, hidden)
     if reset_before:
-        run_before_backward(gates, *weights, h, dy, dh, dgates)
+        run_before_backward(gates, *weights, ends, h, dy, dh, dgates)
         add_outer(rows[:, : 2 * hidden], before, dweights[0])
         add_outer(rows[:, 2 * hidden :], inner.reshape(-1, hidden), dweights[1])
         return dgates
     matrix, _ = weights
     dmatrix, dbias = dweights
-    dinner = empty(gates, *inner.shape)
-    run_after_backward(gates, matrix, inner, h, dy, dh, dgates, dinner)
+    dinner = empty_rows(gates, ends, *inner.shape)
+    run_after_backward(gates, matrix, ends, inner, h, dy, dh, dgates, dinner)
     add_outer(rows[:, : 2 * hidden], before, dmatrix[: 2 * hidden])
     add_outer(dinner.reshape(-1, hidden), before, dmatrix[2 * hidden :])
     if dbias is not None:
@@ -59,15 +62,17 @@ def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any,
 
 
 @compiled
-def run_after(gates, matrix, bias, inner, h):  # noqa: ANN001, ANN201
+def run_after(gates, matrix, bias, ends, inner, h):  # noqa: ANN001, ANN201
     """inner (T, B, H) takes U_n h + c."""
     time, batch, width = gates.shape
     hidden = width // 3
     start = bias.reshape(1, width)
     recurrent = np.empty((batch, width), gates.dtype)
+    rows = batch
     for t in range(time):
-        multiply(h[t], matrix, start, recurrent)
-        for b in range(batch):
+        rows = still_running(ends, rows, t)
+        multiply(h[t, :rows], matrix, start, recurrent[:rows])
+        for b in range(rows):
             row, own, before, after = gates[t, b], recurrent[b], h[t, b], h[t + 1, b]
             rz, r, z, n = row[: 2 * hidden], row[:hidden], row[hidden : 2 * hidden], row[2 * hidden :]
             un, u = own[2 * hidden :], inner[t, b]
@@ -82,13 +87,15 @@ def run_after(gates, matrix, bias, inner, h):  # noqa: ANN001, ANN201
 
 
 @compiled
-def run_after_backward(gates, matrix, inner, h, dy, dh, dgates, dinner):  # noqa: ANN001, ANN201
+def run_after_backward(gates, matrix, ends, inner, h, dy, dh, dgates, dinner):  # noqa: ANN001, ANN201
     """dh holds the gradient of the final state, at the end that of the first one."""
     time, batch, width = gates.shape
     hidden = width // 3
     recurrent = np.empty((batch, width), gates.dtype)
+    rows = 0
     for t in range(time - 1, -1, -1):
-        for b in range(batch):
+        rows = begun(ends, rows, t)
+        for b in range(rows):
             row, drow, own = gates[t, b], dgates[t, b], recurrent[b]
             before, dout, un, dun = h[t, b], dh[b], inner[t, b], dinner[t, b]
             r, z, n = row[:hidden], row[hidden : 2 * hidden], row[2 * hidden :]
@@ -111,24 +118,26 @@ def run_after_backward(gates, matrix, inner, h, dy, dh, dgates, dinner):  # noqa
                 own_n[j] = dun[j]
             for j in range(hidden):
                 dout[j] *= z[j]
-        multiply(recurrent, matrix, dh, dh)
+        multiply(recurrent[:rows], matrix, dh[:rows], dh[:rows])
 
 
 @compiled
-def run_before(gates, matrix_rz, matrix_n, inner, h):  # noqa: ANN001, ANN201
+def run_before(gates, matrix_rz, matrix_n, ends, inner, h):  # noqa: ANN001, ANN201
     """inner (T, B, H) takes r * h."""
     time, batch, width = gates.shape
     hidden = width // 3
+    rows = batch
     for t in range(time):
-        rz, n = gates[t, :, : 2 * hidden], gates[t, :, 2 * hidden :]
-        multiply(h[t], matrix_rz, rz, rz)
-        for b in range(batch):
+        rows = still_running(ends, rows, t)
+        rz, n = gates[t, :rows, : 2 * hidden], gates[t, :rows, 2 * hidden :]
+        multiply(h[t, :rows], matrix_rz, rz, rz)
+        for b in range(rows):
             row, kept, before = gates[t, b], inner[t, b], h[t, b]
             sigmoid_row(row[: 2 * hidden])
             for j in range(hidden):
                 kept[j] = row[j] * before[j]
-        multiply(inner[t], matrix_n, n, n)
-        for b in range(batch):
+        multiply(inner[t, :rows], matrix_n, n, n)
+        for b in range(rows):
             row, before, after = gates[t, b], h[t, b], h[t + 1, b]
             z, new = row[hidden : 2 * hidden], row[2 * hidden :]
             tanh_row(new)
@@ -137,14 +146,16 @@ def run_before(gates, matrix_rz, matrix_n, inner, h):  # noqa: ANN001, ANN201
 
 
 @compiled
-def run_before_backward(gates, matrix_rz, matrix_n, h, dy, dh, dgates):  # noqa: ANN001, ANN201
+def run_before_backward(gates, matrix_rz, matrix_n, ends, h, dy, dh, dgates):  # noqa: ANN001, ANN201
     """dh holds the gradient of the final state, at the end that of the first one."""
     time, batch, width = gates.shape
     hidden = width // 3
     nothing = np.zeros((1, hidden), gates.dtype)
     dkept = np.empty((batch, hidden), gates.dtype)
+    rows = 0
     for t in range(time - 1, -1, -1):
-        for b in range(batch):
+        rows = begun(ends, rows, t)
+        for b in range(rows):
             row, drow, before, dout = gates[t, b], dgates[t, b], h[t, b], dh[b]
             z, n = row[hidden : 2 * hidden], row[2 * hidden :]
             dz, dn = drow[hidden : 2 * hidden], drow[2 * hidden :]
@@ -157,12 +168,12 @@ def run_before_backward(gates, matrix_rz, matrix_n, h, dy, dh, dgates):  # noqa:
             tanh_gradient_row(dn, n)
             for j in range(hidden):
                 dout[j] *= z[j]
-        multiply(dgates[t, :, 2 * hidden :], matrix_n, nothing, dkept)
-        for b in range(batch):
+        multiply(dgates[t, :rows, 2 * hidden :], matrix_n, nothing, dkept[:rows])
+        for b in range(rows):
             r, dr, before, dout, d = gates[t, b, :hidden], dgates[t, b, :hidden], h[t, b], dh[b], dkept[b]
             for j in range(hidden):
                 dr[j] = d[j] * before[j]
             sigmoid_gradient_row(dr, r)
             for j in range(hidden):
                 dout[j] += d[j] * r[j]
-        multiply(dgates[t, :, : 2 * hidden], matrix_rz, dh, dh)
+        multiply(dgates[t, :rows, : 2 * hidden], matrix_rz, dh[:rows], dh[:rows])

@@ -7,27 +7,29 @@ from typing import Any
 
 import numpy as np
 
-from core.kernels.gated_loop_cpu import empty
 from core.kernels.gated_loop_matmul import add_outer, multiply
+from core.kernels.gated_loop_rows import at_end, begun, empty_rows, still_running
 from core.kernels.vector_math import add_row, compiled, sigmoid, sigmoid_gradient_row, tanh, tanh_row
 
 
-def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
+def forward(gates: np.ndarray, state: Any, weights: Any, options: Any, ends: np.ndarray) -> Any:
     """gates (T, B, 4 H), state y, z (B, H) -> y (T, B, H), (y, z), kept; options: the time step."""
     time, batch, width = gates.shape
-    y, z = empty(gates, time + 1, batch, width // 4), empty(gates, time + 1, batch, width // 4)
+    y, z = (empty_rows(gates, ends, time + 1, batch, width // 4) for _ in range(2))
     y[0], z[0] = state
-    run_forward(gates, *weights, gates.dtype.type(options[0]), y, z)
-    return y[1:], (y[-1].copy(), z[-1].copy()), (gates, y, z)
+    run_forward(gates, *weights, gates.dtype.type(options[0]), ends, y, z)
+    return y[1:], (at_end(y, ends), at_end(z, ends)), (gates, y, z)
 
 
-def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any, dweights: Any) -> np.ndarray:
+def backward(
+    kept: Any, weights: Any, options: Any, ends: np.ndarray, dy: np.ndarray, dstate: Any, dweights: Any
+) -> np.ndarray:
     """dy (T, B, H) -> dgates; dstate y, z goes from last to first, dweights grow."""
     gates, y, z = kept
     width = gates.shape[2]
     hidden = width // 4
-    dgates = empty(gates, *gates.shape)
-    run_backward(gates, *weights, gates.dtype.type(options[0]), y, z, dy, *dstate, dgates)
+    dgates = empty_rows(gates, ends, *gates.shape)
+    run_backward(gates, *weights, gates.dtype.type(options[0]), ends, y, z, dy, *dstate, dgates)
     rows, before = dgates.reshape(-1, width), y[:-1].reshape(-1, hidden)
     d_y, d_z = dweights
     add_outer(rows[:, : 2 * hidden], before, d_y[: 2 * hidden])
@@ -37,14 +39,16 @@ def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any,
 
 
 @compiled
-def run_forward(gates, matrix_y, matrix_z, dt, y, z):  # noqa: ANN001, ANN201
+def run_forward(gates, matrix_y, matrix_z, dt, ends, y, z):  # noqa: ANN001, ANN201
     time, batch, width = gates.shape
     hidden = width // 4
     nothing = np.zeros((1, 3 * hidden), gates.dtype)
     recurrent = np.empty((batch, 3 * hidden), gates.dtype)
+    rows = batch
     for t in range(time):
-        multiply(y[t], matrix_y, nothing, recurrent)
-        for b in range(batch):
+        rows = still_running(ends, rows, t)
+        multiply(y[t, :rows], matrix_y, nothing, recurrent[:rows])
+        for b in range(rows):
             row, own, before, after = gates[t, b], recurrent[b], z[t, b], z[t + 1, b]
             step, candidate, own_candidate = row[hidden : 2 * hidden], row[3 * hidden :], own[2 * hidden :]
             for j in range(2 * hidden):
@@ -53,9 +57,9 @@ def run_forward(gates, matrix_y, matrix_z, dt, y, z):  # noqa: ANN001, ANN201
                 candidate[j] = tanh(candidate[j] + own_candidate[j])
             for j in range(hidden):
                 after[j] = before[j] + dt * step[j] * (candidate[j] - before[j])
-        drive = gates[t, :, 2 * hidden : 3 * hidden]
-        multiply(z[t + 1], matrix_z, drive, drive)
-        for b in range(batch):
+        drive = gates[t, :rows, 2 * hidden : 3 * hidden]
+        multiply(z[t + 1, :rows], matrix_z, drive, drive)
+        for b in range(rows):
             row, before, after = gates[t, b], y[t, b], y[t + 1, b]
             step, candidate = row[:hidden], row[2 * hidden : 3 * hidden]
             tanh_row(candidate)
@@ -76,13 +80,15 @@ def step_backward(dt, step, candidate, before, dafter, dstep, dcandidate):  # no
 
 
 @compiled
-def run_backward(gates, matrix_y, matrix_z, dt, y, z, dy, dstate_y, dstate_z, dgates):  # noqa: ANN001, ANN201
+def run_backward(gates, matrix_y, matrix_z, dt, ends, y, z, dy, dstate_y, dstate_z, dgates):  # noqa: ANN001, ANN201
     """dstate_y and dstate_z hold the gradients of the final state, at the end those of the first one."""
     time, batch, width = gates.shape
     hidden = width // 4
     recurrent = np.empty((batch, 3 * hidden), gates.dtype)
+    rows = 0
     for t in range(time - 1, -1, -1):
-        for b in range(batch):
+        rows = begun(ends, rows, t)
+        for b in range(rows):
             row, drow = gates[t, b], dgates[t, b]
             add_row(dstate_y[b], dy[t, b])
             step_backward(
@@ -94,8 +100,8 @@ def run_backward(gates, matrix_y, matrix_z, dt, y, z, dy, dstate_y, dstate_z, dg
                 drow[:hidden],
                 drow[2 * hidden : 3 * hidden],
             )
-        multiply(dgates[t, :, 2 * hidden : 3 * hidden], matrix_z, dstate_z, dstate_z)
-        for b in range(batch):
+        multiply(dgates[t, :rows, 2 * hidden : 3 * hidden], matrix_z, dstate_z[:rows], dstate_z[:rows])
+        for b in range(rows):
             row, drow, own = gates[t, b], dgates[t, b], recurrent[b]
             step_backward(
                 dt,
@@ -108,4 +114,4 @@ def run_backward(gates, matrix_y, matrix_z, dt, y, z, dy, dstate_y, dstate_z, dg
             )
             own[: 2 * hidden] = drow[: 2 * hidden]
             own[2 * hidden :] = drow[3 * hidden :]
-        multiply(recurrent, matrix_y, dstate_y, dstate_y)
+        multiply(recurrent[:rows], matrix_y, dstate_y[:rows], dstate_y[:rows])

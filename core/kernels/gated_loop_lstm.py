@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from core.kernels.gated_loop_cpu import empty
 from core.kernels.gated_loop_matmul import add_outer, multiply
+from core.kernels.gated_loop_rows import at_end, begun, empty_rows, still_running
 from core.kernels.vector_math import (
     add_row,
     add_scaled_row,
@@ -30,29 +30,31 @@ def variant_of(options: tuple[int, ...]) -> np.ndarray:
     return np.array(options, np.int64)
 
 
-def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
+def forward(gates: np.ndarray, state: Any, weights: Any, options: Any, ends: np.ndarray) -> Any:
     """gates (T, B, G), state h, c (B, H) -> y (T, B, H), (h, c), kept; options: see `variant_of`."""
     variant = variant_of(options)
     time, batch, _ = gates.shape
     hidden = state[0].shape[1]
-    h, c = empty(gates, time + 1, batch, hidden), empty(gates, time + 1, batch, hidden)
+    h, c = (empty_rows(gates, ends, time + 1, batch, hidden) for _ in range(2))
     h[0], c[0] = state
     matrix, peephole, *_ = weights
-    run_forward(gates, matrix, three_rows(peephole, variant, c), peephole is not None, variant, h, c)
-    return h[1:], (h[-1].copy(), c[-1].copy()), (gates, h, c)
+    run_forward(gates, matrix, three_rows(peephole, variant, c), peephole is not None, variant, ends, h, c)
+    return h[1:], (at_end(h, ends), at_end(c, ends)), (gates, h, c)
 
 
-def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any, dweights: Any) -> np.ndarray:
+def backward(
+    kept: Any, weights: Any, options: Any, ends: np.ndarray, dy: np.ndarray, dstate: Any, dweights: Any
+) -> np.ndarray:
     """dy (T, B, H) -> dgates; dstate h, c goes from last to first, dweights grow."""
     variant = variant_of(options)
     gates, h, c = kept
     width, hidden = gates.shape[2], h.shape[2]
     matrix, peephole, *_ = weights
-    dgates = empty(gates, *gates.shape)
+    dgates = empty_rows(gates, ends, *gates.shape)
     dh, dc = dstate
     rows = three_rows(peephole, variant, c)
     drows = np.zeros_like(rows)
-    run_backward(gates, matrix, rows, peephole is not None, variant, c, dy, dh, dc, dgates, drows)
+    run_backward(gates, matrix, rows, peephole is not None, variant, ends, c, dy, dh, dc, dgates, drows)
     add_outer(dgates.reshape(-1, width), h[:-1].reshape(-1, hidden), dweights[0])
     if peephole is not None:
         dweights[1] += drows[has_peephole(variant)].reshape(-1)
@@ -73,7 +75,7 @@ def three_rows(peephole: np.ndarray | None, variant: np.ndarray, like: np.ndarra
 
 
 @compiled
-def run_forward(gates, matrix, peephole, peeps, variant, h, c):  # noqa: ANN001, ANN201
+def run_forward(gates, matrix, peephole, peeps, variant, ends, h, c):  # noqa: ANN001, ANN201
     time, batch, _ = gates.shape
     hidden = h.shape[2]
     at_i, at_f, at_g, at_o = (
@@ -84,9 +86,11 @@ def run_forward(gates, matrix, peephole, peeps, variant, h, c):  # noqa: ANN001,
     )
     coupled, squash_input, squash_output = variant[4] != 0, variant[5] != 0, variant[6] != 0
     ones, forget = np.ones(hidden, gates.dtype), np.ones(hidden, gates.dtype)
+    rows = batch
     for t in range(time):
-        multiply(h[t], matrix, gates[t], gates[t])
-        for b in range(batch):
+        rows = still_running(ends, rows, t)
+        multiply(h[t, :rows], matrix, gates[t, :rows], gates[t, :rows])
+        for b in range(rows):
             row, before, after, out = gates[t, b], c[t, b], c[t + 1, b], h[t + 1, b]
             i, f, o = ones, ones, ones
             g = row[at_g : at_g + hidden]
@@ -122,9 +126,22 @@ def run_forward(gates, matrix, peephole, peeps, variant, h, c):  # noqa: ANN001,
 
 
 @compiled
-def run_backward(gates, matrix, peephole, peeps, variant, c, dy, dh, dc, dgates, dpeephole):  # noqa: ANN001, ANN201
+def run_backward(  # noqa: ANN201
+    gates,  # noqa: ANN001
+    matrix,  # noqa: ANN001
+    peephole,  # noqa: ANN001
+    peeps,  # noqa: ANN001
+    variant,  # noqa: ANN001
+    ends,  # noqa: ANN001
+    c,  # noqa: ANN001
+    dy,  # noqa: ANN001
+    dh,  # noqa: ANN001
+    dc,  # noqa: ANN001
+    dgates,  # noqa: ANN001
+    dpeephole,  # noqa: ANN001
+):
     """dh and dc hold the gradients of the final state, at the end those of the first one."""
-    time, batch, _ = gates.shape
+    time, _batch, _ = gates.shape
     hidden = c.shape[2]
     at_i, at_f, at_g, at_o = (
         variant[0] * hidden,
@@ -136,8 +153,10 @@ def run_backward(gates, matrix, peephole, peeps, variant, c, dy, dh, dc, dgates,
     ones, forget = np.ones(hidden, gates.dtype), np.ones(hidden, gates.dtype)
     squashed = np.empty(hidden, gates.dtype)
     nothing = np.zeros((1, hidden), gates.dtype)
+    rows = 0
     for t in range(time - 1, -1, -1):
-        for b in range(batch):
+        rows = begun(ends, rows, t)
+        for b in range(rows):
             row, drow, before, after = gates[t, b], dgates[t, b], c[t, b], c[t + 1, b]
             dout, dcell = dh[b], dc[b]
             add_row(dout, dy[t, b])
@@ -200,4 +219,4 @@ def run_backward(gates, matrix, peephole, peeps, variant, c, dy, dh, dc, dgates,
                 df = drow[at_f : at_f + hidden]
                 add_scaled_row(dcell, peephole[1], df)
                 add_scaled_row(dpeephole[1], before, df)
-        multiply(dgates[t], matrix, nothing, dh)
+        multiply(dgates[t, :rows], matrix, nothing, dh[:rows])

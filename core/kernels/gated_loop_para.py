@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from core.kernels.gated_loop_cpu import empty
+from core.kernels.gated_loop_rows import at_end, begun, empty_rows, still_running
 from core.kernels.vector_math import (
     add_row,
     add_scaled_row,
@@ -18,35 +18,39 @@ from core.kernels.vector_math import (
 )
 
 
-def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
+def forward(gates: np.ndarray, state: Any, weights: Any, options: Any, ends: np.ndarray) -> Any:
     """gates (T, B, 3 H), states (B, H) -> y (T, B, H), states, kept; options: gru or lstm."""
     time, batch, width = gates.shape
-    h = empty(gates, time + 1, batch, width // 3)
+    h = empty_rows(gates, ends, time + 1, batch, width // 3)
     h[0] = state[0]
     if options[0] == "gru":
-        run_gru(gates, weights[0], h)
-        return h[1:], (h[-1].copy(),), (gates, h)
-    c = empty(gates, time + 1, batch, width // 3)
+        run_gru(gates, weights[0], ends, h)
+        return h[1:], (at_end(h, ends),), (gates, h)
+    c = empty_rows(gates, ends, time + 1, batch, width // 3)
     c[0] = state[1]
-    run_lstm(gates, *weights, h, c)
-    return h[1:], (h[-1].copy(), c[-1].copy()), (gates, h, c)
+    run_lstm(gates, *weights, ends, h, c)
+    return h[1:], (at_end(h, ends), at_end(c, ends)), (gates, h, c)
 
 
-def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any, dweights: Any) -> np.ndarray:
+def backward(
+    kept: Any, weights: Any, options: Any, ends: np.ndarray, dy: np.ndarray, dstate: Any, dweights: Any
+) -> np.ndarray:
     """dy (T, B, H) -> dgates; dstate goes from last to first, dweights grow."""
-    dgates = empty(dy, *kept[0].shape)
+    dgates = empty_rows(dy, ends, *kept[0].shape)
     run = run_gru_backward if options[0] == "gru" else run_lstm_backward
-    run(*kept, *weights, dy, *dstate, dgates, *dweights)
+    run(*kept, *weights, ends, dy, *dstate, dgates, *dweights)
     return dgates
 
 
 @compiled
-def run_gru(gates, vector, h):  # noqa: ANN001, ANN201
+def run_gru(gates, vector, ends, h):  # noqa: ANN001, ANN201
     time, batch, width = gates.shape
     hidden = width // 3
     a_z, a_r, a_n = vector[:hidden], vector[hidden : 2 * hidden], vector[2 * hidden :]
+    rows = batch
     for t in range(time):
-        for b in range(batch):
+        rows = still_running(ends, rows, t)
+        for b in range(rows):
             row, before, after = gates[t, b], h[t, b], h[t + 1, b]
             z, r, n = row[:hidden], row[hidden : 2 * hidden], row[2 * hidden :]
             add_scaled_row(z, a_z, before)
@@ -60,14 +64,16 @@ def run_gru(gates, vector, h):  # noqa: ANN001, ANN201
 
 
 @compiled
-def run_gru_backward(gates, h, vector, dy, dh, dgates, dvector):  # noqa: ANN001, ANN201
+def run_gru_backward(gates, h, vector, ends, dy, dh, dgates, dvector):  # noqa: ANN001, ANN201
     """dh holds the gradient of the final state, at the end that of the first one."""
-    time, batch, width = gates.shape
+    time, _batch, width = gates.shape
     hidden = width // 3
     a_z, a_r, a_n = vector[:hidden], vector[hidden : 2 * hidden], vector[2 * hidden :]
     to_z, to_r, to_n = dvector[:hidden], dvector[hidden : 2 * hidden], dvector[2 * hidden :]
+    rows = 0
     for t in range(time - 1, -1, -1):
-        for b in range(batch):
+        rows = begun(ends, rows, t)
+        for b in range(rows):
             row, drow, before, dout = gates[t, b], dgates[t, b], h[t, b], dh[b]
             z, r, n = row[:hidden], row[hidden : 2 * hidden], row[2 * hidden :]
             dz, dr, dn = drow[:hidden], drow[hidden : 2 * hidden], drow[2 * hidden :]
@@ -92,13 +98,15 @@ def run_gru_backward(gates, h, vector, dy, dh, dgates, dvector):  # noqa: ANN001
 
 
 @compiled
-def run_lstm(gates, vector, peephole, h, c):  # noqa: ANN001, ANN201
+def run_lstm(gates, vector, peephole, ends, h, c):  # noqa: ANN001, ANN201
     time, batch, width = gates.shape
     hidden = width // 3
     a_f, a_o, a_g = vector[:hidden], vector[hidden : 2 * hidden], vector[2 * hidden :]
     c_f, c_o = peephole[:hidden], peephole[hidden:]
+    rows = batch
     for t in range(time):
-        for b in range(batch):
+        rows = still_running(ends, rows, t)
+        for b in range(rows):
             row, before, after = gates[t, b], h[t, b], h[t + 1, b]
             cell, new = c[t, b], c[t + 1, b]
             f, o, g = row[:hidden], row[hidden : 2 * hidden], row[2 * hidden :]
@@ -117,16 +125,31 @@ def run_lstm(gates, vector, peephole, h, c):  # noqa: ANN001, ANN201
 
 
 @compiled
-def run_lstm_backward(gates, h, c, vector, peephole, dy, dh, dc, dgates, dvector, dpeephole):  # noqa: ANN001, ANN201
+def run_lstm_backward(  # noqa: ANN201
+    gates,  # noqa: ANN001
+    h,  # noqa: ANN001
+    c,  # noqa: ANN001
+    vector,  # noqa: ANN001
+    peephole,  # noqa: ANN001
+    ends,  # noqa: ANN001
+    dy,  # noqa: ANN001
+    dh,  # noqa: ANN001
+    dc,  # noqa: ANN001
+    dgates,  # noqa: ANN001
+    dvector,  # noqa: ANN001
+    dpeephole,  # noqa: ANN001
+):
     """dh, dc hold the gradients of the final state, at the end those of the first one."""
-    time, batch, width = gates.shape
+    time, _batch, width = gates.shape
     hidden = width // 3
     a_f, a_o, a_g = vector[:hidden], vector[hidden : 2 * hidden], vector[2 * hidden :]
     to_f, to_o, to_g = dvector[:hidden], dvector[hidden : 2 * hidden], dvector[2 * hidden :]
     c_f, c_o = peephole[:hidden], peephole[hidden:]
     squashed = np.empty(hidden, gates.dtype)
+    rows = 0
     for t in range(time - 1, -1, -1):
-        for b in range(batch):
+        rows = begun(ends, rows, t)
+        for b in range(rows):
             row, drow, before, dout = gates[t, b], dgates[t, b], h[t, b], dh[b]
             cell, new, dcell = c[t, b], c[t + 1, b], dc[b]
             f, o, g = row[:hidden], row[hidden : 2 * hidden], row[2 * hidden :]

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from core.kernels.gated_loop_cpu import empty
 from core.kernels.gated_loop_matmul import add_outer, multiply
+from core.kernels.gated_loop_rows import at_end, begun, empty_rows, still_running
 from core.kernels.vector_math import (
     add_row,
     add_scaled_row,
@@ -16,28 +16,30 @@ from core.kernels.vector_math import (
 )
 
 
-def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
+def forward(gates: np.ndarray, state: Any, weights: Any, options: Any, ends: np.ndarray) -> Any:
     """gates (T, B, H), state h (B, H) -> y (T, B, H), (h,), kept; options: tanh or relu."""
     (activation,) = options
     time, batch, hidden = gates.shape
     (recurrent,) = weights
-    h = empty(gates, time + 1, batch, hidden)
+    h = empty_rows(gates, ends, time + 1, batch, hidden)
     h[0] = state[0]
     run = run_vector if recurrent.ndim == 1 else run_matrix
-    run(gates, recurrent, activation == "tanh", h)
-    return h[1:], (h[-1].copy(),), (h,)
+    run(gates, recurrent, activation == "tanh", ends, h)
+    return h[1:], (at_end(h, ends),), (h,)
 
 
-def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any, dweights: Any) -> np.ndarray:
+def backward(
+    kept: Any, weights: Any, options: Any, ends: np.ndarray, dy: np.ndarray, dstate: Any, dweights: Any
+) -> np.ndarray:
     """dy (T, B, H) -> dgates; dstate h goes from last to first, dweights grow."""
     (activation,) = options
     (h,), (recurrent,), (dh,) = kept, weights, dstate
     hidden = h.shape[2]
-    dgates = empty(dy, *dy.shape)
+    dgates = empty_rows(dy, ends, *dy.shape)
     if recurrent.ndim == 1:
-        run_vector_backward(recurrent, activation == "tanh", h, dy, dh, dgates, dweights[0])
+        run_vector_backward(recurrent, activation == "tanh", ends, h, dy, dh, dgates, dweights[0])
     else:
-        run_matrix_backward(recurrent, activation == "tanh", h, dy, dh, dgates)
+        run_matrix_backward(recurrent, activation == "tanh", ends, h, dy, dh, dgates)
         add_outer(dgates.reshape(-1, hidden), h[:-1].reshape(-1, hidden), dweights[0])
     return dgates
 
@@ -56,11 +58,13 @@ def relu_gradient_row(d, y):  # noqa: ANN001, ANN201
 
 
 @compiled
-def run_matrix(gates, matrix, squash, h):  # noqa: ANN001, ANN201
+def run_matrix(gates, matrix, squash, ends, h):  # noqa: ANN001, ANN201
     time, batch, _ = gates.shape
+    rows = batch
     for t in range(time):
-        multiply(h[t], matrix, gates[t], h[t + 1])
-        for b in range(batch):
+        rows = still_running(ends, rows, t)
+        multiply(h[t, :rows], matrix, gates[t, :rows], h[t + 1, :rows])
+        for b in range(rows):
             if squash:
                 tanh_row(h[t + 1, b])
             else:
@@ -68,12 +72,14 @@ def run_matrix(gates, matrix, squash, h):  # noqa: ANN001, ANN201
 
 
 @compiled
-def run_matrix_backward(matrix, squash, h, dy, dh, dgates):  # noqa: ANN001, ANN201
+def run_matrix_backward(matrix, squash, ends, h, dy, dh, dgates):  # noqa: ANN001, ANN201
     """dh holds the gradient of the final state, at the end that of the first one."""
-    time, batch, hidden = dy.shape
+    time, _batch, hidden = dy.shape
     nothing = np.zeros((1, hidden), dy.dtype)
+    rows = 0
     for t in range(time - 1, -1, -1):
-        for b in range(batch):
+        rows = begun(ends, rows, t)
+        for b in range(rows):
             d, dout, after, given = dgates[t, b], dh[b], h[t + 1, b], dy[t, b]
             for j in range(hidden):
                 d[j] = dout[j] + given[j]
@@ -81,14 +87,16 @@ def run_matrix_backward(matrix, squash, h, dy, dh, dgates):  # noqa: ANN001, ANN
                 tanh_gradient_row(d, after)
             else:
                 relu_gradient_row(d, after)
-        multiply(dgates[t], matrix, nothing, dh)
+        multiply(dgates[t, :rows], matrix, nothing, dh[:rows])
 
 
 @compiled
-def run_vector(gates, vector, squash, h):  # noqa: ANN001, ANN201
+def run_vector(gates, vector, squash, ends, h):  # noqa: ANN001, ANN201
     time, batch, hidden = gates.shape
+    rows = batch
     for t in range(time):
-        for b in range(batch):
+        rows = still_running(ends, rows, t)
+        for b in range(rows):
             before, after, row = h[t, b], h[t + 1, b], gates[t, b]
             for j in range(hidden):
                 after[j] = row[j] + vector[j] * before[j]
@@ -99,11 +107,13 @@ def run_vector(gates, vector, squash, h):  # noqa: ANN001, ANN201
 
 
 @compiled
-def run_vector_backward(vector, squash, h, dy, dh, dgates, dvector):  # noqa: ANN001, ANN201
+def run_vector_backward(vector, squash, ends, h, dy, dh, dgates, dvector):  # noqa: ANN001, ANN201
     """dh holds the gradient of the final state, at the end that of the first one."""
-    time, batch, _ = dy.shape
+    time, _batch, _ = dy.shape
+    rows = 0
     for t in range(time - 1, -1, -1):
-        for b in range(batch):
+        rows = begun(ends, rows, t)
+        for b in range(rows):
             d, dout, before, after = dgates[t, b], dh[b], h[t, b], h[t + 1, b]
             add_row(dout, dy[t, b])
             if squash:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from core.kernels.gated_loop_cpu import empty
 from core.kernels.gated_loop_matmul import add_outer, multiply
+from core.kernels.gated_loop_rows import at_end, begun, empty_rows, still_running
 from core.kernels.vector_math import (
     add_row,
     compiled,
@@ -18,26 +18,29 @@ from core.kernels.vector_math import (
 )
 
 
-def forward(gates: np.ndarray, state: Any, weights: Any, options: Any) -> Any:
+def forward(gates: np.ndarray, state: Any, weights: Any, options: Any, ends: np.ndarray) -> Any:
     """gates (T, B, 4 H), state y, c, n, m (B, H) -> y (T, B, H), state, kept; weights: packed heads."""
     time, batch, width = gates.shape
     hidden = width // 4
-    y, c, n, m = (empty(gates, time + 1, batch, hidden) for _ in range(4))
+    y, c, n, m = (empty_rows(gates, ends, time + 1, batch, hidden) for _ in range(4))
     y[0], c[0], n[0], m[0] = state
-    log_forget = empty(gates, time, batch, hidden)
-    run_forward(gates, *weights, y, c, n, m, log_forget)
-    return y[1:], [part[-1].copy() for part in (y, c, n, m)], (gates, y, c, n, m, log_forget)
+    log_forget = empty_rows(gates, ends, time, batch, hidden)
+    run_forward(gates, *weights, ends, y, c, n, m, log_forget)
+    return y[1:], [at_end(part, ends) for part in (y, c, n, m)], (gates, y, c, n, m, log_forget)
 
 
-def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any, dweights: Any) -> np.ndarray:
+def backward(
+    kept: Any, weights: Any, options: Any, ends: np.ndarray, dy: np.ndarray, dstate: Any, dweights: Any
+) -> np.ndarray:
     """dy (T, B, H) -> dgates; dstate y, c, n, m goes from last to first, dweights (heads, 4 d, d) grow."""
     gates, y, c, n, m, log_forget = kept
     (matrix,) = weights
     time, batch, width = gates.shape
     hidden, heads = width // 4, len(matrix)
     own = hidden // heads
-    dgates, dheads = empty(gates, *gates.shape), empty(gates, heads, time, batch, 4 * own)
-    run_backward(gates, matrix, c, n, m, log_forget, dy, *dstate, dgates, dheads)
+    dgates = empty_rows(gates, ends, *gates.shape)
+    dheads = np.zeros((heads, time, batch, 4 * own), gates.dtype)
+    run_backward(gates, matrix, ends, c, n, m, log_forget, dy, *dstate, dgates, dheads)
     before = y[:-1].reshape(-1, hidden)
     for head in range(heads):
         columns = np.ascontiguousarray(before[:, head * own : (head + 1) * own])
@@ -46,22 +49,24 @@ def backward(kept: Any, weights: Any, options: Any, dy: np.ndarray, dstate: Any,
 
 
 @compiled
-def run_forward(gates, matrix, y, c, n, m, log_forget):  # noqa: ANN001, ANN201
+def run_forward(gates, matrix, ends, y, c, n, m, log_forget):  # noqa: ANN001, ANN201
     time, batch, width = gates.shape
     hidden, heads = width // 4, len(matrix)
     own = hidden // heads
     nothing = np.zeros((1, 4 * own), gates.dtype)
     recurrent = np.empty((batch, 4 * own), gates.dtype)
     raised = np.empty(hidden, gates.dtype)
+    rows = batch
     for t in range(time):
+        rows = still_running(ends, rows, t)
         for head in range(heads):
             left = head * own
-            multiply(y[t, :, left : left + own], matrix[head], nothing, recurrent)
-            for b in range(batch):
+            multiply(y[t, :rows, left : left + own], matrix[head], nothing, recurrent[:rows])
+            for b in range(rows):
                 for gate in range(4):
                     at = gate * hidden + left
                     add_row(gates[t, b, at : at + own], recurrent[b, gate * own : (gate + 1) * own])
-        for b in range(batch):
+        for b in range(rows):
             row, lf, peak, last_peak = gates[t, b], log_forget[t, b], m[t + 1, b], m[t, b]
             i, f, z, o = (
                 row[:hidden],
@@ -94,15 +99,32 @@ def run_forward(gates, matrix, y, c, n, m, log_forget):  # noqa: ANN001, ANN201
 
 
 @compiled
-def run_backward(gates, matrix, c, n, m, log_forget, dy, dout, dc, dn, dm, dgates, dheads):  # noqa: ANN001, ANN201
+def run_backward(  # noqa: ANN201
+    gates,  # noqa: ANN001
+    matrix,  # noqa: ANN001
+    ends,  # noqa: ANN001
+    c,  # noqa: ANN001
+    n,  # noqa: ANN001
+    m,  # noqa: ANN001
+    log_forget,  # noqa: ANN001
+    dy,  # noqa: ANN001
+    dout,  # noqa: ANN001
+    dc,  # noqa: ANN001
+    dn,  # noqa: ANN001
+    dm,  # noqa: ANN001
+    dgates,  # noqa: ANN001
+    dheads,  # noqa: ANN001
+):
     """dout, dc, dn, dm hold the gradients of the final state, at the end those of the first one."""
-    time, batch, width = gates.shape
+    time, _batch, width = gates.shape
     hidden, heads = width // 4, len(matrix)
     own = hidden // heads
     nothing = np.zeros((1, own), gates.dtype)
     ratio = np.empty(hidden, gates.dtype)
+    rows = 0
     for t in range(time - 1, -1, -1):
-        for b in range(batch):
+        rows = begun(ends, rows, t)
+        for b in range(rows):
             row, drow = gates[t, b], dgates[t, b]
             i, f, z, o = (
                 row[:hidden],
@@ -149,8 +171,8 @@ def run_backward(gates, matrix, c, n, m, log_forget, dy, dout, dc, dn, dm, dgate
                 d_n[j] *= f[j]
         for head in range(heads):
             left = head * own
-            for b in range(batch):
+            for b in range(rows):
                 for gate in range(4):
                     at = gate * hidden + left
                     dheads[head, t, b, gate * own : (gate + 1) * own] = dgates[t, b, at : at + own]
-            multiply(dheads[head, t], matrix[head], nothing, dout[:, left : left + own])
+            multiply(dheads[head, t, :rows], matrix[head], nothing, dout[:rows, left : left + own])

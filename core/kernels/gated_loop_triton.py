@@ -11,6 +11,7 @@ three in TF32, whose error is that of float32.
 With TRITON_INTERPRET=1 in the environment before triton is imported, the kernels run on CPU tensors.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from core.kernels.gated_loop import Cell, States, Weights, plain_loop
+from core.parts.lengths import still
 
 ROWS = 16
 """The smallest side of a product on tensor cores."""
@@ -289,14 +291,36 @@ def per_gate(u: Tensor, gates: int) -> Tensor:
     return u.contiguous().view(gates, -1, u.shape[1])
 
 
-def compiled_loop(cell: Cell, states: int, inputs: list[Any]) -> tuple[Tensor, States]:
+def compiled_loop(
+    cell: Cell, states: int, inputs: list[Any], lengths: Tensor | None = None
+) -> tuple[Tensor, States]:
     """inputs: x (B, T, I), weight_ih, bias, `states` states, weights, all of one type -> y, final states.
+
+    With lengths the loop runs once between the ends of two rows.
 
     The twin of `core.kernels.gated_loop_cpu.compiled_loop`. Cells other than the plain LSTM and the GRU with
     its reset after the product, wider ones, and float64 take the plain loop.
     """
     x, weight_ih, bias, *rest = inputs
     state, weights = tuple(rest[:states]), tuple(rest[states:])
+    ends = None if lengths is None else lengths.tolist()
+    if lengths is not None and ends is not None and min(ends) < x.shape[1]:
+        if any(later > earlier for earlier, later in pairwise(ends)):
+            order = lengths.argsort(descending=True, stable=True)
+            given = [x.index_select(0, order), weight_ih, bias, *(part[order] for part in state), *weights]
+            y, final = compiled_loop(cell, states, given, lengths[order])
+            back = order.argsort()
+            return y.index_select(0, back), tuple(part[back] for part in final)
+        x, y, rows = still(x, lengths), [], list(state)
+        for start, stop, many in spans(ends):
+            begin = [part[:many] for part in rows]
+            part, after = compiled_loop(
+                cell, states, [x[:many, start:stop], weight_ih, bias, *begin, *weights]
+            )
+            rows = [torch.cat([new, old[many:]]) for new, old in zip(after, rows, strict=True)]
+            y.append(F.pad(part, (0, 0, 0, 0, 0, len(x) - many)))
+        whole = torch.cat(y, 1)
+        return F.pad(whole, (0, 0, 0, x.shape[1] - whole.shape[1])), tuple(rows)
     kind = fused_kind(cell, weights)
     if kind is None or x.dtype != torch.float32 or state[0].shape[1] > WIDEST:
         return plain_loop(cell, x, weight_ih, bias, state, weights)
@@ -309,6 +333,15 @@ def compiled_loop(cell: Cell, states: int, inputs: list[Any]) -> tuple[Tensor, S
         own = gates.new_zeros(gates.shape[-1]) if own is None else own
         y, *final = FusedGRU.apply(cell, gates, *state, matrix, own)  # pyright: ignore[reportGeneralTypeIssues]
     return y, tuple(final)
+
+
+def spans(ends: list[int]) -> list[tuple[int, int, int]]:
+    """Pieces (start, stop, rows) between which falling lengths drop rows."""
+    found, start = [], 0
+    for stop in sorted({end for end in ends if end}):
+        found.append((start, stop, sum(end >= stop for end in ends)))
+        start = stop
+    return found
 
 
 def fused_kind(cell: Cell, weights: Weights) -> str | None:

@@ -3,7 +3,8 @@
 States lie as (N, D), channels innermost, in blocks of channels that stay in the first-level cache; exp is a
 polynomial that vectorises. Forward keeps the state at every `EVERY`th token only; backward computes the
 states of such a piece again before it walks through it from right to left. A state is handed over as
-(B, D, N) but stays in memory as (B, N, D), so that the next call need not turn it.
+(B, D, N) but stays in memory as (B, N, D), so that the next call need not turn it. A step size far below
+zero before its softplus is a step of exactly zero: the state stands still.
 """
 
 from collections.abc import Callable

@@ -44,7 +44,9 @@ def wkv_ref(k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: State) -> tuple[T
 
 
 @without_autocast
-def wkv(k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: State) -> tuple[Tensor, State]:
+def wkv(
+    k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: State, lengths: Tensor | None = None
+) -> tuple[Tensor, State]:
     """Two linear scans under one running maximum.
 
     y does not depend on the maximum, which therefore takes no gradient except through the final state.
@@ -54,6 +56,7 @@ def wkv(k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: State) -> tuple[Tenso
         w: log decay of a step (D,), not positive.
         u: bonus of the current token (D,).
         state: a, b, p before the first token.
+        lengths: (B,) in 1..T; the state is that after the last token of each row.
 
     Returns:
         y (B, T, D) in float32 at least, and the state after the last token.
@@ -75,9 +78,16 @@ def wkv(k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: State) -> tuple[Tenso
     y = (old * num + new * v) / (old * den + new)
 
     time = k.shape[1]
-    later = torch.arange(time - 1, -1, -1, dtype=k.dtype, device=k.device).unsqueeze(-1)
-    last = torch.maximum((k + later * w).amax(1), p + time * w)
-    a, b = (sums[:, -1] * (top[:, -1] - last).exp().repeat(1, 2)).chunk(2, -1)
+    place = torch.arange(time, dtype=k.dtype, device=k.device).unsqueeze(-1)
+    if lengths is None:
+        ends, sums, top = k.new_tensor(float(time)), sums[:, -1], top[:, -1]
+    else:
+        rows, ends = torch.arange(len(k), device=k.device), lengths.to(k.dtype).view(-1, 1, 1)
+        sums, top = sums[rows, lengths - 1], top[rows, lengths - 1]
+    raised = k + (ends - 1 - place) * w
+    raised = raised if lengths is None else raised.masked_fill(place >= ends, LOWEST)
+    last = torch.maximum(raised.amax(1), p + ends.flatten().unsqueeze(-1) * w)
+    a, b = (sums * (top - last).exp().repeat(1, 2)).chunk(2, -1)
     return y, (a, b, last)
 
 

@@ -1,1 +1,1 @@
-"""Small modules beneath the units."""
+"""Pieces beneath several families of units: what a unit is made of, never a unit."""

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from core.state import shapes
+from core.state import choose, shapes
 
 MODES = ("step", "sequential", "scan", "chunkwise", "convolution", "newton")
 
@@ -36,10 +36,22 @@ class Unit(nn.Module):
     """Parameters (by name) that weight decay must not touch."""
     slow: ClassVar[tuple[str, ...]] = ()
     """Decay and step-size parameters that want a smaller learning rate; never decayed either."""
+    causal: bool = True
+    """A token's output depends on no later token, so that padding after it changes nothing."""
+    freezes: bool = True
+    """`run` takes lengths and returns states as of each row's last token. A subclass with a `run` of its own
+    says so again."""
+
+    groups: int = 4
+    """Into so many groups rows of different length may be split, each of which is a call of its own."""
+    skips: bool = False
+    """On a CPU, in its default mode, padding costs nothing, whatever it holds, and y is zero there."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Put the check of token and state before the `step` of every unit, also of those built elsewhere."""
         super().__init_subclass__(**options)
+        if "run" in cls.__dict__ and "freezes" not in cls.__dict__:
+            cls.freezes = False
         if "step" in cls.__dict__:
             cls.step = checked_step(cls.__dict__["step"])
 
@@ -69,12 +81,22 @@ class Unit(nn.Module):
         """
         raise NotImplementedError
 
-    def run(self, x: Tensor, state: Any, mode: str) -> tuple[Tensor, Any]:
-        """Whole sequence with T >= 1, checked input, and a mode from `modes` other than "step"."""
-        return loop_of_steps(self, x, state)
+    def run(self, x: Tensor, state: Any, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Whole sequence with T >= 1, checked input, and a mode from `modes` other than "step".
 
-    def forward(self, x: Tensor, state: Any = None, mode: str | None = None) -> tuple[Tensor, Any]:
+        With lengths (see `forward`) y on padding is of no consequence, but finite.
+        """
+        return loop_of_steps(self, x, state, lengths)
+
+    def forward(
+        self, x: Tensor, state: Any = None, mode: str | None = None, *, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         """x (B, T, I), state (None: initial) -> y (B, T, H), state after the last token.
+
+        Args:
+            lengths: (B,) integers in 1..T, the tokens of each row, for units that freeze: x is finite beyond
+                them, y means nothing there, and the state is that after each row's last token.
+                `core.stack` takes any padding, lengths of zero, and gives zeros.
 
         Raises:
             ValueError: wrong shape of x or state, a type that is not floating point, unknown mode.
@@ -84,10 +106,10 @@ class Unit(nn.Module):
         if mode not in self.modes:
             raise ValueError(f"{type(self).__name__} computes in modes {', '.join(self.modes)}; got {mode!r}")
         if x.shape[0] == 0 or x.shape[1] == 0:
-            return x.new_zeros(x.shape[0], x.shape[1], self.output_size), state
+            return no_tokens(self, x, self.output_size), state
         if mode == "step":
-            return loop_of_steps(self, x, state)
-        return self.run(x, state, mode)
+            return loop_of_steps(self, x, state, lengths)
+        return self.run(x, state, mode) if lengths is None else self.run(x, state, mode, lengths)
 
     def checked_state(self, x: Tensor, state: Any) -> Any:
         """The given state, or the initial one, after checking that both x and state fit."""
@@ -149,11 +171,19 @@ def layout(state: Any) -> tuple[Any, ...]:
     return tuple([part.shape if isinstance(part, Tensor) else layout(part) for part in state])
 
 
-def loop_of_steps(unit: Unit, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+def no_tokens(module: nn.Module, x: Tensor, width: int) -> Tensor:
+    """Zeros (B, T, width) that depend on x and all parameters, so that a batch of nothing trains."""
+    parts = [x, *(part for part in module.parameters() if part.is_floating_point())]
+    empty = sum(part.flatten()[:0].sum().to(x.dtype) for part in parts)
+    return x.new_zeros(x.shape[0], x.shape[1], width) + empty
+
+
+def loop_of_steps(unit: Unit, x: Tensor, state: Any, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
     """The definition of a unit on a sequence: one step after another. x (B, T, I), T >= 1."""
     outputs = []
     step = unwrap(type(unit).step)  # x and state are checked already
-    for token in x.unbind(1):
-        y, state = step(unit, token, state)
+    for time, token in enumerate(x.unbind(1)):
+        y, after = step(unit, token, state)
+        state = after if lengths is None else choose(lengths > time, after, state)
         outputs.append(y)
     return torch.stack(outputs, 1), state

@@ -13,6 +13,7 @@ from torch.nn.functional import linear
 from core.kernels.fft_conv import fft_conv
 from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
+from core.parts.lengths import at_end
 from core.units.diagonal.discretize import powers
 from core.units.diagonal.time_invariant import TimeInvariant
 
@@ -21,6 +22,7 @@ class DiagonalSystem(TimeInvariant):
     """x (B, T, I), state (B, N, 2) as pairs (Re, Im) -> y (B, T, H), state."""
 
     modes = ("step", "sequential", "convolution", "scan")
+    freezes = True
 
     def __init__(self, input_size: int, hidden_size: int, poles: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -47,10 +49,12 @@ class DiagonalSystem(TimeInvariant):
         h = a * torch.view_as_complex(state.contiguous()) + self.drive(x, b)
         return self.readout(h, c, x), torch.view_as_real(h)
 
-    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+    def run(
+        self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         a, b, c = self.coefficients()
         u = self.drive(x, b)  # (B, T, N)
-        start = torch.view_as_complex(state.contiguous())
+        start = before = torch.view_as_complex(state.contiguous())
         if mode == "scan":
             h = linear_scan(a.expand_as(u), u, start)
         elif mode == "convolution":
@@ -62,7 +66,7 @@ class DiagonalSystem(TimeInvariant):
                 start = a * start + u_t
                 rows.append(start)
             h = torch.stack(rows, 1)
-        return self.readout(h, c, x), torch.view_as_real(h[:, -1].clone())
+        return self.readout(h, c, x), torch.view_as_real(at_end(h, lengths, before))
 
     def drive(self, x: Tensor, b: Tensor) -> Tensor:
         """B x, complex: (..., I) -> (..., N)."""

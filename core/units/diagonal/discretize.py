@@ -30,7 +30,7 @@ def powers(log_a: Tensor, count: int) -> Tensor:
     return known
 
 
-def power(log_a: Tensor, exponent: int) -> Tensor:
+def power(log_a: Tensor, exponent: int | Tensor) -> Tensor:
     """a^exponent; an angle of thousands of turns has no digits left in single precision, so in double."""
     return (exponent * log_a.to(torch.complex128)).exp().to(log_a.dtype)
 

@@ -20,6 +20,7 @@ from torch.nn.functional import rms_norm, silu
 
 from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
+from core.parts.lengths import at_end
 from core.units.contract import Unit
 
 
@@ -27,6 +28,7 @@ class HGRN(Unit):
     """x (B, T, I), state (B, H), with rotation (B, H, 2) as pairs (Re, Im) -> y (B, T, H), state."""
 
     modes = ("step", "sequential", "scan")
+    freezes = True
     paper = "Qin et al. 2023, Hierarchically gated recurrent neural network, arXiv 2311.04823"
     no_decay = ("norm",)
 
@@ -80,7 +82,9 @@ class HGRN(Unit):
         h = a * self.inside(state) + b
         return self.readout(h, x), self.outside(h)
 
-    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+    def run(
+        self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         a, b = self.terms(x)
         h = self.inside(state)
         if mode == "scan":
@@ -91,7 +95,7 @@ class HGRN(Unit):
                 h = a_t * h + b_t
                 rows.append(h)
             states = torch.stack(rows, 1)
-        return self.readout(states, x), self.outside(states[:, -1].clone())
+        return self.readout(states, x), self.outside(at_end(states, lengths, self.inside(state)))
 
     def inside(self, state: Tensor) -> Tensor:
         return state if self.theta is None else torch.view_as_complex(state.contiguous())

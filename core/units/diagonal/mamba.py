@@ -20,9 +20,12 @@ from torch.nn import functional
 from core.blocks.conv import CausalConv
 from core.kernels.selective_scan import selective_scan, selective_step
 from core.kernels.selective_scan_ref import selective_scan_loop
+from core.parts.lengths import still
 from core.units.contract import Unit
 
 State = tuple[Tensor, Tensor]
+NO_STEP = -1e4
+"""Before its softplus: a step of size zero."""
 
 
 class Mamba(Unit):
@@ -38,6 +41,7 @@ class Mamba(Unit):
     """
 
     modes = ("step", "sequential", "scan")
+    freezes = True
     paper = "Gu and Dao 2023, arXiv 2312.00752"
     no_decay = ("D",)
     slow = ("A_log", "dt_proj.bias")
@@ -78,11 +82,16 @@ class Mamba(Unit):
         h = x.new_zeros(x.shape[0], self.inner_size, self.state_size, dtype=inner)
         return self.conv.initial_state(x), h
 
-    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
-        return self.mix(x, state, mode)
+    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
+        return self.mix(x, state, mode, lengths=lengths)
 
     def mix(
-        self, x: Tensor, state: State, mode: str = "scan", mask: Tensor | None = None
+        self,
+        x: Tensor,
+        state: State,
+        mode: str = "scan",
+        mask: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """The block on a sequence; `mask` (B, T) is 1 where a token counts.
 
@@ -92,9 +101,10 @@ class Mamba(Unit):
         window, h = state
         keep = None if mask is None else mask.unsqueeze(-1).to(x.dtype)
         x, z = self.in_proj(x if keep is None else x * keep).chunk(2, -1)
-        u, window = self.conv(x, window)
+        u, window = self.conv(x, window, lengths)
         u = functional.silu(u) if keep is None else functional.silu(u) * keep
         delta, B, C = self.selection(u, h.dtype)
+        delta = still(delta, lengths, NO_STEP)
         if mode == "scan":
             y, h = selective_scan(u, delta, self.rates(h), B, C, self.D, z, h)
         else:

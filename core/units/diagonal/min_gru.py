@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
+from core.parts.lengths import at_end
 from core.units.contract import Unit
 
 
@@ -22,6 +23,7 @@ class MinGRU(Unit):
     """x (B, T, I), state (B, N) -> y (B, T, H), state (B, N); N = H * expansion."""
 
     modes = ("step", "sequential", "scan")
+    freezes = True
     paper = "Feng et al. 2024, Were RNNs all we needed?, arXiv 2410.01201"
 
     def __init__(
@@ -64,13 +66,15 @@ class MinGRU(Unit):
         h = torch.lerp(state, v, z)
         return self.readout(h, x), h
 
-    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+    def run(
+        self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         z, v = self.terms(x)
         if mode == "scan":
             h = linear_scan(1 - z, z * v, state)
         else:
             h = interpolate(state, v, z)
-        return self.readout(h, x), h[:, -1].clone()
+        return self.readout(h, x), at_end(h, lengths, state)
 
 
 def interpolate(h: Tensor, v: Tensor, z: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn.functional import linear
 
 from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
+from core.parts.lengths import at_end, window_at_end
 from core.units.contract import Unit
 
 GATES = {"f": 1, "fo": 2, "ifo": 3}
@@ -24,6 +25,7 @@ class QRNN(Unit):
     """x (B, T, I), state (last inputs (B, k-1, I), c (B, H)) -> y (B, T, H), state."""
 
     modes = ("step", "sequential", "scan")
+    freezes = True
     paper = "Bradbury et al. 2016, Quasi-recurrent neural networks, arXiv 1611.01576"
 
     def __init__(self, input_size: int, hidden_size: int, *, window: int = 2, pooling: str = "fo") -> None:
@@ -56,7 +58,9 @@ class QRNN(Unit):
         c = f * c + inputs
         return (c if o is None else o * c).to(x.dtype), (seen[:, 1:], c)
 
-    def run(self, x: Tensor, state: tuple[Tensor, Tensor], mode: str) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def run(
+        self, x: Tensor, state: tuple[Tensor, Tensor], mode: str, lengths: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         tail, c = state
         time = x.shape[1]
         seen = torch.cat([tail, x], 1)
@@ -71,4 +75,5 @@ class QRNN(Unit):
                 rows.append(c)
             states = torch.stack(rows, 1)
         y = states if o is None else o * states
-        return y.to(x.dtype), (seen[:, time:].clone(), states[:, -1].clone())
+        tail = window_at_end(seen, self.window - 1, lengths)
+        return y.to(x.dtype), (tail, at_end(states, lengths, state[1]))

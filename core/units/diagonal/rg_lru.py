@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.kernels.linear_scan import linear_scan
+from core.parts.lengths import at_end
 from core.units.contract import Unit
 from core.units.matrix.heads import at_least_single, head_count
 
@@ -32,6 +33,7 @@ class RGLRU(Unit):
     """
 
     modes = ("step", "sequential", "scan")
+    freezes = True
     paper = "De et al. 2024, arXiv 2402.19427"
     no_decay = ("gate_bias",)
     slow = ("decay",)
@@ -51,19 +53,21 @@ class RGLRU(Unit):
         h = x.new_zeros(x.shape[0], self.hidden_size, dtype=inner)
         return h, torch.zeros(x.shape[0], dtype=torch.bool, device=x.device)
 
-    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if mode == "sequential":
-            return super().run(x, state, mode)
+            return super().run(x, state, mode, lengths)
         h, seen = state
         fresh = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
         fresh[:, 0] = ~seen
-        return self.scan(x, h, fresh)
+        return self.scan(x, h, fresh, lengths)
 
-    def scan(self, x: Tensor, h: Tensor, fresh: Tensor) -> tuple[Tensor, State]:
+    def scan(
+        self, x: Tensor, h: Tensor, fresh: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """A whole sequence in which a document starts at each token where `fresh` (B, T) holds."""
         a, write = self.decay_and_write(self.proj(x), fresh)
         y = linear_scan(a, write, h.to(write.dtype))
-        return y.to(x.dtype), (y[:, -1], torch.ones_like(fresh[:, 0]))
+        return y.to(x.dtype), (at_end(y, lengths, h), torch.ones_like(fresh[:, 0]))
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         h, seen = state

@@ -80,7 +80,7 @@ class S4(S4D):
         h = bilinear_step(h, u, *solver)
         return h, (c * h).real.sum(-1)
 
-    def convolve(self, u: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    def convolve(self, u: Tensor, h: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         dt, poles, p, b, c = self.terms()
         a_bar, b_bar = dense(dt, poles, p, b)
         c_real = real_row(c)
@@ -90,11 +90,13 @@ class S4(S4D):
             short = c - complex_row((out[:, -1:])[:, 0])  # C (I - A_bar^L)
             return dplr_kernel(dt, poles, p, b, short, length), out.transpose(1, 2), into.flip(1)
 
-        def transition(length: int) -> Callable[[Tensor], Tensor]:
+        def transition(length: int | Tensor) -> Callable[[Tensor], Tensor]:
+            if isinstance(length, Tensor):
+                return lambda state: row_powers(state, a_bar, length)
             jump = torch.linalg.matrix_power(a_bar, length).transpose(1, 2)
             return lambda state: state @ jump
 
-        v, end = block_convolution(u, torch.view_as_real(h).flatten(2), parts, transition)
+        v, end = block_convolution(u, torch.view_as_real(h).flatten(2), parts, transition, lengths)
         return v, torch.view_as_complex(end.unflatten(2, (-1, 2)))
 
     def kernel(self, time: int) -> Tensor:
@@ -150,6 +152,15 @@ def krylov(a_bar: Tensor, b_bar: Tensor, c: Tensor, length: int) -> tuple[Tensor
         if into.shape[1] < length:
             power = power @ power
     return into, out
+
+
+def row_powers(state: Tensor, a_bar: Tensor, counts: Tensor) -> Tensor:
+    """A_bar^counts of each row: state (I, B, N), a_bar (I, N, N), counts (B,), by squaring."""
+    power, bit, longest = a_bar.transpose(1, 2), 1, int(counts.max())
+    while bit <= longest:
+        state = torch.where((counts & bit > 0)[:, None], state @ power, state)
+        power, bit = power @ power, 2 * bit
+    return state
 
 
 def shortened(dt: Tensor, poles: Tensor, p: Tensor, c: Tensor, length: int) -> Tensor:

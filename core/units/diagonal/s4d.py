@@ -19,6 +19,7 @@ from torch.nn.functional import gelu, glu
 
 from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
+from core.parts.lengths import at_end
 from core.units.diagonal.block_convolution import block_convolution
 from core.units.diagonal.discretize import log_uniform, power, powers, zero_order_hold
 from core.units.diagonal.time_invariant import TimeInvariant
@@ -28,6 +29,7 @@ class S4D(TimeInvariant):
     """x (B, T, I), state (B, I, N/2, 2) as pairs (Re, Im) -> y (B, T, H), state."""
 
     modes = ("step", "sequential", "scan", "convolution")
+    freezes = True
     paper = "Gu et al. 2022, Parameterization and initialization of diagonal state space models, 2206.11893"
     slow = ("log_dt", "log_A_real", "A_imag")
     no_decay = ("D",)
@@ -87,29 +89,32 @@ class S4D(TimeInvariant):
         h, v = self.advance(torch.view_as_complex(state.contiguous()), u, self.step_coefficients())
         return self.readout(v, x), torch.view_as_real(h)
 
-    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+    def run(
+        self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         h = torch.view_as_complex(state.contiguous())
         (u,) = widen(x)
         if mode == "convolution":
-            v, h = self.convolve(u, h)
+            v, h = self.convolve(u, h, lengths)
         elif mode == "scan":
-            v, h = self.scan(u, h)
+            v, h = self.scan(u, h, lengths)
         else:
             coefficients, rows = self.coefficients(), []
-            for u_t in u.unbind(1):
-                h, v_t = self.advance(h, u_t, coefficients)
+            for t, u_t in enumerate(u.unbind(1)):
+                after, v_t = self.advance(h, u_t, coefficients)
+                h = after if lengths is None else torch.where((lengths > t)[:, None, None], after, h)
                 rows.append(v_t)
             v = torch.stack(rows, 1)
         return self.readout(v, x), torch.view_as_real(h)
 
-    def scan(self, u: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    def scan(self, u: Tensor, h: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """v (B, T, I) without the direct term, and the last state: keeps all states (B, T, I, N/2)."""
         a, gain, c = self.coefficients()
         inputs = (gain * u[..., None]).flatten(2)
         states = linear_scan(a.flatten().expand_as(inputs), inputs, h.flatten(1)).unflatten(2, c.shape)
-        return (c * states).real.sum(-1), states[:, -1].clone()
+        return (c * states).real.sum(-1), at_end(states, lengths, h)
 
-    def convolve(self, u: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    def convolve(self, u: Tensor, h: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The same in blocks, without the states between."""
         log_a, gain, c = self.system()
         grow = log_a.exp()
@@ -122,8 +127,8 @@ class S4D(TimeInvariant):
             into = torch.view_as_real((gain[..., None] * decays).flip(-1))
             return kernel, readout, into.permute(0, 2, 1, 3).flatten(2)  # (I, L, N)
 
-        def transition(length: int) -> Callable[[Tensor], Tensor]:
-            decay = power(log_a, length)[:, None]
+        def transition(length: int | Tensor) -> Callable[[Tensor], Tensor]:
+            decay = power(log_a[:, None], length[:, None] if isinstance(length, Tensor) else length)
 
             def advance(state: Tensor) -> Tensor:
                 pairs = torch.view_as_complex(state.unflatten(-1, (-1, 2)).contiguous())
@@ -132,7 +137,7 @@ class S4D(TimeInvariant):
             return advance
 
         start = torch.view_as_real(h).flatten(2)
-        v, end = block_convolution(u, start, parts, transition)
+        v, end = block_convolution(u, start, parts, transition, lengths)
         return v, torch.view_as_complex(end.unflatten(2, (-1, 2)))
 
     def readout(self, v: Tensor, x: Tensor) -> Tensor:

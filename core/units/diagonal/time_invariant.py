@@ -15,6 +15,7 @@ class TimeInvariant(Unit):
     what happens to `parameter.data` behind its back, only `eval()` makes a unit take notice.
     """
 
+    groups = 1  # what a call computes from the parameters costs as much as its tokens
     remembered: tuple[Any, tuple[Tensor, ...]] | None = None
 
     def coefficients(self) -> tuple[Tensor, ...]:

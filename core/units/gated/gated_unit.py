@@ -15,6 +15,8 @@ class GatedUnit(Unit):
     A subclass sets `cell`, and gives `input_weights` and `weights`.
     """
 
+    freezes = True
+    skips = True
     cell: Cell
     states: int = 1
     """How many tensors (B, H) make the state; a single one is not wrapped in a tuple."""
@@ -34,13 +36,13 @@ class GatedUnit(Unit):
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         return self.through(gated_step, x, state)
 
-    def run(self, x: Tensor, state: Any, mode: str) -> tuple[Tensor, Any]:
-        return self.through(gated_loop, x, state)
+    def run(self, x: Tensor, state: Any, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        return self.through(gated_loop, x, state, *(() if lengths is None else (lengths,)))
 
-    def through(self, compute: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def through(self, compute: Any, x: Tensor, state: Any, *lengths: Tensor) -> tuple[Tensor, Any]:
         single = isinstance(state, Tensor)
         parts = (state,) if single else state
-        y, final = compute(self.cell, x, *self.input_weights(), parts, self.weights())
+        y, final = compute(self.cell, x, *self.input_weights(), parts, self.weights(), *lengths)
         return y, final[0] if single else final
 
 

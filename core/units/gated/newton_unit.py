@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from core.kernels.newton import newton
+from core.kernels.newton import States, Step, Weights, newton
+from core.parts.lengths import beyond
 from core.units.gated.gated_unit import GatedUnit
 
 
@@ -23,15 +24,35 @@ class NewtonUnit(GatedUnit):
         """Gates (B, T, G) of x (B, T, I) before the recurrence."""
         return F.linear(x, *self.input_weights())
 
-    def forward(self, x: Tensor, state: Any = None, mode: str | None = None) -> tuple[Tensor, Any]:
+    freezes = True
+
+    def forward(
+        self, x: Tensor, state: Any = None, mode: str | None = None, *, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         if mode is None:
             mode = "newton" if x.is_cuda and not torch.compiler.is_compiling() else "sequential"
-        return super().forward(x, state, mode)
+        return super().forward(x, state, mode, lengths=lengths)
 
-    def run(self, x: Tensor, state: Any, mode: str) -> tuple[Tensor, Any]:
+    def run(self, x: Tensor, state: Any, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         if mode != "newton":
-            return super().run(x, state, mode)
+            return super().run(x, state, mode, lengths)
         single = isinstance(state, Tensor)
-        h = newton(self.cell.step, self.projected(x), (state,) if single else state, self.weights())
-        final = tuple(part[:, -1].to(x.dtype) for part in h)
+        step, gates = self.cell.step, self.projected(x)
+        if lengths is not None:
+            counts = (~beyond(lengths, x.shape[1])).to(gates.dtype).unsqueeze(-1)
+            step, gates = standing_still(step), torch.cat([gates, counts], -1)
+        h = newton(step, gates, (state,) if single else state, self.weights())
+        final = tuple(part[:, -1].to(x.dtype, copy=True) for part in h)
         return h[0].to(x.dtype), final[0] if single else final
+
+
+def standing_still(step: Step) -> Step:
+    """The step on gates with one more column: where that is zero, the states stay what they were."""
+
+    def stepped(gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+        _, after = step(gates[..., :-1], state, weights)
+        counts = gates[..., -1:] > 0
+        after = tuple(torch.where(counts, new, old) for new, old in zip(after, state, strict=True))
+        return after[0], after
+
+    return stepped

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, pad
 
 from core.errors import ConfigError
+from core.parts.lengths import window_at_end
 from core.units.contract import Unit
 
 
@@ -28,6 +29,7 @@ class FSMN(Unit):
     """
 
     modes: ClassVar = ("step", "sequential", "convolution")
+    freezes = True
     paper: ClassVar = "Zhang et al. 2018, arXiv 1803.05030"
     no_decay: ClassVar = ("taps", "future_taps")
 
@@ -50,6 +52,7 @@ class FSMN(Unit):
             )
         self.order, self.stride = order, stride
         self.look_ahead, self.look_ahead_stride = look_ahead, look_ahead_stride
+        self.causal = not look_ahead
         inner_size = 2 * hidden_size if inner_size is None else inner_size
         self.expand = nn.Linear(input_size, inner_size)
         self.project = nn.Linear(inner_size, hidden_size, bias=False)
@@ -67,9 +70,11 @@ class FSMN(Unit):
         y = p + (window[:, :: self.stride] * self.taps.flip(1).mT).sum(1)
         return y, window[:, 1:]
 
-    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+    def run(
+        self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         if mode == "sequential":
-            return super().run(x, state, mode)
+            return super().run(x, state, mode, lengths)
         p = self.project(self.expand(x).relu())
         window = torch.cat([state.to(p.dtype), p], 1)
         past = conv1d(
@@ -81,5 +86,4 @@ class FSMN(Unit):
             ahead = pad(p.mT, (0, reach))[..., self.look_ahead_stride :]  # begins with the first future token
             taps = self.future_taps.unsqueeze(1)
             y = y + conv1d(ahead, taps, dilation=self.look_ahead_stride, groups=self.hidden_size).mT
-        # a copy: a view would keep the whole sequence in memory
-        return y, window[:, window.shape[1] - state.shape[1] :].clone()
+        return y, window_at_end(window, state.shape[1], lengths)

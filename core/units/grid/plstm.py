@@ -18,6 +18,7 @@ from torch.nn.functional import conv1d
 from core.errors import ConfigError
 from core.kernels.plstm_scan import plstm_scan
 from core.kernels.precision import state_zeros
+from core.parts.lengths import still, window_at_end
 from core.units.contract import Unit
 from core.units.matrix.heads import head_count
 
@@ -37,6 +38,7 @@ class PLSTM(Unit):
     """
 
     modes: ClassVar = ("step", "sequential", "chunkwise")
+    freezes = True
     paper: ClassVar = "Poeppel et al. 2025, arXiv 2506.11997"
     no_decay: ClassVar = (
         "source",
@@ -93,13 +95,14 @@ class PLSTM(Unit):
         memory = torch.baddbmm(kept, (source[:, None] * k).reshape(column), v.reshape(row)).view(memory.shape)
         return self.finish(o * width**-0.5, c), (window[:, 1:], memory)
 
-    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if mode == "sequential":
-            return super().run(x, state, mode)
+            return super().run(x, state, mode, lengths)
         cache, memory = state
         window = torch.cat([cache.to(x.dtype), x], 1)
         c = conv1d(window.mT, self.conv_weight, self.conv_bias, groups=self.input_size).mT
         q, k, v, transition = self.project(x, c, memory.dtype)
+        k, transition = still(k, lengths), still(transition, lengths, 1.0)
         # heads become batch rows
         q, k, v, t = (part.transpose(1, 2).flatten(0, 1).unsqueeze(-1) for part in (q, k, v, transition))
         constants = (part.repeat(len(x)).view(-1, 1, 1, 1, 1) for part in self.constants(memory.dtype))
@@ -107,7 +110,7 @@ class PLSTM(Unit):
         start = memory.flatten(0, 1).unsqueeze(-1)
         y, end = plstm_scan(q, k, v, source, t.unsqueeze(-1), mark, direct.unsqueeze(-1), start)
         o = y.squeeze(-1).unflatten(0, (-1, self.heads)).transpose(1, 2)
-        kept = window[:, window.shape[1] - cache.shape[1] :].clone()  # a view would keep all of it in memory
+        kept = window_at_end(window, cache.shape[1], lengths)
         return self.finish(o, c), (kept, end.view(memory.shape))
 
     def project(self, x: Tensor, c: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:

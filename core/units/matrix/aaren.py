@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from core.kernels.precision import state_zeros
 from core.kernels.prefix_attention import State, prefix_attention, prefix_attention_step
+from core.parts.lengths import still
 from core.units.contract import Unit
 from core.units.matrix.heads import head_count
 
@@ -27,6 +28,7 @@ class Aaren(Unit):
     """
 
     modes: ClassVar = ("step", "sequential", "chunkwise")
+    freezes = True
     paper: ClassVar = "Feng et al. 2024, arXiv 2405.13956"
     no_decay: ClassVar = ("query",)
 
@@ -48,10 +50,11 @@ class Aaren(Unit):
         o, state = prefix_attention_step(*self.project(x, state[0].dtype), state)
         return self.output(o.flatten(1).to(x.dtype)), state
 
-    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if mode == "sequential":
-            return super().run(x, state, mode)
-        o, state = prefix_attention(*self.project(x, state[0].dtype), state)
+            return super().run(x, state, mode, lengths)
+        s, v = self.project(x, state[0].dtype)
+        o, state = prefix_attention(still(s, lengths, -torch.inf), v, state)
         return self.output(o.flatten(2).to(x.dtype)), state
 
     def project(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from core.blocks.conv import CausalConv
 from core.blocks.norm import RMSNorm
 from core.kernels.matrix_scan import delta_scan, delta_step
+from core.parts.lengths import still
 from core.units.contract import Unit
 from core.units.matrix.heads import empty_state, head_count, split, unit_length
 
@@ -26,6 +27,7 @@ class DeltaNet(Unit):
     """x (B, T, I), state: conv window (B, conv_width, 3 H) and S (B, h, K, K) -> y (B, T, H), state."""
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    freezes = True
     paper: ClassVar[str] = "Schlag et al. 2021, arXiv 2102.11174; Yang et al. 2024, arXiv 2406.06484"
     no_decay: ClassVar[tuple[str, ...]] = ("norm.weight",)
 
@@ -67,12 +69,12 @@ class DeltaNet(Unit):
         o, memory = delta_step(q, k, v, beta, None, memory)
         return self.finish(o), (window, memory)
 
-    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if mode == "sequential":
-            return super().run(x, state, mode)
+            return super().run(x, state, mode, lengths)
         window, memory = state
         mixed, b = self.qkvb(x).split([self.conv.channels, self.heads], -1)
-        mixed, window = self.conv(mixed, window)
+        mixed, window = self.conv(mixed, window, lengths)
         q, k, v, beta = self.inputs(mixed, b)
-        o, memory = delta_scan(q, k, v, beta, None, memory)
+        o, memory = delta_scan(q, k, v, still(beta, lengths), None, memory)
         return self.finish(o), (window, memory)

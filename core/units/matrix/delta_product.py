@@ -20,6 +20,7 @@ from core.blocks.conv import CausalConv
 from core.blocks.norm import GatedRMSNorm
 from core.errors import ConfigError
 from core.kernels.matrix_scan import delta_scan, delta_step
+from core.parts.lengths import still
 from core.units.contract import Unit
 from core.units.matrix.gated_delta_net import initial_step_bias, log_decay_of
 from core.units.matrix.heads import empty_state, head_count, split, unit_length
@@ -31,6 +32,7 @@ class DeltaProduct(Unit):
     """x (B, T, I), state: conv window (B, conv_width, (1 + 2 n) H), S (B, h, K, K) -> y (B, T, H), state."""
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    freezes = True
     paper: ClassVar[str] = "Siems et al. 2025, arXiv 2502.10297"
     no_decay: ClassVar[tuple[str, ...]] = ("norm.weight",)
     slow: ClassVar[tuple[str, ...]] = ("A_log", "dt_bias")
@@ -85,13 +87,14 @@ class DeltaProduct(Unit):
             log_decay = None
         return self.finish(o, z), (window, memory)
 
-    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if mode == "sequential":
-            return super().run(x, state, mode)
+            return super().run(x, state, mode, lengths)
         window, memory = state
         mixed, z, b, a = self.qkvzba(x).split(self.widths, -1)
-        mixed, window = self.conv(mixed, window)
+        mixed, window = self.conv(mixed, window, lengths)
         q, k, v, beta, log_decay = self.inputs(mixed, b, a)
+        beta, log_decay = still(beta, lengths), still(log_decay, lengths)
         o, memory = delta_product_scan(q, k, v, beta, log_decay, memory)
         return self.finish(o, z), (window, memory)
 

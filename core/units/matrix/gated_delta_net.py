@@ -23,6 +23,7 @@ from core.blocks.conv import CausalConv
 from core.blocks.norm import GatedRMSNorm
 from core.errors import ConfigError
 from core.kernels.matrix_scan import delta_scan, delta_step
+from core.parts.lengths import still
 from core.units.contract import Unit
 from core.units.matrix.heads import at_least_single, empty_state, head_count, split, unit_length
 
@@ -36,6 +37,7 @@ class GatedDeltaNet(Unit):
     """
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    freezes = True
     paper: ClassVar[str] = "Yang et al. 2024, arXiv 2412.06464"
     no_decay: ClassVar[tuple[str, ...]] = ("norm.weight",)
     slow: ClassVar[tuple[str, ...]] = ("A_log", "dt_bias")
@@ -99,14 +101,14 @@ class GatedDeltaNet(Unit):
         o, memory = delta_step(q, k, v, beta, log_decay, memory)
         return self.finish(o, z), (window, memory)
 
-    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if mode == "sequential":
-            return super().run(x, state, mode)
+            return super().run(x, state, mode, lengths)
         window, memory = state
         mixed, z, b, a = self.qkvzba(x).split(self.widths, -1)
-        mixed, window = self.conv(mixed, window)
+        mixed, window = self.conv(mixed, window, lengths)
         q, k, v, beta, log_decay = self.inputs(mixed, b, a)
-        o, memory = delta_scan(q, k, v, beta, log_decay, memory)
+        o, memory = delta_scan(q, k, v, still(beta, lengths), still(log_decay, lengths), memory)
         return self.finish(o, z), (window, memory)
 
 

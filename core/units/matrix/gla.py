@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from core.blocks.norm import RMSNorm
 from core.kernels.matrix_scan import decay_scan, decay_step
+from core.parts.lengths import still
 from core.units.contract import Unit
 from core.units.matrix.heads import at_least_single, empty_state, head_count, split
 
@@ -25,6 +26,7 @@ class GLA(Unit):
     """x (B, T, I), state (B, h, K, V) -> y (B, T, H), state. V = H / h; key_size is K, by default V / 2."""
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    freezes = True
     paper: ClassVar[str] = "Yang et al. 2023, arXiv 2312.06635"
     no_decay: ClassVar[tuple[str, ...]] = ("norm.weight", "gate_up.bias")
 
@@ -66,9 +68,11 @@ class GLA(Unit):
         o, state = decay_step(q, k, v, log_decay, state)
         return self.finish(o, r), state
 
-    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+    def run(
+        self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         if mode == "sequential":
-            return super().run(x, state, mode)
+            return super().run(x, state, mode, lengths)
         q, k, v, log_decay, r = self.project(x)
-        o, state = decay_scan(q, k, v, log_decay, state)
+        o, state = decay_scan(q, still(k, lengths), v, still(log_decay, lengths), state)
         return self.finish(o, r), state

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from core.blocks.norm import RMSNorm
 from core.errors import ConfigError
 from core.kernels.matrix_scan import decay_scan, decay_step
+from core.parts.lengths import still
 from core.units.contract import Unit
 from core.units.matrix.heads import at_least_single, empty_state, head_count, split
 
@@ -30,6 +31,7 @@ class HGRN2(Unit):
     """
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    freezes = True
     paper: ClassVar[str] = "Qin et al. 2024, arXiv 2404.07904"
     no_decay: ClassVar[tuple[str, ...]] = ("norm.weight",)
 
@@ -66,8 +68,11 @@ class HGRN2(Unit):
         o, state = decay_step(*self.project(x), state)
         return self.finish(o), state
 
-    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+    def run(
+        self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         if mode == "sequential":
-            return super().run(x, state, mode)
-        o, state = decay_scan(*self.project(x), state)
+            return super().run(x, state, mode, lengths)
+        q, k, v, log_f = self.project(x)
+        o, state = decay_scan(q, still(k, lengths), v, still(log_f, lengths), state)
         return self.finish(o), state

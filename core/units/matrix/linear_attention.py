@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.kernels.matrix_scan import decay_scan, decay_step
+from core.parts.lengths import still
 from core.units.contract import Unit
 from core.units.matrix.heads import empty_state, head_count, split
 
@@ -26,6 +27,7 @@ class LinearAttention(Unit):
     """x (B, T, I), state (B, h, K, V + 1), or (B, h, K, V) without normaliser -> y (B, T, H), state."""
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    freezes = True
     paper: ClassVar[str] = "Katharopoulos et al. 2020, arXiv 2006.16236"
 
     def __init__(
@@ -55,10 +57,13 @@ class LinearAttention(Unit):
             o, state = decay_step(q, k, v, None, state)
         return self.output(o.flatten(-2)), state
 
-    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+    def run(
+        self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         if mode == "sequential":
-            return super().run(x, state, mode)
+            return super().run(x, state, mode, lengths)
         q, k, v = self.project(x)
+        k = still(k, lengths)
         o, state = normalised_scan(q, k, v, state) if self.normalise else decay_scan(q, k, v, None, state)
         return self.output(o.flatten(-2)), state
 

@@ -21,6 +21,7 @@ from core.blocks.conv import CausalConv
 from core.blocks.norm import GatedRMSNorm
 from core.errors import ConfigError
 from core.kernels.matrix_scan import decay_scan, decay_step
+from core.parts.lengths import still
 from core.units.contract import Unit
 from core.units.diagonal.mamba import initial_step_bias
 from core.units.matrix.heads import at_least_single, empty_state, head_count, split
@@ -44,6 +45,7 @@ class Mamba2(Unit):
     """
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    freezes = True
     paper: ClassVar[str] = "Dao and Gu 2024, arXiv 2405.21060"
     no_decay: ClassVar[tuple[str, ...]] = ("D", "norm.weight")
     slow: ClassVar[tuple[str, ...]] = ("A_log", "dt_bias")
@@ -96,10 +98,14 @@ class Mamba2(Unit):
         o, memory = decay_step(q, k, v, log_decay, memory)
         return self.finish(o, u, z), (window, memory)
 
-    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
-        return super().run(x, state, mode) if mode == "sequential" else self.mix(x, state)
+    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
+        if mode == "sequential":
+            return super().run(x, state, mode, lengths)
+        return self.mix(x, state, lengths=lengths)
 
-    def mix(self, x: Tensor, state: State, mask: Tensor | None = None) -> tuple[Tensor, State]:
+    def mix(
+        self, x: Tensor, state: State, mask: Tensor | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """The block on a sequence, chunkwise; `mask` (B, T) is 1 where a token counts.
 
         The mask is that of published models for left padding: it multiplies the input and the output of the
@@ -108,13 +114,15 @@ class Mamba2(Unit):
         window, memory = state
         keep = None if mask is None else mask.unsqueeze(-1).to(x.dtype)
         z, mixed, dt = self.in_proj(x if keep is None else x * keep).split(self.widths, -1)
-        mixed, window = self.conv(mixed, window)
+        mixed, window = self.conv(mixed, window, lengths)
         mixed = F.silu(mixed) if keep is None else F.silu(mixed) * keep
-        u, q, k, v, log_decay = self.inputs(mixed, dt)
+        u, q, k, v, log_decay = self.inputs(mixed, dt, lengths)
         o, memory = decay_scan(q, k, v, log_decay, memory)
         return self.finish(o, u, z), (window, memory)
 
-    def inputs(self, mixed: Tensor, dt: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def inputs(
+        self, mixed: Tensor, dt: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """mixed (.., C), dt (.., h) -> u (.., h, P), q = C, k = B, v = delta u, log-decay (.., h)."""
         u, B, C = mixed.split(self.mixed_widths, -1)
         u, k, q = split(u, self.heads), split(B, self.groups), split(C, self.groups)
@@ -122,6 +130,7 @@ class Mamba2(Unit):
         delta = F.softplus(at_least_single(dt) + self.dt_bias)
         if self.limit != (0.0, math.inf):
             delta = delta.clamp(*self.limit)
+        delta = still(delta, lengths)
         log_decay = -at_least_single(self.A_log).exp() * delta
         return u, q, k, delta.unsqueeze(-1) * u, log_decay
 

@@ -19,11 +19,13 @@ from torch.nn.functional import layer_norm
 from core.errors import ConfigError
 from core.kernels.mlstm_chunk import mlstm_chunkwise, mlstm_sigmoid, mlstm_sigmoid_step, mlstm_step
 from core.kernels.precision import state_zeros
+from core.parts.lengths import still
 from core.units.contract import Unit
 from core.units.matrix.heads import head_count
 
 State = tuple[Tensor, ...]
 CAP = 15.0
+SHUT = 1e4
 
 
 class MLSTM(Unit):
@@ -36,6 +38,7 @@ class MLSTM(Unit):
     """
 
     modes: ClassVar = ("step", "sequential", "chunkwise")
+    freezes = True
     paper: ClassVar = "Beck et al. 2024, arXiv 2405.04517"
     no_decay: ClassVar = ("norm",)
 
@@ -78,11 +81,14 @@ class MLSTM(Unit):
         h, state = advance(*self.project(x, state[0].dtype), state)
         return self.finish(x, h), state
 
-    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if mode == "sequential":
-            return super().run(x, state, mode)
+            return super().run(x, state, mode, lengths)
         scan: Callable[..., Any] = mlstm_chunkwise if self.input_gate == "exponential" else mlstm_sigmoid
-        h, state = scan(*self.project(x, state[0].dtype), state)
+        q, k, v, i, f = self.project(x, state[0].dtype)
+        # far below and above zero: nothing written, nothing forgotten
+        i, f = still(i, lengths, -SHUT), still(f, lengths, SHUT)
+        h, state = scan(q, k, v, i, f, state)
         return self.finish(x, h), state
 
     def project(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.kernels.matrix_scan import decay_scan, decay_step
+from core.parts.lengths import still
 from core.units.contract import Unit
 from core.units.matrix.heads import empty_state, head_count, split
 
@@ -26,6 +27,7 @@ class Retention(Unit):
     """x (B, T, I), state: S (B, h, K, V) and tokens seen (B,) -> y (B, T, H), state."""
 
     modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    freezes = True
     paper: ClassVar[str] = "Sun et al. 2023, arXiv 2307.08621"
 
     def __init__(self, input_size: int, hidden_size: int, *, heads: int | None = None) -> None:
@@ -66,15 +68,15 @@ class Retention(Unit):
         o, memory = decay_step(q, k, v, log_decay, memory)
         return self.finish(o, gate), (memory, seen + 1)
 
-    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if mode == "sequential":
-            return super().run(x, state, mode)
+            return super().run(x, state, mode, lengths)
         memory, seen = state
         time = x.shape[1]
         q, k, v, gate = self.project(x, seen.unsqueeze(1) + torch.arange(time, device=x.device))
         log_decay = self.log_decay(memory).expand(q.shape[:3])
-        o, memory = decay_scan(q, k, v, log_decay, memory)
-        return self.finish(o, gate), (memory, seen + time)
+        o, memory = decay_scan(q, still(k, lengths), v, still(log_decay, lengths), memory)
+        return self.finish(o, gate), (memory, seen + (time if lengths is None else lengths))
 
 
 def retention_log_decay(heads: int) -> Tensor:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from core.kernels.precision import state_zeros, widen
 from core.kernels.wkv import LOWEST, wkv, wkv_step
+from core.parts.lengths import at_end
 from core.units.contract import Unit
-from core.units.matrix.token_shift import last, ramp, shifted
+from core.units.matrix.token_shift import ramp, shifted
 
 State = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -29,6 +30,7 @@ class RWKV4(Unit):
     """
 
     modes: ClassVar = ("step", "sequential", "scan")
+    freezes = True
     paper: ClassVar = "Peng et al. 2023, arXiv 2305.13048"
     no_decay: ClassVar = ("time_first", "time_mix_key", "time_mix_value", "time_mix_receptance")
     slow: ClassVar = ("time_decay",)
@@ -58,13 +60,13 @@ class RWKV4(Unit):
         y, sums = wkv_step(k, v, w, u, (a, b, p))
         return self.output(r.squeeze(1).sigmoid() * y.to(r.dtype)), (x.clone(), *sums)
 
-    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if mode == "sequential":
-            return super().run(x, state, mode)
+            return super().run(x, state, mode, lengths)
         x_prev, a, b, p = state
         k, v, r = self.project(x, shifted(x, x_prev))
-        y, sums = wkv(k, v, -self.time_decay.to(p.dtype).exp(), self.time_first, (a, b, p))
-        return self.output(r.sigmoid() * y.to(r.dtype)), (last(x), *sums)
+        y, sums = wkv(k, v, -self.time_decay.to(p.dtype).exp(), self.time_first, (a, b, p), lengths)
+        return self.output(r.sigmoid() * y.to(r.dtype)), (at_end(x, lengths), *sums)
 
     def project(self, x: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x, previous (B, T, I) -> k, v, r (B, T, D)."""
@@ -80,6 +82,7 @@ class RWKV4ChannelMix(Unit):
     """
 
     paper: ClassVar = RWKV4.paper
+    freezes = True
     no_decay: ClassVar = ("time_mix_key", "time_mix_receptance")
 
     def __init__(self, input_size: int, hidden_size: int | None = None) -> None:
@@ -101,8 +104,10 @@ class RWKV4ChannelMix(Unit):
         y, state = self.run(x.unsqueeze(1), state, "sequential")
         return y.squeeze(1), state
 
-    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+    def run(
+        self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         previous = shifted(x, state)
         k = self.key(torch.lerp(previous, x, self.time_mix_key)).relu().square()
         r = self.receptance(torch.lerp(previous, x, self.time_mix_receptance)).sigmoid()
-        return r * self.value(k), last(x)
+        return r * self.value(k), at_end(x, lengths)

@@ -20,9 +20,10 @@ from torch.nn.functional import silu
 from core.kernels.matrix_scan import decay_scan
 from core.kernels.matrix_scan_ref import decay_step
 from core.kernels.precision import state_zeros
+from core.parts.lengths import at_end, still
 from core.units.contract import Unit
 from core.units.matrix.heads import head_count
-from core.units.matrix.token_shift import group_norm, last, ramp, shifted
+from core.units.matrix.token_shift import group_norm, ramp, shifted
 
 State = tuple[Tensor, Tensor]
 STRONGEST = 20.0
@@ -38,6 +39,7 @@ class RWKV6(Unit):
     """
 
     modes: ClassVar = ("step", "sequential", "chunkwise")
+    freezes = True
     paper: ClassVar = "Peng et al. 2024, arXiv 2404.05892"
     no_decay: ClassVar = ("time_faaaa", *(f"time_maa_{name}" for name in "xwkvrg"))
     slow: ClassVar = ("time_decay",)
@@ -84,13 +86,14 @@ class RWKV6(Unit):
         o, memory = decay_step(r, k, v, decay, memory, self.time_faaaa)
         return self.finish(o, g), (x.clone(), memory)
 
-    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if mode == "sequential":
-            return super().run(x, state, mode)
+            return super().run(x, state, mode, lengths)
         x_prev, memory = state
         r, k, v, decay, g = self.project(x, shifted(x, x_prev), memory.dtype)
+        k, decay = still(k, lengths), still(decay, lengths)
         o, memory = decay_scan(r, k, v, decay, memory, bonus=self.time_faaaa)
-        return self.finish(o, g), (last(x), memory)
+        return self.finish(o, g), (at_end(x, lengths), memory)
 
     def project(
         self, x: Tensor, previous: Tensor, dtype: torch.dtype
@@ -118,6 +121,7 @@ class RWKV6ChannelMix(Unit):
     """y = sigmoid(R x^_r) * V relu(K x^_k)^2 on mixed inputs; state: the previous token (B, I)."""
 
     paper: ClassVar = RWKV6.paper
+    freezes = True
     no_decay: ClassVar = ("time_maa_k", "time_maa_r")
 
     def __init__(self, input_size: int, hidden_size: int | None = None) -> None:
@@ -139,8 +143,10 @@ class RWKV6ChannelMix(Unit):
         y, state = self.run(x.unsqueeze(1), state, "sequential")
         return y.squeeze(1), state
 
-    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+    def run(
+        self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         delta = shifted(x, state) - x
         k = self.key(torch.addcmul(x, delta, self.time_maa_k)).relu().square()
         r = self.receptance(torch.addcmul(x, delta, self.time_maa_r)).sigmoid()
-        return r * self.value(k), last(x)
+        return r * self.value(k), at_end(x, lengths)

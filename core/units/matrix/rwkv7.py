@@ -20,9 +20,10 @@ from torch.nn.functional import linear
 
 from core.kernels.dplr_scan import dplr_scan, dplr_step
 from core.kernels.precision import state_zeros
+from core.parts.lengths import at_end, still
 from core.units.contract import Unit
 from core.units.matrix.heads import head_count
-from core.units.matrix.token_shift import group_norm, last, ramp, shifted
+from core.units.matrix.token_shift import group_norm, ramp, shifted
 
 State = tuple[Tensor, Tensor]
 
@@ -40,6 +41,7 @@ class RWKV7(Unit):
     """
 
     modes: ClassVar = ("step", "sequential", "chunkwise")
+    freezes = True
     paper: ClassVar = "Peng et al. 2025, arXiv 2503.14456"
     no_decay: ClassVar = ("x_r", "x_w", "x_k", "x_v", "x_a", "x_g", "a0", "k_k", "k_a", "r_k")
     slow: ClassVar = ("w0",)
@@ -91,19 +93,25 @@ class RWKV7(Unit):
         y, _, state = self.mix(x, state, mode="step")
         return y, state
 
-    def run(self, x: Tensor, state: State, mode: str) -> tuple[Tensor, State]:
+    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if mode == "sequential":
-            return super().run(x, state, mode)
-        y, _, state = self.mix(x, state)
+            return super().run(x, state, mode, lengths)
+        y, _, state = self.mix(x, state, lengths=lengths)
         return y, state
 
     def mix(
-        self, x: Tensor, state: State, v_first: Tensor | None = None, mode: str = "chunkwise"
+        self,
+        x: Tensor,
+        state: State,
+        v_first: Tensor | None = None,
+        mode: str = "chunkwise",
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, State]:
         """Tokens x (B, T, I), or one token (B, I) in mode "step", with the values of the first layer.
 
         Args:
             v_first: (B, T, H) or (B, H), what the layer without value residual returned.
+            lengths: (B,) as in `Unit.forward`.
 
         Returns:
             y, v_first, state.
@@ -138,11 +146,12 @@ class RWKV7(Unit):
         if one:
             o, memory = dplr_step(r, k, v, -kappa, a * kappa, decay, memory)
         else:
-            o, memory = dplr_scan(r, k, v, -kappa, a * kappa, decay, memory, bound=LEAST)
+            kept, rate, decay = still(k, lengths), still(a * kappa, lengths), still(decay, lengths)
+            o, memory = dplr_scan(r, kept, v, -kappa, rate, decay, memory, bound=LEAST)
         o = group_norm(o.to(x.dtype), self.ln_x)
         bonus = (r * k * self.r_k).sum(-1, keepdim=True) * v
         y = self.output((o + bonus.flatten(-2)) * g)
-        return y, first, (x.clone() if one else last(x), memory)
+        return y, first, (x.clone() if one else at_end(x, lengths), memory)
 
 
 def low_rank(inputs: int, rank: int, outputs: int) -> tuple[nn.Parameter, nn.Parameter]:
@@ -155,6 +164,7 @@ class RWKV7ChannelMix(Unit):
     """y = V relu(K (x_t + (x_{t-1} - x_t) * x_k))^2; state: the previous token (B, I)."""
 
     paper: ClassVar = RWKV7.paper
+    freezes = True
     no_decay: ClassVar = ("x_k",)
 
     def __init__(self, input_size: int, hidden_size: int | None = None) -> None:
@@ -174,6 +184,8 @@ class RWKV7ChannelMix(Unit):
         y, state = self.run(x.unsqueeze(1), state, "sequential")
         return y.squeeze(1), state
 
-    def run(self, x: Tensor, state: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+    def run(
+        self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         k = self.key(torch.addcmul(x, shifted(x, state) - x, self.x_k))
-        return self.value(k.relu().square()), last(x)
+        return self.value(k.relu().square()), at_end(x, lengths)
