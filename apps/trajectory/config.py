@@ -9,6 +9,8 @@ from core.training.options import LoopOptions
 Representation = Literal["residual_over_cv", "velocity", "position_relative"]
 Frame = Literal["yaw", "none"]
 Head = Literal["point", "gaussian", "quantile"]
+LONGEST = 10_000
+"""Positions of a history or steps of a horizon: a card that asks for more asks for the machine's memory."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,14 @@ class WindowConfig:
     """A longer step in time cuts a track into segments."""
 
     def __post_init__(self) -> None:
-        if self.dt <= 0 or self.max_gap <= 0:
-            raise ConfigError(f"dt and max_gap must be positive, got {self.dt} and {self.max_gap}.")
-        if self.history < 3 or self.horizon < 1 or self.stride < 1:
+        if not (1e-4 <= self.dt <= 3600 and 0 < self.max_gap <= 1e6):  # also false for NaN
             raise ConfigError(
-                "history must be at least 3, horizon and stride at least 1; "
+                "dt must be 0.0001 to 3600 s and max_gap positive, at most 1e6 s; "
+                f"got {self.dt} and {self.max_gap}."
+            )
+        if not (3 <= self.history <= LONGEST and 1 <= self.horizon <= LONGEST and self.stride >= 1):
+            raise ConfigError(
+                f"history must be 3 to {LONGEST}, horizon 1 to {LONGEST} and stride at least 1; "
                 f"got {self.history}, {self.horizon} and {self.stride}."
             )
 

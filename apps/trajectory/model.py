@@ -80,9 +80,26 @@ def load_model(
     loaded = load_network(weights, "trajectory", rebuilt, device=device)
     network: Any = loaded.network
     stored = loaded.card.extra.get("calibration")
-    calibration = None if stored is None else Calibration.from_dict(stored)
+    calibration = None if stored is None else calibrated(loaded.path, stored, network.horizon)
     sizes = network.dims, network.dt, network.history, network.horizon
     return Model(network, loaded.name, *sizes, calibration, loaded.card, torch.device(device))
+
+
+def calibrated(path: Path, stored: Any, horizon: int) -> Calibration:
+    """The calibration of a card.
+
+    Raises:
+        WeightsError: it is damaged, or for another horizon.
+    """
+    try:
+        found = Calibration.from_dict(stored)
+    except (WeightsError, AttributeError) as error:
+        raise WeightsError(f"{path}: {error}") from error
+    if found.factors.shape != (horizon, len(found.levels)) or not (found.factors >= 0).all():  # NaN too
+        raise WeightsError(
+            f"{path}: its calibration is not one of {horizon} steps with a positive factor each."
+        )
+    return found
 
 
 def rebuilt(card: Card) -> Predictor:

@@ -128,7 +128,7 @@ def test_choices_that_contradict_each_other_are_refused(choices: dict, message: 
 
 
 def test_windows_must_hold_something() -> None:
-    with pytest.raises(ConfigError, match="history must be at least 3"):
+    with pytest.raises(ConfigError, match="history must be 3 to 10000"):
         WindowConfig(history=2)
     with pytest.raises(ConfigError, match=r"longer than window\.history"):
         TrainConfig(window=WindowConfig(history=5))
