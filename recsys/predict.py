@@ -416,7 +416,8 @@ def explained(
     repeats = [
         chooser.scores(model.network.draw(torch.Generator().manual_seed(number), 1.0)) for number in range(8)
     ]
-    spread = np.std(np.stack(repeats), 0)
+    chosen = np.array(items, np.int64)
+    spread = dict(zip(items, np.std(np.stack(repeats)[:, chosen], 0), strict=True))
     return [
         {
             "item": model.catalogue.name(item),

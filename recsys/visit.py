@@ -91,6 +91,7 @@ def shelf(
     temperature: float = 0.3,
     seed: int = 0,
     model: SlateModel | None = None,
+    explain: bool = True,
 ) -> dict[str, Shown]:
     """What each policy shows the visitor now."""
     model = model or load_model(WEIGHTS)
@@ -106,7 +107,7 @@ def shelf(
             seed,
             period=len(visit.events),
             temperature=temperature if policy.startswith(("ts", "inslate")) else None,
-            explain=True,
+            explain=explain,
         )
         chance = true_chances(market, visit.interest, [int(item) for item in slate.items])
         v = market.v[np.array(slate.items, int) - FIRST]
@@ -196,7 +197,9 @@ def strolls(
             for t in range(rounds):
                 drift = luck.standard_normal(market.world.dims)
                 visit = replace(visit, interest=visit.interest + market.world.drift * drift)
-                shown = shelf(visit, [policy], k, temperature=temperature, seed=seed, model=model)[policy]
+                shown = shelf(
+                    visit, [policy], k, temperature=temperature, seed=seed, model=model, explain=False
+                )[policy]
                 slot = int((np.cumsum([1 - shown.clicked, *shown.chance]) < luck.random()).sum())
                 visit = click(visit, [int(item) for item in shown.slate.items], min(slot, k))
                 regret[t] += shown.regret
