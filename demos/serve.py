@@ -36,10 +36,11 @@ def launch(
     """
     from demos.theme import css, theme
 
+    port = bindable(host, port)
     try:
         _, url, _ = blocks.queue(max_size=QUEUE, default_concurrency_limit=1).launch(
             server_name=host,
-            server_port=port if port is not None else free_port(host),
+            server_port=port,
             theme=theme(),
             css=css(),
             inbrowser=browser,
@@ -53,10 +54,18 @@ def launch(
     return url
 
 
-def free_port(host: str) -> int:
-    """A port that nobody listens on."""
+def bindable(host: str, port: int | None) -> int:
+    """The port, or a free one for None.
+
+    Raises:
+        ConfigError: somebody listens there already, or the address is none of this machine.
+    """
     with socket.socket() as probe:
-        probe.bind((host, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port or 0))
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"cannot listen on {host}:{port or 0}: {error}.") from error
         return probe.getsockname()[1]
 
 

@@ -48,10 +48,15 @@ def ours(flight: Any, horizon_s: float) -> str:
 
 
 def test_an_uploaded_flight_is_predicted_and_replayed(
-    page: Any, served: Callable[..., str], tmp_path: Path
+    page: Any, served: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from playwright.sync_api import expect
 
+    from demos.pages import trajectory
+
+    monkeypatch.setattr(
+        trajectory, "FRAMES", 2
+    )  # each picture in space costs a browser without a GPU seconds
     page.goto(served("trajectory"))
     expect(stats(page).first).to_be_visible()
     page.locator("#log input[type=file]").set_input_files(write_circle(tmp_path / "circle.csv"))
