@@ -25,7 +25,7 @@ def test_its_errors_are_those_of_the_evaluation() -> None:
     for name in BESIDE:
         assert seen.mean[name] == pytest.approx(report["baselines"][name]["fde_1s"], rel=1e-6)
     assert seen.held == pytest.approx(report["model"]["coverage90_1s"])
-    assert list(seen.error)[0] == "model"
+    assert next(iter(seen.error)) == "model"
     assert list(seen.mean.values())[1:] == sorted(list(seen.mean.values())[1:])
 
 
