@@ -14,11 +14,14 @@ WY form of the product of Householder-like factors (Yang et al. 2024, arXiv 2406
 with A_K the decayed triangle of K K^T.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from core.kernels import matrix_scan_ref
 from core.kernels.decay_products import decayed_products
+from core.kernels.linear_scan import beyond_operators
 from core.kernels.matrix_scan_ref import decayed
 
 
@@ -58,6 +61,11 @@ def decay_scan(
         start = first_state(k, v, state)
         if q.shape[1] == 0:
             return v.new_zeros(v.shape), start
+        if log_decay is not None and log_decay.ndim == 3 and bonus is None:
+            kernel = fused(q, k, v, log_decay, start)
+            if kernel is not None:
+                o, end = kernel.forward(q, k, v, log_decay, start)
+                return o.to(v.dtype), end
         length = chunk_length(q.shape[1], chunk)
         qs, ks, vs = (in_chunks(x, length, start.dtype) for x in (q, k, v))
         decay = None if log_decay is None else chunked_decay(log_decay, length, start.dtype)
@@ -71,6 +79,21 @@ def decay_scan(
         reads = qs if prefix is None else qs * prefix
         o = torch.baddbmm(scores @ vs, reads, states)
         return from_chunks(o, v), end
+
+
+def fused(*inputs: Tensor) -> Any:
+    """The kernel of a GPU where it computes the same: in float32, no gradient wanted, nothing recorded."""
+    if not inputs[0].is_cuda or inputs[-1].dtype != torch.float32 or torch.compiler.is_compiling():
+        return None
+    if torch.is_grad_enabled() and any(part.requires_grad for part in inputs):
+        return None
+    if beyond_operators(*inputs):
+        return None
+    try:
+        from core.kernels import decay_scan_triton
+    except ImportError:  # triton is not installed: the tensor code gives the same numbers
+        return None
+    return decay_scan_triton
 
 
 def decay_step(
