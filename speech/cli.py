@@ -186,6 +186,85 @@ def separate(
 
 
 @app.command()
+def live(
+    rate: Annotated[int, typer.Option("--rate", help="Samples per second.")] = 16000,
+    channels_in: Annotated[int, typer.Option("--channels-in", help="Channels of the samples.")] = 1,
+    format: Annotated[str, typer.Option("--format", help="s16, s24, s32, f32 or u8.")] = "s16",
+    card: Annotated[bool, typer.Option("--card", help="Microphone to loudspeaker, not pipes.")] = False,
+    seconds: Annotated[float | None, typer.Option("--seconds", help="Stop after this long (card).")] = None,
+    block_ms: Annotated[float, typer.Option("--block-ms", help="Samples taken at once.")] = 10.0,
+    limit_db: Annotated[float | None, typer.Option("--limit-db", help="Largest attenuation in dB.")] = None,
+    mix: Annotated[float, typer.Option("--mix", help="1 is all clean, 0 the input.")] = 1.0,
+    weights: Weights = None,
+    threads: Threads = 1,
+    json_path: Annotated[str | None, typer.Option("--json", help="Write the report as JSON here.")] = None,
+) -> None:
+    """Clean samples as they come: stdin to stdout, or the sound card. The report goes to stderr.
+
+    Example: arecord -f S16_LE -r 16000 -t raw | recurra speech live | aplay -f S16_LE -r 16000
+    """
+    import sys
+
+    from speech.audio import RawFormat
+    from speech.live import pipe, sound_card
+    from speech.predict import open_stream
+
+    set_threads(threads)
+    raw = RawFormat(rate, channels_in, format)
+    stream = open_stream(weights, rate, channels_in, limit_db=limit_db, mix=mix)
+    stream.warm()
+    if card:
+        report = sound_card(stream, block_ms, seconds)
+    else:
+        report = pipe(stream, raw, sys.stdin.buffer, sys.stdout.buffer, block_ms)
+    say(str(report))
+    if report.lost_bytes:
+        say(f"the input ended inside a sample; {report.lost_bytes} bytes were left out.")
+    if json_path:
+        import json
+
+        from core.files import write_text
+
+        write_text(json_path, json.dumps(report.as_dict(), indent=2) + "\n")
+
+
+@app.command()
+def mix(
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(help="Indexes or folders of speech and noise; generated ones when left out."),
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write.")] = Path("mixtures"),
+    law: Annotated[
+        str, typer.Option("--law", help="voicebank-demand, dns, wsj0-2mix, librimix, wham or sparse.")
+    ] = "voicebank-demand",
+    count: Annotated[int, typer.Option("--count", min=1, help="Mixtures.")] = 60,
+    split: Annotated[str, typer.Option("--split", help="Rows of the indexes to draw from.")] = "valid",
+    snr_db: Annotated[str, typer.Option("--snr-db", help="SNRs in turn, dB.")] = "0,5,10,15",
+    overlap: Annotated[float, typer.Option("--overlap", help="Share both talk, for sparse.")] = 0.5,
+    reverb: Annotated[float, typer.Option("--reverb", help="Chance of a room.")] = 0.0,
+    mode: Annotated[str, typer.Option("--mode", help="min or max length of two talkers.")] = "min",
+    seed: Seed = 0,
+    json_path: Json = None,
+) -> None:
+    """Write a data set by law, with an index and the recipe of every mixture.
+
+    Example: recurra speech mix speech_index.csv noise_esc10/index.csv -o valid/ --law voicebank-demand
+    """
+    from core.errors import ConfigError
+    from speech.data import read_corpora
+    from speech.mixing import MixLaw, mixtures, write_set
+
+    try:
+        levels = tuple(float(part) for part in snr_db.split(","))
+    except ValueError:
+        raise ConfigError(f"--snr-db wants numbers separated by commas, got {snr_db!r}.") from None
+    drawn = MixLaw(law, count, seed, snr_db=levels, overlap=overlap, reverb=reverb, mode=mode)
+    index = write_set(mixtures(drawn, read_corpora(data or [], split)), drawn, out)
+    emit({"index": str(index), "count": count, "law": law}, json_path, [f"{index}: {count} mixtures"])
+
+
+@app.command()
 def evaluate(
     task: Task,
     index: Annotated[Path, typer.Argument(help="CSV with noisy,clean or mix,s1,s2; paths beside it.")],

@@ -189,6 +189,14 @@ class EnhanceStream:
         """Samples that were no finite numbers and went in as silence."""
         self.ended = False
 
+    def warm(self) -> None:
+        """Compile and load what the first block would wait for; the stream stays as it is."""
+        core = self.core
+        like = torch.zeros(1 if core.link else core.channels, 1, device=core.device)
+        spectra = torch.zeros(len(like), 1, core.window // 2 + 1, dtype=torch.complex64, device=core.device)
+        with torch.inference_mode():
+            core.network.filter(spectra, core.network.initial_state(like))
+
     def feed(self, samples: Any) -> np.ndarray:
         """Take (n,) or (n, C) samples, -1..1; gives as many, `latency_samples` late.
 
