@@ -49,11 +49,11 @@ def hum(count: int, samples: int, generator: Generator) -> Tensor:
     pitch = 40 * 10 ** uniform(0, 1, (count, 1), generator)
     wander = 1 + 0.01 * (2 * math.pi * uniform(0.1, 3, (count, 1), generator) * time).sin()
     phase = 2 * math.pi * (pitch * wander).cumsum(-1) / RATE
-    harmonics = uniform(3, 20, (count, 1), generator)
-    wave = torch.zeros(count, samples, device=device)
-    for k in range(1, 21):
-        weight = uniform(0.05, 1, (count, 1), generator) / k**0.5 * (k <= harmonics) * (k * pitch < 7800)
-        wave = wave + weight * (k * phase + uniform(0, 6.3, (count, 1), generator)).sin()
+    k = torch.arange(1, 21, device=device)[:, None]  # all harmonics at once: few large steps, not many small
+    present = (k <= uniform(3, 20, (count, 1, 1), generator)) * (k * pitch[:, None] < 7800)
+    weight = uniform(0.05, 1, (count, 20, 1), generator) / k**0.5 * present
+    shift = uniform(0, 6.3, (count, 20, 1), generator)
+    wave = (weight * (k * phase[:, None] + shift).sin()).sum(1)
     return unit(wave) + uniform(0.02, 0.5, (count, 1), generator) * unit(coloured(count, samples, generator))
 
 
@@ -66,6 +66,7 @@ def chirps(count: int, samples: int, generator: Generator, calls: int = 6) -> Te
     harmonics = uniform(2, 9, (count, 1), generator)
     base = 200 * 12.5 ** uniform(0, 1, (count, 1), generator)
     how_many = uniform(1, calls + 1, (count, 1), generator).floor()
+    k = torch.arange(1.0, 9.0, device=device)[:, None]
     for call in range(calls):
         length = uniform(0.08, 0.8, (count, 1), generator)
         start = uniform(0, max(longest - 0.1, 0.1), (count, 1), generator)
@@ -80,9 +81,9 @@ def chirps(count: int, samples: int, generator: Generator, calls: int = 6) -> Te
         shake = 1 + 0.03 * (2 * math.pi * uniform(5, 40, (count, 1), generator) * time).sin()
         phase = 2 * math.pi * (frequency.clamp(50, 7000) * shake * inside).cumsum(-1) / RATE
         tilt = uniform(0, 1.5, (count, 1), generator)
-        for k in range(1, 9):
-            weight = uniform(0.2, 1, (count, 1), generator) * float(k) ** -tilt * (k <= harmonics)
-            wave = wave + envelope * weight * (k * frequency < 7800) * (k * phase).sin()
+        present = (k <= harmonics[:, None]) * (k * frequency[:, None] < 7800)
+        weight = uniform(0.2, 1, (count, 8, 1), generator) * k ** -tilt[:, None] * present
+        wave = wave + envelope * (weight * (k * phase[:, None]).sin()).sum(1)
     floor = uniform(0.001, 0.1, (count, 1), generator) * unit(coloured(count, samples, generator))
     return unit(wave) + floor
 

@@ -70,6 +70,7 @@ def on_cuda(
     ]
     both = len(units) == 2
     x = x.float()
+    in_one_piece(kind, units, weights)
     parts = [state if isinstance(state, tuple) else (state,) for state in states]
     start = [torch.stack([part[i].float() for part in parts]) for i in range(len(parts[0]))]
     flags = (True, 1, 0.0, units.training, both, True)
@@ -79,3 +80,19 @@ def on_cuda(
             return y, tuple(tuple(end[i] for end in ends) for i in range(len(units)))
         y, end = torch._VF.gru(x, start[0], weights, *flags)  # pyright: ignore
     return y, tuple(end[i] for i in range(len(units)))
+
+
+def in_one_piece(kind: str, units: nn.ModuleList, weights: list[Any]) -> None:
+    """Let the weights lie in one block of memory, as cuDNN wants them: else it copies them at every call."""
+    places = tuple(weight.data_ptr() for weight in weights)
+    if getattr(units, "places", None) == places or torch.is_inference_mode_enabled():
+        return
+    first: Any = units[0]
+    mode = 2 if kind == "lstm" else 3  # cuDNN's own numbers
+    sizes = (first.input_size, mode, first.hidden_size, 0, 1, True, len(units) == 2)
+    try:
+        with torch.no_grad():
+            torch._cudnn_rnn_flatten_weight(weights, 4, *sizes)  # pyright: ignore
+    except RuntimeError:  # slower, not wrong
+        pass
+    units.places = tuple(weight.data_ptr() for weight in weights)

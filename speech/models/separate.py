@@ -1,11 +1,11 @@
 """The offline separation network: recurrence over bands and over time in turn, with a look at all frames.
 
-    bands    8 bins each, with a linear layer of its own to C features
+    bands    10 bins each, with a linear layer of its own to C features
     block    x + W BiLSTM over bands;  x + W BiLSTM over time;  x + attention over whole frames
     taps     per talker and bin, complex factors for the frames t-1, t, t+1
 
 The form of a block follows TF-GridNet (Wang et al. 2023, arXiv 2211.12433) on bands instead of bins, as
-Band-Split RNN has them (Luo & Yu 2023, arXiv 2209.15174): four times fewer steps in each direction.
+Band-Split RNN has them (Luo & Yu 2023, arXiv 2209.15174): far fewer steps in each direction.
 """
 
 from dataclasses import dataclass
@@ -28,21 +28,35 @@ class SeparateConfig:
 
     talkers: int = 2
     window: int = 512
-    band: int = 8
+    band: int = 10
     """Bins of a band."""
+    stride: int = 2
+    """Frames that one step over time takes."""
     unit: str = "lstm"
     """Any unit of `recurra units`, over time in both directions."""
     band_unit: str = "lstm"
     channels: int = 64
-    blocks: int = 5
-    hidden: int = 96
+    blocks: int = 4
+    hidden: int = 88
     heads: int = 4
     keys: int = 4
     """Features of a band in queries and keys, per head."""
     taps: int = 3
 
     def __post_init__(self) -> None:
-        if min(self.talkers, self.band, self.channels, self.blocks, self.hidden, self.heads, self.keys) < 1:
+        if (
+            min(
+                self.talkers,
+                self.band,
+                self.stride,
+                self.channels,
+                self.blocks,
+                self.hidden,
+                self.heads,
+                self.keys,
+            )
+            < 1
+        ):
             raise ConfigError("sizes of the separation network must be at least 1.")
         if self.channels % self.heads:
             raise ConfigError(f"channels ({self.channels}) must be a multiple of heads ({self.heads}).")
@@ -51,18 +65,24 @@ class SeparateConfig:
 
 
 class AlongTime(nn.Module):
-    """x + W unit(norm x) along time in both directions, one sequence a band: (B, T, K, C)."""
+    """x + W unit(norm x) along time in both directions, one sequence a band: (B, T, K, C).
 
-    def __init__(self, unit: str, channels: int, hidden: int) -> None:
+    A step of the recurrence takes and gives `stride` frames, so a sequence is that much shorter.
+    """
+
+    def __init__(self, unit: str, channels: int, hidden: int, stride: int) -> None:
         super().__init__()
+        self.stride = stride
         self.norm = nn.LayerNorm(channels)
-        self.recurrence = Recurrence(unit, channels, hidden, directions=2)
-        self.out = nn.Linear(self.recurrence.output_size, channels)
+        self.recurrence = Recurrence(unit, stride * channels, hidden, directions=2)
+        self.out = nn.Linear(self.recurrence.output_size, stride * channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, time, bands, _ = x.shape
-        y, _ = self.recurrence(self.norm(x).transpose(1, 2).flatten(0, 1))
-        return x + self.out(y).view(batch, bands, time, -1).transpose(1, 2)
+        batch, time, bands, channels = x.shape
+        y = F.pad(self.norm(x), (0, 0, 0, 0, 0, -time % self.stride)).transpose(1, 2)  # (B, K, T, C)
+        y, _ = self.recurrence(y.reshape(batch * bands, -1, self.stride * channels))
+        y = self.out(y).view(batch, bands, -1, channels)[:, :, :time]
+        return x + y.transpose(1, 2)
 
 
 class AcrossFrames(nn.Module):
@@ -106,7 +126,9 @@ class SeparateNet(nn.Module):
         self.across = nn.ModuleList(
             AcrossBands(config.band_unit, width, config.hidden) for _ in range(config.blocks)
         )
-        self.along = nn.ModuleList(AlongTime(config.unit, width, config.hidden) for _ in range(config.blocks))
+        self.along = nn.ModuleList(
+            AlongTime(config.unit, width, config.hidden, config.stride) for _ in range(config.blocks)
+        )
         self.look = nn.ModuleList(
             AcrossFrames(width, config.heads, config.keys) for _ in range(config.blocks)
         )
