@@ -16,14 +16,29 @@ DOMAIN = Domain(
     upload_mb=64,
 )
 
-PUBLIC: dict[str, str] = {}
+PUBLIC = {
+    "Char": "answer",
+    "Decoding": "decode",
+    "Line": "answer",
+    "Page": "answer",
+    "evaluate": "evaluate",
+    "evaluate_pages": "evaluate",
+    "find_page": "page",
+    "load_reader": "predict",
+    "read_line": "predict",
+    "read_lines": "predict",
+    "read_page": "predict",
+    "train": "train",
+}
 __all__ = ["DOMAIN", *PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
     if name not in PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{PUBLIC[name]}"), name)
+    found = getattr(import_module(f"{__name__}.{PUBLIC[name]}"), name)
+    globals()[name] = found  # a module of the same name must not hide it
+    return found
 
 
 def __dir__() -> list[str]:

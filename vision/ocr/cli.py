@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from core.terminal import Config, Device, Quiet, Resume, Seed, Sets, Threads
+from core.terminal import Config, Device, Json, Quiet, Resume, Seed, Sets, Split, Threads, Weights
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +17,87 @@ app = typer.Typer(
 )
 
 Task = Annotated[str, typer.Argument(help="lines or digits.")]
+
+
+@app.command()
+def read(
+    inputs: Annotated[list[str], typer.Argument(help="Images, folders, globs, or - for a list on stdin.")],
+    task: Annotated[str, typer.Option(help="lines, digits or page.")] = "lines",
+    form: Annotated[str, typer.Option("--format", help="text, json, jsonl, alto, page or hocr.")] = "text",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="File, or folder for many inputs.")] = None,
+    weights: Weights = None,
+    lm: Annotated[
+        str | None, typer.Option("--lm", help="Character model: a file, or none. Default: the weights' own.")
+    ] = None,
+    lm_weight: Annotated[float | None, typer.Option(help="Weight of the character model.")] = None,
+    beam: Annotated[int | None, typer.Option(min=1, max=1000, help="Prefixes that are kept.")] = None,
+    allow: Annotated[str | None, typer.Option(help="Only these characters.")] = None,
+    deny: Annotated[str | None, typer.Option(help="None of these characters.")] = None,
+    regex: Annotated[str | None, typer.Option(help="The text matches this expression.")] = None,
+    digits: Annotated[int | None, typer.Option(help="The text is so many digits.")] = None,
+    choices: Annotated[Path | None, typer.Option(help="File of texts, one a line; the text is one.")] = None,
+    lexicon: Annotated[Path | None, typer.Option(help="File of words; every word is one of them.")] = None,
+    alternatives: Annotated[int, typer.Option(min=0, max=100, help="Other texts to give.")] = 0,
+    rtl: Annotated[bool, typer.Option("--rtl", help="Lines of a page run from right to left.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip what is written already.")] = False,
+    device: Device = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Read images and write their text; folders mirror their tree and go on after a bad image.
+
+    Confidence is the calibrated chance that a character (or, for a line, the whole text) is right.
+
+    Example: recurra ocr read letters/ --task page --format alto -o out/
+    """
+    from vision.ocr.reading import Request, read_all
+
+    request = Request(
+        task=task,
+        form=form,
+        weights=weights,
+        lm=lm,
+        lm_weight=lm_weight,
+        beam=beam,
+        allow=allow,
+        deny=deny,
+        regex=regex,
+        digits=digits,
+        choices=choices,
+        lexicon=lexicon,
+        alternatives=alternatives,
+        right_to_left=rtl,
+        device=device,
+        threads=threads,
+    )
+    read_all(inputs, out, request, resume=resume, quiet=quiet)
+
+
+@app.command()
+def evaluate(
+    task: Annotated[str, typer.Argument(help="lines, digits or page.")],
+    files: Annotated[list[str], typer.Argument(help="Index CSV; for pages ALTO or PAGE files.")],
+    weights: Weights = None,
+    json_path: Json = None,
+    split: Split = None,
+    lm: Annotated[str | None, typer.Option("--lm", help="Character model: a file, or none.")] = None,
+    device: Device = None,
+    threads: Threads = None,
+) -> None:
+    """Score weights on labelled data; every row counts.
+
+    Example: recurra ocr evaluate lines data/lines/index.csv --split test --json report.json
+    """
+    from core.terminal import device as device_of
+    from core.terminal import emit, set_threads
+    from vision.ocr.scoring import page_report, text_report
+
+    set_threads(threads)
+    if task == "page":
+        report, lines = page_report(files, weights, device=device_of(device))
+    else:
+        report, lines = text_report(task, files, weights, split=split, lm=lm, device=device_of(device))
+    emit(report, json_path, lines)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from vision.ocr.answer import Line, Page
 from vision.ocr.segment.curves import MOST, join, ridges
 from vision.ocr.segment.ink import find_ink
 from vision.ocr.segment.order import reading_order
-from vision.ocr.segment.outline import outlines, scaled
+from vision.ocr.segment.outline import outlines, scaled, split_double
 from vision.ocr.segment.pitch import line_pitch
 
 WIDTH = 1000
@@ -41,6 +41,7 @@ def find_lines(grey: np.ndarray, width: int = WIDTH) -> tuple[list[Line], list[s
     pitch = line_pitch(ink)
     scale = 0.42 * pitch
     pieces = ridges(ink, scale)
-    lines = outlines(ink, join(pieces, scale), scale)
+    curves = split_double(ink, join(pieces, scale), scale)
+    lines = outlines(ink, curves, scale)
     remarks = [] if len(pieces) < MOST else [f"more than {MOST} pieces of lines; the longest were kept."]
     return [scaled(line, factor, W, H) for line in lines], remarks

@@ -58,11 +58,17 @@ class Reader:
         """
         decoding = self.decoding if decoding is None else decoding
         rule = rule_of(decoding, self.codec)
-        found = self.log_probabilities(greys)
-        return [
-            self.spelled(log_probs, grey, decoding, rule)
-            for log_probs, grey in zip(found, greys, strict=True)
-        ]
+        found = zip(self.log_probabilities(greys), greys, strict=True)
+        return [self.spelled(log_probs, grey, decoding, rule) for log_probs, grey in found]
+
+    def read_both(self, greys: Sequence[np.ndarray], decoding: Decoding) -> tuple[list[Line], list[Line]]:
+        """The same lines by `decoding` and by the best label of each frame, from one pass of the network."""
+        rule = rule_of(decoding, self.codec)
+        found = list(zip(self.log_probabilities(greys), greys, strict=True))
+        chosen = [self.spelled(log_probs, grey, decoding, rule) for log_probs, grey in found]
+        if decoding.plain:
+            return chosen, chosen
+        return chosen, [self.spelled(log_probs, grey, Decoding(), None) for log_probs, grey in found]
 
     def spelled(self, log_probs: np.ndarray, grey: np.ndarray, decoding: Decoding, rule: Any) -> Line:
         """One line's answer from its log-probabilities."""
@@ -207,6 +213,8 @@ def read_page(
     *,
     given: Page | None = None,
     decoding: Decoding | None = None,
+    reader: Reader | None = None,
+    right_to_left: bool = False,
     device: Any = "cpu",
 ) -> Page:
     """Lines of a page found (or taken from `given`) and read, in reading order.
@@ -219,8 +227,11 @@ def read_page(
 
     grey = read_grey(image)
     name = Path(image).name if isinstance(image, (str, Path)) else "image"
-    page = find_page(grey, name) if given is None else fitting(given, grey)
-    reader = load_reader(weights, "lines", device=device)
+    if given is None:
+        page = find_page(grey, name, right_to_left=right_to_left)
+    else:
+        page = replace(fitting(given, grey), image=name)
+    reader = load_reader(weights, "lines", device=device) if reader is None else reader
     read = reader.read([cut_line(grey, line) for line in page.lines], decoding)
     lines = [
         replace(

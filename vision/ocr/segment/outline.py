@@ -7,6 +7,8 @@ from vision.ocr.answer import Line, Point
 from vision.ocr.segment.curves import Curve
 from vision.ocr.segment.ink import Ink
 
+VALLEY = 0.12
+"""Ink between two lines as a share of the lesser one, at most."""
 KNOT = 2.0
 """Scales between points of an outline."""
 
@@ -46,6 +48,7 @@ def outlines(ink: Ink, curves: list[Curve], scale: float) -> list[Line]:
         own = order[edges[number] : edges[number + 1]]
         if len(own) < max(12, 0.6 * scale * scale):
             continue
+        own = own[trimmed(columns[own], scale)]
         x, distance = columns[own], below[own]
         left, right = int(x.min()), int(x.max()) + 1
         if right - left < 1.5 * scale:
@@ -65,6 +68,70 @@ def outlines(ink: Ink, curves: list[Curve], scale: float) -> list[Line]:
             )
         )
     return found
+
+
+def trimmed(x: np.ndarray, scale: float) -> np.ndarray:
+    """Which pixels of a line to keep: ends that stand apart with hardly any ink are dirt or a page's edge."""
+    left = int(x.min())
+    ink = np.bincount(x - left)
+    filled = np.flatnonzero(ink)
+    breaks = np.flatnonzero(np.diff(filled) > 1.2 * scale)
+    runs = [(int(run[0]), int(run[-1]) + 1) for run in np.split(filled, breaks + 1)]
+    total, least = ink.sum(), 0.35 * scale
+    first, last = 0, len(runs) - 1
+    while first < last and slight(ink, runs[first], total, least):
+        first += 1
+    while last > first and slight(ink, runs[last], total, least):
+        last -= 1
+    return (x - left >= runs[first][0]) & (x - left < runs[last][1])
+
+
+def slight(ink: np.ndarray, run: tuple[int, int], total: float, least: float) -> bool:
+    """Whether a run of columns holds next to nothing of a line."""
+    return bool(ink[run[0] : run[1]].sum() < 0.03 * total and run[1] - run[0] < 4 * least)
+
+
+def split_double(ink: Ink, curves: list[Curve], scale: float) -> list[Curve]:
+    """Curves that took two lines of smaller writing become two, where the ink leaves a valley between."""
+    _, columns, owner, below = owners(ink, curves, scale)
+    found = []
+    for number, curve in enumerate(curves):
+        distance = below[owner == number]
+        peaks = two_peaks(distance, scale)
+        if peaks is None:
+            found.append(curve)
+            continue
+        for peak in peaks:
+            x = columns[(owner == number) & (np.abs(below - peak) < 0.7 * scale)]
+            x0, x1 = (int(v) for v in np.percentile(x, [1, 99]))
+            at = np.arange(x0, max(x1, x0 + 2))
+            found.append(Curve(x0, curve.at(at) + peak))
+    return found
+
+
+def two_peaks(distance: np.ndarray, scale: float) -> tuple[float, float] | None:
+    """Where two lines lie in the distances of one curve's ink, if there is a clear valley between them."""
+    if len(distance) < 20 * scale:
+        return None
+    bins = np.arange(-2.2 * scale, 2.2 * scale + 1)
+    if len(bins) < 8:
+        return None
+    profile = np.histogram(distance, bins)[0].astype(float)
+    profile = np.convolve(profile, np.hanning(max(3, int(0.5 * scale))), "same")
+    middle = len(profile) // 2
+    best: tuple[float, int] | None = None
+    for valley in range(int(middle - 0.9 * scale), int(middle + 0.9 * scale) + 1):
+        height = min(profile[:valley].max(initial=0), profile[valley:].max(initial=0))
+        if height > 0.25 * profile.max():
+            depth = profile[valley] / height
+            if best is None or depth < best[0]:
+                best = (depth, valley)
+    if best is None or best[0] > VALLEY:
+        return None
+    above, under = int(profile[: best[1]].argmax()), best[1] + int(profile[best[1] :].argmax())
+    if under - above < 0.9 * scale:
+        return None
+    return float(bins[above]), float(bins[under])
 
 
 def smooth(curve: Curve, knots: np.ndarray, scale: float) -> np.ndarray:

@@ -22,7 +22,7 @@ def component_height(ink: Ink) -> float:
 def line_pitch(ink: Ink) -> float:
     """Distance of lines in pixels, from the autocorrelation of the rows' ink in vertical strips."""
     height = component_height(ink)
-    total: np.ndarray | float = 0.0
+    total = np.zeros(len(ink.strength))
     for strip in np.array_split(ink.strength, STRIPS, axis=1):
         profile = strip.sum(1)
         profile = profile - gaussian_filter1d(profile, 4 * height)
@@ -33,7 +33,7 @@ def line_pitch(ink: Ink) -> float:
         spectrum = np.fft.rfft(profile, 2 * n)
         correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:n]
         total = total + deviation * correlation / max(correlation[0], 1e-9)
-    if isinstance(total, float):
+    if not total[0]:
         return BLANK
     total = total / total[0]
     low, high = int(0.9 * height), min(int(4 * height) + 2, len(total) - 1)

@@ -1,0 +1,153 @@
+"""Figures of weights on labelled lines, digit strings and pages; one path with what `read` does."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import RecurraError
+from vision.ocr.answer import Line, Page
+from vision.ocr.codec import clean
+from vision.ocr.data import Sample, read_samples
+from vision.ocr.decode import Decoding
+from vision.ocr.formats import read_page_file
+from vision.ocr.image import read_grey
+from vision.ocr.metrics import calibration_figures, page_figures, text_figures
+from vision.ocr.predict import Reader, load_reader, read_page
+
+PROTOCOL = (
+    "Every row is scored. CER and WER are micro averages on NFC text with single spaces, words are "
+    "what spaces separate; string_accuracy is the share of texts read exactly; ece over ten bins of "
+    "the confidence of characters, ece_lines of whole lines; an unreadable image counts as an empty "
+    "answer. Intervals: 95 %, drawn over documents."
+)
+PAGE_PROTOCOL = (
+    "Lines are the axis-aligned boxes of non-empty TextLines, matched one to one at intersection over union "
+    "0.5; recall and precision are micro over all pages; CER over matched lines, unmatched true lines count "
+    "as deleted."
+)
+
+
+def evaluate(
+    task: str,
+    index: str | Path,
+    weights: str | Path | None = None,
+    *,
+    split: str | None = None,
+    decoding: Decoding | None = None,
+    device: Any = "cpu",
+) -> dict[str, Any]:
+    """Report on an index: n, model, baselines, groups by corpus, items in the order of the rows, protocol.
+
+    Raises:
+        DataError: the index cannot be read.
+        WeightsError: the weights are of another task.
+    """
+    samples = read_samples([index], split)
+    reader = load_reader(weights, task, device=device)
+    chosen = reader.decoding if decoding is None else decoding
+    lines, greedy, errors = answers(reader, samples, chosen)
+    readings: dict[str, list[Line]] = {"greedy": greedy}
+    if chosen.lm is not None:
+        readings["without lm"] = answers(reader, samples, replace(chosen, lm=None, alternatives=1))[0]
+    truths = [sample.text for sample in samples]
+    corpora = [sample.corpus for sample in samples]
+    report = figures(samples, truths, lines, readings, range(len(samples)))
+    groups = {}
+    for corpus in dict.fromkeys(corpora):
+        rows = [i for i, name in enumerate(corpora) if name == corpus]
+        if corpus and len(rows) < len(samples):
+            groups[corpus] = figures(samples, truths, lines, readings, rows)
+    items = []
+    for sample, line, error in zip(samples, lines, errors, strict=True):
+        item = {"image": sample.name, "text": line.text, "confidence": line.confidence, "truth": sample.text}
+        items.append(item | ({"error": error} if error else {}))
+    return {**report, **({"groups": groups} if groups else {}), "items": items, "protocol": PROTOCOL}
+
+
+def figures(
+    samples: Sequence[Sample],
+    truths: Sequence[str],
+    lines: Sequence[Line],
+    readings: dict[str, list[Line]],
+    rows: Sequence[int],
+) -> dict[str, Any]:
+    """n, model and baselines of some rows."""
+    true = [truths[i] for i in rows]
+    owners = [samples[i].document or samples[i].name for i in rows]
+    own = [lines[i] for i in rows]
+    model = text_figures(true, [line.text for line in own], owners) | calibration_figures(true, own)
+    baselines = {
+        name: text_figures(true, [read[i].text for i in rows], owners) for name, read in readings.items()
+    }
+    return {"n": len(rows), "model": model, "baselines": baselines}
+
+
+def answers(
+    reader: Reader, samples: Sequence[Sample], decoding: Decoding
+) -> tuple[list[Line], list[Line], list[str]]:
+    """The lines as `read` gives them, greedily, and what was wrong with an image."""
+    greys: list[np.ndarray] = []
+    errors: list[str] = []
+    for sample in samples:
+        try:
+            greys.append(read_grey(sample.image))
+            errors.append("")
+        except RecurraError as error:
+            greys.append(np.full((16, 16), 255, np.uint8))
+            errors.append(str(error))
+    read = reader.read_both(greys, decoding)
+    blank = Line("", 0.0)
+    chosen = [blank if error else line for line, error in zip(read[0], errors, strict=True)]
+    plain = [blank if error else line for line, error in zip(read[1], errors, strict=True)]
+    return chosen, plain, errors
+
+
+def evaluate_pages(
+    files: Sequence[str | Path], weights: str | Path | None = None, *, device: Any = "cpu"
+) -> dict[str, Any]:
+    """Report on pages with ALTO or PAGE truth: recall and precision of lines, CER, items page by page."""
+    totals = dict.fromkeys(("lines", "found", "matched", "characters", "errors"), 0)
+    given_errors = 0
+    items = []
+    for file in files:
+        item: dict[str, Any] = {"page": str(file)}
+        try:
+            truth = read_page_file(file)
+            truth = replace(truth, lines=tuple(replace(line, text=clean(line.text)) for line in truth.lines))
+            image = Path(file).parent / truth.image
+            counts = page_figures(truth.lines, read_page(image, weights, device=device).lines)
+            given = given_lines(truth, image, weights, device)
+            item |= counts | {"errors_on_given_lines": given}
+            given_errors += given
+            totals = {name: totals[name] + counts[name] for name in totals}
+        except RecurraError as error:
+            item["error"] = str(error)
+        items.append(item)
+    return {
+        "n": totals["lines"],
+        "model": {
+            "line_recall": share(totals["matched"], totals["lines"]),
+            "line_precision": share(totals["matched"], totals["found"]),
+            "cer": share(totals["errors"], totals["characters"]),
+        },
+        "baselines": {"given lines": {"cer": share(given_errors, totals["characters"])}},
+        "items": items,
+        "protocol": PAGE_PROTOCOL,
+    }
+
+
+def given_lines(truth: Page, image: Path, weights: str | Path | None, device: Any) -> int:
+    """Character errors where the true lines are read as they are drawn."""
+    from core.metrics.edit_distance import edit_distance
+
+    kept = replace(truth, lines=tuple(line for line in truth.lines if line.text))
+    read = read_page(image, weights, given=kept, device=device)
+    return sum(edit_distance(a.text, b.text) for a, b in zip(kept.lines, read.lines, strict=True))
+
+
+def share(part: int, whole: int) -> float | None:
+    """part / whole, None where there is nothing."""
+    return part / whole if whole else None
