@@ -125,7 +125,7 @@ def simulate(
 
     Example: recurra trajectory simulate -o flights.csv --flights 20 --family racing --seed 1
     """
-    from apps.trajectory.simulate import write_flights
+    from apps.trajectory.synth.write import write_flights
 
     count, samples = write_flights(out, flights, seconds, family, clean=clean, seed=seed)
     print(f"{out}: {count} flights, {samples} samples")

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from apps.trajectory import curriculum
 from apps.trajectory.augment import augment
 from apps.trajectory.config import TrainConfig
 from apps.trajectory.conformal import Calibration
@@ -18,6 +17,7 @@ from apps.trajectory.features import SPEED_FLOOR, velocities
 from apps.trajectory.loss import ball_loss, distance_loss, forecast_loss
 from apps.trajectory.models.forecast import Forecast
 from apps.trajectory.models.predictor import Predictor
+from apps.trajectory.synth import curriculum
 from core.errors import ConfigError, DataError
 from core.training import DrawnBatches, LoopOptions, Outcome, ScheduleOptions, Stage, train_stages
 from core.weights import Card, load, save, write_index
@@ -113,10 +113,10 @@ def train(
         ConfigError: settings that contradict each other or the data.
         DataError: a file cannot be read.
     """
-    sources = gather(config, data)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # first: a wrong name must not cost the making of all flights
         torch.manual_seed(config.seed)
         model = Predictor(config.model, config.window)
+    sources = gather(config, data)
     history, horizon = config.window.history, config.window.horizon
     longest = STREAM_HISTORY if config.model.stateful else history
     pools = {name: Pool(part, longest + horizon) for name, part in sources.train.items()}

@@ -2,6 +2,8 @@
 
 flights = generate(seed=0, count=1000, split="train")
 track = recorded(flights[0])
+
+`curriculum` mixes these with families of its own into what a training sees; `write` puts flights into a file.
 """
 
 import math

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from apps.trajectory import curriculum
 from apps.trajectory.config import DataConfig, ModelConfig, TrainConfig
 from apps.trajectory.data import Track, flights
 from apps.trajectory.evaluate import evaluate
 from apps.trajectory.predict import load_model
+from apps.trajectory.synth import curriculum
 from apps.trajectory.train import Pool, deal, gather, shared_out, train
 from core.errors import ConfigError
 from core.training import LoopOptions
