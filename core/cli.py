@@ -1,6 +1,7 @@
 """The command `recurra`: what is signed in, imported only when asked for, and the core's own verbs."""
 
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -181,8 +182,20 @@ def run_app(application: typer.Typer) -> None:
     except BrokenPipeError:  # the reader of our output went away, for example `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as wish:
+        stop(wish)
+    except SystemExit as ended:  # typer makes one of its own out of Ctrl-C
+        cause = getattr(ended.__context__, "__cause__", None)
+        if not isinstance(cause, KeyboardInterrupt):
+            raise
+        stop(cause)
+
+
+def stop(wish: KeyboardInterrupt) -> None:
+    """End with 128 and the signal, 130 for Ctrl-C; a training says what it kept."""
+    if str(wish):
+        print(str(wish), file=sys.stderr)
+    sys.exit(128 + getattr(wish, "signal", signal.SIGINT))
 
 
 def main() -> None:
