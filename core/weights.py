@@ -54,6 +54,8 @@ COLUMNS = ("name", "file", "task", "unit", "parameters", "bytes", "sha256", "sco
 """What every row of an index has."""
 BUNDLED = 4_000_000
 """Bytes that one bundled file may have: the whole package stays small."""
+HEADER = 8 << 20
+"""Bytes of names and shapes: some fifty thousand tensors."""
 LARGEST = 4 << 30
 """Bytes a weights file may have: above every network here, below what would exhaust a laptop."""
 
@@ -137,6 +139,11 @@ def read(path: Path) -> bytes:
 
 def parse(path: Path, data: bytes) -> tuple[dict[str, Tensor], Card]:
     """Tensors and card from the bytes of a file; `path` is for messages."""
+    size = int.from_bytes(data[:8], "little")
+    if HEADER < size < len(data):
+        raise WeightsError(
+            f"{path}: a header of {in_words(size)}; weights here have less than {in_words(HEADER)}."
+        )
     try:
         tensors = parse_safetensors(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -197,6 +204,11 @@ def load_torch(path: str | Path, largest: int = LARGEST) -> dict[str, Tensor]:
     odd = [name for name, value in found.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
     if odd:
         raise WeightsError(f"{path}: {listed(odd)} not a named tensor, so this is not a state dict.")
+    for name, value in found.items():
+        if value.layout != torch.strided or value.is_quantized:
+            raise WeightsError(f"{path}: {name[:80]} is sparse or quantised; save it as a plain tensor.")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise WeightsError(f"{path}: {name[:80]} claims {value.numel():,} numbers that the file has not.")
     check_finite(found, str(path))
     return dict(found)
 

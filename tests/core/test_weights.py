@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from core import weights
 from core.errors import WeightsError
 from core.weights import (
     Card,
@@ -352,3 +353,25 @@ def test_a_corrupted_torch_file_loads_or_is_a_weights_error(tmp_path: Path, data
     except WeightsError:
         return
     assert all(isinstance(tensor, Tensor) for tensor in tensors.values())
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.zeros(1).expand(40_000, 40_000), r"w claims 1,600,000,000 numbers that the file has not"),
+        (torch.eye(3).to_sparse(), "w is sparse or quantised|not a readable torch file"),
+    ],
+)
+def test_tensors_that_are_larger_than_their_file_are_refused(
+    tmp_path: Path, tensor: torch.Tensor, message: str
+) -> None:
+    torch.save({"w": tensor}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=message):
+        load_torch(tmp_path / "w.pth")
+
+
+def test_a_header_of_countless_names_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path)
+    monkeypatch.setattr(weights, "HEADER", 100)
+    with pytest.raises(WeightsError, match=r"a header of .* bytes; weights here have less than 100 bytes"):
+        load(path)

@@ -7,6 +7,10 @@ x are normalised velocities (or positions), y the same kind of value for the nex
 decoder always makes K = 10 steps; here K is an argument, and beyond 10 steps it extrapolates.
 """
 
+import io
+import math
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,12 +22,18 @@ import core
 from apps.trajectory.features import Normalisation, integrate, velocities
 from apps.trajectory.models.forecast import Forecast
 from core.errors import WeightsError
+from core.files import in_words, read_bytes
+from core.weights import load_torch
 
 HISTORY = 20
 """Samples that the published weights were trained to read."""
 HORIZON = 10
 """Steps that they were trained to make."""
 Kind = Literal["velocity", "position"]
+LARGEST = 256 << 20
+"""Bytes of a published checkpoint; they have less than one million."""
+STATISTICS = 16 << 20
+"""Bytes of a statistics file; they have a few hundred."""
 
 
 class Vector(nn.Module):
@@ -111,6 +121,8 @@ def from_state(state: dict[str, Tensor]) -> Vector:
     if not layers or "fc.weight" not in state or state["fc.weight"].ndim != 2:
         raise WeightsError("these are no VECTOR weights: gru1.weight_ih_l0 or fc.weight is missing.")
     dims, hidden = state["fc.weight"].shape
+    if not dims or not hidden:
+        raise WeightsError(f"these are no VECTOR weights: fc.weight is {dims} x {hidden}.")
     network = Vector(dims, hidden, layers)
     mapped = {ours(name): tensor for name, tensor in state.items()}
     expected = network.state_dict()
@@ -128,16 +140,36 @@ def from_state(state: dict[str, Tensor]) -> Vector:
     return network.eval()
 
 
+def parsed(data: bytes) -> np.ndarray:
+    """A numeric array of a .npy file whose header claims no more than there is.
+
+    Raises:
+        ValueError: it does, or it is no array of numbers.
+    """
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = reader(file)
+    if dtype.kind not in "fiu" or math.prod(shape) * dtype.itemsize > len(data):
+        raise ValueError("no array of numbers, or larger than its file")
+    return np.load(io.BytesIO(data), allow_pickle=False)
+
+
 def read_stats(path: str | Path, normalisation: Literal["max", "white"]) -> tuple[Normalisation, Kind]:
     """Normalisation and kind of model from a published statistics file (.npz).
 
     Raises:
         WeightsError: the file cannot be read or lacks a key.
     """
+    data = read_bytes(path, STATISTICS, unpack=False, error=WeightsError)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            stats = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > STATISTICS:
+                raise WeightsError(f"{path}: unpacks to {in_words(unpacked)}; such statistics are small.")
+            arrays = {member.filename: archive.read(member) for member in archive.infolist()}
+        stats = {name.removesuffix(".npy"): parsed(array) for name, array in arrays.items()}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise WeightsError(f"{path}: not a statistics file of numpy (.npz).") from error
     kind: Kind = "velocity" if "max_velocity" in stats else "position"
     needed = ["max_velocity" if kind == "velocity" else "max_length"]
@@ -147,10 +179,17 @@ def read_stats(path: str | Path, normalisation: Literal["max", "white"]) -> tupl
         raise WeightsError(
             f"{path}: no {', '.join(missing)}; it has {', '.join(sorted(stats)) or 'nothing'}."
         )
+    bad = [name for name in needed if not stats[name].size or not np.isfinite(stats[name]).all()]
+    if bad:
+        raise WeightsError(f"{path}: {bad[0]} is empty or not finite.")
     if normalisation == "max":
+        if not np.ravel(stats[needed[0]])[0] > 0:
+            raise WeightsError(f"{path}: {needed[0]} must be positive.")
         return Normalisation("max", maximum=float(np.ravel(stats[needed[0]])[0])), kind
     mean = torch.from_numpy(np.array(stats["input_mean"], dtype=np.float64)).reshape(-1)
     lower = torch.from_numpy(np.array(stats["L_matrix"], dtype=np.float64))
+    if lower.shape != (len(mean), len(mean)):
+        raise WeightsError(f"{path}: L_matrix is {tuple(lower.shape)}, input_mean has {len(mean)} numbers.")
     return Normalisation("cholesky_T", mean, lower), kind
 
 
@@ -178,11 +217,11 @@ def load_published(
                 f"{name}: the name tells neither max nor white; say which normalisation it needs."
             )
         normalisation = found[0]
-    try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a different type for every kind of damage
-        raise WeightsError(f"{weights}: not a torch checkpoint ({type(error).__name__}).") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{weights}: holds no plain state dict.")
+    network = from_state(load_torch(weights, LARGEST))
     scaling, kind = read_stats(stats, normalisation or "max")
-    return VectorPredictor(from_state(state), scaling, kind, horizon=horizon, compat=compat).eval()
+    if scaling.kind != "max" and scaling.mean is not None and len(scaling.mean) != network.fc.out_features:
+        raise WeightsError(
+            f"{stats}: whitening of {len(scaling.mean)} coordinates, "
+            f"{name} predicts {network.fc.out_features}."
+        )
+    return VectorPredictor(network, scaling, kind, horizon=horizon, compat=compat).eval()

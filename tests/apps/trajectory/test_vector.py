@@ -1,6 +1,9 @@
 """The published network: its layout, its two alignments, and files that do not fit."""
 
+import io
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,3 +108,37 @@ def test_a_damaged_file_is_one_clear_error(tmp_path: Path, reference: Reference,
     weights.write_bytes(content)
     with pytest.raises(WeightsError, match="mix_vel_white"):
         load_published(weights, stats)
+
+
+def npy(shape: str, count: int) -> bytes:
+    """A .npy file whose header claims a shape, with `count` numbers."""
+    head = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + bytes(8 * count)
+
+
+@pytest.mark.parametrize(
+    ("stats", "message"),
+    [
+        ({"max_velocity": np.array([])}, "max_velocity is empty or not finite"),
+        ({"max_velocity": np.array([np.nan])}, "max_velocity is empty or not finite"),
+        ({"max_velocity": np.array([-1.0])}, "max_velocity must be positive"),
+        ({"max_velocity": npy("(1000000000000,)", 1)}, "not a statistics file"),
+        (
+            {"max_velocity": 1.0, "input_mean": np.zeros(5), "L_matrix": np.eye(5)},
+            "whitening of 5 coordinates",
+        ),
+        ({"max_velocity": 1.0, "input_mean": np.zeros(3), "L_matrix": np.eye(5)}, r"L_matrix is \(5, 5\)"),
+    ],
+)
+def test_statistics_that_nobody_measured_are_refused(
+    tmp_path: Path, reference: Reference, stats: dict[str, Any], message: str
+) -> None:
+    kind = "white" if "L_matrix" in stats else "max"
+    torch.save(reference.state_dict(), tmp_path / f"{kind}.pth")
+    with zipfile.ZipFile(tmp_path / "s.npz", "w") as archive:
+        for name, value in stats.items():
+            buffer = io.BytesIO()
+            np.save(buffer, value) if not isinstance(value, bytes) else buffer.write(value)
+            archive.writestr(f"{name}.npy", buffer.getvalue())
+    with pytest.raises(WeightsError, match=message):
+        load_published(tmp_path / f"{kind}.pth", tmp_path / "s.npz")
