@@ -143,6 +143,25 @@ def from_above(track: Any, answer: Any, width: float = 10.0, height: float = 5.0
         )
 
 
+def thumbnail(track: Any, answer: Any) -> str:
+    """The same moment without words, for the card of the hub: `demos/pictures/trajectory.svg`."""
+    known = answer.time_s
+    before = track.positions[(track.time_s <= known + 1e-9) & (track.time_s > known - 2.1)][:, :2]
+    path = np.concatenate([answer.anchor[None], answer.mean])[:, :2]
+    straight = path[0] + np.concatenate([[0.0], answer.ahead_s[:10]])[:, None] * slope(track, known)
+    turn = np.linalg.svd(path[-1] - before[0][None])[2]  # the way runs from left to right
+    before, path, straight = (line @ turn.T for line in (before, path, straight))
+    with drawing(3.2, 1.5) as (figure, axes):
+        axes.fill(*tube(path, np.concatenate([[0.0], answer.radius])).T, color=OURS, alpha=0.18, linewidth=0)
+        axes.plot(*straight.T, color=BASELINE, linewidth=1.4)
+        axes.plot(*before.T, color=TRUTH, linewidth=2)
+        axes.plot(*path.T, color=OURS, linewidth=3)
+        axes.plot(*path[0], "o", color=TRUTH, markersize=5)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_axis_off()
+        return svg(figure, "A path, the prediction that bends on inside its tube, and going straight on.")
+
+
 def slope(track: Any, known: float) -> np.ndarray:
     """(2,) velocity over the newest 0.3 s: what going straight on means at a noisy sample."""
     recent = (track.time_s <= known + 1e-9) & (track.time_s > known - 0.35)
