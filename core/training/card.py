@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import core
@@ -9,8 +10,12 @@ from core.files import write_text
 from core.weights import Card
 
 
+@cache
 def commit() -> str:
-    """The commit of the checkout that this code runs from, marked if changed; "unknown" outside of one."""
+    """The commit of the checkout that this code runs from, marked if changed; "unknown" outside of one.
+
+    Asked for once: a process goes on with the code that it has read.
+    """
     root = Path(core.__file__).resolve().parents[1]
     try:
         # An installed copy may lie inside somebody else's repository.

@@ -80,7 +80,9 @@ def gather_sparse(parameters: Sequence[nn.Parameter], place: Place) -> None:
         parameter = parameters[number]
         indices, values = zip(*(each[number] for each in everyone if number in each), strict=True)
         parameter.grad = (
-            torch.sparse_coo_tensor(torch.cat(indices, 1), torch.cat(values), parameter.shape)
+            torch.sparse_coo_tensor(
+                torch.cat(indices, 1), torch.cat(values), parameter.shape, check_invariants=False
+            )
             .coalesce()
             .to(parameter.device)
         )

@@ -150,14 +150,16 @@ class Run:
             if options.checkpoint_steps and at.step % options.checkpoint_steps == 0:
                 self.keep()
             if options.max_minutes is not None and (place.world == 1 or checked or self.due):
-                self.late = place.share(time.monotonic() - self.began >= 60 * options.max_minutes)
+                late = place.share(time.monotonic() - self.began >= 60 * options.max_minutes)
+                self.late = late and not self.exploded()  # else the look that goes back comes first
 
     def heed(self, asked: Callable[[], int], checked: bool) -> None:
         """Stop where somebody has asked for it, in all processes after the same step."""
         if self.place.world > 1 and not checked:
             return
         wishes = self.place.gather(asked())
-        if wish := next((wish for wish in wishes if wish), 0):
+        wish = next((wish for wish in wishes if wish), 0)
+        if wish and not self.exploded():  # else the look that goes back comes first
             self.keep()
             raise Stopped(f"stopped after step {self.at.step}; go on with --resume.", wish)
 
