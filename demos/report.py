@@ -58,8 +58,8 @@ def report(parts: Sequence[Part], facts: Sequence[str]) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1"><title>Recurra: report</title>'
         f"<style>{style()}</style></head><body><header><h1>Recurra</h1>"
         f"<p>{html.escape(' · '.join(facts))}</p></header>"
-        "<p>Each pipeline ran once on embedded data with its bundled weights.</p>"
-        f'<main><div class="r-cards">{cards}</div>{sections}</main>'
+        "<main><p>Each pipeline ran once on embedded data with its bundled weights.</p>"
+        f'<div class="r-cards">{cards}</div>{sections}</main>'
         f"<script>{sheet('copy.js')}</script></body></html>\n"
     )
 
