@@ -1,0 +1,80 @@
+"""Pictures of any kind become ink of one height."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.errors import DataError
+from vision.ocr.codec import Codec, clean
+from vision.ocr.image import read_grey
+from vision.ocr.line import GRAIN, LineSettings, pieces, prepare
+
+
+def test_height_and_grain_whatever_comes_in(scribble: np.ndarray) -> None:
+    for height in (32, 64):
+        ink = prepare(scribble, LineSettings(height=height))
+        assert ink.shape[0] == height
+        assert ink.shape[1] % GRAIN == 0
+        assert ink.max() == 255
+        assert (ink[:, :8] == 0).all()
+
+
+def test_a_negative_is_turned_round(scribble: np.ndarray) -> None:
+    np.testing.assert_allclose(
+        prepare(255 - scribble, LineSettings()).astype(int), prepare(scribble, LineSettings()), atol=2
+    )
+
+
+def test_a_blank_line_has_no_ink() -> None:
+    assert prepare(np.full((40, 100), 200, np.uint8), LineSettings()).max() == 0
+
+
+def test_long_lines_are_cut_at_blank_columns() -> None:
+    ink = np.full((8, 1000), 9, np.uint8)
+    ink[:, 384:416] = 0
+    parts = pieces(ink, 512)
+    assert all(part.shape[1] <= 512 for part in parts)
+    assert sum(part.shape[1] for part in parts) == 1000
+    assert 384 <= parts[0].shape[1] <= 416
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "JPEG2000"])
+def test_formats_give_the_same_grey(form: str, scribble: np.ndarray) -> None:
+    file = io.BytesIO()
+    Image.fromarray(scribble).save(file, form)
+    assert np.abs(read_grey(file.getvalue()).astype(int) - scribble).mean() < 6
+
+
+def test_alpha_lies_on_white_and_16_bits_become_8(scribble: np.ndarray) -> None:
+    clear = np.dstack([np.zeros((5, 5, 3), np.uint8), np.zeros((5, 5), np.uint8)])
+    assert (read_grey(Image.fromarray(clear, "RGBA")) == 255).all()
+    deep = Image.fromarray(scribble.astype(np.uint16) * 257)
+    assert (read_grey(deep) == scribble).all()
+    assert (read_grey(scribble.astype(np.uint16) * 257) == scribble).all()
+
+
+def test_exif_rotation_is_applied() -> None:
+    image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4) * 20)
+    exif = image.getexif()
+    exif[274] = 6
+    file = io.BytesIO()
+    image.save(file, "PNG", exif=exif)
+    assert read_grey(file.getvalue()).shape == (4, 3)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
+def test_what_is_no_image_is_one_sentence(data: bytes) -> None:
+    with pytest.raises(DataError, match=r"image"):
+        read_grey(data)
+
+
+def test_codec_round_trip_and_unknown_characters() -> None:
+    codec = Codec.of(["été à", "un  mot"])
+    assert codec.decode(codec.encode(" e\u0301té ")) == "été"
+    assert codec.unknown(["xyé"]) == {"x": 1, "y": 1}
+    with pytest.raises(DataError, match="'x'"):
+        codec.encode("x")
+    assert clean(" a \t b\u00a0c ") == "a b c"
+    assert Codec.from_dict(codec.as_dict()) == codec
