@@ -56,13 +56,13 @@ class LineBatch:
 
 
 class MakeLines:
-    """Rows of a pool -> a batch with its draws of augmentation."""
+    """Rows of a pool (counted on over several laps) -> a batch with its draws of augmentation."""
 
     def __init__(self, pool: Pool, augment: AugmentConfig | None) -> None:
         self.pool, self.augment = pool, augment
 
     def __call__(self, rows: Tensor | Sequence[int], generator: torch.Generator) -> LineBatch:
-        chosen = [int(row) for row in rows]
+        chosen = [int(row) % len(self.pool) for row in rows]
         ink, widths = batch([self.pool.ink[row] for row in chosen])
         labels = [self.pool.labels[row] for row in chosen]
         targets = torch.zeros(len(chosen), max(1, max(map(len, labels))), dtype=torch.int64)

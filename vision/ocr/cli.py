@@ -114,6 +114,9 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(help="Plan the epochs for so many minutes and stop by the clock.")
     ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Weights to begin from: bundled name, file or run.")
+    ] = None,
     config: Config = None,
     sets: Sets = None,
     seed: Seed = 0,
@@ -143,6 +146,7 @@ def train(
         data or [],
         digits=digits,
         minutes=minutes,
+        start=start,
         device=device_of(device),
         resume=resume,
         quiet=quiet,

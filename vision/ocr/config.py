@@ -70,6 +70,7 @@ class TrainConfig:
     pixels: int = 65536  # columns of a batch of lines, padding included
     batch: int = 64  # strings of a batch of digits
     steps: int = 400  # of an epoch of digits
+    laps: int = 1  # times that an epoch of lines goes through them; validation follows each epoch
     workers: int = 0  # processes that make batches
     makers: int = 1  # processes that make the generated examples
     shortcut_weight: float = 0.3
@@ -84,8 +85,8 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.pixels < 256 or self.batch < 2 or self.steps < 1:
-            raise ConfigError("pixels must be at least 256, batch 2, steps 1.")
+        if self.pixels < 256 or self.batch < 2 or self.steps < 1 or self.laps < 1:
+            raise ConfigError("pixels must be at least 256, batch 2, steps and laps 1.")
         if self.model.name == "digits" and self.line.height % 16:
             raise ConfigError(f"the digit network takes heights in sixteens, got {self.line.height}.")
 

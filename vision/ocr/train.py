@@ -22,7 +22,7 @@ from core.training import train as run_loop
 from core.training.batches import to_device
 from core.training.buckets import BucketedBatches
 from core.training.drawn import DrawnBatches
-from core.weights import Card
+from core.weights import Card, find, load
 from vision.ocr.augment import augment
 from vision.ocr.batches import LineBatch, MakeLines, MakeMixture, Pool, generated_pool, load_pool
 from vision.ocr.codec import Codec
@@ -48,6 +48,7 @@ def train(
     digits: str | Path | None = None,
     device: Any = "cpu",
     minutes: float | None = None,
+    start: str | Path | None = None,
     resume: bool = False,
     quiet: bool = False,
 ) -> Outcome:
@@ -56,6 +57,7 @@ def train(
     Args:
         data: index files, or folders of pictures with texts; rows with split "test" are left alone, rows
             with split "val" validate. Nothing: generated lines only.
+        start: weights to begin from, a bundled name, file or run; their alphabet is kept.
         minutes: plan as many epochs as this machine takes in that time, and stop by the clock.
         digits: folder of idx files to compose digit strings from; its last 5,000 digits are never used.
 
@@ -65,9 +67,10 @@ def train(
     """
     if resume:
         config = replace(config, read_toml(Path(out) / "config.toml"))
+    began = time.monotonic()
     samples = read_samples(data)
     learned, checked = split(samples, config)
-    codec = codec_of(config, learned)
+    codec = codec_of(config, learned, start)
     refuse_unknown(codec, learned, config)
     learned = [sample for sample in learned if not codec.unknown([sample.text])]
     checked = [sample for sample in checked if not codec.unknown([sample.text])]
@@ -85,7 +88,8 @@ def train(
     model.to(device)
     step, source = learn(model, config), batches(config, real, made, pool)
     if minutes is not None:
-        config = planned(config, model, step, source, minutes, resume)
+        config = planned(config, model, step, source, 60 * minutes - (time.monotonic() - began), resume)
+        config = replace(config, {"loop": {"max_minutes": minutes}})
     return run_loop(
         model,
         step,
@@ -99,6 +103,8 @@ def train(
         card=describe(config, codec, learned, len(made)),
         resume=resume,
         quiet=quiet,
+        start=start,
+        began=began,
     )
 
 
@@ -124,10 +130,12 @@ def split(samples: Sequence[Sample], config: TrainConfig) -> tuple[list[Sample],
     return [sample for sample in learned if (sample.document or sample.name) not in held], checked
 
 
-def codec_of(config: TrainConfig, samples: Sequence[Sample]) -> Codec:
-    """Digits for digit strings; else every character of the data, or of the generator without data."""
+def codec_of(config: TrainConfig, samples: Sequence[Sample], start: str | Path | None) -> Codec:
+    """The alphabet of the weights to start from; else digits, those of the data, or the generator's."""
     if config.task == "digits":
         return Codec(tuple("0123456789"))
+    if start is not None:
+        return Codec.from_dict(load(find(start))[1].extra["codec"])
     if samples:
         return Codec.of(sample.text for sample in samples)
     return Codec.of([" ".join(glyphs())])
@@ -190,7 +198,7 @@ def batches(config: TrainConfig, real: Pool, made: Pool, pool: Pool) -> Any:
         raise ConfigError("there is nothing to train on: give data, or set data.generated.")
     if config.task == "lines":
         make = MakeLines(pool, config.augment)
-        return BucketedBatches(pool.widths, config.pixels, make, config.seed, config.workers)
+        return BucketedBatches(pool.widths * config.laps, config.pixels, make, config.seed, config.workers)
     pools = {name: part for name, part in (("files", real), ("generated", made)) if len(part)}
     share = config.data.real_share
     shares = {"files": share, "generated": 1 - share} if len(pools) == 2 else dict.fromkeys(pools, 1.0)
@@ -246,19 +254,20 @@ def describe(config: TrainConfig, codec: Codec, learned: Sequence[Sample], made:
 
 
 def planned(
-    config: TrainConfig, model: nn.Module, step: Any, source: Any, minutes: float, resume: bool
+    config: TrainConfig, model: nn.Module, step: Any, source: Any, seconds: float, resume: bool
 ) -> TrainConfig:
-    """Settings with as many epochs as fit into the minutes, by timing steps of a copy of the network.
+    """Settings with as many epochs as fit into the seconds, by timing steps of a copy of the network.
 
     A run that is resumed keeps its plan.
     """
-    loop = {"max_minutes": minutes}
-    if not resume:
-        took = seconds_a_step(model, step, source, config)
-        # validation, checkpoints and a machine that others use take their part
-        epochs = int(0.85 * 60 * minutes / (took * source.count(1) + 1.0))
-        loop |= {"epochs": max(1, epochs)}
-    return replace(config, {"loop": loop})
+    if resume:
+        return config
+    begun = time.monotonic()
+    took = seconds_a_step(model, step, source, config)
+    left = seconds - (time.monotonic() - begun)
+    # validation, checkpoints and a machine that others use take their part
+    epochs = int(0.92 * left / (took * source.count(1) + 1.0))
+    return replace(config, {"loop": {"epochs": max(1, epochs)}})
 
 
 def seconds_a_step(model: nn.Module, step: Any, source: Any, config: TrainConfig) -> float:

@@ -108,6 +108,7 @@ def fused(forth: Any, back: Any, x: Tensor, lengths: Tensor | None) -> Tensor:
 
 def in_float32(forth: Any, weights: list[Tensor], x: Tensor, lengths: Tensor | None) -> Tensor:
     """One bidirectional LSTM layer of torch; rows of different length run packed."""
+    together(weights, x.shape[-1], forth.hidden_size)
     zeros = x.new_zeros(2, x.shape[0], forth.hidden_size)
     state = (zeros, zeros)
     if lengths is None:
@@ -116,6 +117,15 @@ def in_float32(forth: Any, weights: list[Tensor], x: Tensor, lengths: Tensor | N
     data = torch.lstm(packed.data, packed.batch_sizes, state, weights, True, 1, 0.0, forth.training, True)[0]
     packed = packed._replace(data=data)
     return pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])[0]
+
+
+@torch.no_grad()
+def together(weights: list[Tensor], inputs: int, hidden: int) -> None:
+    """Lay the weights of a layer into one piece of memory, once: else cuDNN copies them at every call."""
+    storages = {weight.untyped_storage().data_ptr() for weight in weights}
+    if len(storages) > 1 and all(weight.dtype == torch.float32 for weight in weights):
+        lstm = 2  # cuDNN's number of the mode
+        torch._cudnn_rnn_flatten_weight(weights, 4, inputs, lstm, hidden, 0, 1, True, True)  # pyright: ignore
 
 
 def hide_spans(x: Tensor, lengths: Tensor | None, share: float, longest: int, generator: Any) -> Tensor:
