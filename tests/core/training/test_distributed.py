@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from core.errors import ConfigError
 from core.training import ShuffledBatches, local_device
 from core.training.distributed import Place
-from tests.core.training.parallel import train_plainly
+from tests.core.training.parallel import train_counted, train_plainly, train_sparse
 from tests.core.training.runs import final, same
 
 ROOT = Path(__file__).parents[3]
@@ -42,17 +42,20 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one_with_the_same_global_batch(two_processes: Path, tmp_path: Path) -> None:
-    train_plainly(tmp_path)
-    alone, together = (load_file(out / "model.safetensors") for out in (tmp_path, two_processes / "plain"))
+@pytest.mark.parametrize("kind", ["plain", "counted", "sparse"])
+def test_two_processes_equal_one_with_the_same_global_batch(
+    two_processes: Path, tmp_path: Path, kind: str
+) -> None:
+    {"plain": train_plainly, "counted": train_counted, "sparse": train_sparse}[kind](tmp_path)
+    alone, together = (load_file(out / "model.safetensors") for out in (tmp_path, two_processes / kind))
     for name, expected in alone.items():
         torch.testing.assert_close(together[name], expected, rtol=0, atol=1e-6)
     tables = []
-    for out in (tmp_path, two_processes / "plain"):
+    for out in (tmp_path, two_processes / kind):
         with open(out / "metrics.csv", newline="") as file:
             tables.append([float(row["train_loss"]) for row in csv.DictReader(file)])
     assert tables[0] == pytest.approx(tables[1], abs=1e-6)
-    assert "2 processes" in (two_processes / "plain" / "card.md").read_text()
+    assert "2 processes" in (two_processes / kind / "card.md").read_text()
 
 
 @pytest.mark.slow
