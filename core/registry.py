@@ -93,7 +93,7 @@ ROWS = (
     Row("mlstm", "core.units.matrix.mlstm:MLSTM", "xLSTM's matrix memory with exponential gates"),
     Row(
         "fsmn",
-        "core.units.grid.fsmn:FSMN",
+        "core.units.window.fsmn:FSMN",
         "feed-forward sequential memory, a window of learned taps",
         ("dfsmn",),
     ),

@@ -14,8 +14,8 @@ from apps.trajectory.dims import history_of, position_of
 from apps.trajectory.features import HEADING_MEMORY_S, SPEED_FLOOR, STREAM_MEMORY_S
 from apps.trajectory.models.predictor import VARIANCE_FLOOR, Predictor
 from apps.trajectory.prediction import Prediction
-from core.kernels.gru_stream import add_product, gru_layers, pack
 from core.kernels.jit import compiled
+from core.streaming.gru import add_product, gru_layers, pack
 
 RESIDUAL, VELOCITY, POSITION = 0, 1, 2
 POINT, GAUSSIAN, QUANTILE = 0, 1, 2

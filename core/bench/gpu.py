@@ -51,14 +51,13 @@ def scan() -> Pair:
 
 
 def decay(batch: int, time: int) -> Pair:
-    from core.kernels import decay_scan_triton
-    from core.kernels.matrix_scan import decay_scan
+    from core.kernels.matrix_scan import decay_scan, gpu
 
     q, k, v = torch.randn(3, batch, time, 4, 64, device="cuda").unbind()
     log_decay = nn.functional.logsigmoid(torch.randn(batch, time, 4, device="cuda") + 3)
     state = torch.zeros(batch, 4, 64, 64, device="cuda")
     given = q, k, v, log_decay, state
-    return lambda: decay_scan_triton.forward(*given), lambda: decay_scan(*given)
+    return lambda: gpu.forward(*given), lambda: decay_scan(*given)
 
 
 def loop(name: str, width: int, peer: str, training: bool) -> Pair:

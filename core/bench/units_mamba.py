@@ -42,7 +42,7 @@ def build(name: str) -> Any:
 
 def kernel_pair() -> tuple[Call, Call]:
     from core.kernels.selective_scan import selective_scan
-    from core.kernels.selective_scan_ref import selective_scan_loop
+    from core.kernels.selective_scan.definition import selective_scan_loop
 
     generator = torch.Generator().manual_seed(0)
     u, delta = torch.randn(2, BATCH, TIME, CHANNELS, generator=generator)

@@ -78,10 +78,11 @@ def forward_backward(scan: Callable[..., Any], given: dict[str, Tensor]) -> Call
 
 
 def kernel_pair(kernel: str, decay: str) -> Pair:
-    from core.kernels import matrix_scan, matrix_scan_ref
+    from core.kernels import matrix_scan
+    from core.kernels.matrix_scan import definition
 
     given = inputs(kernel, decay)
-    ours, plain = getattr(matrix_scan, f"{kernel}_scan"), getattr(matrix_scan_ref, f"{kernel}_scan_ref")
+    ours, plain = getattr(matrix_scan, f"{kernel}_scan"), getattr(definition, f"{kernel}_scan_ref")
     return forward_backward(ours, given), forward_backward(plain, given)
 
 

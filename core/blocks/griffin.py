@@ -14,14 +14,14 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.blocks.attention import LocalAttention
-from core.blocks.conv import CausalConv
-from core.blocks.mlp import GatedMLP
-from core.blocks.norm import RMSNorm
 from core.errors import ConfigError
+from core.parts.conv import CausalConv
+from core.parts.mlp import GatedMLP
+from core.parts.norm import RMSNorm
 from core.units.contract import Unit
 from core.units.diagonal import rg_lru
 from core.units.diagonal.rg_lru import RGLRU
+from core.units.window.attention import LocalAttention
 
 PAPER = "De et al. 2024, arXiv 2402.19427"
 HAWK = ("recurrent",)

@@ -1,48 +1,5 @@
-"""Root-mean-square norms: plain, over groups of channels, and with a gate.
+"""Moved to `core.parts.norm`; this path works until 0.3."""
 
-rms(x) = x / sqrt(mean x^2 + eps)
-"""
+from core.parts.norm import GatedRMSNorm, RMSNorm
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
-
-class RMSNorm(nn.Module):
-    """rms(x) * weight over the last axis; `one_plus` multiplies by 1 + weight, as Gemma does.
-
-    With `groups`, each of them (width / groups channels) is normalised apart.
-    """
-
-    def __init__(self, width: int, eps: float = 1e-6, *, groups: int = 1, one_plus: bool = False) -> None:
-        super().__init__()
-        if groups < 1 or width % groups:
-            raise ValueError(f"{groups} groups do not divide a width of {width}")
-        self.width, self.eps, self.groups, self.one_plus = width, eps, groups, one_plus
-        self.weight = nn.Parameter(torch.zeros(width) if one_plus else torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight = 1 + self.weight if self.one_plus else self.weight
-        if self.groups == 1:
-            return rms(x, self.eps, weight)
-        return (rms(x.unflatten(-1, (self.groups, -1)), self.eps).flatten(-2) * weight).to(x.dtype)
-
-
-class GatedRMSNorm(RMSNorm):
-    """rms(x silu(gate)) * weight, as in Mamba-2, or with `norm_first` rms(x) * weight silu(gate)."""
-
-    def __init__(self, width: int, eps: float = 1e-5, *, groups: int = 1, norm_first: bool = False) -> None:
-        super().__init__(width, eps, groups=groups)
-        self.norm_first = norm_first
-
-    def forward(self, x: Tensor, gate: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if self.norm_first:
-            return super().forward(x) * functional.silu(gate)
-        return super().forward(x * functional.silu(gate))
-
-
-def rms(x: Tensor, eps: float, weight: Tensor | None = None) -> Tensor:
-    """rms(x) * weight over the last axis, computed in float32 at least, in the type of x."""
-    inner = torch.promote_types(x.dtype, torch.float32)
-    y = functional.rms_norm(x.to(inner), x.shape[-1:], None if weight is None else weight.to(inner), eps)
-    return y.to(x.dtype)
+__all__ = ["GatedRMSNorm", "RMSNorm"]

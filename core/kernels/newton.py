@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from core.kernels.block_scan import block_scan
-from core.kernels.linear_scan import beyond_operators, linear_scan
+from core.kernels.choice import beyond_operators
+from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import widen
 
 States = tuple[Tensor, ...]

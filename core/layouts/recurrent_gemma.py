@@ -18,11 +18,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from core.blocks.attention import LocalAttention
 from core.blocks.griffin import RecurrentBlock, ResidualBlock
 from core.errors import WeightsError
 from core.units.contract import Unit
 from core.units.diagonal.rg_lru import State as RecurrentState
+from core.units.window.attention import LocalAttention
 
 TRANSFORMERS = {
     "recurrent_param": "decay",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.kernels.linear_scan import beyond_operators
+from core.kernels.choice import beyond_operators
 
 Rows = tuple[tuple[int, int], ...]
 """(place in the whole batch, length) of each row of a part."""

@@ -13,8 +13,8 @@ from torch.nn.functional import linear
 from core.kernels.fft_conv import fft_conv
 from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
+from core.parts.discretize import powers
 from core.parts.lengths import at_end
-from core.units.diagonal.discretize import powers
 from core.units.diagonal.time_invariant import TimeInvariant
 
 

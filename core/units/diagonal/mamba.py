@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.blocks.conv import CausalConv
 from core.kernels.selective_scan import selective_scan, selective_step
-from core.kernels.selective_scan_ref import selective_scan_loop
+from core.kernels.selective_scan.definition import selective_scan_loop
+from core.parts.conv import CausalConv
 from core.parts.lengths import still
 from core.units.contract import Unit
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.kernels.linear_scan import linear_scan
+from core.parts.heads import at_least_single, head_count
 from core.parts.lengths import at_end
 from core.units.contract import Unit
-from core.units.matrix.heads import at_least_single, head_count
 
 State = tuple[Tensor, Tensor]
 RATE = 8.0

@@ -19,9 +19,9 @@ from torch.nn.functional import gelu, glu
 
 from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
+from core.parts.discretize import log_uniform, power, powers, zero_order_hold
 from core.parts.lengths import at_end
 from core.units.diagonal.block_convolution import block_convolution
-from core.units.diagonal.discretize import log_uniform, power, powers, zero_order_hold
 from core.units.diagonal.time_invariant import TimeInvariant
 
 

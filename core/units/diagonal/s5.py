@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from core.kernels.precision import widen
+from core.parts.discretize import log_uniform, zero_order_hold
 from core.units.diagonal.diagonal_system import DiagonalSystem
-from core.units.diagonal.discretize import log_uniform, zero_order_hold
 from core.units.diagonal.hippo import nplr
 
 

@@ -45,7 +45,7 @@ class GRU(GatedUnit):
         self.bias_ih, self.bias_hh = maybe(bias, 3 * hidden_size), maybe(bias, 3 * hidden_size)
         uniform(self, hidden_size**-0.5)
         step = step_reset_before if reset == "before" else step_reset_after
-        self.cell = Cell(step, "core.kernels.gated_loop_gru", (reset == "before",))
+        self.cell = Cell(step, "gru", (reset == "before",))
 
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
         bias = self.bias_ih if self.reset == "after" else added(self.bias_ih, self.bias_hh)

@@ -36,7 +36,7 @@ class IndRNN(NewtonUnit):
         self.bias = maybe(bias, hidden_size)
         uniform(self, hidden_size**-0.5)
         nn.init.uniform_(self.weight_hh)
-        self.cell = Cell(partial(indrnn_step, activation), "core.kernels.gated_loop_rnn", (activation,))
+        self.cell = Cell(partial(indrnn_step, activation), "rnn", (activation,))
 
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, self.bias

@@ -32,7 +32,7 @@ class LEM(GatedUnit):
         self.weight_z = nn.Parameter(torch.empty(hidden_size, hidden_size))
         self.bias = maybe(bias, 4 * hidden_size)
         uniform(self, hidden_size**-0.5)
-        self.cell = Cell(partial(lem_step, dt), "core.kernels.gated_loop_lem", (dt,))
+        self.cell = Cell(partial(lem_step, dt), "lem", (dt,))
 
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, self.bias

@@ -77,7 +77,7 @@ class LSTM(GatedUnit):
         compiled = projection is None and not gate_recurrence
         self.cell = Cell(
             partial(lstm_step, self.gates, coupled, squash_input, squash_output),
-            "core.kernels.gated_loop_lstm" if compiled else None,
+            "lstm" if compiled else None,
             (*map(self.place, GATES), coupled, squash_input, squash_output),
         )
 

@@ -28,7 +28,7 @@ class MGU(GatedUnit):
         self.weight_hh = nn.Parameter(torch.empty(2 * hidden_size, hidden_size))
         self.bias = maybe(bias, 2 * hidden_size)
         uniform(self, hidden_size**-0.5)
-        self.cell = Cell(mgu_step, "core.kernels.gated_loop_mgu")
+        self.cell = Cell(mgu_step, "mgu")
 
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, self.bias

@@ -27,7 +27,7 @@ class ParaGRU(HeadedUnit):
         super().__init__(input_size, hidden_size, heads=heads)
         with torch.no_grad():
             self.bias[0] = -torch.linspace(0, 1, hidden_size)  # channels that write more and less often
-        self.cell = Cell(para_gru_step, "core.kernels.gated_loop_para", ("gru",))
+        self.cell = Cell(para_gru_step, "para", ("gru",))
 
 
 def para_gru_step(gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:

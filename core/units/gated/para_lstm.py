@@ -33,7 +33,7 @@ class ParaLSTM(HeadedUnit):
         nn.init.normal_(self.weight_ph, std=(2 / (5 * hidden_size)) ** 0.5)
         with torch.no_grad():
             self.bias[0] = torch.linspace(0, 1, hidden_size)  # channels that keep for shorter and longer
-        self.cell = Cell(para_lstm_step, "core.kernels.gated_loop_para", ("lstm",))
+        self.cell = Cell(para_lstm_step, "para", ("lstm",))
 
     def weights(self) -> tuple[Tensor | None, ...]:
         return self.weight_hh.flatten(), self.weight_ph.flatten()

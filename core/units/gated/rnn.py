@@ -35,7 +35,7 @@ class RNN(GatedUnit):
         self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size))
         self.bias_ih, self.bias_hh = maybe(bias, hidden_size), maybe(bias, hidden_size)
         uniform(self, hidden_size**-0.5)
-        self.cell = Cell(partial(elman_step, activation), "core.kernels.gated_loop_rnn", (activation,))
+        self.cell = Cell(partial(elman_step, activation), "rnn", (activation,))
 
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, added(self.bias_ih, self.bias_hh)

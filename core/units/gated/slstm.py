@@ -61,7 +61,7 @@ class SLSTM(GatedUnit):
         forget = 5 - 12 * channel ** (0.3 + 1.3 * depth)
         self.bias.data[hidden_size : 2 * hidden_size] = forget.repeat(heads)
         if pointwise == "slstm":
-            self.cell = Cell(slstm_step, "core.kernels.gated_loop_slstm")
+            self.cell = Cell(slstm_step, "slstm")
         else:
             self.cell = Cell(heads_lstm_step)
 

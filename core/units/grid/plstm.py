@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d
 
 from core.errors import ConfigError
-from core.kernels.plstm_scan import plstm_scan
+from core.kernels.plstm.scan import plstm_scan
 from core.kernels.precision import state_zeros
+from core.parts.heads import head_count
 from core.parts.lengths import still, window_at_end
 from core.units.contract import Unit
-from core.units.matrix.heads import head_count
 
 State = tuple[Tensor, Tensor]
 SHARPNESS = 5.0

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError
-from core.kernels.plstm_grid import Gates, plstm_grid
+from core.kernels.plstm.grid import Gates, plstm_grid
 from core.units.grid.plstm import SHARPNESS, by_head, grid_heads, head_rms, headwise, slow_to_fast
 
 FLIPS = ((), (1,), (2,), (1, 2))

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from core.kernels.precision import state_zeros
 from core.kernels.prefix_attention import State, prefix_attention, prefix_attention_step
+from core.parts.heads import head_count
 from core.parts.lengths import still
 from core.units.contract import Unit
-from core.units.matrix.heads import head_count
 
 
 class Aaren(Unit):

@@ -13,12 +13,12 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.blocks.conv import CausalConv
-from core.blocks.norm import RMSNorm
 from core.kernels.matrix_scan import delta_scan, delta_step
+from core.parts.conv import CausalConv
+from core.parts.heads import empty_state, head_count, split, unit_length
 from core.parts.lengths import still
+from core.parts.norm import RMSNorm
 from core.units.contract import Unit
-from core.units.matrix.heads import empty_state, head_count, split, unit_length
 
 State = tuple[Tensor, Tensor]
 

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.blocks.conv import CausalConv
-from core.blocks.norm import GatedRMSNorm
 from core.errors import ConfigError
-from core.kernels.matrix_scan import delta_scan, delta_step
+from core.kernels.matrix_scan import delta_product_scan, delta_step
+from core.parts.conv import CausalConv
+from core.parts.heads import empty_state, head_count, split, unit_length
 from core.parts.lengths import still
+from core.parts.norm import GatedRMSNorm
 from core.units.contract import Unit
 from core.units.matrix.gated_delta_net import initial_step_bias, log_decay_of
-from core.units.matrix.heads import empty_state, head_count, split, unit_length
 
 State = tuple[Tensor, Tensor]
 
@@ -97,29 +97,3 @@ class DeltaProduct(Unit):
         beta, log_decay = still(beta, lengths), still(log_decay, lengths)
         o, memory = delta_product_scan(q, k, v, beta, log_decay, memory)
         return self.finish(o, z), (window, memory)
-
-
-def delta_product_scan(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    beta: Tensor,
-    log_decay: Tensor | None = None,
-    state: Tensor | None = None,
-    *,
-    chunk: int = 32,
-) -> tuple[Tensor, Tensor]:
-    """Decay once, then n delta steps a token, then read.
-
-    q (B, T, h, K), k (B, T, n, h, K), v (B, T, n, h, V), beta (B, T, n, h), log_decay (B, T, h) or
-    (B, T, h, K), state (B, h, K, V) -> o (B, T, h, V), state.
-    """
-    n = k.shape[2]
-    # between the n steps of a token nothing decays and nobody reads
-    reads = torch.cat([torch.zeros_like(k[:, :, 1:]), q.unsqueeze(2)], 2).flatten(1, 2)
-    if log_decay is not None:
-        pause = torch.zeros_like(log_decay).unsqueeze(2).expand(-1, -1, n - 1, *log_decay.shape[2:])
-        log_decay = torch.cat([log_decay.unsqueeze(2), pause], 2).flatten(1, 2)
-    k, v, beta = k.flatten(1, 2), v.flatten(1, 2), beta.flatten(1, 2)
-    o, state = delta_scan(reads, k, v, beta, log_decay, state, chunk=chunk)
-    return o.unflatten(1, (-1, n))[:, :, -1], state

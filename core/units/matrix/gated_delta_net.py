@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.blocks.conv import CausalConv
-from core.blocks.norm import GatedRMSNorm
 from core.errors import ConfigError
 from core.kernels.matrix_scan import delta_scan, delta_step
+from core.parts.conv import CausalConv
+from core.parts.heads import at_least_single, empty_state, head_count, split, unit_length
 from core.parts.lengths import still
+from core.parts.norm import GatedRMSNorm
 from core.units.contract import Unit
-from core.units.matrix.heads import at_least_single, empty_state, head_count, split, unit_length
 
 State = tuple[Tensor, Tensor]
 

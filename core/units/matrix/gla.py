@@ -12,11 +12,11 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.blocks.norm import RMSNorm
 from core.kernels.matrix_scan import decay_scan, decay_step
+from core.parts.heads import at_least_single, empty_state, head_count, split
 from core.parts.lengths import still
+from core.parts.norm import RMSNorm
 from core.units.contract import Unit
-from core.units.matrix.heads import at_least_single, empty_state, head_count, split
 
 TEMPERATURE = 16
 """Divides the log-gate: forget gates begin near 1, and memory reaches hundreds of tokens."""

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.blocks.norm import RMSNorm
 from core.errors import ConfigError
 from core.kernels.matrix_scan import decay_scan, decay_step
+from core.parts.heads import at_least_single, empty_state, head_count, split
 from core.parts.lengths import still
+from core.parts.norm import RMSNorm
 from core.units.contract import Unit
-from core.units.matrix.heads import at_least_single, empty_state, head_count, split
 
 
 class HGRN2(Unit):

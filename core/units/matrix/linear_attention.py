@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.kernels.matrix_scan import decay_scan, decay_step
+from core.parts.heads import empty_state, head_count, split
 from core.parts.lengths import still
 from core.units.contract import Unit
-from core.units.matrix.heads import empty_state, head_count, split
 
 EPS = 1e-10
 

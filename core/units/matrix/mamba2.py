@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.blocks.conv import CausalConv
-from core.blocks.norm import GatedRMSNorm
 from core.errors import ConfigError
 from core.kernels.matrix_scan import decay_scan, decay_step
+from core.parts.conv import CausalConv
+from core.parts.heads import at_least_single, empty_state, head_count, split
 from core.parts.lengths import still
+from core.parts.norm import GatedRMSNorm
 from core.units.contract import Unit
 from core.units.diagonal.mamba import initial_step_bias
-from core.units.matrix.heads import at_least_single, empty_state, head_count, split
 
 State = tuple[Tensor, Tensor]
 

@@ -19,9 +19,9 @@ from torch.nn.functional import layer_norm
 from core.errors import ConfigError
 from core.kernels.mlstm_chunk import mlstm_chunkwise, mlstm_sigmoid, mlstm_sigmoid_step, mlstm_step
 from core.kernels.precision import state_zeros
+from core.parts.heads import head_count
 from core.parts.lengths import still
 from core.units.contract import Unit
-from core.units.matrix.heads import head_count
 
 State = tuple[Tensor, ...]
 CAP = 15.0

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from core.kernels.precision import state_zeros, widen
 from core.kernels.wkv import LOWEST, wkv, wkv_step
 from core.parts.lengths import at_end
+from core.parts.shift import ramp, shifted
 from core.units.contract import Unit
-from core.units.matrix.token_shift import ramp, shifted
 
 State = tuple[Tensor, Tensor, Tensor, Tensor]
 

@@ -17,13 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from core.kernels.matrix_scan import decay_scan
-from core.kernels.matrix_scan_ref import decay_step
+from core.kernels.matrix_scan import decay_scan, decay_step
 from core.kernels.precision import state_zeros
+from core.parts.heads import head_count
 from core.parts.lengths import at_end, still
+from core.parts.shift import group_norm, ramp, shifted
 from core.units.contract import Unit
-from core.units.matrix.heads import head_count
-from core.units.matrix.token_shift import group_norm, ramp, shifted
 
 State = tuple[Tensor, Tensor]
 STRONGEST = 20.0

@@ -20,10 +20,10 @@ from torch.nn.functional import linear
 
 from core.kernels.dplr_scan import dplr_scan, dplr_step
 from core.kernels.precision import state_zeros
+from core.parts.heads import head_count
 from core.parts.lengths import at_end, still
+from core.parts.shift import group_norm, ramp, shifted
 from core.units.contract import Unit
-from core.units.matrix.heads import head_count
-from core.units.matrix.token_shift import group_norm, ramp, shifted
 
 State = tuple[Tensor, Tensor]
 

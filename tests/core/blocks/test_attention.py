@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from core.blocks.attention import LocalAttention, rotate
 from core.errors import ConfigError
+from core.units.window.attention import LocalAttention, rotate
 
 
 def by_definition(unit: LocalAttention, x: Tensor) -> Tensor:

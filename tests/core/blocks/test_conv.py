@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 from torch.testing import assert_close
 
-from core.blocks.conv import CausalConv
+from core.parts.conv import CausalConv
 
 
 @pytest.mark.parametrize("width", [1, 2, 4])

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from core.blocks.attention import LocalAttention
 from core.blocks.griffin import GRIFFIN, HAWK, Griffin, RecurrentBlock, ResidualBlock
 from core.errors import ConfigError
 from core.state import choose, detach, rows
 from core.units.contract import Unit
+from core.units.window.attention import LocalAttention
 from tests.core.units.test_contract import close, results
 
 WIDTH = 8

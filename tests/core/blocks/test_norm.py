@@ -6,9 +6,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
 
-from core.blocks.mlp import GatedMLP
-from core.blocks.norm import GatedRMSNorm, RMSNorm, rms
 from core.errors import ConfigError
+from core.parts.mlp import GatedMLP
+from core.parts.norm import GatedRMSNorm, RMSNorm, rms
 
 
 def formula(x: Tensor, eps: float) -> Tensor:

@@ -6,9 +6,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from core.kernels.matrix_scan import delta_scan
-from core.kernels.matrix_scan_ref import delta_scan_ref
+from core.kernels.matrix_scan.definition import delta_scan_ref
 from core.layouts import qwen3_next
-from core.units.matrix.heads import unit_length
+from core.parts.heads import unit_length
 from tests.golden import Entry, Leaves, reference
 
 

@@ -3,8 +3,8 @@
 from torch import Tensor, stack
 from torch.func import functional_call
 
-from core.kernels.plstm_grid import Gates, plstm_grid
-from core.kernels.plstm_scan import plstm_scan
+from core.kernels.plstm.grid import Gates, plstm_grid
+from core.kernels.plstm.scan import plstm_scan
 from core.units.grid.plstm import PLSTM
 from core.units.grid.plstm2d import PLSTM2D
 from tests.golden import Entry, Leaves, reference

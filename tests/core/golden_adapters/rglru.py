@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from core.blocks.conv import CausalConv
 from core.blocks.griffin import RecurrentBlock
 from core.blocks.rows import Documents
 from core.layouts.recurrent_gemma import RECURRENTGEMMA, from_published
+from core.parts.conv import CausalConv
 from core.units.diagonal.rg_lru import RGLRU
 from tests.core.golden_adapters.recurrent_gemma import Scan
 from tests.golden import Entry, Leaves, reference

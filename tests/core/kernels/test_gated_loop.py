@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import core
-from core.kernels import gated_loop_cpu
 from core.kernels.gated_loop import Cell, gated_loop, plain_loop
-from core.kernels.gated_loop_matmul import add_outer, add_rows, multiply_panels, multiply_rows, pack
+from core.kernels.gated_loop import cpu as gated_loop_cpu
+from core.kernels.matmul import add_outer, add_rows, multiply_panels, multiply_rows, pack
 from core.kernels.vector_math import compiled, exp, sigmoid, tanh
 
 CELLS = [

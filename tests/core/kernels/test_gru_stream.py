@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import core
-from core.kernels.gru_stream import GRUStream
 from core.kernels.jit import compiled
 from core.kernels.vector_math import exp32, sigmoid32, tanh32
+from core.streaming.gru import GRUStream
 
 
 @pytest.mark.parametrize(("inputs", "hidden", "layers"), [(3, 64, 2), (9, 8, 1), (70, 5, 3), (1, 13, 2)])

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.testing import assert_close
 
-from core.kernels import linear_scan_chunked, linear_scan_numba
+from core.kernels.linear_scan import chunked as linear_scan_chunked
+from core.kernels.linear_scan import cpu as linear_scan_numba
 from core.kernels.linear_scan import linear_scan, scan, scan_backward
-from core.kernels.linear_scan_ref import linear_scan_ref
+from core.kernels.linear_scan.definition import linear_scan_ref
 
 BACKENDS = [linear_scan_chunked, linear_scan_numba]
 NUMBERS = [torch.float64, torch.complex128]
@@ -93,6 +94,7 @@ def test_function_transforms_work() -> None:
     assert_close(many[1], linear_scan(a, 2 * x, h0))
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # opcheck's own
 @pytest.mark.parametrize("dtype", NUMBERS)
 def test_operators_keep_the_promises_of_torch(dtype) -> None:  # noqa: ANN001
     inputs = tuple(part.requires_grad_() for part in sample(2, 5, 3, dtype))
@@ -222,7 +224,7 @@ def test_memory_for_the_backward_pass_is_the_decays_and_the_states() -> None:
 
 IN_A_PROCESS_OF_ITS_OWN = """
 import torch
-from core.kernels import linear_scan_chunked as plain, linear_scan_triton as fast
+from core.kernels.linear_scan import chunked as plain, gpu as fast
 for dtype in (torch.float32, torch.complex64):
     for batch, time, width in ((2, 1, 3), (2, 7, 40), (1, 130, 5), (0, 3, 2), (2, 0, 3)):
         a = torch.randn(batch, time, 2 * width, dtype=dtype).chunk(2, -1)[1] * 0.5

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from core.kernels.matrix_scan import decay_scan, decay_step, delta_scan, delta_step
-from core.kernels.matrix_scan_ref import decay_scan_ref, delta_scan_ref
+from core.kernels.matrix_scan.definition import decay_scan_ref, delta_scan_ref
 
 Inputs = dict[str, Tensor]
 decays = pytest.mark.parametrize("decay", ["none", "head", "key"])

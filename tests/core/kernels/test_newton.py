@@ -5,7 +5,7 @@ from torch.testing import assert_close
 
 from core.kernels import newton as module
 from core.kernels.block_scan import block_scan, block_scan_chunked
-from core.kernels.block_scan_ref import block_scan_ref
+from core.kernels.block_scan.definition import block_scan_ref
 from core.kernels.newton import Step, jacobian, loop, newton, shifted
 from core.units.gated.indrnn import indrnn_step
 from core.units.gated.para_gru import para_gru_step

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from core.kernels.plstm_grid import Gates, plstm_grid, plstm_grid_ref, skewed, straight
+from core.kernels.plstm.grid import Gates, plstm_grid, plstm_grid_ref, skewed, straight
 from tests.core.kernels.agreement import assert_agree
 
 

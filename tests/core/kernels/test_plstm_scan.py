@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from core.kernels.plstm_scan import plstm_ref, plstm_scan
+from core.kernels.plstm.scan import plstm_ref, plstm_scan
 from tests.core.kernels.agreement import assert_agree
 
 SIZES = [(1, 1, 1, 1, 1), (2, 3, 2, 1, 2), (3, 1, 1, 2, 1)]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from core.kernels.selective_scan import scan_by_pieces, selective_scan, selective_step
-from core.kernels.selective_scan_ref import selective_scan_loop
+from core.kernels.selective_scan.definition import selective_scan_loop
 
 BATCH, CHANNELS, STATES = 3, 6, 4
 Scan = Callable[..., tuple[Tensor, Tensor]]
@@ -153,6 +153,7 @@ def test_a_poisoned_row_poisons_only_itself() -> None:
     assert end[1, 2].isnan().all()
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # opcheck's own
 def test_the_operator_keeps_the_rules_of_torch() -> None:
     from core.kernels.selective_scan import fused as operator
 

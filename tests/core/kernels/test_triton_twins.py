@@ -35,7 +35,8 @@ def interpreted(code: str, interpret: str = "1") -> None:
 
 LOOPS = """
 import core
-from core.kernels import gated_loop, gated_loop_triton
+from core.kernels import gated_loop
+from core.kernels.gated_loop import gpu as gated_loop_triton
 
 def run(loop, unit, x, state):
     leaves = [x, *state, *unit.parameters()]
@@ -69,7 +70,7 @@ def test_the_fused_lstm_and_gru_equal_the_plain_loop() -> None:
 
 OTHERS = """
 import core
-from core.kernels import gated_loop_triton as twin
+from core.kernels.gated_loop import gpu as twin
 for name, options in (("lstm", {"peephole": True}), ("lstm", {"coupled": True}), ("lstm", {"projection": 2}),
                       ("gru", {"reset": "before"}), ("mgu", {})):
     unit = core.build(name, 3, 4, **options)
@@ -88,7 +89,7 @@ def test_other_cells_take_the_plain_loop() -> None:
 
 SECOND = """
 import core
-from core.kernels import gated_loop_triton as twin
+from core.kernels.gated_loop import gpu as twin
 for name in ("lstm", "gru"):
     unit = core.build(name, 3, 4)
     x = torch.randn(2, 4, 3, requires_grad=True)
@@ -108,8 +109,8 @@ def test_second_derivatives_of_the_fused_loops_go_through_the_definition() -> No
 
 
 BLOCKS = """
-from core.kernels.block_scan_ref import block_scan_ref
-from core.kernels.block_scan_triton import forward
+from core.kernels.block_scan.definition import block_scan_ref
+from core.kernels.block_scan.gpu import forward
 for batch, time, width in ((1, 1, 1), (2, 7, 20), (2, 130, 3)):
     a = torch.randn(batch, time, 2, 2, width) * 0.6
     x = torch.randn(time, batch, 2, width).transpose(0, 1)
@@ -122,7 +123,7 @@ def test_the_scan_of_pairs_equals_its_definition() -> None:
 
 
 DECAY = """
-from core.kernels.decay_scan_triton import forward
+from core.kernels.matrix_scan.gpu import forward
 from core.kernels.matrix_scan import decay_scan
 for batch, time, heads, key, value in ((1, 1, 1, 3, 2), (2, 70, 2, 5, 20), (1, 200, 3, 70, 66)):
     q, k = torch.randn(2, batch, time, heads, key).unbind()
@@ -144,8 +145,10 @@ COMPILED = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from core.kernels import block_scan_triton as blocks, decay_scan_triton as decay
-from core.kernels import gated_loop_triton as loops, linear_scan_triton as linear
+from core.kernels.block_scan import gpu as blocks
+from core.kernels.gated_loop import gpu as loops
+from core.kernels.linear_scan import gpu as linear
+from core.kernels.matrix_scan import gpu as decay
 
 NUMBERS = {"batch", "time", "hidden", "heads", "keys", "values", "chunks", "width",
            "a_row", "a_step", "x_row", "x_step", "g_row", "g_step"}

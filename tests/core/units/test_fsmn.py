@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from core.errors import ConfigError
-from core.units.grid.fsmn import FSMN
+from core.units.window.fsmn import FSMN
 
 
 def by_definition(unit: FSMN, x: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from core.errors import ConfigError
-from core.kernels.plstm_grid import plstm_grid
+from core.kernels.plstm.grid import plstm_grid
 from core.units.grid import plstm2d
 from core.units.grid.plstm import PLSTM
 from core.units.grid.plstm2d import PLSTM2D

@@ -1,8 +1,8 @@
 """Recurrences with a matrix state S (K, V) per head, chunkwise: dense products inside, a short loop across.
 
-`core.kernels.matrix_scan_ref` holds the definition. Within a chunk of L tokens that begins in state S, with
-P the decay since the beginning of the chunk, E the decay until its end, and A the decayed lower triangle of
-Q K^T (`core.kernels.decay_products`):
+`definition.py` beside this file says what is computed. Within a chunk of L tokens that begins in state S,
+with P the decay since the beginning of the chunk, E the decay until its end, and A the decayed lower
+triangle of Q K^T (`products.py`):
 
     O = (P * Q) S + A V          S' = total * S + (E * K)^T V
 
@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.kernels import matrix_scan_ref
-from core.kernels.decay_products import decayed_products
-from core.kernels.linear_scan import beyond_operators
-from core.kernels.matrix_scan_ref import decayed
+from core.kernels.choice import memory_on, version, wants_gradients
+from core.kernels.matrix_scan import definition
+from core.kernels.matrix_scan.definition import decayed
+from core.kernels.matrix_scan.products import decayed_products
 
 
 def decay_scan(
@@ -83,17 +83,9 @@ def decay_scan(
 
 def fused(*inputs: Tensor) -> Any:
     """The kernel of a GPU where it computes the same: in float32, no gradient wanted, nothing recorded."""
-    if not inputs[0].is_cuda or inputs[-1].dtype != torch.float32 or torch.compiler.is_compiling():
+    if not inputs[0].is_cuda or inputs[-1].dtype != torch.float32 or wants_gradients(*inputs):
         return None
-    if torch.is_grad_enabled() and any(part.requires_grad for part in inputs):
-        return None
-    if beyond_operators(*inputs):
-        return None
-    try:
-        from core.kernels import decay_scan_triton
-    except ImportError:  # triton is not installed: the tensor code gives the same numbers
-        return None
-    return decay_scan_triton
+    return version(__name__, "cuda") if memory_on(list(inputs)) == "cuda" else None
 
 
 def decay_step(
@@ -105,7 +97,7 @@ def decay_step(
             return decay_step(q, k, v, log_decay, state, bonus)
     full = state.dtype
     g = None if log_decay is None else log_decay.to(full)
-    o, state = matrix_scan_ref.decay_step(q.to(full), k.to(full), v.to(full), g, state, bonus)
+    o, state = definition.decay_step(q.to(full), k.to(full), v.to(full), g, state, bonus)
     return o.to(v.dtype), state
 
 
@@ -177,6 +169,32 @@ def delta_scan(
         written, states, end = run_delta_states(u, w, until_end, total, start)
         reads = qs if prefix is None else qs * prefix
         return from_chunks(torch.baddbmm(scores @ written, reads, states), v), end
+
+
+def delta_product_scan(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    log_decay: Tensor | None = None,
+    state: Tensor | None = None,
+    *,
+    chunk: int = 32,
+) -> tuple[Tensor, Tensor]:
+    """Decay once, then n delta steps a token, then read.
+
+    q (B, T, h, K), k (B, T, n, h, K), v (B, T, n, h, V), beta (B, T, n, h), log_decay (B, T, h) or
+    (B, T, h, K), state (B, h, K, V) -> o (B, T, h, V), state.
+    """
+    n = k.shape[2]
+    # between the n steps of a token nothing decays and nobody reads
+    reads = torch.cat([torch.zeros_like(k[:, :, 1:]), q.unsqueeze(2)], 2).flatten(1, 2)
+    if log_decay is not None:
+        pause = torch.zeros_like(log_decay).unsqueeze(2).expand(-1, -1, n - 1, *log_decay.shape[2:])
+        log_decay = torch.cat([log_decay.unsqueeze(2), pause], 2).flatten(1, 2)
+    k, v, beta = k.flatten(1, 2), v.flatten(1, 2), beta.flatten(1, 2)
+    o, state = delta_scan(reads, k, v, beta, log_decay, state, chunk=chunk)
+    return o.unflatten(1, (-1, n))[:, :, -1], state
 
 
 def delta_by_channel(

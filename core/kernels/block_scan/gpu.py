@@ -1,6 +1,6 @@
 """The block recurrence with n = 2 on a GPU, one pass over memory (equations: `core.kernels.block_scan`).
 
-As in `core.kernels.linear_scan_triton` a program owns a batch row and a block of channels, walks over time in
+As in `core.kernels.linear_scan.gpu` a program owns a batch row and a block of channels, walks over time in
 tiles, and scans the affine maps h -> P h + u inside a tile. A map is six numbers.
 """
 

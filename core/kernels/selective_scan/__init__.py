@@ -6,7 +6,7 @@
     y_t = y_t silu(z_t)                                     where a gate z is given
 
 Fused over n: the states (B, T, D, N) are never held. Backward keeps one state in sixteen tokens and computes
-the others again. `selective_scan_ref` is the definition; second derivatives go through it or, on a GPU,
+the others again. `definition.py` says what is computed; second derivatives go through it or, on a GPU,
 through the pieces.
 """
 
@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from core.kernels.linear_scan import beyond_operators, linear_scan
-from core.kernels.selective_scan_ref import selective_update
+from core.kernels.choice import beyond_operators, memory_on, version, wants_gradients
+from core.kernels.linear_scan import linear_scan
+from core.kernels.selective_scan.definition import selective_update
 
 PIECE = 64  # tokens whose states the tensor version holds at once
 
@@ -69,14 +70,10 @@ def selective_step(
     All of the type of the state. Without gradients on a CPU it is one compiled call.
     """
     B, C = (part.unsqueeze(1) if part.ndim == 2 else part for part in (B, C))
-    plain = u.device.type == "cpu" and not A.is_complex() and B.shape == C.shape
-    if plain and not torch.compiler.is_compiling():
-        arguments = (u, delta, A, B, C, state)
-        tracked = torch.is_grad_enabled() and any(part.requires_grad for part in arguments)
-        if not tracked and not beyond_operators(*arguments):
-            from core.kernels import selective_scan_numba
-
-            return selective_scan_numba.update(*arguments)
+    arguments = (u, delta, A, B, C, state)
+    plain = not A.is_complex() and B.shape == C.shape and not wants_gradients(*arguments)
+    if plain and memory_on(list(arguments)) == "cpu":
+        return compiled().update(*arguments)
     B, C = (
         part if part.shape[1] == 1 else part.repeat_interleave(u.shape[1] // part.shape[1], 1)
         for part in (B, C)
@@ -91,9 +88,14 @@ def recurrence(
     if u.device.type != "cpu" or beyond_operators(u, delta, A, B, C, state):
         return scan_by_pieces(u, delta, A, B, C, state)
     B, C = (part[None, None] if part.ndim == 2 else part for part in (B, C))  # (1, 1, D, N)
-    keep = torch.is_grad_enabled() and any(part.requires_grad for part in (u, delta, A, B, C, state))
+    keep = wants_gradients(u, delta, A, B, C, state)
     y, end, _ = fused(u, delta, A, B, C, state, keep)
     return (2 * y if A.is_complex() else y), end
+
+
+def compiled() -> Any:
+    """The loops of `core.kernels.selective_scan.cpu`; numba is loaded on first use."""
+    return version(__name__, "cpu")
 
 
 def check_shapes(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor | None) -> None:
@@ -163,9 +165,7 @@ def fused(
     state: torch.Tensor,
     keep: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    from core.kernels import selective_scan_numba
-
-    return selective_scan_numba.forward(u, delta, A, B, C, state, keep)
+    return compiled().forward(u, delta, A, B, C, state, keep)
 
 
 @torch.library.custom_op("recurra::selective_scan_backward", mutates_args=(), device_types="cpu")
@@ -179,16 +179,14 @@ def fused_backward(
     gy: torch.Tensor,
     gh: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    from core.kernels import selective_scan_numba
-
-    return selective_scan_numba.backward(u, delta, A, B, C, marks, gy, gh)
+    return compiled().backward(u, delta, A, B, C, marks, gy, gh)
 
 
 @fused.register_fake
 def fused_shapes(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    from core.kernels.selective_scan_numba import EVERY
+    from core.kernels.selective_scan.cpu import EVERY
 
     pieces = -(-u.shape[1] // EVERY) if keep else 0
     marks = A.new_empty(u.shape[0], pieces, A.shape[1], A.shape[0])

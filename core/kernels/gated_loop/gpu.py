@@ -20,7 +20,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn import functional as F
 
-from core.kernels.gated_loop import Cell, States, Weights, plain_loop
+from core.kernels.gated_loop.cell import Cell, States, Weights
+from core.kernels.gated_loop.definition import plain_loop
 from core.parts.lengths import still
 
 ROWS = 16
@@ -298,7 +299,7 @@ def compiled_loop(
 
     With lengths the loop runs once between the ends of two rows.
 
-    The twin of `core.kernels.gated_loop_cpu.compiled_loop`. Cells other than the plain LSTM and the GRU with
+    The twin of `core.kernels.gated_loop.cpu.compiled_loop`. Cells other than the plain LSTM and the GRU with
     its reset after the product, wider ones, and float64 take the plain loop.
     """
     x, weight_ih, bias, *rest = inputs
@@ -346,7 +347,7 @@ def spans(ends: list[int]) -> list[tuple[int, int, int]]:
 
 def fused_kind(cell: Cell, weights: Weights) -> str | None:
     """Which of the kernels here computes the cell."""
-    if cell.kernel == "core.kernels.gated_loop_gru" and cell.options == (False,):
+    if cell.kernel == "gru" and cell.options == (False,):
         return "gru"
     plain = cell.options == (0, 1, 2, 3, False, True, True) and all(part is None for part in weights[1:])
-    return "lstm" if cell.kernel == "core.kernels.gated_loop_lstm" and plain else None
+    return "lstm" if cell.kernel == "lstm" and plain else None

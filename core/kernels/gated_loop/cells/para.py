@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from core.kernels.gated_loop_rows import at_end, begun, empty_rows, still_running
+from core.kernels.gated_loop.rows import at_end, begun, empty_rows, still_running
 from core.kernels.vector_math import (
     add_row,
     add_scaled_row,

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from core.kernels.choice import version
+
 
 def block_scan(a: Tensor, x: Tensor, *, reverse: bool = False) -> Tensor:
     """a (B, T, n, n, D), x (B, T, n, D), T >= 1 -> h (B, T, n, D).
@@ -21,22 +23,12 @@ def block_scan(a: Tensor, x: Tensor, *, reverse: bool = False) -> Tensor:
     if reverse:
         later = torch.cat([a[:, 1:], torch.zeros_like(a[:, :1])], 1).transpose(2, 3)
         return block_scan(later.flip(1), x.flip(1)).flip(1)
-    try:
-        if x.is_cpu:
-            from core.kernels.block_scan_numba import forward
-
-            return forward(a, x)
-        if x.is_cuda and x.shape[2] == 2:
-            from core.kernels.block_scan_triton import forward
-
-            return forward(a, x)
-    except ImportError:  # numba or triton is not installed: the tensor code gives the same numbers
-        pass
-    return block_scan_chunked(a, x)
+    fast = version(__name__, x.device.type) if x.is_cpu or x.shape[2] == 2 else None
+    return block_scan_chunked(a, x) if fast is None else fast.forward(a, x)
 
 
 def block_scan_chunked(a: Tensor, x: Tensor) -> Tensor:
-    """In two levels of about sqrt(T) steps, as `core.kernels.linear_scan_chunked`, on any device."""
+    """In two levels of about sqrt(T) steps, as `core.kernels.linear_scan.chunked`, on any device."""
     batch, time, n, width = x.shape
     length = isqrt(time - 1) + 1
     chunks = -(-time // length)

@@ -8,7 +8,7 @@ Backward, also a scan, from right to left, with g_t the gradient of h_t:
     dx_t = d_t        da_t = d_t * conj(h_{t-1})        dh_0 = conj(a_1) * d_1
 
 Only a and h are kept for it. The backward pass is an operator with a rule of its own, made of the same
-scan, so every order of derivative exists. `linear_scan_ref` is the definition in six lines.
+scan, so every order of derivative exists. `definition.py` beside this file says it in six lines.
 """
 
 from types import ModuleType
@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-from core.kernels import linear_scan_chunked
+from core.kernels.choice import beyond_operators, version
+from core.kernels.linear_scan import chunked
 
 
 def linear_scan(a: Tensor, x: Tensor, h0: Tensor | None = None) -> Tensor:
@@ -46,35 +46,13 @@ def linear_scan(a: Tensor, x: Tensor, h0: Tensor | None = None) -> Tensor:
     inner = torch.promote_types(dtype, torch.float32)
     if h0 is None:
         h0 = torch.zeros(x.shape[0], x.shape[2], dtype=inner, device=x.device)
-    compute = linear_scan_chunked.linear_scan_chunked if beyond_operators(a, x, h0) else scan
+    compute = chunked.linear_scan_chunked if beyond_operators(a, x, h0) else scan
     return compute(a.to(inner), x.to(inner), h0.to(inner)).to(dtype)
 
 
-def beyond_operators(*inputs: Tensor) -> bool:
-    """Whether forward-mode derivatives or torch.func are at work, which custom operators refuse."""
-    if torch.compiler.is_compiling():
-        return False
-    if torch._C._are_functorch_transforms_active():
-        return True
-    if forward_ad._current_level < 0:
-        return False
-    return any(forward_ad.unpack_dual(part).tangent is not None for part in inputs)
-
-
 def backend(device: torch.device) -> ModuleType:
-    """The one place where a device gets its kernel; each module has `forward` and `backward`."""
-    try:
-        if device.type == "cpu":
-            from core.kernels import linear_scan_numba
-
-            return linear_scan_numba
-        if device.type == "cuda":
-            from core.kernels import linear_scan_triton
-
-            return linear_scan_triton
-    except ImportError:  # numba or triton is not installed: the tensor code gives the same numbers
-        pass
-    return linear_scan_chunked
+    """The version for a device; each has `forward` and `backward`."""
+    return version(__name__, device.type) or chunked
 
 
 @torch.library.custom_op("recurra::linear_scan", mutates_args=())

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from core.kernels.gated_loop_matmul import add_outer, multiply
-from core.kernels.gated_loop_rows import at_end, begun, empty_rows, still_running
+from core.kernels.gated_loop.rows import at_end, begun, empty_rows, still_running
+from core.kernels.matmul import add_outer, multiply
 from core.kernels.vector_math import add_row, compiled, sigmoid, sigmoid_gradient_row, tanh, tanh_row
 
 

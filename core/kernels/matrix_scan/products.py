@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.kernels.linear_scan import beyond_operators
+from core.kernels.choice import beyond_operators
 
 Products = tuple[Tensor, Tensor, Tensor, Tensor]
 

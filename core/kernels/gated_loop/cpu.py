@@ -4,18 +4,28 @@ Inside everything is time first and contiguous, so that a step touches one block
 tokens are one matrix, and the gradients of all weights are one product each after the loop.
 """
 
-from functools import cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from core.kernels.gated_loop import Cell, plain_loop
-from core.kernels.gated_loop_matmul import add_outer, add_rows, multiply_panels, multiply_rows, pack
-from core.kernels.gated_loop_rows import empty, inside
+from core.kernels.gated_loop.cell import Cell
+from core.kernels.gated_loop.cells import gru, lem, lstm, mgu, para, rnn, slstm
+from core.kernels.gated_loop.definition import plain_loop
+from core.kernels.gated_loop.rows import empty, inside
+from core.kernels.matmul import add_outer, add_rows, multiply_panels, multiply_rows, pack
 
+KERNELS: dict[str, Any] = {
+    "gru": gru,
+    "lem": lem,
+    "lstm": lstm,
+    "mgu": mgu,
+    "para": para,
+    "rnn": rnn,
+    "slstm": slstm,
+}
+"""What `Cell.kernel` names."""
 PIECE = 1 << 21
 """Numbers in the gates of a piece of a sequence, when they are kept for backward."""
 PASSING = 1 << 18
@@ -263,11 +273,8 @@ def packed(weights: list[Any], *, transposed: bool) -> list[Any]:
 
 
 def kernel(cell: Cell) -> Any:
-    """The module with the cell's compiled forward and backward."""
-    return imported(str(cell.kernel))
-
-
-imported = cache(import_module)
+    """The cell's compiled forward and backward."""
+    return KERNELS[str(cell.kernel)]
 
 
 def arrays(tensors: Any) -> list[Any]:

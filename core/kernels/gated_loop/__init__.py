@@ -1,0 +1,68 @@
+"""The loop that gated cells share: one input projection, then one step after another.
+
+A cell states its step on projected input, with any number of states and weights:
+
+    y_t, state_t = step(W x_t + b, state_{t-1}, weights)
+
+`core.kernels.gated_loop.definition` loops over that. On a CPU, cells with a file in `cells/` run compiled
+(`core.kernels.gated_loop.cpu`): it holds
+
+    forward(gates, state, weights, options, ends)                -> y, state, kept
+    backward(kept, weights, options, ends, dy, dstate, dweights) -> dgates
+
+on numpy arrays, time first: gates (T, B, G) come in projected (forward may overwrite them), y is (T, B, P),
+states are (B, .) and contiguous, `ends` (B,) holds the falling lengths of the rows, the first of them T (see
+`core.kernels.gated_loop.rows`); backward changes dstate from that of the last state to that of the first and
+adds to dweights, so a long sequence is worked in pieces. Matrices (N, K) among the weights come ready for
+`core.kernels.matmul.multiply`: in forward for a @ W^T, in backward for a @ W.
+
+Second derivatives go through the definition. Forward-mode derivatives, torch.func, tracing and export use the
+definition altogether, and so do devices other than the CPU, except that the plain LSTM and GRU have faster
+loops on CUDA (`core.kernels.gated_loop.gpu`).
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from core.kernels.choice import memory_on, version
+from core.kernels.gated_loop.cell import Cell, States, Weights
+from core.kernels.gated_loop.definition import plain_loop
+
+__all__ = ["Cell", "States", "Weights", "gated_loop", "gated_step", "plain_loop"]
+
+
+def gated_loop(
+    cell: Cell,
+    x: Tensor,
+    weight_ih: Tensor,
+    bias: Tensor | None,
+    state: States,
+    weights: Weights,
+    lengths: Tensor | None = None,
+) -> tuple[Tensor, States]:
+    """The same as `plain_loop`, compiled where that is possible: then a row that ended costs nothing."""
+    inputs = [x, weight_ih, bias, *state, *weights]
+    device = memory_on(inputs) if cell.kernel is not None else None
+    kernels = version(__name__, device) if device else None
+    if kernels is None:
+        return plain_loop(cell, x, weight_ih, bias, state, weights, lengths)
+    double = any(part is not None and part.dtype == torch.float64 for part in inputs)
+    dtype = torch.float64 if double else torch.float32
+    cast = [part if part is None else part.to(dtype) for part in inputs]
+    y, final = kernels.compiled_loop(cell, len(state), cast, lengths)
+    return y.to(x.dtype), tuple(part.to(x.dtype) for part in final)
+
+
+def gated_step(
+    cell: Cell, x: Tensor, weight_ih: Tensor, bias: Tensor | None, state: States, weights: Weights
+) -> tuple[Tensor, States]:
+    """One token, x (B, I) -> y (B, P), states: compiled where no gradient is wanted, else the plain step."""
+    if not torch.is_grad_enabled():
+        inputs = [x, weight_ih, bias, *state, *weights]
+        single = all(part is None or part.dtype is torch.float32 for part in inputs)
+        if single and cell.kernel is not None and memory_on(inputs) == "cpu":
+            kernels = version(__name__, "cpu")
+            if kernels is not None:
+                return kernels.compiled_step(cell, len(state), inputs)
+    return cell.step(F.linear(x, weight_ih, bias), state, weights)

@@ -1,0 +1,1 @@
+"""Compiled forward and backward loops, one cell a file."""

@@ -1,0 +1,1 @@
+"""pLSTM: its recurrence on a sequence and on a grid."""

@@ -1,0 +1,1 @@
+"""Memories of a fixed window instead of a recurrence."""
