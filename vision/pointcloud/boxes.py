@@ -46,3 +46,15 @@ def corners_bev(boxes: np.ndarray) -> np.ndarray:
 def wrap(angle: np.ndarray) -> np.ndarray:
     """Angles in (-pi, pi]."""
     return math.pi - np.mod(math.pi - np.asarray(angle), 2 * math.pi)
+
+
+def corners_3d(boxes: np.ndarray) -> np.ndarray:
+    """The eight corners (M, 8, 3) of boxes: the bottom from front left on, as in OpenPCDet, then the top."""
+    boxes = np.asarray(boxes, np.float64)
+    signs = np.array(
+        [[1, 1, -1], [1, -1, -1], [-1, -1, -1], [-1, 1, -1], [1, 1, 1], [1, -1, 1], [-1, -1, 1], [-1, 1, 1]]
+    )
+    local = signs[None] * boxes[:, None, 3:6] / 2
+    c, s = np.cos(boxes[:, 6])[:, None], np.sin(boxes[:, 6])[:, None]
+    x, y = c * local[..., 0] - s * local[..., 1], s * local[..., 0] + c * local[..., 1]
+    return np.stack([x, y, local[..., 2]], -1) + boxes[:, None, :3]

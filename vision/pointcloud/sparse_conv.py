@@ -6,12 +6,13 @@ for a set of coordinates and shared by every layer on it.
 
 from collections.abc import Sequence
 from itertools import product
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError
-from vision.pointcloud.voxels import Voxels
+from vision.pointcloud.voxels import Voxels, from_keys, keys
 
 LARGEST_GRID = 1 << 27
 """Cells of a grid that is looked up through a dense index; larger ones are searched."""
@@ -146,3 +147,120 @@ class SubmanifoldConv(nn.Module):
             y = GatherConv.apply(x, weight, neighbours(voxels, self.kernel))
         assert isinstance(y, Tensor)
         return y if self.bias is None else y + self.bias
+
+
+class Reach(NamedTuple):
+    """Where a strided convolution answers, and from where."""
+
+    coords: Tensor
+    """(M, 4)"""
+    shape: tuple[int, int, int]
+    pairs: list[tuple[Tensor, Tensor]]
+    """For each offset: rows of the answer, rows that give to them."""
+
+
+def reached(voxels: Voxels, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> Reach:
+    """Every place that some voxel reaches, in rising order of batch, x, y, z; kept for these coordinates."""
+    name = ("reach", tuple(kernel), tuple(stride), tuple(padding))
+    if name in voxels.memo:
+        return voxels.memo[name]
+    sizes = [
+        (extent + 2 * pad - size) // step + 1
+        for extent, size, step, pad in zip(voxels.shape, kernel, stride, padding, strict=True)
+    ]
+    if min(sizes) < 1:
+        raise ConfigError(f"a grid of {voxels.shape} is smaller than a kernel of {tuple(kernel)}.")
+    shape = (sizes[0], sizes[1], sizes[2])
+    device = voxels.coords.device
+    step = torch.tensor(list(stride), device=device)
+    offsets = list(product(*(range(size) for size in kernel)))
+    found, sources = [], []
+    for offset in offsets:
+        place = (
+            voxels.coords[:, 1:]
+            + torch.tensor(list(padding), device=device)
+            - torch.tensor(offset, device=device)
+        )
+        good = (
+            (place >= 0) & (place % step == 0) & (place // step < torch.tensor(shape, device=device))
+        ).all(1)
+        rows = good.nonzero()[:, 0]
+        coords = torch.cat([voxels.coords[rows, :1], place[rows] // step], 1)
+        found.append(keys(coords, shape))
+        sources.append(rows)
+    every, inverse = torch.cat(found).unique(sorted=True, return_inverse=True)
+    pairs = list(zip(inverse.split([len(part) for part in found]), sources, strict=True))
+    voxels.memo[name] = Reach(from_keys(every, shape), shape, pairs)
+    return voxels.memo[name]
+
+
+class ScatterConv(torch.autograd.Function):
+    """y_i = sum over pairs (i, j) of an offset k of x_j W_k, with `count` rows of y."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, pairs: list[tuple[Tensor, Tensor]], count: int) -> Tensor:  # noqa: ANN001
+        ctx.save_for_backward(x, weight)
+        ctx.pairs = pairs
+        y = x.new_zeros(count, weight.shape[2])
+        for k, (rows, sources) in enumerate(pairs):
+            if len(rows):
+                y.index_add_(0, rows, x[sources] @ weight[k])
+        return y
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN001
+        x, weight = ctx.saved_tensors
+        grad = grads[0]
+        to_x, to_weight = torch.zeros_like(x), torch.zeros_like(weight)
+        for k, (rows, sources) in enumerate(ctx.pairs):
+            if len(rows):
+                part = grad[rows]
+                to_x.index_add_(0, sources, part @ weight[k].T)
+                to_weight[k] = x[sources].T @ part
+        return to_x, to_weight, None, None
+
+
+class StridedConv(nn.Module):
+    """Voxels -> voxels at every place that the kernel reaches; sizes, strides and padding on z, y, x."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: Sequence[int] = (3, 3, 3),
+        stride: Sequence[int] = (2, 2, 2),
+        padding: Sequence[int] = (1, 1, 1),
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding = tuple(kernel), tuple(stride), tuple(padding)
+        self.weight = nn.Parameter(torch.empty(outputs, *self.kernel, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        nn.init.normal_(self.weight, std=(3.0 / self.weight[0].numel()) ** 0.5)
+
+    def forward(self, voxels: Voxels) -> Voxels:
+        reach = reached(voxels, self.kernel, self.stride, self.padding)
+        weight = self.weight.flatten(1, 3).permute(1, 2, 0).contiguous()
+        y = ScatterConv.apply(voxels.features, weight, reach.pairs, len(reach.coords))
+        assert isinstance(y, Tensor)
+        y = y if self.bias is None else y + self.bias
+        return Voxels(y, reach.coords, reach.shape, voxels.batch)
+
+
+class InverseConv(nn.Module):
+    """From the voxels that a strided convolution reached back onto those it came from."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: Sequence[int] = (3, 3, 3)) -> None:
+        super().__init__()
+        self.kernel = tuple(kernel)
+        self.weight = nn.Parameter(torch.empty(outputs, *self.kernel, inputs))
+        nn.init.normal_(self.weight, std=(3.0 / self.weight[0].numel()) ** 0.5)
+
+    def forward(self, coarse: Tensor, fine: Voxels, stride: Sequence[int], padding: Sequence[int]) -> Tensor:
+        """coarse: features (M, I) in the order in which the strided convolution of `fine` gave them."""
+        reach = reached(fine, self.kernel, stride, padding)
+        weight = self.weight.flatten(1, 3).permute(1, 2, 0).contiguous()
+        pairs = [(sources, rows) for rows, sources in reach.pairs]
+        y = ScatterConv.apply(coarse, weight, pairs, len(fine))
+        assert isinstance(y, Tensor)
+        return y

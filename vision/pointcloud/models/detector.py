@@ -12,7 +12,7 @@ from vision.pointcloud.crops import CELLS, HEIGHT_LOW, LOW, OUT_CELLS, SIZE
 from vision.pointcloud.features import CHANNELS, bev_image
 from vision.pointcloud.models.bev import BevNetwork, MapHead, Pyramid, conv
 from vision.pointcloud.models.lion import LIONBlock, LIONLayer, PatchMerging3D
-from vision.pointcloud.models.operators import BothWays
+from vision.pointcloud.models.operators import build_operator
 from vision.pointcloud.voxels import DynamicVoxels, from_above
 
 
@@ -31,7 +31,7 @@ class LIONDetector(nn.Module):
         )  # fmt: skip
 
         def operator() -> nn.Module:
-            return BothWays(config.operator, dim, config.drop_path)
+            return build_operator(config.operator, dim, config.drop_path)
 
         self.blocks = nn.ModuleList()
         self.merges = nn.ModuleList()

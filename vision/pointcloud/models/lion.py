@@ -167,3 +167,39 @@ class LIONBlock(nn.Module):
             x = expand(fine, layer(x), inverse)
             x = x.having(norm(x.features))
         return x
+
+
+class LIONBackbone(nn.Module):
+    """Four blocks with a merge of z after each, and one layer on what is left; x and y keep their extent.
+
+    `windows` (x, y, z) and `groups` are those of the four blocks; the last layer has windows of 13 x 13 x 2
+    and groups of 256. Parameters are named as in published checkpoints (`backbone_3d.`).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        operator: Operator,
+        windows: Sequence[Sequence[int]] = ((13, 13, 32), (13, 13, 16), (13, 13, 8), (13, 13, 4)),
+        groups: Sequence[int] = (4096, 2048, 1024, 512),
+        direction: Sequence[str] = ("x", "y"),
+        shift: bool = True,
+        diff_scale: float = 0.2,
+        down_scales: Sequence[Sequence[Sequence[int]]] = (((2, 2, 2), (2, 2, 2)),) * 4,
+        last: tuple[Sequence[int], int] = ((13, 13, 2), 256),
+    ) -> None:
+        super().__init__()
+        self.stages = len(windows)
+        for k in range(self.stages):
+            block = LIONBlock(dim, down_scales[k], windows[k], groups[k], operator, direction, shift)
+            self.add_module(f"linear_{k + 1}", block)
+            self.add_module(f"dow{k + 1}", PatchMerging3D(dim, dim, (1, 1, 2), diff_scale))
+        self.linear_out = LIONLayer(operator, last[0], last[1], True, direction)
+
+    def forward(self, voxels: Voxels) -> tuple[Voxels, list[Voxels]]:
+        """The last voxels, and those after each stage."""
+        stages = []
+        for k in range(1, self.stages + 1):
+            voxels, _ = getattr(self, f"dow{k}")(getattr(self, f"linear_{k}")(voxels))
+            stages.append(voxels)
+        return self.linear_out(voxels), stages

@@ -101,7 +101,7 @@ def cast(scene: Scene, device: Sensor, speed: float, tilt: np.ndarray, phase: fl
         points=points,
         ring=ring,
         time=(SWEEP_S * (column / columns - 0.5)).astype(np.float32),
-        owner=np.where(whose >= 0, numbers[whose], -1).astype(np.int16),
+        owner=np.where(whose >= 0, numbers[np.maximum(whose, 0)], -1).astype(np.int16),
         boxes=boxes[seen],
         kinds=scene.objects[:count, OCLASS].astype(np.int64)[seen],
         counts=inside,

@@ -1,4 +1,4 @@
-"""What runs along a group of voxels: any core unit in both directions, by name.
+"""Any core unit along groups of voxels, in both directions.
 
 An operator takes groups (G, T, C) and how many tokens of each are its own (G,), and gives (G, T, C) with its
 residual included.

@@ -1,0 +1,140 @@
+"""LION's TTT-Linear (Sun et al. 2024, arXiv 2407.04620): a linear model per head that learns while it reads.
+
+For each mini-batch of 16 tokens, with inner model W, b, a_i = max(0, 1/i + learned_i), l_j the learned step:
+
+    Z = K W + b,  g = d/dZ 1/2 ||LN(Z) - (V - K)||^2,  E_ij = a_i l_j for j <= i
+    out = Q W - (E * tril(Q K^T)) g + b - E g,          o = Q + LN(out)
+    W <- W - (a_n l K)^T g,  b <- b - sum_j a_n l_j g_j
+
+One direction only, as published.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.errors import ConfigError
+from core.parts.drop_path import DropPath
+
+MINI, BASE, EPS = 16, 10000.0, 1e-6
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * w."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float() if x.dtype != torch.float64 else x
+        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + EPS)).to(x.dtype) * self.weight
+
+
+def rotate(x: Tensor, place: Tensor) -> Tensor:
+    """Rotary code on pairs (2 i, 2 i + 1): x (..., T, K), place (T,)."""
+    half = x.shape[-1] // 2
+    rate = BASE ** (-torch.arange(half, device=x.device, dtype=x.dtype) / half)
+    angle = place[:, None].to(x.dtype) * rate
+    c, s = angle.cos(), angle.sin()
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return torch.stack([even * c - odd * s, even * s + odd * c], -1).flatten(-2)
+
+
+class TTTLinear(nn.Module):
+    """(G, T, C) -> same."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, head = heads, width // heads
+        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (
+            nn.Linear(width, width, bias=False) for _ in range(4)
+        )
+        self.W1 = nn.Parameter(torch.randn(heads, head, head) * 0.02)
+        self.b1 = nn.Parameter(torch.zeros(heads, 1, head))
+        self.learnable_token_idx = nn.Parameter(torch.zeros(MINI))
+        self.learnable_ttt_lr_weight = nn.Parameter(torch.randn(heads, 1, width) * 0.02)
+        self.learnable_ttt_lr_bias = nn.Parameter(torch.zeros(heads, 1))
+        self.ttt_norm_weight = nn.Parameter(torch.ones(heads, head))
+        self.ttt_norm_bias = nn.Parameter(torch.zeros(heads, head))
+        self.post_norm = nn.LayerNorm(width, eps=EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (
+            project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (G, h, T, K)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        place = torch.arange(x.shape[1], device=x.device) % MINI
+        q, k = rotate(q, place), rotate(k, place)
+        rate = torch.einsum("gtc,hc->ght", x, self.learnable_ttt_lr_weight[:, 0])
+        rate = (rate + self.learnable_ttt_lr_bias).sigmoid() / q.shape[-1]
+        index = torch.arange(1, MINI + 1, device=x.device, dtype=x.dtype)
+        token = (1 / index + self.learnable_token_idx).clamp(min=0)
+        gain, offset = self.ttt_norm_weight[:, None], self.ttt_norm_bias[:, None]
+        w, b, outputs = self.W1, self.b1, []
+        for start in range(0, x.shape[1], MINI):
+            piece = slice(start, start + MINI)
+            qs, ks, vs, rates = q[:, :, piece], k[:, :, piece], v[:, :, piece], rate[:, :, piece]
+            n = qs.shape[2]
+            g = inner_gradient(ks @ w + b, vs - ks, gain, offset)
+            steps = token[:n, None] * rates[:, :, None]  # (G, h, n, n)
+            steps = steps.tril()
+            out = qs @ w - (steps * (qs @ ks.mT)) @ g + b - steps @ g
+            last = token[n - 1] * rates[..., None]
+            w = w - (last * ks).mT @ g
+            b = b - (last * g).sum(2, keepdim=True)
+            normed = functional.layer_norm(out, out.shape[-1:], eps=EPS)
+            outputs.append(qs + normed * gain + offset)
+        o = torch.cat(outputs, 2).transpose(1, 2).flatten(-2)
+        return self.o_proj(self.post_norm(o))
+
+
+def inner_gradient(z: Tensor, target: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    """The gradient of 1/2 ||LN(z) - target||^2 with respect to z (..., K)."""
+    middle = z - z.mean(-1, keepdim=True)
+    scale = torch.rsqrt(middle.square().mean(-1, keepdim=True) + EPS)
+    normed = middle * scale
+    grad = (normed * gain + offset - target) * gain
+    mean = grad.mean(-1, keepdim=True)
+    along = (grad * normed).mean(-1, keepdim=True)
+    return (grad - mean - normed * along) * scale
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate x) * up x), hidden width 2 C."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(width, 2 * width, bias=False)
+        self.up_proj = nn.Linear(width, 2 * width, bias=False)
+        self.down_proj = nn.Linear(2 * width, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class TTTOperator(nn.Module):
+    """(G, T, C) -> same; two residual branches, normalised before."""
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        n_head: int = 4,
+        layer_id: int = 0,
+        use_gate: bool = False,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if width % (2 * n_head) or use_gate:
+            raise ConfigError(
+                f"TTT: heads of even width that divide {width}, no gate; got {n_head}, {use_gate}."
+            )
+        self.seq_norm, self.ffn_norm = RMSNorm(width), RMSNorm(width)
+        self.seq_modeling_block = TTTLinear(width, n_head)
+        self.mlp = SwiGLU(width)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, filled: Tensor | None = None) -> Tensor:
+        x = x + self.drop_path(self.seq_modeling_block(self.seq_norm(x)))
+        return x + self.drop_path(self.mlp(self.ffn_norm(x)))

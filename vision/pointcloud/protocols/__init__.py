@@ -1,0 +1,1 @@
+"""The evaluation of published benchmarks, each as its own code computes it."""
