@@ -25,6 +25,9 @@ def train(
     sets: Sets = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     device: Device = None,
+    start: Annotated[
+        str | None, typer.Option("--start", help="Weights to go on from: a name, a file or a run.")
+    ] = None,
     resume: Resume = False,
     threads: Threads = None,
     quiet: Quiet = False,
@@ -46,7 +49,7 @@ def train(
     torch.set_float32_matmul_precision("high")
     words = [*(sets or []), *([f"seed={seed}"] if seed is not None else [])]
     settings = resolve(TrainConfig(), config, words)
-    outcome = run(settings, out, device=named_device(device), resume=resume, quiet=quiet)
+    outcome = run(settings, out, device=named_device(device), start=start, resume=resume, quiet=quiet)
     result = {
         "run": str(out),
         "weights": str(outcome.weights),

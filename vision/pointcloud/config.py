@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from core.errors import ConfigError
-from core.training.options import LoopOptions
+from core.training.options import LoopOptions, ScheduleOptions
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,13 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     loop: LoopOptions = field(
         default_factory=lambda: LoopOptions(
-            epochs=20, lr=4e-3, weight_decay=0.01, schedule="cosine", warmup=0.1, clip=10.0, ema=0.995
+            epochs=20,
+            lr=4e-3,
+            weight_decay=0.01,
+            schedule=ScheduleOptions("one_cycle", warmup=0.15, start_factor=0.1, end_factor=1e-3),
+            clip=10.0,
+            ema=0.995,
+            ema_statistics=True,
         )
     )
 

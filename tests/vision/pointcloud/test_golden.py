@@ -143,8 +143,8 @@ def lion_block(entry: Entry, arrays: Arrays) -> None:
     args = entry.args
     make = operator_maker(args["operator"], args["cfg"], args["dim"])
     block = LIONBlock(
-        args["dim"], args["down_scales"], args["window_shape_xyz"], args["group_size"], make, args["direction"],
-        args["shift"],
+        args["dim"], args["down_scales"], args["window_shape_xyz"], args["group_size"], make,
+        args["direction"], args["shift"],
     )  # fmt: skip
     out = loaded(block, arrays)(voxels_of(arrays, args["spatial_shape_zyx"], args["batch_size"]))
     same_voxels(out, arrays["out/coords"], arrays["out/features"], entry.tolerance(1e-4))
@@ -240,8 +240,9 @@ def center_head(entry: Entry, arrays: Arrays) -> None:
     image, truth = torch.tensor(arrays["in/spatial_features_2d"]), torch.tensor(arrays["in/gt_boxes"])
     goal = config["TARGET_ASSIGNER_CONFIG"]
     head = CenterHead(
-        image.shape[1], len(config["CLASS_NAMES_EACH_HEAD"][0]), args["point_cloud_range"], args["voxel_size"],
-        shared=config["SHARED_CONV_CHANNEL"], stride=goal["FEATURE_MAP_STRIDE"], convolutions=config["NUM_HM_CONV"],
+        image.shape[1], len(config["CLASS_NAMES_EACH_HEAD"][0]), args["point_cloud_range"],
+        args["voxel_size"], shared=config["SHARED_CONV_CHANNEL"], stride=goal["FEATURE_MAP_STRIDE"],
+        convolutions=config["NUM_HM_CONV"],
     )  # fmt: skip
     maps = loaded(head, arrays)(image)
     for name in (*BRANCHES, "hm"):

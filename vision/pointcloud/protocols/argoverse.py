@@ -60,7 +60,7 @@ def argoverse_score(truth: Cuboids, found: Cuboids, kinds: int) -> dict[str, np.
             nearest = gaps.argmin(1)
             _, firsts = np.unique(nearest, return_index=True)
             for first in firsts:
-                k, i = rows[first], asked[nearest[first]]
+                k, i = int(rows[first]), int(asked[nearest[first]])
                 gap = gaps[first, nearest[first]]
                 hit[k] = gap < np.array(THRESHOLDS)
                 errors[k] = pair_errors(truth, i, found, k, float(gap))

@@ -28,7 +28,8 @@ class TimeMix(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        for name in ("x", "w", "k", "v", "r", "g"):
+        self.time_maa_x = nn.Parameter(torch.full((1, 1, width), 0.5))
+        for name in ("w", "k", "v", "r", "g"):
             self.register_parameter(f"time_maa_{name}", nn.Parameter(torch.full((1, 1, width), 0.5)))
         self.time_maa_w1 = nn.Parameter(torch.empty(width, 5 * MIX_RANK).uniform_(-1e-4, 1e-4))
         self.time_maa_w2 = nn.Parameter(torch.empty(5, MIX_RANK, width).uniform_(-1e-4, 1e-4))
@@ -36,8 +37,9 @@ class TimeMix(nn.Module):
         self.time_decay_w1 = nn.Parameter(torch.empty(width, DECAY_RANK).uniform_(-1e-4, 1e-4))
         self.time_decay_w2 = nn.Parameter(torch.empty(DECAY_RANK, width).uniform_(-1e-4, 1e-4))
         self.time_faaaa = nn.Parameter(torch.full((heads, width // heads), 0.5))
-        for name in ("key", "value", "receptance", "gate", "output"):
-            setattr(self, name, nn.Linear(width, width, bias=False))
+        self.key, self.value, self.receptance, self.gate, self.output = (
+            nn.Linear(width, width, bias=False) for _ in range(5)
+        )
         self.ln_x = nn.GroupNorm(heads, width)
 
     def forward(self, x: Tensor) -> Tensor:

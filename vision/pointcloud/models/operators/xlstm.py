@@ -63,8 +63,8 @@ class Cell(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         gates = torch.cat([q, k, v], -1)
-        heads = (part.unflatten(-1, (HEADS, -1)) for part in (q, k, v))
-        h, _ = mlstm_chunkwise(*heads, self.igate(gates), self.fgate(gates))
+        q, k, v = (part.unflatten(-1, (HEADS, -1)) for part in (q, k, v))
+        h, _ = mlstm_chunkwise(q, k, v, self.igate(gates), self.fgate(gates))
         return self.outnorm(h.flatten(-2))
 
 
