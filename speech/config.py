@@ -20,9 +20,7 @@ class RunConfig:
     """Plan as many epochs as fit into this time, by the pace of a few trial steps; None: `loop.epochs`."""
     mix: MixConfig = field(default_factory=MixConfig)
     loop: LoopOptions = field(
-        default_factory=lambda: LoopOptions(
-            epochs=12, lr=1.5e-3, weight_decay=1e-3, warmup=0.03, clip=3.0, ema=0.995
-        )
+        default_factory=lambda: LoopOptions(epochs=12, lr=1.5e-3, weight_decay=1e-3, clip=3.0, ema=0.995)
     )
 
     def __post_init__(self) -> None:

@@ -5,6 +5,8 @@ filter    three resonances that move from vowel to vowel, and bursts of hiss for
 rhythm    syllables of 0.1 to 0.3 s, words of 1 to 4, pauses of 0.1 to 0.5 s
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from speech.data import RATE, Corpus, Voice, to_int16
@@ -83,3 +85,48 @@ def generated_corpus(seed: int = 0, talkers: int = 24, seconds: float = 12.0) ->
         gender = "fm"[number % 2]
         voices.append(Voice(f"synthetic{number:02d}", to_int16(voice(seconds, rng, gender)), gender))
     return Corpus("generated", speech=voices)
+
+
+@dataclass(frozen=True)
+class NoisyExample:
+    """A generated clip at 16 kHz: what is heard and what was said."""
+
+    noisy: np.ndarray
+    clean: np.ndarray
+    kind: str
+    snr_db: float
+
+
+@dataclass(frozen=True)
+class MixtureExample:
+    """Two generated talkers at 16 kHz."""
+
+    mixture: np.ndarray
+    sources: tuple[np.ndarray, np.ndarray]
+
+
+def noisy_example(seed: int, seconds: float = 3.0) -> NoisyExample:
+    """A generated voice in a generated noise, 0 to 10 dB above it."""
+    import torch
+
+    from speech.noises import KINDS
+
+    rng = np.random.default_rng((seed, 77))
+    clean = voice(seconds, rng)
+    kind = KINDS[seed % len(KINDS)]
+    noise = kind(1, len(clean), torch.Generator().manual_seed(seed))[0].numpy()
+    snr = float(rng.uniform(0, 10))
+    size = np.sqrt(np.mean(clean**2) / np.mean(noise**2)) * 10 ** (-snr / 20)
+    noisy = clean + size * noise
+    gain = min(1.0, 0.95 / float(np.abs(noisy).max()))
+    return NoisyExample(
+        (noisy * gain).astype(np.float32), (clean * gain).astype(np.float32), kind.__name__, snr
+    )
+
+
+def mixture_example(seed: int, seconds: float = 4.0) -> MixtureExample:
+    """A generated woman and a generated man who talk at once."""
+    rng = np.random.default_rng((seed, 78))
+    first, second = voice(seconds, rng, "f"), voice(seconds, rng, "m")
+    gain = min(1.0, 0.95 / float(np.abs(first + second).max()))
+    return MixtureExample((first + second) * gain, (first * gain, second * gain))
