@@ -3,13 +3,15 @@
 import os
 import signal
 import sys
+import warnings
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from core.domains import COMMANDS, DOMAINS, Signed, domain, usable
-from core.errors import RecurraError, SignInError, WorkError
+from core.errors import RecurraError, SignInError, UnfinishedWarning, WorkError
 from core.terminal import Json, Threads, emit, printable, say, say_all
 
 __all__ = ["app", "emit", "main", "run_app"]
@@ -173,7 +175,9 @@ def bench(
 def run_app(application: typer.Typer) -> None:
     """Run a command-line application. Ends with 0; 2 words, settings or input; 1 failed work; 130 Ctrl-C."""
     try:
-        application()
+        with warnings.catch_warnings():
+            warnings.showwarning = in_a_sentence(warnings.showwarning)
+            application()
     except RecurraError as error:
         if os.environ.get("RECURRA_DEBUG"):
             raise
@@ -189,6 +193,18 @@ def run_app(application: typer.Typer) -> None:
         if not isinstance(cause, KeyboardInterrupt):
             raise
         stop(cause)
+
+
+def in_a_sentence(show: Callable[..., None]) -> Callable[..., None]:
+    """How a warning that is meant for people is shown: without the line of code it comes from."""
+
+    def shown(message: Any, category: type[Warning], *about: Any, **more: Any) -> None:
+        if issubclass(category, UnfinishedWarning):
+            say(str(message))
+        else:
+            show(message, category, *about, **more)
+
+    return shown
 
 
 def stop(wish: KeyboardInterrupt) -> None:

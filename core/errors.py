@@ -27,3 +27,7 @@ class SignInError(RecurraError):
 
 class WorkError(RecurraError):
     """The work failed on good input: it diverged, a graph differs, a process died. Exit code 1."""
+
+
+class UnfinishedWarning(UserWarning):
+    """Weights of a run that still goes on were loaded; commands say it in a sentence."""

@@ -10,6 +10,7 @@ Reading never runs code from a file, and whatever is wrong with one is a Weights
 import hashlib
 import json
 import threading
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from core.bundled import bundled, check_index, find, first_line
-from core.errors import ConfigError, WeightsError
+from core.errors import ConfigError, UnfinishedWarning, WeightsError
 from core.files import in_words, whole_file, write_text
 from core.fitting import KeyMap, Taken, check_finite, listed, load_into, load_part
 
@@ -48,6 +49,8 @@ __all__ = [
 
 VERSION = 1
 """Of the metadata below; a reader refuses a newer one."""
+UNFINISHED = "unfinished"
+"""Key of `Card.extra` of a run that still goes on, such as one whose calibration comes last: why it does."""
 ABOUT = "about"
 """Key of `Card.extra`: further facts in a word or two, for `recurra models`."""
 COLUMNS = ("name", "file", "task", "unit", "parameters", "bytes", "sha256", "score", "data", "terms")
@@ -278,6 +281,8 @@ def load_network(
         build: card -> the network without its weights, a function of a module; ConfigError where the settings
             of the card are not its own.
 
+    Weights of a run that is not finished are an UnfinishedWarning.
+
     Raises:
         WeightsError: nothing there, damaged, for another task, or its card asks for a network that its
             tensors do not fill.
@@ -285,7 +290,15 @@ def load_network(
     path = find(weights)
     tasks = (task,) if isinstance(task, str) else tuple(task)
     about = path.stat()
-    return kept(path, Path(weights).name, about.st_mtime_ns, about.st_size, tasks, build, str(device), dtype)
+    loaded = kept(
+        path, Path(weights).name, about.st_mtime_ns, about.st_size, tasks, build, str(device), dtype
+    )
+    if UNFINISHED in loaded.card.extra:
+        reason = (
+            f"{path}: their training is not finished ({loaded.card.extra[UNFINISHED]}); go on with --resume."
+        )
+        warnings.warn(reason, UnfinishedWarning, stacklevel=2)
+    return loaded
 
 
 @lru_cache(maxsize=8)

@@ -26,9 +26,9 @@ from core.training.interrupt import interruption
 from core.training.learner import AfterStep, Step
 from core.training.log import MetricsLog, progress
 from core.training.options import LoopOptions
-from core.training.run import UNFINISHED, WEIGHTS, Finish, Run, Validation
+from core.training.run import WEIGHTS, Finish, Run, Validation
 from core.training.start import PARENT, Parent, Start
-from core.weights import Card, load, load_into
+from core.weights import UNFINISHED, Card, load, load_into
 
 UNDONE = "Unfinished"
 """Row of card.md of a run that the clock stopped."""

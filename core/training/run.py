@@ -22,7 +22,7 @@ from core.training.interrupt import Stopped
 from core.training.learner import AfterStep, Learner, Step, Sums, means, merged
 from core.training.log import Show
 from core.training.options import LoopOptions
-from core.weights import Card, load, load_into, save
+from core.weights import UNFINISHED, Card, load, load_into, save
 
 Validation = Callable[[nn.Module], Mapping[str, float]] | Callable[[nn.Module, Place], Mapping[str, float]]
 """Model in evaluation mode -> named figures. Runs in the first process alone; one that takes (model, place)
@@ -31,8 +31,6 @@ Finish = Callable[[nn.Module], Mapping[str, Any]]
 """Best weights -> what belongs into the card beside them, such as a calibration. It may change them."""
 
 WEIGHTS = "model.safetensors"
-UNFINISHED = "unfinished"
-"""Key of the card of weights whose run has a `finish` that is still to come."""
 CHECKED = 20  # steps between looks at the loss and at wishes to stop; a look waits for the GPU
 
 

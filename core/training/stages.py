@@ -26,9 +26,9 @@ from core.training.learner import AfterStep, Step
 from core.training.log import METRICS, read_rows, write_rows
 from core.training.loop import Outcome, train
 from core.training.options import LoopOptions
-from core.training.run import UNFINISHED, WEIGHTS, Finish, Validation
+from core.training.run import WEIGHTS, Finish, Validation
 from core.training.start import Start
-from core.weights import Card, load, save
+from core.weights import UNFINISHED, Card, load, save
 
 
 @dataclass(frozen=True)

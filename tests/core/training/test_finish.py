@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.errors import ConfigError, WeightsError, WorkError
+from core.errors import ConfigError, UnfinishedWarning, WeightsError, WorkError
 from core.training import LoopOptions, Start, freeze, unfreeze
 from core.training.frozen import train_mode
-from core.weights import load, save
+from core.weights import Card, load, load_network, save
 from tests.core.training.runs import CARD, OPTIONS, build, final, run, same, step
 
 PLAIN = LoopOptions(epochs=2, lr=0.01)
@@ -146,6 +146,19 @@ def test_finish_writes_into_the_card_once_for_the_best_weights(tmp_path: Path) -
     again = run(tmp_path, finish=finish, resume=True)
     assert len(calls) == 1
     assert again.card == outcome.card
+
+
+def rebuilt(card: Card) -> nn.Module:
+    return build()
+
+
+def test_weights_of_a_run_that_goes_on_say_so_when_they_are_loaded(tmp_path: Path) -> None:
+    hurried = dataclasses.replace(OPTIONS, max_minutes=1e-9)
+    run(tmp_path / "a", options=hurried, finish=calibrating)
+    with pytest.warns(UnfinishedWarning, match="training is not finished .* go on with --resume"):
+        load_network(tmp_path / "a", "test", rebuilt)
+    run(tmp_path / "a", finish=calibrating, resume=True)
+    load_network(tmp_path / "a", "test", rebuilt)
 
 
 def test_a_finish_that_was_cut_short_runs_again_with_the_same_bits(tmp_path: Path) -> None:
