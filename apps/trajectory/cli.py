@@ -167,7 +167,10 @@ def train(
         "seconds": outcome.seconds,
         "stopped": outcome.stopped,
     }
-    emit(result, json_path, [str(outcome.weights), f"best in epoch {outcome.epoch}: {outcome.score:.5g}"])
+    lines = [str(outcome.weights), f"best in epoch {outcome.epoch}: {outcome.score:.5g}"]
+    if outcome.stopped == "time":
+        lines.append(f"time was over after {outcome.steps:,} steps; go on with --resume")
+    emit(result, json_path, lines)
 
 
 @app.command(cls=Reading, epilog=READER)
