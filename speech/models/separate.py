@@ -1,6 +1,7 @@
 """The offline separation network: recurrence over bands and over time in turn, with a look at all frames.
 
     bands    10 bins each, with a linear layer of its own to C features
+    whole    x + W BiLSTM over time on a few features of all bands together: it learns first and fast
     block    x + W BiLSTM over bands;  x + W BiLSTM over time;  x + attention over whole frames
     taps     per talker and bin, complex factors for the frames t-1, t, t+1
 
@@ -37,7 +38,11 @@ class SeparateConfig:
     band_unit: str = "lstm"
     channels: int = 64
     blocks: int = 4
-    hidden: int = 88
+    hidden: int = 80
+    shared: int = 12
+    """Features that a band gives to the recurrence over whole frames."""
+    whole_hidden: int = 128
+    """Of that recurrence; 0 leaves it out."""
     heads: int = 4
     keys: int = 4
     """Features of a band in queries and keys, per head."""
@@ -123,6 +128,14 @@ class SeparateNet(nn.Module):
         self.bands = Bands(bins, [*widths, bins - sum(widths)] if bins > sum(widths) else widths)
         width = config.channels
         self.encode = PerBand(self.bands.count, 3 * self.bands.widest, width)
+        self.whole = None
+        if config.whole_hidden:
+            self.share = nn.Linear(width, config.shared)
+            self.whole = Recurrence(
+                config.unit, self.bands.count * config.shared, config.whole_hidden, directions=2
+            )
+            self.spread = nn.Linear(self.whole.output_size, self.bands.count * config.shared)
+            self.widen = nn.Linear(config.shared, width)
         self.across = nn.ModuleList(
             AcrossBands(config.band_unit, width, config.hidden) for _ in range(config.blocks)
         )
@@ -148,6 +161,9 @@ class SeparateNet(nn.Module):
         scale = magnitude**-0.7
         features = torch.stack([magnitude.log10(), spectra.real * scale, spectra.imag * scale], -1)
         x = self.encode(self.bands.split(features))  # (B, T, K, C)
+        if self.whole is not None:
+            y, _ = self.whole(self.share(x).flatten(2))
+            x = x + self.widen(self.spread(y).unflatten(-1, (self.bands.count, -1)))
         for across, along, look in zip(self.across, self.along, self.look, strict=True):
             x = look(along(across(x)))
         taps = self.decode(F.silu(self.hidden(self.norm(x))))
