@@ -141,6 +141,7 @@ def train(
     sets: Sets = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     resume: Resume = False,
+    device: Device = None,
     threads: Threads = None,
     quiet: Quiet = False,
     json_path: Json = None,
@@ -157,7 +158,9 @@ def train(
     set_threads(threads)
     reuse_memory()
     words = [*(sets or []), *([f"seed={seed}"] if seed is not None else [])]
-    outcome = run(resolve(TrainConfig(), config, words), out, data or [], resume=resume, quiet=quiet)
+    settings = resolve(TrainConfig(), config, words)
+    where = str(terminal.device(device))
+    outcome = run(settings, out, data or [], device=where, resume=resume, quiet=quiet)
     result = {
         "run": str(out),
         "weights": str(outcome.weights),

@@ -19,8 +19,16 @@ from apps.trajectory.models.forecast import Forecast
 from apps.trajectory.models.predictor import Predictor
 from apps.trajectory.synth import curriculum
 from core.errors import ConfigError, DataError
-from core.training import DrawnBatches, LoopOptions, Outcome, ScheduleOptions, Stage, train_stages
-from core.weights import Card, load, save, write_index
+from core.training import (
+    DrawnBatches,
+    LoopOptions,
+    Outcome,
+    ScheduleOptions,
+    Stage,
+    local_device,
+    train_stages,
+)
+from core.weights import Card
 
 STREAM_HISTORY = 40
 """Longest prefix of a stream in training, in positions."""
@@ -100,6 +108,7 @@ def train(
     out: str | Path,
     data: Sequence[str | Path] = (),
     *,
+    device: str = "cpu",
     resume: bool = False,
     quiet: bool = False,
 ) -> Outcome:
@@ -109,13 +118,17 @@ def train(
     The best weights end in `out/model.safetensors`, and the conformal calibration in their card in the same
     write. Gives how the first stage ended.
 
+    Args:
+        device: cpu, cuda or cuda:N; under torchrun cuda is this process's own.
+
     Raises:
-        ConfigError: settings that contradict each other or the data.
+        ConfigError: settings that contradict each other or the data, or no such device.
         DataError: a file cannot be read.
     """
     with torch.random.fork_rng(devices=[]):  # first: a wrong name must not cost the making of all flights
         torch.manual_seed(config.seed)
         model = Predictor(config.model, config.window)
+    model.to(local_device(device))
     sources = gather(config, data)
     history, horizon = config.window.history, config.window.horizon
     longest = STREAM_HISTORY if config.model.stateful else history
@@ -286,8 +299,9 @@ def windows_of(parts: dict[str, Segments], config: TrainConfig) -> dict[str, Ten
 
 @torch.no_grad()
 def forecast_all(model: nn.Module, past: Tensor) -> Forecast:
-    """Mean and spread of many windows, piece by piece."""
-    pieces = [model(piece) for piece in past.split(CHUNK)]
+    """Mean and spread of many windows, piece by piece on the model's device, back on the CPU."""
+    device = next(model.parameters()).device
+    pieces = [model(piece.to(device)).cpu() for piece in past.split(CHUNK)]
     return Forecast(
         torch.cat([piece.mean for piece in pieces]), torch.cat([piece.spread for piece in pieces])
     )
@@ -324,19 +338,3 @@ def describe(config: TrainConfig, data: Sequence[str | Path]) -> Card:
         data=", ".join(sources) + "; split by flight",
         terms="generated data: none" if not names else "generated data: none; files: their own terms",
     )
-
-
-def bundle(run: str | Path, name: str, score: dict[str, float], terms: str) -> Path:
-    """Put a run's best weights beside the package as `weights/<name>.safetensors`, in half precision.
-
-    Args:
-        score: figures for the table of `recurra models`.
-        terms: of the data that the run was given.
-    """
-    tensors, card = load(Path(run) / "model.safetensors")
-    folder = Path(__file__).parent / "weights"
-    folder.mkdir(exist_ok=True)
-    halves = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
-    save(folder / f"{name}.safetensors", halves, replace(card, score=score, terms=terms))
-    write_index(folder)
-    return folder / f"{name}.safetensors"
