@@ -20,6 +20,8 @@ PUBLIC = {
     "every_labelling": "exact",
     "label_score": "exact",
     "Spans": "greedy",
+    "fast_beam": "fast_beam",
+    "label_model": "fast_beam",
     "greedy": "greedy",
     "Bigram": "lexicon",
     "Words": "lexicon",

@@ -9,6 +9,7 @@ import numpy as np
 from core.ctc.char_lm import CharLM
 from core.ctc.constraints import Automaton, of_length, only, regular
 from core.ctc.exact import label_score
+from core.ctc.fast_beam import LabelModel, fast_beam, label_model
 from core.ctc.greedy import greedy
 from core.ctc.lexicon import Words
 from core.ctc.prefix_beam import Hypothesis, PrefixBeam
@@ -56,7 +57,7 @@ class Decoding:
         return self.lm is None and not ruled and not limited and not self.alternatives
 
 
-class LabelModel:
+class Letters:
     """A character model that is asked in labels."""
 
     def __init__(self, lm: CharLM, codec: Codec) -> None:
@@ -70,6 +71,20 @@ class LabelModel:
 
     def end(self, state: Any) -> float:
         return self.lm.end(state)
+
+
+COMPILED: dict[int, tuple[CharLM, tuple[str, ...], LabelModel]] = {}
+"""The last few models as arrays; making them takes a second."""
+
+
+def compiled_model(lm: CharLM, codec: Codec) -> LabelModel:
+    """The arrays of a character model for the alphabet of the network."""
+    known = COMPILED.get(id(lm))
+    if known is None or known[0] is not lm or known[1] != codec.symbols:
+        while len(COMPILED) >= 4:
+            COMPILED.pop(next(iter(COMPILED)))
+        COMPILED[id(lm)] = known = (lm, codec.symbols, label_model(lm, codec.symbols))
+    return known[2]
 
 
 def rule_of(decoding: Decoding, codec: Codec) -> Automaton | Words | None:
@@ -118,19 +133,26 @@ def decode(log_probs: np.ndarray, codec: Codec, decoding: Decoding, rule: Any = 
         labels = tuple(spans.labels.tolist())
         score = float(log_probs.max(1).sum())
         return [Hypothesis(labels, score, 0.0, score, tuple(spans.start.tolist()))]
-    model = None if decoding.lm is None else LabelModel(decoding.lm, codec)
-    beam = PrefixBeam(
-        decoding.beam,
-        lm=model,
-        alpha=decoding.lm_weight if model else 0.0,
-        beta=decoding.lm_bonus if model else 0.0,
-        rule=rule,
-        top=decoding.top if rule is None else None,
-        floor=FLOOR if rule is None else None,
-        skip=SURE if rule is None else None,
-    )
-    beam.feed(log_probs)
-    found = beam.best(max(1, decoding.alternatives))
+    count = max(1, decoding.alternatives)
+    alpha, beta = (decoding.lm_weight, decoding.lm_bonus) if decoding.lm else (0.0, 0.0)
+    if rule is None:
+        model = None if decoding.lm is None else compiled_model(decoding.lm, codec)
+        found = fast_beam(
+            log_probs,
+            decoding.beam,
+            count,
+            lm=model,
+            alpha=alpha,
+            beta=beta,
+            top=decoding.top,
+            floor=FLOOR,
+            skip=SURE,
+        )
+    else:  # a rule forbids symbols, so none is left out before it
+        letters = None if decoding.lm is None else Letters(decoding.lm, codec)
+        beam = PrefixBeam(decoding.beam, lm=letters, alpha=alpha, beta=beta, rule=rule)
+        beam.feed(log_probs)
+        found = beam.best(count)
     return found or [Hypothesis((), -np.inf, 0.0, -np.inf, ())]
 
 

@@ -1,0 +1,314 @@
+"""The prefix beam compiled: the same search as `prefix_beam.PrefixBeam` without rules, for whole lines.
+
+Plain version: `PrefixBeam`. Same pruning, same ranking, ties to the older prefix; sums in double precision.
+The character model becomes arrays once for an alphabet: a state is a history that has followers, its row holds
+them in order of label, and what is not in the row is looked up in the state of the shorter history.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from core.ctc.char_lm import BEGIN, END, UNKNOWN, CharLM
+from core.ctc.prefix_beam import NONE, Hypothesis
+from core.kernels.jit import compiled
+
+
+class LabelModel(NamedTuple):
+    """A character model over labels 1..V-1; 0 stands for the end of the line."""
+
+    starts: np.ndarray
+    """Row of state s: places starts[s] .. starts[s + 1] of the next three."""
+    labels: np.ndarray
+    logs: np.ndarray
+    nexts: np.ndarray
+    backoffs: np.ndarray
+    shorter: np.ndarray
+    """State of the history without its oldest symbol; -1 for the empty one."""
+    begin: int
+    unknown: float
+    """ln P of a label that the model does not know, after the empty history."""
+
+
+NO_MODEL = LabelModel(
+    np.zeros(2, np.int64),
+    np.zeros(0, np.int64),
+    np.zeros(0),
+    np.zeros(0, np.int64),
+    np.zeros(1),
+    np.full(1, -1, np.int64),
+    0,
+    0.0,
+)
+
+
+def label_model(lm: CharLM, symbols: tuple[str, ...]) -> LabelModel:
+    """The arrays of a character model for an alphabet whose symbol i has label i + 1."""
+    number = {symbol: label for label, symbol in enumerate(symbols, 1)}
+    number[END] = 0
+    states = {(): 0}
+    for history in lm.backoffs:
+        states.setdefault(history, len(states))
+    rows: list[list[tuple[int, float, int]]] = [[] for _ in states]
+    longest = lm.order - 1
+    for gram, score in lm.scores.items():
+        label = number.get(gram[-1])
+        if label is None or gram[:-1] not in states:
+            continue
+        after = gram[-longest:] if longest else ()
+        while after not in states:
+            after = after[1:]
+        rows[states[gram[:-1]]].append((label, score, states[after]))
+    for row in rows:
+        row.sort()
+    flat = [entry for row in rows for entry in row]
+    starts = np.cumsum([0, *map(len, rows)])
+    shorter = np.full(len(states), -1, np.int64)
+    for history, state in states.items():
+        rest = history[1:]
+        while history and rest not in states:
+            rest = rest[1:]
+        if history:
+            shorter[state] = states[rest]
+    backoffs = np.zeros(len(states))
+    for history, back in lm.backoffs.items():
+        backoffs[states[history]] = back
+    return LabelModel(
+        starts,
+        np.array([entry[0] for entry in flat], np.int64),
+        np.array([entry[1] for entry in flat], np.float64),
+        np.array([entry[2] for entry in flat], np.int64),
+        backoffs,
+        shorter,
+        states.get((BEGIN,), 0),
+        lm.scores[(UNKNOWN,)],
+    )
+
+
+@compiled
+def log_sum(a: float, b: float) -> float:
+    if a < b:
+        a, b = b, a
+    return a if b == -np.inf else a + np.log1p(np.exp(b - a))
+
+
+@compiled
+def ask(
+    state: int,
+    label: int,
+    starts: np.ndarray,
+    labels: np.ndarray,
+    logs: np.ndarray,
+    nexts: np.ndarray,
+    backoffs: np.ndarray,
+    shorter: np.ndarray,
+    unknown: float,
+) -> tuple[float, int]:
+    """ln P of a label after a state, and the state after it."""
+    penalty = 0.0
+    while True:
+        low, high = starts[state], starts[state + 1]
+        while low < high:
+            middle = (low + high) // 2
+            if labels[middle] < label:
+                low = middle + 1
+            else:
+                high = middle
+        if low < starts[state + 1] and labels[low] == label:
+            return penalty + logs[low], nexts[low]
+        penalty += backoffs[state]
+        if shorter[state] < 0:
+            return penalty + unknown, 0
+        state = shorter[state]
+
+
+@compiled
+def search(
+    y: np.ndarray,
+    width: int,
+    top: int,
+    floor: float,
+    skip: float,
+    alpha: float,
+    beta: float,
+    use_lm: bool,
+    begin: int,
+    unknown: float,
+    starts: np.ndarray,
+    labels: np.ndarray,
+    logs: np.ndarray,
+    nexts: np.ndarray,
+    backoffs: np.ndarray,
+    shorter: np.ndarray,
+) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray
+]:
+    """Nodes (parent, label, born, length, lm, state) and the final beam (node, b, nb)."""
+    T, V = y.shape
+    room = 1 + width * min(top, V - 1)
+    parent, label = np.full(room, -1), np.full(room, -1)
+    born, length, state = np.full(room, -1), np.zeros(room, np.int64), np.zeros(room, np.int64)
+    child, sibling = np.full(room, -1), np.full(room, -1)
+    lm, b_new, nb_new = np.zeros(room), np.zeros(room), np.zeros(room)
+    stamp = np.full(room, -1)
+    state[0] = begin
+    count = 1
+    keys, b, nb = np.zeros(1, np.int64), np.zeros(1), np.full(1, -np.inf)
+    chosen = np.zeros(V, np.int64)
+    for t in range(T):
+        frame = y[t]
+        size = 0
+        if not frame[0] >= skip:
+            best = frame.max()
+            for s in range(1, V):
+                if frame[s] >= best - floor and frame[s] > -np.inf:
+                    chosen[size] = s
+                    size += 1
+            if size > top or top < V - 1:
+                # the blank takes a place among the top + 1 of the frame, as in the plain version
+                order = np.argsort(-frame)[: top + 1]
+                limit = frame[order[-1]]
+                kept = 0
+                for k in range(size):
+                    if frame[chosen[k]] >= limit:
+                        chosen[kept] = chosen[k]
+                        kept += 1
+                size = kept
+        needed = count + len(keys) * size
+        if needed > len(parent):
+            grown = max(needed, 2 * len(parent))
+            parent, label, born = extend(parent, grown), extend(label, grown), extend(born, grown)
+            length, state, stamp = extend(length, grown), extend(state, grown), extend(stamp, grown)
+            child, sibling = extend(child, grown), extend(sibling, grown)
+            lm, b_new, nb_new = widen(lm, grown), widen(b_new, grown), widen(nb_new, grown)
+        touched = np.empty(len(keys) * (size + 1), np.int64)
+        many = 0
+        for i in range(len(keys)):
+            key = keys[i]
+            total = log_sum(b[i], nb[i])
+            if stamp[key] != t:
+                stamp[key], b_new[key], nb_new[key] = t, -np.inf, -np.inf
+                touched[many] = key
+                many += 1
+            b_new[key] = log_sum(b_new[key], total + frame[0])
+            last = label[key]
+            if last >= 0:
+                nb_new[key] = log_sum(nb_new[key], nb[i] + frame[last])
+            for k in range(size):
+                s = chosen[k]
+                mass = (b[i] if s == last else total) + frame[s]
+                if mass == -np.inf:
+                    continue
+                found = child[key]
+                while found >= 0 and label[found] != s:
+                    found = sibling[found]
+                if found < 0:
+                    found = count
+                    count += 1
+                    parent[found], label[found], born[found] = key, s, t
+                    length[found], child[found], stamp[found] = length[key] + 1, -1, -1
+                    sibling[found] = child[key]
+                    child[key] = found
+                    lm[found], state[found] = lm[key], 0
+                    if use_lm:
+                        gained, after = ask(
+                            state[key], s, starts, labels, logs, nexts, backoffs, shorter, unknown
+                        )
+                        lm[found] += gained
+                        state[found] = after
+                if stamp[found] != t:
+                    stamp[found], b_new[found], nb_new[found] = t, -np.inf, -np.inf
+                    touched[many] = found
+                    many += 1
+                nb_new[found] = log_sum(nb_new[found], mass)
+        rank = np.empty(many)
+        for i in range(many):
+            key = touched[i]
+            rank[i] = -(log_sum(b_new[key], nb_new[key]) + alpha * lm[key] + beta * length[key])
+        order = np.argsort(rank, kind="mergesort")[: min(width, many)]
+        keys = touched[order]
+        b, nb = b_new[keys], nb_new[keys]
+    return parent[:count], label[:count], born[:count], length[:count], lm[:count], state[:count], keys, b, nb
+
+
+@compiled
+def extend(values: np.ndarray, size: int) -> np.ndarray:
+    out = np.full(size, -1)
+    out[: len(values)] = values
+    return out
+
+
+@compiled
+def widen(values: np.ndarray, size: int) -> np.ndarray:
+    out = np.zeros(size)
+    out[: len(values)] = values
+    return out
+
+
+def fast_beam(
+    log_probs: np.ndarray,
+    width: int = 25,
+    count: int = 1,
+    *,
+    lm: LabelModel | None = None,
+    alpha: float = 0.0,
+    beta: float = 0.0,
+    top: int | None = None,
+    floor: float | None = None,
+    skip: float | None = None,
+) -> list[Hypothesis]:
+    """The best `count` labellings of log-probabilities (T, V), blank 0; arguments as those of `PrefixBeam`.
+
+    Raises:
+        ValueError: not a matrix, or a width below 1.
+    """
+    y = np.ascontiguousarray(log_probs, dtype=np.float64)
+    if y.ndim != 2 or not y.shape[1] or width < 1:
+        raise ValueError(f"a beam of 1 or more over log-probabilities (T, V); got {width} and {y.shape}")
+    model = NO_MODEL if lm is None else lm
+    arrays = model.starts, model.labels, model.logs, model.nexts, model.backoffs, model.shorter
+    parent, label, born, length, scores, state, keys, b, nb = search(
+        y,
+        width,
+        y.shape[1] if top is None else top,
+        np.inf if floor is None else floor,
+        np.inf if skip is None else skip,
+        alpha,
+        beta,
+        lm is not None,
+        model.begin,
+        model.unknown,
+        *arrays,
+    )
+    found = []
+    for place, key in enumerate(keys.tolist()):
+        ctc = float(np.logaddexp(b[place], nb[place]))
+        total = float(scores[key])
+        if lm is not None:
+            total += ask(int(state[key]), 0, *arrays, model.unknown)[0]
+        score = ctc + alpha * total + beta * int(length[key])
+        if score > NONE:
+            found.append((-score, place, key, ctc, total))
+    found.sort()
+    return [
+        Hypothesis(*spelled(parent, label, born, key, ctc, total, -negative))
+        for negative, _, key, ctc, total in found[:count]
+    ]
+
+
+def spelled(
+    parent: np.ndarray,
+    label: np.ndarray,
+    born: np.ndarray,
+    key: int,
+    ctc: float,
+    lm: float,
+    score: float,
+) -> tuple[tuple[int, ...], float, float, float, tuple[int, ...]]:
+    """The fields of a hypothesis."""
+    labels, frames = [], []
+    while key > 0:
+        labels.append(int(label[key]))
+        frames.append(int(born[key]))
+        key = int(parent[key])
+    return tuple(labels[::-1]), ctc, lm, score, tuple(frames[::-1])
