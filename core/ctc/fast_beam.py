@@ -1,8 +1,8 @@
 """The prefix beam compiled: the same search as `prefix_beam.PrefixBeam` without rules, for whole lines.
 
 Plain version: `PrefixBeam`. Same pruning, same ranking, ties to the older prefix; sums in double precision.
-The character model becomes arrays once for an alphabet: a state is a history that has followers, its row holds
-them in order of label, and what is not in the row is looked up in the state of the shorter history.
+The character model becomes arrays once for an alphabet: a state is a history that has followers, its row
+holds them in order of label, and what is not in it is looked up in the state of the shorter history.
 """
 
 from typing import NamedTuple
