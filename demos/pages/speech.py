@@ -1,0 +1,236 @@
+"""What was said, and by whom? A recording or an example: noise taken away, or two talkers kept apart."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from core.errors import DataError
+from demos.first import once
+from demos.headline import Headline
+from demos.markup import Stat, stat_row
+from demos.sections.speech import spectrograms
+from demos.uploads import said, uploaded
+from speech import metrics
+from speech.audio import read_sound
+from speech.baselines import wiener
+from speech.model import load_model
+from speech.predict import enhance, open_stream, separate
+from speech.separation import speaking
+from speech.synth import mixture_example, noisy_example
+
+HEADLINE = Headline(
+    weights="speech-enhance",
+    figure="si_sdr_hard",
+    shown="{:.1f} dB SI-SDR on hard noise",
+    against="si_sdr_hard_input",
+    note="the noisy input: {:.1f} dB, talkers and noises that no training saw",
+)
+NOISY, TALK = "noisy voice", "two talkers"
+EXAMPLES = [NOISY, TALK]
+MOST_S = 120.0
+LIVE_S = 4.0
+"""Seconds of a recording that the live replay plays."""
+
+
+@once
+def heard(path: str | None, changed_ns: int, example: str, seed: int) -> tuple[np.ndarray, int, Any]:
+    """The chosen recording (N,), its rate, and the truth where it is known."""
+    if path is not None:
+        wave, rate = read_sound(path)
+        if len(wave) > MOST_S * rate:
+            raise DataError(f"The recording has {len(wave) / rate:.0f} s; this page takes {MOST_S:.0f}.")
+        return wave.mean(1), rate, None
+    if example == TALK:
+        made = mixture_example(seed)
+        return made.mixture, 16000, made.sources
+    clip = noisy_example(seed)
+    return clip.noisy, 16000, clip.clean
+
+
+@once
+def cleaned(path: str | None, changed_ns: int, example: str, seed: int) -> np.ndarray:
+    """What the enhancement network makes of it; sliders only mix."""
+    wave, rate, _ = heard(path, changed_ns, example, seed)
+    return enhance(wave, rate)
+
+
+@once
+def apart(path: str | None, changed_ns: int, example: str, seed: int) -> tuple[np.ndarray, ...]:
+    """The tracks of the separation network."""
+    wave, rate, _ = heard(path, changed_ns, example, seed)
+    return tuple(separate(wave, rate))
+
+
+def source(file: str | None, example: str, seed: float) -> tuple[str | None, int, str, int]:
+    """What was chosen, in words that tell one choice from another."""
+    if file is None:
+        return None, 0, example, int(seed or 0)
+    path: Path = uploaded(file)
+    return str(path), path.stat().st_mtime_ns, example, 0
+
+
+@said
+def show(
+    file: str | None, example: str, seed: float, mix: float, limit: float
+) -> tuple[str, str, Any, Any, Any, str]:
+    """Stat row, spectrograms, input, two outputs, and who speaks when."""
+    chosen = source(file, example, seed)
+    wave, rate, truth = heard(*chosen)
+    if example == TALK:
+        return talkers(wave, rate, truth, apart(*chosen))
+    wet = cleaned(*chosen)
+    share = mix * (1 - 10 ** (-limit / 20))
+    out = share * wet + (1 - share) * wave
+    stats = [Stat(f"{level(wave) - level(out):.1f} dB", "taken away", ours=True)]
+    if truth is not None:
+        stats = [
+            Stat(f"{metrics.si_sdr(out, truth):.1f} dB", "SI-SDR after the network", ours=True),
+            Stat(f"{metrics.si_sdr(wave, truth):.1f} dB", "SI-SDR of the input"),
+            Stat(f"{metrics.si_sdr(wiener(wave), truth):.1f} dB", "Wiener filter"),
+        ]
+    latency = open_stream(None, rate).latency_samples / rate
+    stats.append(Stat(f"{1000 * latency:.0f} ms", "latency when live"))
+    waves = {"input": wave, "after the network": out}
+    return stat_row(stats), picture(waves, rate), played(wave, rate), played(out, rate), None, ""
+
+
+def talkers(
+    wave: np.ndarray, rate: int, truth: Any, tracks: tuple[np.ndarray, ...]
+) -> tuple[str, str, Any, Any, Any, str]:
+    """The same for two talkers."""
+    who = speaking(np.stack(tracks), rate)
+    stats = [Stat(f"{sum(bool(part) for part in who)}", "talkers found", ours=True)]
+    if truth is not None:
+        order = metrics.best_match(tracks, truth)
+        gains = [
+            metrics.si_sdr(tracks[chosen], source) - metrics.si_sdr(wave, source)
+            for chosen, source in zip(order, truth, strict=True)
+        ]
+        stats = [
+            Stat(f"{np.mean(gains):.1f} dB", "gained for each talker (SI-SDR)", ours=True),
+            Stat(f"{metrics.si_sdr(wave, truth[0]):.1f} dB", "SI-SDR of the mixture"),
+        ]
+    loudest = [level(track) for track in tracks]
+    stats += [Stat(f"{db:.0f} dB", f"level of track {k + 1}") for k, db in enumerate(loudest)]
+    waves = {"mixture": wave} | {f"track {k + 1}, by the network": t for k, t in enumerate(tracks)}
+    bars = speaking_bars(who, len(wave) / rate)
+    first, second = (played(track, rate) for track in tracks[:2])
+    return stat_row(stats), picture(waves, rate), played(wave, rate), first, second, bars
+
+
+def level(wave: np.ndarray) -> float:
+    """RMS in dBFS."""
+    return 10 * float(np.log10(np.mean(np.square(wave)) + 1e-12))
+
+
+def played(wave: np.ndarray, rate: int) -> tuple[int, np.ndarray]:
+    """As a player wants it: 16-bit samples."""
+    return rate, np.clip(np.asarray(wave) * 32767, -32768, 32767).astype(np.int16)
+
+
+def picture(waves: dict[str, np.ndarray], rate: int) -> str:
+    """Spectrograms one below the other, up to 8 kHz."""
+    return spectrograms({name: metrics.resampled(wave, rate, 16000) for name, wave in waves.items()})
+
+
+def speaking_bars(who: list[list[tuple[float, float]]], seconds: float) -> str:
+    """Who speaks when, as bars over time."""
+    colours = ("var(--r-ours)", "#c2571a", "#5b4bb7")
+    rows = []
+    for k, part in enumerate(who):
+        bars = "".join(
+            f'<rect x="{100 * low / seconds:.2f}%" y="{14 * k + 2}" height="10" '
+            f'width="{100 * (high - low) / seconds:.2f}%" fill="{colours[k % 3]}"/>'
+            for low, high in part
+        )
+        rows.append(bars)
+    words = "; ".join(
+        f"talker {k + 1} " + ", ".join(f"{low:.1f} to {high:.1f} s" for low, high in part)
+        for k, part in enumerate(who)
+        if part
+    )
+    return (
+        f'<svg role="img" aria-label="Who speaks when: {words}" width="100%" height="{14 * len(who) + 2}">'
+        f"{''.join(rows)}</svg><p class='r-note'>Who speaks when: {words or 'nobody'}.</p>"
+    )
+
+
+@said
+def live(file: str | None, example: str, seed: float) -> Iterator[str]:
+    """The recording through the live stream in blocks of 10 ms: what it costs and how late it comes."""
+    import time
+
+    wave, rate, _ = heard(*source(file, example, seed))
+    wave = wave[: int(LIVE_S * rate)]
+    stream = open_stream(None, rate)
+    stream.warm()
+    size, spent, slowest = max(1, rate // 100), 0.0, 0.0
+    for start in range(0, len(wave), size):
+        block = wave[start : start + size]
+        began = time.perf_counter()
+        stream.feed(block)
+        took = time.perf_counter() - began
+        spent, slowest = spent + took, max(slowest, took)
+        done = (start + len(block)) / rate
+        if start // size % 50 == 49 or start + size >= len(wave):
+            yield stat_row(
+                [
+                    Stat(f"{spent / done:.3f}", "of real time, one stream", ours=True),
+                    Stat(f"{1000 * stream.latency_samples / rate:.0f} ms", "latency"),
+                    Stat(f"{1000 * slowest:.1f} ms", "slowest block of 10 ms"),
+                    Stat(f"{done:.1f} s", "replayed"),
+                ]
+            )
+
+
+def build() -> gr.Blocks:
+    """The page."""
+    load_model(None, "enhance")
+    with gr.Blocks(title="Recurra: speech", analytics_enabled=False) as page:
+        gr.HTML(
+            "<h1>What was said, and by whom?</h1><p class='r-lead'>Choose an example, record, or drop a "
+            "file (wav, flac, ogg, opus, mp3, aiff): noise is taken away, or two talkers come apart.</p>",
+            padding=False,
+        )
+        with gr.Row():
+            with gr.Column(elem_classes="r-left"):
+                example = gr.Radio(EXAMPLES, value=NOISY, label="What to do", elem_id="task")
+                file = gr.Audio(
+                    label="Your own recording",
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    elem_id="recording",
+                )
+                mix = gr.Slider(0.0, 1.0, value=1.0, step=0.05, label="Dry to wet")
+                limit = gr.Slider(0.0, 60.0, value=60.0, step=1.0, label="Largest attenuation (dB)")
+                with gr.Row():
+                    run = gr.Button("Live replay", variant="primary", min_width=80)
+                    stop = gr.Button("Stop", min_width=60)
+                with gr.Accordion("More settings", open=False):
+                    seed = gr.Number(value=0, precision=0, label="Number of the example", minimum=0)
+            with gr.Column(elem_classes="r-right"):
+                figures = gr.HTML(elem_id="stats", padding=False)
+                drawn = gr.HTML(elem_id="spectrograms")
+                bars = gr.HTML(elem_id="speakers")
+                before = gr.Audio(label="Input", interactive=False, elem_id="before")
+                first = gr.Audio(label="Output", interactive=False, elem_id="first")
+                second = gr.Audio(label="Second talker", interactive=False, elem_id="second")
+        inputs = [file, example, seed, mix, limit]
+        outputs = [figures, drawn, before, first, second, bars]
+        page.load(show, inputs, outputs, api_visibility="private", show_progress="minimal")
+        gr.on(
+            [example.change, file.change, seed.change, mix.release, limit.release],
+            show,
+            inputs,
+            outputs,
+            api_name="listen",
+            trigger_mode="always_last",
+            show_progress="minimal",
+            concurrency_id="speech",
+        )
+        playing = run.click(live, inputs[:3], figures, api_name="live", show_progress="hidden")
+        stop.click(None, cancels=[playing], api_visibility="private")
+    return page
