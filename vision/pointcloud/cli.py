@@ -1,11 +1,26 @@
 """`recurra pointcloud`: detect, simulate, train, evaluate, info."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from core.terminal import Config, Device, Json, Quiet, Resume, Seed, Sets, Threads, emit, set_threads
+from core.errors import DataError
+from core.terminal import (
+    Config,
+    Device,
+    Json,
+    Quiet,
+    Resume,
+    Seed,
+    Sets,
+    Threads,
+    Weights,
+    emit,
+    say,
+    say_all,
+    set_threads,
+)
 from core.terminal import device as named_device
 
 app = typer.Typer(
@@ -80,3 +95,193 @@ def simulate(
 
     written = write_scans(out, scans, sensor, layout, seed)
     print(f"{out}: {written} scans")
+
+
+Inputs = Annotated[list[str], typer.Argument(help="Scans: files, folders or globs.")]
+
+
+@app.command()
+def detect(
+    inputs: Inputs,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="File for one scan, folder for many.")
+    ] = None,
+    format: Annotated[str, typer.Option("--format", help="json, jsonl, kitti, csv or ply.")] = "json",
+    html: Annotated[
+        Path | None, typer.Option("--html", help="A page with the scan in 3D (one scan).")
+    ] = None,
+    png: Annotated[Path | None, typer.Option("--png", help="A picture from above (one scan).")] = None,
+    weights: Weights = None,
+    score: Annotated[
+        str | None, typer.Option("--score", help="Least score: one number, or Car=.4,Pedestrian=.3.")
+    ] = None,
+    range_m: Annotated[
+        float | None, typer.Option("--range", help="Leave out boxes beyond, in metres.")
+    ] = None,
+    front: Annotated[bool, typer.Option("--front", help="Only a view along +x was recorded.")] = False,
+    ego: Annotated[
+        str | None, typer.Option("--ego", help="L,W in metres: returns of the own vehicle.")
+    ] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option("--axes", help="Axes of the file: xyz, yx (x right, y ahead), or such as -yxz."),
+    ] = None,
+    unit: Annotated[float | None, typer.Option("--unit", help="Metres of one unit of the file.")] = None,
+    z_offset: Annotated[
+        float | None, typer.Option("--z-offset", help="Height of the origin above ground, m.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave alone what is done already.")] = False,
+    shard: Annotated[
+        str | None, typer.Option("--shard", help="i/n: every n-th file, from the i-th on.")
+    ] = None,
+    device: Device = None,
+    threads: Threads = None,
+    json_path: Json = None,
+) -> None:
+    """Find cars, people and cyclists; boxes come in the frame of the file.
+
+    Example: recurra pointcloud detect scans/ -o boxes/ --format kitti
+    """
+    from core.errors import ConfigError
+    from core.files import write_text
+    from core.jobs import Job, finish, gather, mirror, run
+    from vision.pointcloud.answers import FORMATS, text_of, write_page, write_picture
+    from vision.pointcloud.data import SUFFIXES
+    from vision.pointcloud.predict import Detector
+    from vision.pointcloud.reading import Reading, read_as, sharded, thresholds_of
+
+    if format not in FORMATS:
+        raise ConfigError(f"no format {format!r}; there are {', '.join(FORMATS)}.")
+    reading = Reading(axes, unit, ego)
+    limits = thresholds_of(score)
+    set_threads(threads)
+    detector = Detector.open(weights, named_device(device))
+    detector.thresholds.update(limits)
+    jobs = sharded(mirror(gather(inputs, SUFFIXES), out, FORMATS[format]), shard)
+    if (html or png) and len(jobs) != 1:
+        raise ConfigError(f"--html and --png show one scan; there are {len(jobs)}.")
+
+    def work(job: Job) -> dict[str, Any]:
+        cloud = read_as(job.source.path, reading)
+        found = detector(cloud, front=front, range_m=range_m, z_offset=z_offset)
+        say_all(found.remarks)
+        if job.target is not None:
+            write_text(job.target, text_of(found, format))
+        if html is not None:
+            write_page(cloud, found, html)
+        if png is not None:
+            write_picture(cloud, found, png)
+        return found.as_dict()
+
+    done = run(jobs, work, "scans", again=not resume)
+    results = [result for _, result in done.results]
+    lines = []
+    for result in results:
+        counts = {
+            name: sum(box["class"] == name for box in result["boxes"])
+            for name in ("Car", "Pedestrian", "Cyclist")
+        }
+        found = ", ".join(f"{count} {name}" for name, count in counts.items())
+        lines.append(f"{result['source']}: {found}; {result['seconds']['all']:.2f} s")
+    if results or not done.failures:
+        one = (
+            results[0]
+            if len(inputs) == 1 and len(results) == 1
+            else {"weights": detector.name, "scans": results}
+        )
+        emit(one, json_path, lines)
+    finish(done)
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[
+        str, typer.Argument(help="Folder of labelled scans; a number of scans for --format synthetic.")
+    ],
+    format: Annotated[
+        str, typer.Option("--format", help="kitti, av2, nuscenes, labels or synthetic.")
+    ] = "kitti",
+    weights: Weights = None,
+    sensor: Annotated[str, typer.Option("--sensor", help="Of synthetic scans.")] = "hdl64",
+    front: Annotated[bool, typer.Option("--front", help="Synthetic scans cut to a camera's view.")] = False,
+    baselines: Annotated[bool, typer.Option("--baselines/--alone", help="Score the baselines too.")] = True,
+    device: Device = None,
+    threads: Threads = None,
+    json_path: Json = None,
+) -> None:
+    """Score the detector beside both baselines, by one protocol for every folder.
+
+    Example: recurra pointcloud evaluate kitti/ --format kitti --json report.json
+    """
+    from core.errors import ConfigError, WeightsError
+    from vision.pointcloud.evaluate import evaluate as score
+    from vision.pointcloud.evaluate import hand_made_finder, network_finder, table
+    from vision.pointcloud.examples import find_examples, generated, read_example
+    from vision.pointcloud.predict import BASELINE, Detector
+
+    set_threads(threads)
+    where = named_device(device)
+    detector = Detector.open(weights, where)
+    others: dict[str, Any] = {}
+    if baselines:
+        others["hand_made"] = hand_made_finder()
+        try:
+            other = Detector.open(BASELINE, where)
+            finder: Any = network_finder(other)
+            finder.thresholds = other.thresholds
+            others["bev"] = finder
+        except WeightsError as error:
+            say(f"without the bird's-eye baseline: {error}")
+    failed = []
+    if format == "synthetic":
+        if not folder.isdigit() or not 1 <= int(folder) <= 100_000:
+            raise ConfigError(
+                f"--format synthetic wants a number of scans in place of a folder, got {folder!r}."
+            )
+        examples = list(generated(int(folder), sensor, front))
+    else:
+        paths, unlabelled = find_examples(folder, format)
+        if unlabelled:
+            say(f"{folder}: {unlabelled} scans without labels left out.")
+        examples = []
+        for path in paths:
+            try:
+                examples.append(read_example(path, format))
+            except DataError as error:
+                say(str(error))
+                failed.append({"name": path.name, "error": str(error)})
+        if not examples:
+            raise DataError(f"{folder}: no scan could be read.")
+    report = score(examples, detector, others)
+    report["items"] += failed
+    report["n"] += len(failed)
+    emit(report, json_path, table(report))
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command()
+def info(
+    inputs: Inputs,
+    axes: Annotated[str | None, typer.Option("--axes", help="Axes of the file.")] = None,
+    unit: Annotated[float | None, typer.Option("--unit", help="Metres of one unit of the file.")] = None,
+    json_path: Json = None,
+) -> None:
+    """Say what is in a scan: format, channels, extent, rings, ground, axes and unit with their reason.
+
+    Example: recurra pointcloud info scan.pcd
+    """
+    from core.jobs import finish, gather, run
+    from core.jobs import mirror as jobs_of
+    from vision.pointcloud.data import SUFFIXES
+    from vision.pointcloud.reading import Reading, about, read_as, told
+
+    reading = Reading(axes, unit, None)
+    done = run(
+        jobs_of(gather(inputs, SUFFIXES), None), lambda job: about(read_as(job.source.path, reading)), "scans"
+    )
+    results = [result for _, result in done.results]
+    lines = [line for result in results for line in told(result)]
+    if results:
+        emit(results[0] if len(results) == 1 else {"scans": results}, json_path, lines)
+    finish(done)

@@ -63,9 +63,12 @@ class DataConfig:
     check: int = 24
     """Scans that the best epoch is chosen on; none of them is trained on."""
 
+    hard: int = 16
+    """Harder scans that the thresholds of the finished weights come from."""
+
     def __post_init__(self) -> None:
-        if min(self.scans, self.views, self.check) < 1:
-            raise ConfigError("data.scans, data.views and data.check must be at least 1.")
+        if min(self.scans, self.views, self.check, self.hard) < 1:
+            raise ConfigError("data.scans, data.views, data.check and data.hard must be at least 1.")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from vision.pointcloud.ground import NO_GROUND, Plane, estimate_ground
 from vision.pointcloud.models.detector import build_network
 from vision.pointcloud.nms import nms
 
-DEFAULT = "pointcloud-tiny"
+DEFAULT, BASELINE = "pointcloud-tiny", "pointcloud-bev"
 NAMES = ("Car", "Pedestrian", "Cyclist")
 FLOOR = 0.1
 """Smallest score that is ever decoded."""

@@ -13,6 +13,7 @@ from core.errors import ConfigError
 from core.training import DrawnBatches, Outcome
 from core.training import train as run_loop
 from core.weights import Card, find
+from vision.pointcloud.calibrate import thresholds
 from vision.pointcloud.config import TrainConfig, preset
 from vision.pointcloud.crops import FIRST_TEST, Crops, MakeCrops, batch_of, crops_of, view
 from vision.pointcloud.loss import FRONT, REGRESSION, focal_loss, numbers_loss
@@ -62,6 +63,7 @@ def train(
         config.loop,
         out,
         validate=validation(check),
+        finish=lambda trained: thresholds(trained, config.data.hard, config.data.sensor),
         settings=asdict(config),
         seed=config.seed,
         card=describe(config),
