@@ -12,20 +12,21 @@ export MALLOC_MMAP_MAX_ ?= 0
 export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
 
 # two workers of one thread each; the compile cache is shared by them and by the next run
-TESTS := OMP_NUM_THREADS=1 NUMBA_CACHE_DIR=$(CURDIR)/.venv/numba $(BIN)/python -m pytest -n 2 -q --dist worksteal
+ENV := OMP_NUM_THREADS=1 NUMBA_CACHE_DIR=$(CURDIR)/.venv/numba
+TESTS := $(ENV) $(BIN)/python -m pytest -n 2 -q --dist worksteal
 
-.PHONY: quickstart test test-fast test-all lint clean
+.PHONY: quickstart test test-fast test-all lint checked clean
 
 quickstart: .venv/.quickstart
 	$(BIN)/recurra quickstart --out out
 
-test: .venv/.dev chromium lint
+test: .venv/.dev chromium checked
 	$(TESTS) -m "not slow"
 
 test-fast: .venv/.dev
 	$(TESTS) -m "not slow and not heavy and not browser"
 
-test-all: .venv/.dev chromium lint
+test-all: .venv/.dev chromium checked
 	$(TESTS)
 
 lint: .venv/.dev
@@ -33,13 +34,20 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# the types on one core, what the tests need compiled on the other
+checked: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@$(ENV) $(BIN)/python -m tests.warm & warm=$$!; \
+		$(BIN)/pyright; types=$$?; wait $$warm && exit $$types
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Recurra needs Python 3.11 or newer; name it with: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv .venv
 
 .venv/.quickstart: pyproject.toml | $(BIN)/python
-	$(PIP) install -e ".[demos]"
+	$(PIP) install -e ".[demos,ocr,speech]"
 	@touch $@
 
 .venv/.dev: pyproject.toml | $(BIN)/python

@@ -1,0 +1,34 @@
+"""Fill the compile cache in one process, while types are checked on the other core: `python -m tests.warm`.
+
+Two workers that meet an empty cache compile the same loops twice.
+"""
+
+import time
+
+import torch
+
+import core
+from core import registry
+
+
+def compile_all() -> None:
+    """Every unit of ours in both precisions, forward, backward, and step by step without gradients."""
+    torch.set_num_threads(1)
+    for name in registry.names():
+        if registry.find(name).origin != "recurra":
+            continue
+        for dtype in (torch.float32, torch.float64):
+            unit = core.build(name, 4).to(dtype)
+            x = torch.randn(2, 5, 4, dtype=dtype, requires_grad=True)
+            for mode in unit.modes:
+                y, _ = unit(x, mode=mode)
+                y.sum().backward()
+            with torch.no_grad():
+                _, state = unit(x)
+                unit(x, state)
+
+
+if __name__ == "__main__":
+    begun = time.process_time()
+    compile_all()
+    print(f"compiled loops are there ({time.process_time() - begun:.0f} CPU s)")
