@@ -144,6 +144,23 @@ def picture(text: str, rng: np.random.Generator) -> np.ndarray:
     return paper(drawn, rng)
 
 
+def letter(seed: int, count: int = 7) -> tuple[np.ndarray, list[str]]:
+    """A page (h, w) of uint8 in one hand, and its lines from above."""
+    rng = np.random.default_rng([seed, 77])
+    writer = Writer.drawn(rng)
+    x_height = rng.uniform(20, 24)
+    texts = [made_up(rng, 42) for _ in range(count)]
+    drawn = [ink(write(text, writer, rng), writer, x_height, rng) for text in texts]
+    pitch = int(3.1 * x_height)
+    width = max(part.shape[1] for part in drawn) + 180
+    sheet = np.zeros((pitch * count + 200, width), np.float32)
+    for number, part in enumerate(drawn):
+        top, left = 90 + number * pitch, 90 + int(rng.integers(0, 12))
+        spot = sheet[top : top + part.shape[0], left : left + part.shape[1]]
+        np.maximum(spot, part[: spot.shape[0]], out=spot)
+    return paper(sheet, rng, rules=False), texts
+
+
 def made_up(rng: np.random.Generator, longest: int = 45) -> str:
     """Words that nobody wrote: small words, syllables, names, numbers and the marks between them."""
     limit = int(rng.integers(4, longest + 1))

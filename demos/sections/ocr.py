@@ -1,0 +1,143 @@
+"""Handwriting in the report: generated lines, digit strings and a page, read by the bundled weights."""
+
+import base64
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from core.report import number, percent
+from demos.markup import Stat
+from demos.report import Section
+
+LINES, STRINGS = 24, 40
+HEAD = ("reading", "CER", "words wrong", "read exactly")
+UNSURE, SURE = 0.6, 0.9
+"""Below the first a confidence is red, above the second green."""
+
+
+def section(seed: int) -> Section:
+    """Read generated lines and digit strings, and find the lines of a generated page."""
+    from vision.ocr.answer import Line
+    from vision.ocr.metrics import calibration_figures, text_figures
+    from vision.ocr.page import find_page
+    from vision.ocr.predict import load_reader, read_page
+    from vision.ocr.synth.writing import digit_strings, letter, lines
+
+    reader = load_reader(task="lines")
+    made = lines(LINES, 1000 + seed)
+    chosen, greedy = reader.read_both([grey for grey, _ in made], reader.decoding)
+    truths = [text for _, text in made]
+    ours = text_figures(truths, [line.text for line in chosen])
+    plain = text_figures(truths, [line.text for line in greedy])
+    strings = digit_strings(STRINGS, 1000 + seed, 8, 2)
+    read: list[Line] = load_reader(task="digits").read([grey for grey, _ in strings])
+    digits = text_figures([text for _, text in strings], [line.text for line in read])
+    grey, texts = letter(seed)
+    page = read_page(grey, reader=reader, given=find_page(grey))
+    sure = calibration_figures(truths, chosen)["ece"]
+    return Section(
+        title="Handwriting",
+        question="What does it say?",
+        what=f"{LINES} lines and {STRINGS} digit strings that the stroke generator writes in as many hands, "
+        "and one page whose lines are found without a model. CER: wrong characters per true one. Words that "
+        "nobody wrote: a character model of real letters helps less here than on real ones.",
+        stats=(
+            Stat(percent(ours["cer"]), "characters wrong", ours=True),
+            Stat(percent(plain["cer"]), "without the character model"),
+            Stat(percent(digits["string_accuracy"], 0), "of digit strings read exactly"),
+            Stat(f"{len(page.lines)} of {len(texts)}", "lines of the page found"),
+            Stat(number(sure, 3), "calibration error of characters"),
+        ),
+        head=HEAD,
+        rows=[
+            row("lines, with the character model", ours),
+            row("lines, best label of each frame", plain),
+            row("digit strings", digits),
+        ],
+        ours="lines, with the character model",
+        compare="lines, best label of each frame",
+        pictures=[
+            (overlaid(grey, page.lines), "Lines of a generated page; green is sure, red is not."),
+            (listed([grey for grey, _ in made[:6]], chosen[:6]), "Six of the lines and what was read."),
+        ],
+        command="recurra ocr read page.jpg --task page --format alto -o page.xml",
+        links=(
+            ("Handwriting in the README", "README.md#handwriting"),
+            ("Card of the weights", "vision/ocr/weights/README.md"),
+        ),
+    )
+
+
+def row(name: str, figures: dict[str, Any]) -> tuple[str, ...]:
+    """A row of the table."""
+    return (name, percent(figures["cer"]), percent(figures["wer"]), percent(figures["string_accuracy"], 0))
+
+
+def colour(confidence: float) -> str:
+    """Green, amber or red; dark enough to be read on white."""
+    if confidence >= SURE:
+        return "#0f6b5c"
+    return "#8a5a00" if confidence >= UNSURE else "#b3261e"
+
+
+def embedded(grey: np.ndarray, widest: int = 1100) -> tuple[str, float]:
+    """A picture as a data address, and how much it was reduced."""
+    import cv2
+
+    factor = min(1.0, widest / grey.shape[1])
+    if factor < 1:
+        grey = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    data = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode(), factor
+
+
+def mean_confidence(line: Any) -> float:
+    """Mean confidence of a line's characters; 0 for an empty one."""
+    return float(np.mean([char.confidence for char in line.chars])) if line.chars else 0.0
+
+
+def overlaid(grey: np.ndarray, lines: Sequence[Any]) -> str:
+    """The page with an outline around every line, its text on hover, as one SVG."""
+    address, factor = embedded(grey)
+    h, w = (round(size * factor) for size in grey.shape)
+    shapes = []
+    for number_, line in enumerate(lines, 1):
+        points = " ".join(f"{x * factor:.0f},{y * factor:.0f}" for x, y in line.polygon)
+        tone = colour(mean_confidence(line))
+        x, y = line.polygon[0] if line.polygon else (0, 0)
+        shapes.append(
+            f'<polygon points="{points}" fill="{tone}" fill-opacity=".08" stroke="{tone}" stroke-width="2">'
+            f"<title>{html.escape(line.text)}</title></polygon>"
+            f'<text x="{max(x * factor - 22, 2):.0f}" y="{y * factor + 16:.0f}" font-size="14" '
+            f'fill="{tone}">{number_}</text>'
+        )
+    return (
+        f'<svg viewBox="0 0 {w} {h}" role="img" aria-label="the page with its {len(lines)} lines" '
+        f'style="width:100%;height:auto;background:#fff"><image href="{address}" width="{w}" height="{h}"/>'
+        f"{''.join(shapes)}</svg>"
+    )
+
+
+def spelled(line: Any) -> str:
+    """A line's text, each character in the colour of its confidence."""
+    parts = [
+        f'<span style="color:{colour(char.confidence)}" title="{char.confidence:.2f}">'
+        f"{html.escape(char.text)}</span>"
+        for char in line.chars
+    ]
+    text = "".join(parts) or "<i>nothing was read</i>"
+    return f'<span style="background:#fff;padding:.1em .4em;font-size:1.05em">{text}</span>'
+
+
+def listed(greys: Sequence[np.ndarray], lines: Sequence[Any]) -> str:
+    """Pictures of lines with their text under each."""
+    blocks = []
+    for grey, line in zip(greys, lines, strict=True):
+        address, _ = embedded(grey, 800)
+        blocks.append(
+            f'<div style="margin:.6em 0"><img src="{address}" alt="a handwritten line" '
+            f'style="max-width:100%;max-height:64px;display:block"/>{spelled(line)}</div>'
+        )
+    return "".join(blocks)
