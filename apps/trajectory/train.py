@@ -25,6 +25,7 @@ from core.training import (
     Outcome,
     ScheduleOptions,
     Stage,
+    check_folder,
     local_device,
     train_stages,
 )
@@ -125,6 +126,7 @@ def train(
         ConfigError: settings that contradict each other or the data, or no such device.
         DataError: a file cannot be read.
     """
+    check_folder(out, resume)
     with torch.random.fork_rng(devices=[]):  # first: a wrong name must not cost the making of all flights
         torch.manual_seed(config.seed)
         model = Predictor(config.model, config.window)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from core.training.buckets import BucketedBatches
     from core.training.distributed import Place, local_device
     from core.training.drawn import DrawnBatches
+    from core.training.folder import check_folder
     from core.training.frozen import freeze, unfreeze
     from core.training.loop import Outcome, train
     from core.training.memory import reuse_memory
@@ -39,6 +40,7 @@ _HOMES = {
     "Stage": "core.training.stages",
     "Start": "core.training.start",
     "build_optimizer": "core.training.optim",
+    "check_folder": "core.training.folder",
     "freeze": "core.training.frozen",
     "local_device": "core.training.distributed",
     "parameter_groups": "core.training.optim",
@@ -64,6 +66,7 @@ __all__ = [
     "Stage",
     "Start",
     "build_optimizer",
+    "check_folder",
     "freeze",
     "local_device",
     "parameter_groups",

@@ -54,6 +54,24 @@ def locked(out: Path) -> Iterator[None]:
         yield
 
 
+def check_folder(out: str | Path, resume: bool) -> None:
+    """Whether a run may begin in a folder, or go on: a question before data are read or made. Writes nothing.
+
+    Raises:
+        ConfigError: a new run where one exists, or no run to resume.
+    """
+    out = Path(out)
+    stages = sorted(path.parent.name for path in out.glob("[1-9]-*/config.toml"))
+    present = [name for name in (*FILES, *stages) if (out / name).exists()]
+    if present and not resume:
+        raise ConfigError(
+            f"{out} already holds a run ({', '.join(present)}). "
+            "Go on with it by --resume, or choose another --out."
+        )
+    if resume and not out.is_dir():
+        raise ConfigError(f"{out}: no run to resume here. Leave --resume out to begin one.")
+
+
 def open_run(out: Path, origin: Mapping[str, Any], resume: bool) -> dict[str, Any] | None:
     """Make the folder of a new run, or give the state to resume from (None: from the start).
 
@@ -63,14 +81,7 @@ def open_run(out: Path, origin: Mapping[str, Any], resume: bool) -> dict[str, An
         ConfigError: a new run where one exists, no run to resume, or another origin than it was begun with.
         WeightsError: the checkpoint is damaged.
     """
-    present = [name for name in FILES if (out / name).exists()]
-    if present and not resume:
-        raise ConfigError(
-            f"{out} already holds a run ({', '.join(present)}). "
-            "Go on with it by --resume, or choose another --out."
-        )
-    if resume and not out.is_dir():
-        raise ConfigError(f"{out}: no run to resume here. Leave --resume out to begin one.")
+    check_folder(out, resume)
     if (out / STATE).exists():
         state = load_state(out / STATE)
         refuse_changes(out, json.loads(state["origin"]), json.loads(json.dumps(origin)))

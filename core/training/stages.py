@@ -21,7 +21,7 @@ from core.errors import ConfigError
 from core.files import write_bytes, write_text
 from core.training.batches import Batches
 from core.training.distributed import join
-from core.training.folder import FILES, without_none
+from core.training.folder import check_folder, without_none
 from core.training.learner import AfterStep, Step
 from core.training.log import METRICS, read_rows, write_rows
 from core.training.loop import Outcome, train
@@ -78,7 +78,7 @@ def train_stages(
         raise ConfigError(f"stages need names of their own, and there must be one; got {', '.join(names)}.")
     place = join(next(model.parameters()).device)
     folders = [out / f"{number}-{name}" for number, name in enumerate(names, 1)]
-    place.agree(lambda: open_folder(out, folders, settings, resume))
+    place.agree(lambda: open_folder(out, settings, resume))
     outcomes: list[Outcome] = []
     for number, (stage, folder) in enumerate(zip(stages, folders, strict=True)):
         if stage.prepare is not None:
@@ -113,20 +113,13 @@ def train_stages(
     return replace(outcomes[-1], weights=out / WEIGHTS, card=card, stages=tuple(outcomes))
 
 
-def open_folder(out: Path, folders: Sequence[Path], settings: Mapping[str, Any], resume: bool) -> None:
+def open_folder(out: Path, settings: Mapping[str, Any], resume: bool) -> None:
     """Make the folder of new stages, or see that there are some to go on with.
 
     Raises:
         ConfigError: as for one run.
     """
-    present = [name for name in (*FILES, *(folder.name for folder in folders)) if (out / name).exists()]
-    if present and not resume:
-        raise ConfigError(
-            f"{out} already holds a run ({', '.join(present)}). "
-            "Go on with it by --resume, or choose another --out."
-        )
-    if resume and not out.is_dir():
-        raise ConfigError(f"{out}: no run to resume here. Leave --resume out to begin one.")
+    check_folder(out, resume)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
