@@ -19,9 +19,9 @@ DOMAIN = Domain(
 PUBLIC = {
     "Catalogue": "data",
     "Slates": "data",
-    "SlateModel": "predict",
+    "SlateModel": "model",
     "evaluate": "evaluate",
-    "load_model": "predict",
+    "load_model": "model",
     "read_slates": "data",
     "recommend": "predict",
     "simulate": "simulator",

@@ -134,7 +134,8 @@ def evaluate(
     set_threads(threads)
     from recsys.evaluate import evaluate as run
     from recsys.evaluate import lines
-    from recsys.predict import DEFAULT, linear_beside, load_model
+    from recsys.model import DEFAULT, load_model
+    from recsys.predict import linear_beside
 
     model = load_model(weights or DEFAULT)
     report = run(model, logs_of(files, items), beside=linear_beside(model), k=k, kind=kind)
@@ -172,7 +173,8 @@ def recommend(
     """
     set_threads(threads)
     from recsys.history import read_histories
-    from recsys.predict import DEFAULT, Filter, load_model, read_ids
+    from recsys.model import DEFAULT, load_model
+    from recsys.predict import Filter, read_ids
     from recsys.predict import recommend as run
 
     model = load_model(weights or DEFAULT)
@@ -226,7 +228,8 @@ def similar(
 
     Example: recurra recsys similar 1318 --k 5
     """
-    from recsys.predict import DEFAULT, Filter, load_model, read_ids
+    from recsys.model import DEFAULT, load_model
+    from recsys.predict import Filter, read_ids
     from recsys.predict import similar as run
 
     model = load_model(weights or DEFAULT)

@@ -13,8 +13,8 @@ from recsys.baselines import LIKELIHOODS, Counts, last_group, popular, slot_log_
 from recsys.data import FIRST, Catalogue, Slates
 from recsys.features import Steps, steps_of
 from recsys.metrics import PROTOCOL, START, calibration, hits, scored, taken, truth_after
+from recsys.model import SlateModel
 from recsys.policies.slates import top
-from recsys.predict import SlateModel
 
 PIECE = 500
 """Users at a time; no figure depends on it."""

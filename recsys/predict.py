@@ -7,29 +7,23 @@ answer.items
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from core.config import replace as changed
 from core.errors import ConfigError, DataError, WeightsError
 from core.training.batches import mix
-from core.weights import Card, find, load, load_into
-from recsys.baselines import Counted, Counts, popular
-from recsys.config import InterestConfig, PaperConfig
-from recsys.data import FIRST, Catalogue, Slates
+from recsys.baselines import popular
+from recsys.data import FIRST, Catalogue
 from recsys.features import Steps
 from recsys.history import History, parse_history, steps_from
-from recsys.models.interest import InterestNetwork
+from recsys.model import LINEAR, SlateModel, load_model
 from recsys.models.slate import SlateNetwork
 from recsys.policies import slates as policy_slates
 
-DEFAULT, LINEAR = "recsys-gru", "recsys-linear"
-"""Bundled weights: ours, and the published linear model that stands among the baselines."""
 LARGEST_LIST = 100 << 20
 """Bytes of a list of item ids."""
 POLICIES = (
@@ -94,126 +88,6 @@ class Slate:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "why" or self.why}
-
-
-@dataclass(frozen=True)
-class SlateModel:
-    """A trained slate model with its catalogue and counts."""
-
-    network: InterestNetwork | SlateNetwork | Any
-    catalogue: Catalogue
-    counts: Counts
-    card: Card
-    name: str = ""
-
-    @staticmethod
-    def load(name: str | Path = DEFAULT) -> "SlateModel":
-        """Bundled weights by name, a weights file or a run folder."""
-        return load_model(str(name))
-
-    @staticmethod
-    def fit(slates: Slates, out: str | Path, **options: Any) -> "SlateModel":
-        """Train on a log into a run folder; options as of `recsys.train.train`."""
-        from recsys.train import train
-
-        return load_model(str(train(slates, out, **options).weights.parent))
-
-    def state(self, history: Any = ()) -> Any:
-        """Recurrent state of one user after a history, of fixed size; `update` advances it."""
-        found = history if isinstance(history, History) else parse_history(list(history), self.catalogue)
-        tables = self.network.items.tables()
-        with torch.inference_mode():
-            state = self.network.initial_state(1)
-            for event in found.events:
-                state = self.network.advance(tables, state, steps_from([History((event,))]))
-        return state
-
-    def update(self, state: Any, click: Any) -> Any:
-        """State after one more click (an item id), or one more slate (a mapping, see `parse_history`)."""
-        found = parse_history([click], self.catalogue)
-        with torch.inference_mode():
-            tables = self.network.items.tables()
-            for event in found.events:
-                state = self.network.advance(tables, state, steps_from([History((event,))]))
-        return state
-
-    def log_prob(self, history: Any) -> list[float]:
-        """log P(what was clicked) of every slate of a history, each from the ones before."""
-        found = parse_history(list(history), self.catalogue)
-        steps = steps_from([found])
-        with torch.inference_mode():
-            chances = self.judge(steps)
-        return chances.gather(-1, steps.click_idx[..., None])[0, :, 0].tolist()
-
-    def judge(self, steps: Steps) -> Tensor:
-        """log P(click at slot) (B, T, S) of known steps, by posterior means."""
-        return self.network.judge(steps)
-
-    def recommend(
-        self, history: Any, k: int = 10, policy: str = "greedy", seed: int = 0, **more: Any
-    ) -> Slate:
-        """See `recommend`."""
-        return recommend(self, history, k, policy, seed, **more)
-
-
-@lru_cache(maxsize=8)
-def load_model(name: str = DEFAULT) -> SlateModel:
-    """A slate model by bundled name, file or run folder; loaded once per process.
-
-    Raises:
-        WeightsError: nothing by this name, damaged, or weights of another task.
-    """
-    path = find(name)
-    tensors, card = load(path)
-    if card.task != "recsys" or "kind" not in card.extra:
-        raise WeightsError(f"{name}: weights for {card.task!r}, not for slates.")
-    return build_model(tensors, card, Path(name).name)
-
-
-def build_model(tensors: dict[str, Tensor], card: Card, name: str = "") -> SlateModel:
-    """A model from tensors and their card."""
-    kind, slots = card.extra["kind"], int(card.extra["slots"])
-    names = card.extra.get("names")
-    settings = {key: value for key, value in card.settings["model"].items()}
-    key = "group" if "group" in tensors else "items.group"
-    catalogue = Catalogue(
-        tensors["catalogue.group"].numpy().astype(np.int64), tuple(names) if names else None
-    )
-    group = torch.from_numpy(catalogue.group)
-    if key not in tensors:
-        raise WeightsError(f"{name}: no table of groups in these weights.")
-    network: nn.Module
-    if kind == "interest":
-        network = InterestNetwork(changed(InterestConfig(), settings), group, slots)
-    elif kind == "slate":
-        network = SlateNetwork(changed(PaperConfig(), settings), group, slots)
-    elif kind == "filter":
-        from recsys.config import FilterConfig
-        from recsys.models.filter import FilterNetwork
-
-        network = FilterNetwork(changed(FilterConfig(), settings), group, slots)
-    else:
-        raise WeightsError(f"{name}: slate models of kind {kind!r} are not known to this version.")
-    equip(network, catalogue, Counted.empty(len(catalogue), slots))
-    load_into(network, tensors)
-    network.eval()
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    return SlateModel(network, catalogue, network.counts.values, card, name)  # pyright: ignore
-
-
-def equip(network: nn.Module, catalogue: Catalogue, counts: Counted) -> None:
-    """Put what must travel with a network into it: the group table and the counts of its log."""
-    network.counts = counts
-    network.catalogue = GroupTable(catalogue)
-
-
-class GroupTable(nn.Module):
-    """The groups of a catalogue as a buffer."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        super().__init__()
-        self.register_buffer("group", torch.from_numpy(catalogue.group.astype(np.int32)))
 
 
 def recommend(

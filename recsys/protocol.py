@@ -24,7 +24,7 @@ from core.metrics.bootstrap import mean_interval, ratio_interval
 from recsys.config import FilterRun, PaperConfig, PaperRun, SlateConfig
 from recsys.data import Slates, folds
 from recsys.evaluate import evaluate
-from recsys.predict import load_model
+from recsys.model import load_model
 
 MODELS = ("network", "filter", "flat", "linear", "gru", "lingru", "markov", "joint")
 FOLDS = 5

@@ -17,8 +17,8 @@ from recsys.config import FilterRun, PaperRun, SlateConfig
 from recsys.data import Slates
 from recsys.features import Steps, steps_of
 from recsys.loss import later_loss, slate_loss
+from recsys.model import equip
 from recsys.models.interest import InterestNetwork
-from recsys.predict import equip
 
 FIFTH = 5
 """The step that hits are asked from; drawn oftener than the others."""

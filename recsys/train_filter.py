@@ -16,8 +16,8 @@ from recsys.config import FilterRun
 from recsys.data import Slates
 from recsys.features import Steps, steps_of
 from recsys.loss import slate_loss
+from recsys.model import equip
 from recsys.models.filter import FilterNetwork
-from recsys.predict import equip
 
 TAKEN = ("items.", "nothing", "slot", "worth", "clicked")
 """What the filter takes over from the network."""

@@ -21,9 +21,9 @@ from recsys.data import UNKNOWN, Slates
 from recsys.features import Steps, steps_of
 from recsys.loss import slate_loss
 from recsys.metrics import scored
+from recsys.model import equip
 from recsys.models.slate import SlateNetwork
 from recsys.models.user import GATES
-from recsys.predict import equip
 
 ITEMS = ("groupvec", "groupscale", "itemvec", "bias_noclick", "bias_kind", "bias_slot", "softmax_mult")
 """Sites that the first stage learns and the second keeps."""

@@ -15,7 +15,8 @@ import torch
 from core.errors import ConfigError
 from recsys.data import FIRST, RECOMMENDATION
 from recsys.history import Event, History, steps_from
-from recsys.predict import Slate, SlateModel, load_model, recommend
+from recsys.model import SlateModel, load_model
+from recsys.predict import Slate, recommend
 from recsys.simulator import Market, SimulatedLog, World, choice, distances, oracle_chance, simulate_log
 
 WEIGHTS = "recsys-simulated"
