@@ -123,3 +123,94 @@ def load(path: str | Path) -> Any:
         return parts[part] if isinstance(part, str) else tuple(build(inner) for inner in part)
 
     return build(layout)
+
+
+MAGIC = b"RST1"
+"""Begins a state in bytes; the number is the version."""
+
+
+def to_bytes(state: Any) -> bytes:
+    """A state as one row of a store; `from_bytes` gives it back with the same nesting, types and bits.
+
+    Layout: magic, CRC-32 of the rest, length of the description, the description (nesting, types, shapes
+    as JSON), the numbers one after the other.
+    """
+    import json
+    import zlib
+
+    parts: list[bytes] = []
+
+    def describe(part: Any) -> Any:
+        if isinstance(part, Tensor):
+            whole = part.detach().cpu().contiguous()
+            parts.append(whole.reshape(-1).view(torch.uint8).numpy().tobytes() if whole.numel() else b"")
+            return [str(whole.dtype).removeprefix("torch."), *whole.shape]
+        return [describe(inner) for inner in part] or ["empty"]
+
+    layout = json.dumps(describe(state), separators=(",", ":")).encode()
+    rest = len(layout).to_bytes(4, "little") + layout + b"".join(parts)
+    return MAGIC + zlib.crc32(rest).to_bytes(4, "little") + rest
+
+
+def from_bytes(data: bytes, like: Any = None) -> Any:
+    """The state in a row written by `to_bytes`.
+
+    Args:
+        like: a state that it must resemble: same nesting, types and shapes but for the batch.
+
+    Raises:
+        DataError: damaged, cut short, of another version, or a state of another network.
+    """
+    import json
+    import zlib
+
+    from core.errors import DataError
+
+    data = bytes(data)
+    if data[:4] != MAGIC or len(data) < 12:
+        raise DataError("this row is not a recurrent state, or one of another version.")
+    if zlib.crc32(data[8:]).to_bytes(4, "little") != data[4:8]:
+        raise DataError("this row of a recurrent state is damaged.")
+    try:
+        end = 12 + int.from_bytes(data[8:12], "little")
+        state, used = rebuilt(json.loads(data[12:end]), data, end)
+    except (ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        raise DataError(f"this row of a recurrent state cannot be read ({error}).") from error
+    if used != len(data):
+        raise DataError("this row of a recurrent state has another length than it says.")
+    if like is not None and kinds(state) != kinds(like):
+        raise DataError(
+            f"this row is the state of another network: {shapes(state)}, expected {shapes(like)}."
+        )
+    return state
+
+
+def rebuilt(layout: Any, data: bytes, at: int) -> tuple[Any, int]:
+    """The part of a state that a description tells, and where the next one begins."""
+    if layout == ["empty"]:
+        return (), at
+    if isinstance(layout[0], str):
+        dtype, shape = getattr(torch, layout[0]), [int(size) for size in layout[1:]]
+        if not isinstance(dtype, torch.dtype) or min(shape, default=0) < 0:
+            raise ValueError(f"{layout[0]!r} is no type of a tensor")
+        count = 1
+        for size in shape:
+            count *= size
+        length = count * dtype.itemsize
+        if at + length > len(data):
+            raise ValueError("it is cut short")
+        raw = bytearray(data[at : at + length])
+        flat = torch.frombuffer(raw, dtype=dtype) if count else torch.empty(0, dtype=dtype)
+        return flat.reshape(shape), at + length
+    parts = []
+    for inner in layout:
+        part, at = rebuilt(inner, data, at)
+        parts.append(part)
+    return tuple(parts), at
+
+
+def kinds(state: Any) -> Any:
+    """Types and shapes without the batch, at the same places."""
+    if isinstance(state, Tensor):
+        return (state.dtype, tuple(state.shape[1:]))
+    return tuple(kinds(part) for part in state)

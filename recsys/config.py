@@ -93,14 +93,14 @@ class SlateConfig:
 class PaperRun:
     """A run of the paper's model in two stages: items with the linear state, then the state network."""
 
-    model: PaperConfig = field(default_factory=PaperConfig)
+    model: PaperConfig = field(default_factory=lambda: PaperConfig(likelihood_temperature=0.1))
     loop: LoopOptions = field(
         default_factory=lambda: LoopOptions(
-            epochs=24, lr=1e-2, optimizer="adam", weight_decay=0.0, warmup=0.05, clip=100.0
+            epochs=50, lr=1e-2, optimizer="adam", weight_decay=0.0, warmup=0.05, clip=100.0
         )
     )
     staged: bool = True  # off: items and state together from the start, which is worse
-    state_epochs: int = 12  # of the second stage, where the user model has weights of its own
+    state_epochs: int = 20  # of the second stage, where the user model has weights of its own
     batch: int = 128
     seed: int = 0
     validation: int = 200

@@ -21,7 +21,7 @@ from core.config import replace as changed
 from core.errors import ConfigError
 from core.files import write_text
 from core.metrics.bootstrap import mean_interval, ratio_interval
-from recsys.config import FilterRun, PaperConfig, PaperRun, SlateConfig
+from recsys.config import FilterRun, PaperRun, SlateConfig
 from recsys.data import Slates, folds
 from recsys.evaluate import evaluate
 from recsys.model import load_model
@@ -88,7 +88,7 @@ def train_one(name: str, slates: Slates, users: np.ndarray, run: Path, start: Pa
         config: Any = changed(SlateConfig(), {"model": {"groups": name != "flat"}})
     elif name in ("linear", "gru", "lingru", "markov", "joint"):
         user = "gru" if name == "joint" else name
-        config = replace(PaperRun(), model=PaperConfig(user=user), staged=name != "joint")
+        config = changed(PaperRun(), {"model": {"user": user}, "staged": name != "joint"})
     else:
         try:
             config = changed(SlateConfig(), {"model": {"unit": name}})

@@ -96,6 +96,8 @@ def train_interest(
     equip(model, slates.catalogue, Counted(counts))
     with torch.no_grad():
         model.clicked.copy_(counts.clicked)
+        shown = torch.zeros(len(model.popular)).index_add(0, model.items.group, counts.clicked)
+        model.popular.copy_((shown + 1).log())
     make = UserBatches(slates, learned, None if config.point else tuple(model.items.mean.shape))
     total = float(make.steps.counted.sum())
     held = steps_of(slates, kept)

@@ -19,7 +19,7 @@ from recsys.loss import slate_loss
 from recsys.model import equip
 from recsys.models.filter import FilterNetwork
 
-TAKEN = ("items.", "nothing", "slot", "worth", "clicked")
+TAKEN = ("items.", "nothing", "slot", "clicked")
 """What the filter takes over from the network."""
 
 

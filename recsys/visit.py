@@ -161,7 +161,7 @@ def beliefs(visit: Visit, model: SlateModel | None = None, draws: int = 12) -> d
         mean = shares(None)
         drawn = [shares(network.draw(torch.Generator().manual_seed(n), 1.0)) for n in range(draws)]
         tables = network.items.tables()
-        h, traces = network.encode(tables, steps)
+        h, traces, _ = network.encode(tables, steps)
         last = steps.ends
         seen = network.look(network.later, h[:, last[0]], traces[:, last[0]], None)
         centre = network.items.centre[FIRST:].numpy()

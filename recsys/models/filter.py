@@ -31,8 +31,10 @@ MIXED = 0.1
 """Share of a guided proposal that is the plain prior of groups."""
 WORN = 0.6
 """Effective share of particles below which they are drawn again."""
-RANKED = 48
-"""Particles that score the items."""
+AHEAD = 14
+"""Steps that a recommendation is for."""
+SMOOTH = 5.0
+"""Clicks that every item is given beforehand within its group."""
 
 State = tuple[Tensor, Tensor, Tensor]
 """Particles z (B, P, D), log weights (B, P), steps so far (B,)."""
@@ -42,7 +44,6 @@ Random = Callable[[tuple[int, ...]], Tensor]
 class FilterNetwork(nn.Module):
     """Steps (B, T, S) -> log probabilities of the slots (B, T, S), and scores of all items (B, I)."""
 
-    worth: Tensor
     clicked: Tensor
 
     def __init__(self, config: FilterConfig, group: Tensor, slots: int) -> None:
@@ -59,8 +60,6 @@ class FilterNetwork(nn.Module):
         self.log_sharp = nn.Parameter(torch.tensor(config.sharpness).log())
         self.nothing = nn.Parameter(torch.full((3, slots + 1), -2.5))
         self.slot = nn.Parameter(-0.4 * torch.arange(1, slots).float().clamp_min(1).log())
-        # what the network's head has found places, qualities and counts to be worth within a group
-        self.register_buffer("worth", torch.tensor([0.0, 1.0, 0.0, 1.0]))
         self.register_buffer("clicked", torch.zeros(len(group)))
         # the groups of reserved ids are nowhere, unless real items are among them
         reserved = torch.ones(groups, dtype=torch.bool)
@@ -217,28 +216,29 @@ class FilterNetwork(nn.Module):
         tables = means if user_only or noise is None else self.items.tables(noise)
         if source is not None and source[1] > 0:  # a state drawn from its posterior
             z, log_w = picked(z, log_w, source[0])
-        return self.item_scores(tables, z, log_w, random)
+        return self.item_scores(z, log_w, random, None if tables is means else tables)
 
-    def item_scores(self, tables: Tables, z: Tensor, log_w: Tensor, random: "Dice") -> Tensor:
-        """log score of all items (B, I) for particles z (B, P, D)."""
-        if z.shape[1] > RANKED:  # thinned by their weights
-            count = z.shape[1]
-            place = (torch.arange(RANKED) + random.uniform((len(z), 1))) / RANKED
-            chosen = torch.searchsorted(log_w.exp().cumsum(1), place.contiguous()).clamp_max(count - 1)
-            z = z.gather(1, chosen[..., None].expand(-1, -1, z.shape[2]))
-            log_w = z.new_full(z.shape[:2], -math.log(RANKED))
-        liked, group = random.tables[2], self.items.group
-        count = (self.clicked + self.worth[3].exp()).log()
-        bias = self.worth[1] * tables.q + self.worth[2] * (count - count.mean())
-        rows = []
-        for particles, weight in zip(z.split(16), log_w.split(16), strict=True):
-            shows = (self.log_sharp.exp() * near(particles, self.items.centre, None) + liked).softmax(-1)
-            kept = self.worth[0].exp() * near(particles, tables.v, None) + bias  # (b, P, I)
-            kept = kept.masked_fill(torch.arange(len(group)) < FIRST, AWAY).exp()
-            total = torch.zeros_like(shows).index_add(2, group, kept)
-            scale = weight.exp()[..., None] * shows / total.clamp_min(1e-30)  # (b, P, G)
-            rows.append((scale[..., group] * kept).sum(1))
-        return torch.cat(rows).clamp_min(1e-30).log()
+    def item_scores(self, z: Tensor, log_w: Tensor, random: "Dice", drawn: Tables | None = None) -> Tensor:
+        """log score of all items (B, I) for particles z (B, P, D): the group to come, within it the clicks.
+
+        A particle jumps away with the time: of the next steps, the mean share behind a jump is the groups'
+        own. A draw moves an item by what it moves its score.
+        """
+        log_pi, _, liked = random.tables
+        shows = (self.log_sharp.exp() * near(z, self.items.centre, None) + liked).softmax(-1)
+        of_group = (log_w.exp()[..., None] * shows).sum(1)  # (B, G)
+        stays = torch.sigmoid(-self.jump) ** torch.arange(1, AHEAD + 1)
+        away = 1 - stays.mean()
+        of_group = (1 - away) * of_group + away * log_pi.exp()
+        group = self.items.group
+        within = (self.clicked + SMOOTH).log()
+        within = within.masked_fill(torch.arange(len(group)) < FIRST, AWAY)
+        if drawn is not None:
+            means = self.items.tables()
+            moved = near(z, drawn.v, None) - near(z, means.v, None)  # (B, P, I)
+            within = within + (log_w.exp()[..., None] * moved).sum(1) + drawn.q - means.q
+        total = torch.zeros(*within.shape[:-1], len(log_pi)).index_add(-1, group, within.exp())
+        return of_group.clamp_min(1e-30).log()[:, group] + within - total.clamp_min(1e-30).log()[..., group]
 
     def advance(self, tables: Tables, state: State, step: Steps) -> State:
         """State after one step (T = 1) that happened; draws are functions of how many came before."""

@@ -4,13 +4,18 @@
     trace = n / (c + .05),  n <- (1 - k) n + k x,  c <- (1 - k) c + k,  k = w_t sigmoid(rho)
     z_k   = free_k(f) + sum_j a_kj(f) trace_j + trace_fastest / 2
     P(slot) = sum_k w_k softmax([b_{kind,L} + c(f), -|z_k - v_a| + q_a + s_slot])
-    p(item) = sum_k w_k softmax_i(-a |z_k - v_i| + b q_i + c ln((clicks_i + s) / (clicks_g + s)) + r_g)
+
+and for what will be clicked later on, group first, item within its group:
+
+    P(g) ~ (sum_k w_k softmax_g(-|z_k - G_g|))^a R(g)^b exp(r_g)
+    R    = (1 - m) N K / sum N + m pi,   N <- (1 - rho) N + groups of the click, of the search
+    P(i | g) ~ (clicks_i + s)^c
 
 x is the vector of the click, or the mean of the slate: where a search was, the user is, click or not. In the
 likelihood of a step the net also sees the slate that is about to be judged (`context`); the recommending head
-never does, since that slate does not exist yet. What it gives is what will be clicked later on. It learns how
-much places, qualities and counts are worth and which groups repeat their items, but no value of an item: with
-those it knew the training users by heart.
+never does, since that slate does not exist yet. R is a trace of groups: a person returns to several
+places, one interest is one place. The head learns no value of an item, with those it knew the training users
+by heart; a posterior draw moves an item by what it moves its score.
 """
 
 from dataclasses import dataclass
@@ -23,7 +28,7 @@ from torch.nn import functional as F
 from core import registry
 from core.kernels.linear_scan import linear_scan
 from recsys.config import InterestConfig
-from recsys.data import FIRST
+from recsys.data import FIRST, RECOMMENDATION
 from recsys.features import Steps
 from recsys.models.items import ItemTable, Tables
 
@@ -31,6 +36,8 @@ SPEEDS = (0.8, 0.5, 0.18, 0.05, 0.35, 0.65)
 """Where the learned speeds of the traces begin."""
 FLOOR = 1e-4
 """Of a squared distance before its root, whose gradient is infinite at 0."""
+State = tuple[Any, Tensor, Tensor, Tensor]
+"""Of the unit, its output, sums of the traces, traces of groups."""
 AWAY = -1e9
 """Logit of an empty slot: distances reach 8 here, so -100 is not far enough."""
 
@@ -48,12 +55,16 @@ class InterestNetwork(nn.Module):
     """Steps (B, T, S) -> log probabilities of the slots (B, T, S), and scores of all items (B, I)."""
 
     clicked: Tensor
+    reserved: Tensor
 
     def __init__(self, config: InterestConfig, group: Tensor, slots: int) -> None:
         super().__init__()
         self.config, self.slots = config, slots
         self.items = ItemTable(group if config.groups else group * 0, config.dims)
         self.register_buffer("clicked", torch.zeros(len(group)))
+        reserved = torch.ones(self.items.centre.shape[0], dtype=torch.bool)
+        reserved[self.items.group[FIRST:].unique()] = False
+        self.register_buffer("reserved", reserved, persistent=False)
         dims, sources = config.dims, 2 * config.traces
         self.event_size = 3 * dims + 6
         self.unit = registry.build(config.unit, self.event_size, config.hidden)
@@ -66,8 +77,14 @@ class InterestNetwork(nn.Module):
         self.later = head(state, config.width, config.interests * (dims + sources + 1) + 1)
         self.nothing = nn.Parameter(torch.full((3, slots + 1), -2.5))
         self.slot = nn.Parameter(-0.4 * torch.arange(1, slots).float().clamp_min(1).log())
-        self.worth = nn.Parameter(torch.tensor([0.0, 0.5, 0.7, 1.0]))  # a (log), b, c, s (log)
-        self.wanted_group = nn.Parameter(torch.zeros(self.items.centre.shape[0]))
+        groups = self.items.centre.shape[0]
+        self.worth = nn.Parameter(torch.tensor([0.5, 0.5, 1.0, 1.5]))  # a, b, c, s (log)
+        self.wanted = nn.Parameter(torch.zeros(groups))
+        self.fade = nn.Parameter(torch.tensor([0.4, 0.4]).logit())  # of the trace of groups
+        self.amount = nn.Parameter(torch.zeros(2))  # of a click, of a search (log)
+        self.near = nn.Parameter(torch.tensor(0.5))  # sharpness of K (log)
+        self.elsewhere = nn.Parameter(torch.tensor(0.15).logit())  # m
+        self.popular = nn.Parameter(torch.zeros(groups))  # pi
 
     def events(self, tables: Tables, steps: Steps) -> tuple[Tensor, Tensor, Tensor]:
         """What happened at each step: (B, T, event_size), and the two sources of the traces.
@@ -82,8 +99,23 @@ class InterestNetwork(nn.Module):
         sources = torch.stack([click, mean], 2)
         return torch.cat(parts, -1), sources, torch.stack([clicked.to(mean), used], -1)
 
-    def encode(self, tables: Tables, steps: Steps) -> tuple[Tensor, Tensor]:
-        """State before each step and after the last: h (B, T + 1, H), traces (B, T + 1, 2 R, D + 1)."""
+    def group_events(self, steps: Steps) -> tuple[Tensor, Tensor]:
+        """Groups of the click and of the search (B, T, 2, G), and how much of the past stays (B, T, 2, 1)."""
+        group, count = self.items.group, len(self.wanted)
+        clicked = (steps.click >= FIRST) & steps.used
+        click = F.one_hot(group[steps.click], count) * clicked[..., None]
+        shown = steps.filled() & (steps.slate >= FIRST) & (steps.kind != RECOMMENDATION)[..., None]
+        of = torch.where(shown, group[steps.slate], count)
+        search = F.one_hot(of, count + 1).sum(2)[..., :count].float()
+        search = search / search.sum(-1, keepdim=True).clamp_min(1)
+        stays = 1 - self.fade.sigmoid() * steps.used[..., None]
+        return torch.stack([click.float(), search], 2), stays[..., None]
+
+    def encode(self, tables: Tables, steps: Steps) -> tuple[Tensor, Tensor, Tensor]:
+        """State before each step and after the last.
+
+        h (B, T + 1, H), traces (B, T + 1, 2 R, D + 1), traces of groups (B, T + 1, 2, G).
+        """
         events, sources, weights = self.events(tables, steps)
         h, _ = self.unit(events)
         h = torch.cat([self.start.expand(len(h), 1, -1), h], 1)
@@ -93,7 +125,10 @@ class InterestNetwork(nn.Module):
         decay = (1 - k)[..., None].expand(x.shape)
         n = linear_scan(decay.flatten(2), x.flatten(2))
         n = F.pad(n, (0, 0, 1, 0)).unflatten(2, (2 * len(self.speed), -1))  # (B, T + 1, 2 R, D + 1)
-        return h, traces_of(n)
+        seen, stays = self.group_events(steps)
+        groups = linear_scan(stays.expand(seen.shape).flatten(2), seen.flatten(2))
+        groups = F.pad(groups, (0, 0, 1, 0)).unflatten(2, (2, -1))  # (B, T + 1, 2, G)
+        return h, traces_of(n), groups
 
     def look(self, net: nn.Module, h: Tensor, traces: Tensor, context: Tensor | None) -> Interests:
         """Interests of states h (..., H), traces (..., 2 R, D + 1), under a context (..., C) or none."""
@@ -139,29 +174,51 @@ class InterestNetwork(nn.Module):
         logits = logits.masked_fill(~steps.filled()[..., None, :], AWAY)
         return (seen.log_weight[..., None] + logits.log_softmax(-1)).logsumexp(-2)
 
-    def item_log_probs(self, tables: Tables, h: Tensor, traces: Tensor, own: Tensor | None = None) -> Tensor:
-        """log p(item clicked later) (B, I) for states h (B, H); the reserved ids are far below 0.
+    def group_log_probs(self, h: Tensor, traces: Tensor, groups: Tensor) -> tuple[Tensor, Interests]:
+        """log P(group of a later click) (B, G) for states of users, and their interests."""
+        seen = self.look(self.later, h, traces, None)
+        centre, weight = self.items.centre, groups * self.amount.exp()[:, None]
+        places = near(seen.z, centre, None).masked_fill(self.reserved, AWAY).log_softmax(-1)
+        places = (seen.log_weight[..., None] + places).logsumexp(-2)
+        gap = torch.cdist(centre, centre).masked_fill(self.reserved, -AWAY)
+        kernel = (-self.near.exp() * gap).softmax(1)
+        total = weight.sum(1)  # (B, G)
+        back = (total @ kernel + 1e-3 / len(centre)) / (total.sum(1, keepdim=True) + 1e-3)
+        elsewhere = self.elsewhere.sigmoid()
+        pi = self.popular.masked_fill(self.reserved, AWAY).softmax(0)
+        back = ((1 - elsewhere) * back + elsewhere * pi).clamp_min(1e-9).log()
+        logits = self.worth[0] * places + self.worth[1] * back + self.wanted
+        return logits.masked_fill(self.reserved, AWAY).log_softmax(-1), seen
+
+    def item_log_probs(
+        self,
+        state: tuple[Tensor, Tensor, Tensor],
+        own: Tensor | None = None,
+        drawn: Tables | None = None,
+    ) -> Tensor:
+        """log p(item clicked later) (B, I) for states h, traces, groups; reserved ids are far below 0.
 
         Args:
             own: (B, I) clicks of each user that the counts hold, taken out again where they are to be told.
+            drawn: a posterior draw of the items; each is moved by what its score moves.
         """
-        seen = self.look(self.later, h, traces, None)
+        of_group, seen = self.group_log_probs(*state)
         group = self.items.group
-        size = torch.bincount(group, minlength=len(self.wanted_group)).clamp_min(1)
-        mean = torch.zeros(len(size)).index_add(0, group, self.clicked) / size
-        smooth = self.worth[3].exp()
         left = self.clicked if own is None else self.clicked - own
-        popular = (left + smooth).log() - (mean + smooth).log()[group]
-        bias = self.worth[1] * tables.q + self.worth[2] * popular + self.wanted_group[group]
-        bias = bias.masked_fill(torch.arange(len(group), device=bias.device) < FIRST, AWAY)
-        logits = self.worth[0].exp() * near(seen.z, tables.v, tables.variance)
-        logits = logits + (bias if own is None else bias[:, None])  # (B, K, I)
-        return (seen.log_weight[..., None] + logits.log_softmax(-1)).logsumexp(-2)
+        within = self.worth[2] * (left + self.worth[3].exp()).log()  # (I,) or (B, I)
+        within = within.masked_fill(torch.arange(len(group), device=group.device) < FIRST, AWAY)
+        if drawn is not None:
+            means = self.items.tables()
+            moved = near(seen.z, drawn.v, None) - near(seen.z, means.v, None)
+            moved = (seen.log_weight.exp()[..., None] * moved).sum(-2)
+            within = within + moved + drawn.q - means.q
+        total = torch.zeros(*within.shape[:-1], len(self.wanted)).index_add(-1, group, within.exp())
+        return of_group[:, group] + within - total.clamp_min(1e-30).log()[..., group]
 
     def judge(self, steps: Steps) -> Tensor:
         """log P(click at slot) (B, T, S), each step from the ones before, with the second moment."""
         tables = self.items.tables(moment=True)
-        h, traces = self.encode(tables, steps)
+        h, traces, _ = self.encode(tables, steps)
         return self.slot_log_probs(tables, h[:, :-1], traces[:, :-1], steps)
 
     def draw(self, generator: torch.Generator, temperature: float = 1.0) -> Tensor | None:
@@ -175,49 +232,48 @@ class InterestNetwork(nn.Module):
             user_only: the draw moves the user's state alone; items are scored by their means.
         """
         tables = self.items.tables(draw)
-        h, traces = self.encode(tables, steps)
-        tables = self.items.tables() if user_only else tables
-        rows, last = torch.arange(len(h), device=h.device), steps.ends
-        return self.item_log_probs(tables, h[rows, last], traces[rows, last])
+        rows, last = torch.arange(len(steps.slate), device=steps.slate.device), steps.ends
+        h, traces, groups = (part[rows, last] for part in self.encode(tables, steps))
+        return self.item_log_probs((h, traces, groups), None, None if user_only or draw is None else tables)
 
     def forward(self, steps: Steps, at_step: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Training: slots' log probabilities (B, T, S), items' (B, I) seen from a step (B,) each, and the
         divergence of the posterior from its prior.
         """
         tables = self.items.tables(noise)
-        h, traces = self.encode(tables, steps)
+        h, traces, groups = self.encode(tables, steps)
         slots = self.slot_log_probs(tables, h[:, :-1], traces[:, :-1], steps)
         rows = torch.arange(len(h), device=h.device)
-        means = self.items.tables()
-        means = Tables(means.v.detach(), means.q.detach())
         clicked = ((steps.click >= FIRST) & steps.used).to(h)
-        own = h.new_zeros(len(h), len(means.q)).scatter_add(1, steps.click, clicked)
-        items = self.item_log_probs(means, h[rows, at_step], traces[rows, at_step], own)
-        return slots, items, self.items.divergence()
+        own = h.new_zeros(len(h), len(self.clicked)).scatter_add(1, steps.click, clicked)
+        state = (h[rows, at_step], traces[rows, at_step], groups[rows, at_step])
+        return slots, self.item_log_probs(state, own), self.items.divergence()
 
     # One step at a time: the state is (unit state, sums of the traces), of fixed size per user.
 
-    def initial_state(self, batch: int) -> tuple[Any, Tensor, Tensor]:
+    def initial_state(self, batch: int) -> State:
         """State of users of whom nothing is known."""
         like = self.start.new_zeros(batch, self.event_size)
         n = like.new_zeros(batch, 2 * len(self.speed) * (self.config.dims + 1))
-        return self.unit.initial_state(like), self.start.expand(batch, -1), n
+        groups = like.new_zeros(batch, 2, len(self.wanted))
+        return self.unit.initial_state(like), self.start.expand(batch, -1), n, groups
 
-    def advance(self, tables: Tables, state: tuple[Any, Tensor, Tensor], step: Steps) -> Any:
+    def advance(self, tables: Tables, state: State, step: Steps) -> State:
         """State after one step (T = 1) that happened."""
-        inner, _, n = state
+        inner, _, n, groups = state
         events, sources, weights = self.events(tables, step)
         h, inner = self.unit.step(events[:, 0], inner)
         k = (weights[:, 0, :, None] * self.speed.sigmoid())[..., None]  # (B, 2, R, 1)
         filled = torch.cat([sources, torch.ones_like(sources[..., :1])], -1)[:, 0]  # (B, 2, D + 1)
         n = n.view(len(n), 2, len(self.speed), -1)
         n = (1 - k) * n + k * filled[:, :, None]
-        return inner, h, n.flatten(1)
+        seen, stays = self.group_events(step)
+        return inner, h, n.flatten(1), stays[:, 0] * groups + seen[:, 0]
 
-    def parts(self, state: tuple[Any, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """h (B, H) and traces (B, 2 R, D + 1) of a state."""
-        _, h, n = state
-        return h, traces_of(n.unflatten(1, (2 * len(self.speed), -1)))
+    def parts(self, state: State) -> tuple[Tensor, Tensor, Tensor]:
+        """h (B, H), traces (B, 2 R, D + 1) and traces of groups (B, 2, G) of a state."""
+        _, h, n, groups = state
+        return h, traces_of(n.unflatten(1, (2 * len(self.speed), -1))), groups
 
 
 def head(inputs: int, width: int, outputs: int) -> nn.Sequential:

@@ -79,7 +79,7 @@ class UnitStates(nn.Module):
     def forward(self, v: Tensor, clicked: Tensor, start: Tensor) -> Tensor:
         # A step without a click leaves the state alone: clicks move to the left, states are looked up by
         # how many clicks came before.
-        order = (~clicked).long().argsort(1, stable=True)
+        order = torch.sort(~clicked, dim=1, stable=True).indices
         moved = v.gather(1, order[..., None].expand_as(v))
         y, _ = self.unit(torch.cat([start[:, None], moved], 1))
         count = torch.cat([clicked.new_zeros(len(v), 1).long(), clicked.long().cumsum(1)], 1)

@@ -1,0 +1,52 @@
+"""A small market and models of it, made once."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from core.weights import Card
+from recsys.baselines import Counted, count
+from recsys.config import FilterConfig, InterestConfig, PaperConfig
+from recsys.models.filter import FilterNetwork
+from recsys.models.interest import InterestNetwork
+from recsys.models.slate import SlateNetwork
+from recsys.predict import SlateModel, equip
+from recsys.simulator import SimulatedLog, World, simulate_log
+
+WORLD = World(items=240, groups=5, dims=4, slots=9, length=6.0)
+
+
+@lru_cache
+def log(users: int = 60, seed: int = 0) -> SimulatedLog:
+    return simulate_log(WORLD, users, 12, seed)
+
+
+@lru_cache
+def model(kind: str = "interest") -> SlateModel:
+    """Untrained, but with the counts of the log."""
+    slates = log().slates
+    group = torch.from_numpy(slates.catalogue.group)
+    torch.manual_seed(1)
+    network: torch.nn.Module
+    if kind == "interest":
+        network = InterestNetwork(InterestConfig(hidden=16, dims=4, width=16), group, slates.slots)
+    elif kind == "filter":
+        network = FilterNetwork(FilterConfig(dims=4, particles=8, judges=12), group, slates.slots)
+    else:
+        network = SlateNetwork(PaperConfig(user=kind, dims=4), group, slates.slots)
+    counts = count(slates)
+    equip(network, slates.catalogue, Counted(counts))
+    if hasattr(network, "clicked"):
+        network.clicked.copy_(counts.clicked)
+    network.eval().requires_grad_(False)
+    card = Card(task="recsys", unit=kind, data="generated", terms="ours", extra={"kind": kind})
+    return SlateModel(network, slates.catalogue, counts, card, kind)
+
+
+def written(folder: Path) -> Path:
+    """The log on disk."""
+    from recsys.simulator import write_log
+
+    write_log(log(), folder)
+    return folder

@@ -1,0 +1,100 @@
+"""Training: a small market is learned, runs resume to the same bits, the filter starts from a network."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.config import replace as changed
+from core.errors import ConfigError
+from core.weights import load
+from recsys.config import FilterRun, PaperRun, SlateConfig
+from recsys.evaluate import evaluate
+from recsys.predict import load_model
+from recsys.train import train
+from tests.recsys.market import WORLD, log
+
+SMALL = changed(
+    SlateConfig(),
+    {"model": {"hidden": 16, "dims": 4, "width": 16}, "loop": {"epochs": 2}, "batch": 20, "validation": 10},
+)
+
+
+def same(a: Path, b: Path) -> bool:
+    one, two = load(a / "model.safetensors")[0], load(b / "model.safetensors")[0]
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_trained_model_beats_the_counts_on_other_users(tmp_path: Path) -> None:
+    from recsys.simulator import simulate_log
+
+    learned = simulate_log(WORLD, 700, 12, seed=1).slates
+    config = changed(SMALL, {"loop": {"epochs": 16}, "batch": 50, "validation": 50})
+    outcome = train(learned, tmp_path / "run", config, quiet=True)
+    report = evaluate(load_model(str(tmp_path / "run")), [simulate_log(WORLD, 300, 12, seed=2).slates])
+    beside = report["baselines"]
+    assert report["model"]["loglik"] > beside["item_ctr_slot"]["loglik"] + 0.02
+    assert report["model"]["hits@20"] > 1.2 * beside["popularity"]["hits@20"]
+    assert outcome.card.extra["kind"] == "interest"
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
+    slates = log().slates
+    train(slates, tmp_path / "whole", SMALL, quiet=True)
+    half = changed(SMALL, {"loop": {"max_steps": 3}})
+    train(slates, tmp_path / "cut", half, quiet=True)
+    with pytest.raises(ConfigError):
+        train(slates, tmp_path / "cut", SMALL, quiet=True)
+    again = replace(SMALL, loop=replace(SMALL.loop, max_minutes=1e-9))
+    train(slates, tmp_path / "late", again, quiet=True)
+    train(slates, tmp_path / "late", SMALL, resume=True, quiet=True)
+    assert same(tmp_path / "whole", tmp_path / "late")
+
+
+def test_the_filter_starts_from_the_items_of_a_network(tmp_path: Path) -> None:
+    slates = log().slates
+    train(slates, tmp_path / "network", SMALL, quiet=True)
+    small = changed(
+        FilterRun(),
+        {
+            "model": {"dims": 4, "particles": 6, "judges": 8},
+            "loop": {"max_steps": 2},
+            "batch": 20,
+            "validation": 5,
+        },
+    )
+    with pytest.raises(ConfigError, match="starts from the items"):
+        train(slates, tmp_path / "filter", small, quiet=True)
+    train(slates, tmp_path / "filter", small, start=tmp_path / "network", quiet=True)
+    found = load_model(str(tmp_path / "filter"))
+    assert np.isfinite(evaluate(found, [slates])["model"]["loglik"])
+    wide = changed(small, {"model": {"dims": 5}})
+    with pytest.raises(ConfigError, match="dims"):
+        train(slates, tmp_path / "wide", wide, start=tmp_path / "network", quiet=True)
+
+
+def test_the_paper_s_gru_is_trained_in_stages_with_frozen_items(tmp_path: Path) -> None:
+    config = changed(
+        PaperRun(),
+        {
+            "model": {"user": "gru", "dims": 4},
+            "loop": {"epochs": 2},
+            "state_epochs": 1,
+            "batch": 25,
+            "validation": 10,
+        },
+    )
+    train(log().slates, tmp_path / "run", config, quiet=True)
+    items, _ = load(tmp_path / "run" / "1-items" / "model.safetensors")
+    state, card = load(tmp_path / "run" / "model.safetensors")
+    name = "posterior.mean.itemvec"
+    assert torch.equal(items[name], state[name])
+    assert card.unit == "gru"
+    assert load_model(str(tmp_path / "run")).judge is not None
+
+
+def test_too_few_users_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="lower batch"):
+        train(log().slates, tmp_path / "run", SlateConfig(), quiet=True)
