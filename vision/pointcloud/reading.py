@@ -203,7 +203,7 @@ def thresholds_of(text: str | None) -> dict[str, float]:
     try:
         if "=" not in text:
             value = float(text)
-            found = dict.fromkeys(NAMES, value)
+            found: dict[str, float] = {name: value for name in NAMES}
         else:
             found = {name: float(value) for name, value in (part.split("=") for part in text.split(","))}
     except ValueError as error:
