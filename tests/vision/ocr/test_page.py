@@ -1,0 +1,89 @@
+"""Lines of generated pages: found, in order, bounded; no ink and pure noise end at once."""
+
+import numpy as np
+import pytest
+
+from vision.ocr.answer import Line
+from vision.ocr.crop import cut_line
+from vision.ocr.metrics import matched, overlaps, page_figures
+from vision.ocr.page import find_page
+from vision.ocr.segment.order import reading_order
+from vision.ocr.synth.writing import letter
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_every_line_of_a_letter_is_found_from_above(seed: int) -> None:
+    grey, texts = letter(seed, 6)
+    page = find_page(grey)
+    assert abs(len(page.lines) - len(texts)) <= 1
+    middles = [np.mean([y for _, y in line.polygon]) for line in page.lines]
+    assert middles == sorted(middles)
+    for line in page.lines:
+        points = np.array(line.polygon)
+        assert (points >= 0).all()
+        assert (points[:, 0] < grey.shape[1]).all()
+        assert (points[:, 1] < grey.shape[0]).all()
+        x0, y0, x1, y1 = line.box
+        assert all(x0 - 1 <= x <= x1 + 1 and y0 - 1 <= y <= y1 + 1 for x, y in line.baseline)
+
+
+def test_lines_are_cut_out_with_their_ink() -> None:
+    grey, _ = letter(0, 3)
+    for line in find_page(grey).lines:
+        cut = cut_line(grey, line)
+        assert cut.shape[1] > cut.shape[0]
+        assert cut.min() < 130
+
+
+def test_a_slanted_line_is_turned_level() -> None:
+    grey = np.full((200, 400), 255, np.uint8)
+    for x in range(40, 360):
+        y = 60 + x // 6
+        grey[y : y + 8, x] = 0
+    line = Line("", 0, polygon=((30, 55), (370, 112), (370, 135), (30, 78)), baseline=((40, 68), (360, 121)))
+    rows = np.flatnonzero((cut_line(grey, line) < 100).any(1))
+    assert rows[-1] - rows[0] < 16
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 300), (300, 200), (2000, 1500)])
+def test_blank_pages_have_no_lines(shape: tuple[int, int]) -> None:
+    page = find_page(np.full(shape, 230, np.uint8))
+    assert page.lines == ()
+    assert "no ink" in page.remarks[0]
+
+
+def test_noise_is_bounded() -> None:
+    grey = np.where(np.random.default_rng(0).random((900, 900)) < 0.12, 0, 255).astype(np.uint8)
+    assert len(find_page(grey).lines) <= 1000
+
+
+def box(x0: int, y0: int, x1: int, y1: int, name: str) -> Line:
+    return Line(name, 1.0, polygon=((x0, y0), (x1, y0), (x1, y1), (x0, y1)), name=name)
+
+
+def test_two_columns_are_read_one_after_the_other() -> None:
+    left = [box(0, 40 * i, 100, 40 * i + 30, f"l{i}") for i in range(4)]
+    right = [box(150, 40 * i + 7, 250, 40 * i + 37, f"r{i}") for i in range(4)]
+    lines = reading_order([*right, *left])
+    assert [line.name for line in lines] == ["l0", "l1", "l2", "l3", "r0", "r1", "r2", "r3"]
+    mirrored = reading_order([*left, *right], right_to_left=True)
+    assert [line.name for line in mirrored][:4] == ["r0", "r1", "r2", "r3"]
+
+
+def test_a_heading_comes_before_both_columns() -> None:
+    lines = [box(150, 50, 250, 80, "r"), box(0, 50, 100, 80, "l"), box(0, 0, 250, 30, "h")]
+    assert [line.name for line in reading_order(lines)] == ["h", "l", "r"]
+
+
+def test_lines_offset_by_a_few_pixels_stay_in_order() -> None:
+    lines = [box(3 * (i % 2), 30 * i, 200 - 5 * (i % 3), 30 * i + 34, str(i)) for i in range(8)]
+    assert [line.name for line in reading_order(lines[::-1])] == [str(i) for i in range(8)]
+
+
+def test_boxes_match_one_to_one() -> None:
+    true = [(0, 0, 10, 10), (0, 20, 10, 30)]
+    found = [(0, 19, 10, 29), (0, 0, 10, 11), (0, 0, 10, 9)]
+    assert abs(overlaps(true, found)[0, 1] - 10 / 11) < 1e-9
+    assert sorted(matched(true, found)) == [(0, 1), (1, 0)]
+    figures = page_figures([box(*true[0], "ab"), box(*true[1], "cd")], [box(*found[1], "ax")])
+    assert figures == {"lines": 2, "found": 1, "matched": 1, "characters": 4, "errors": 3}
