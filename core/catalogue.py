@@ -72,6 +72,7 @@ def describe(name: str, width: int) -> dict[str, Any]:
     cls = registry.unit_class(name)
     facts = row(registry.find(name).name, width)
     equations = inspect.getdoc(sys.modules[cls.__module__]) or ""
+    shapes = inspect.getdoc(cls) or ""
     signature = ", ".join(
         str(parameter).replace("'", "")
         for parameter in list(inspect.signature(cls.__init__).parameters.values())[1:]
@@ -85,8 +86,10 @@ def describe(name: str, width: int) -> dict[str, Any]:
         f"file        {cls.__module__.replace('.', '/')}.py",
         "",
         equations,
+        "",
+        shapes,
     ]
-    return {**facts, "options": signature, "equations": equations, "text": "\n".join(text)}
+    return {**facts, "options": signature, "equations": equations, "shapes": shapes, "text": "\n".join(text)}
 
 
 SHOWN = ("name", "file", "task", "unit", "parameters", "bytes", "sha256")

@@ -9,7 +9,7 @@ contract of a unit: explicit state in and out, one token at a time or a whole se
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +18,7 @@ from core.errors import ConfigError
 from core.parts.conv import CausalConv
 from core.parts.mlp import GatedMLP
 from core.parts.norm import RMSNorm
+from core.parts.options import sizes
 from core.units.contract import Unit
 from core.units.diagonal import rg_lru
 from core.units.diagonal.rg_lru import RGLRU
@@ -31,11 +32,16 @@ GRIFFIN = ("recurrent", "recurrent", "attention")
 class RecurrentBlock(Unit):
     """x (B, T, I) -> y (B, T, H); state: window (B, K, W) of the convolution and that of the RG-LRU.
 
-    W = lru_size, by default H. The convolution has no activation.
+    The convolution has no activation.
+
+    Args:
+        lru_size: W; None is H.
+        heads: blocks of the gates; None is one for every 64 channels.
+        conv_width: K.
     """
 
-    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "scan")
-    paper: ClassVar[str] = PAPER
+    modes = ("step", "sequential", "scan")
+    paper = PAPER
     freezes = True
 
     def __init__(
@@ -48,6 +54,7 @@ class RecurrentBlock(Unit):
         conv_width: int = 4,
     ) -> None:
         super().__init__(input_size, hidden_size)
+        sizes("a recurrent block", lru_size=lru_size, conv_width=conv_width)
         width = hidden_size if lru_size is None else lru_size
         self.linear_x = nn.Linear(input_size, width)
         self.linear_y = nn.Linear(input_size, width)
@@ -77,10 +84,16 @@ class RecurrentBlock(Unit):
 
 
 class ResidualBlock(Unit):
-    """x (B, T, D) -> y (B, T, D) around a temporal unit of equal widths; the state is that of the unit."""
+    """x (B, T, D) -> y (B, T, D) around a temporal unit of equal widths; the state is that of the unit.
 
-    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "scan")
-    paper: ClassVar[str] = PAPER
+    Args:
+        temporal: the unit.
+        mlp_size: inner width of the gated network.
+        eps: of both norms.
+    """
+
+    modes = ("step", "sequential", "scan")
+    paper = PAPER
     freezes = True
 
     def __init__(self, temporal: Unit, mlp_size: int, *, eps: float = 1e-6) -> None:
@@ -124,8 +137,8 @@ class Griffin(Unit):
         window: of the attention.
     """
 
-    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "scan")
-    paper: ClassVar[str] = PAPER
+    modes = ("step", "sequential", "scan")
+    paper = PAPER
     freezes = True
 
     def __init__(
@@ -140,6 +153,7 @@ class Griffin(Unit):
         window: int = 256,
     ) -> None:
         super().__init__(width, width)
+        sizes("Griffin", mlp_size=mlp_size, lru_size=lru_size)
         if layers < 1 or not pattern or set(pattern) - set(GRIFFIN):
             raise ConfigError(
                 f"Griffin needs layers and a pattern of {set(GRIFFIN)}, got {layers} and {pattern}"

@@ -32,7 +32,7 @@ class Block(nn.Module):
             self.pre_ln = nn.LayerNorm(hidden_size, eps=eps)
         self.ln1 = nn.LayerNorm(hidden_size, eps=eps)
         self.ln2 = nn.LayerNorm(hidden_size, eps=eps)
-        self.attention = RWKV4(hidden_size, hidden_size, attention_size)
+        self.attention = RWKV4(hidden_size, hidden_size, inner_size=attention_size)
         self.feed_forward = RWKV4ChannelMix(hidden_size, inner_size)
         self.first = first
 

@@ -5,8 +5,9 @@ y_t = sum_{j=1..K} weight_j * x_{t-K+j} + bias        channel by channel, the la
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn import functional as F
 
+from core.errors import ConfigError
 from core.parts.lengths import window_at_end
 
 
@@ -16,10 +17,10 @@ class CausalConv(nn.Module):
     The weight is (K, C), a row a tap, so that a step reads it along memory; published layouts keep (C, 1, K).
     """
 
-    def __init__(self, channels: int, width: int = 4, bias: bool = True) -> None:
+    def __init__(self, channels: int, width: int = 4, *, bias: bool = True) -> None:
         super().__init__()
         if channels < 1 or width < 1:
-            raise ValueError(
+            raise ConfigError(
                 f"a causal convolution needs positive sizes, got {channels} channels, width {width}"
             )
         self.channels, self.width = channels, width
@@ -38,7 +39,7 @@ class CausalConv(nn.Module):
             2
         )  # (B, C, 1, K-1+T), channels last in memory: the fast layout
         weight = self.weight.t()[:, None, None]
-        y = functional.conv2d(image.to(x.dtype), weight, self.bias, groups=self.channels)
+        y = F.conv2d(image.to(x.dtype), weight, self.bias, groups=self.channels)
         return y.squeeze(2).transpose(1, 2), window_at_end(torch.cat([window, x], 1), self.width, lengths)
 
     def step(self, x: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ y = W_down (act(W_gate x) * W_up x)        act: silu (SwiGLU) or tanh-form gelu 
 """
 
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn import functional as F
 
 from core.errors import ConfigError
 
@@ -25,7 +25,5 @@ class GatedMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate = self.gate_proj(x)
-        gate = (
-            functional.silu(gate) if self.activation == "silu" else functional.gelu(gate, approximate="tanh")
-        )
+        gate = F.silu(gate) if self.activation == "silu" else F.gelu(gate, approximate="tanh")
         return self.down_proj(gate * self.up_proj(x))

@@ -5,7 +5,9 @@ rms(x) = x / sqrt(mean x^2 + eps)
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn import functional as F
+
+from core.errors import ConfigError
 
 
 class RMSNorm(nn.Module):
@@ -17,7 +19,7 @@ class RMSNorm(nn.Module):
     def __init__(self, width: int, eps: float = 1e-6, *, groups: int = 1, one_plus: bool = False) -> None:
         super().__init__()
         if groups < 1 or width % groups:
-            raise ValueError(f"{groups} groups do not divide a width of {width}")
+            raise ConfigError(f"{groups} groups do not divide a width of {width}")
         self.width, self.eps, self.groups, self.one_plus = width, eps, groups, one_plus
         self.weight = nn.Parameter(torch.zeros(width) if one_plus else torch.ones(width))
 
@@ -37,12 +39,12 @@ class GatedRMSNorm(RMSNorm):
 
     def forward(self, x: Tensor, gate: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         if self.norm_first:
-            return super().forward(x) * functional.silu(gate)
-        return super().forward(x * functional.silu(gate))
+            return super().forward(x) * F.silu(gate)
+        return super().forward(x * F.silu(gate))
 
 
 def rms(x: Tensor, eps: float, weight: Tensor | None = None) -> Tensor:
     """rms(x) * weight over the last axis, computed in float32 at least, in the type of x."""
     inner = torch.promote_types(x.dtype, torch.float32)
-    y = functional.rms_norm(x.to(inner), x.shape[-1:], None if weight is None else weight.to(inner), eps)
+    y = F.rms_norm(x.to(inner), x.shape[-1:], None if weight is None else weight.to(inner), eps)
     return y.to(x.dtype)

@@ -32,7 +32,7 @@ def placed(parts: list[Tensor], rows: list[Rows], batch: int, time: int) -> Tens
     for part, own in zip(parts, rows, strict=True):
         places = torch.tensor([place for place, _ in own], device=part.device)
         missing = time - part.shape[1]
-        whole = whole.index_copy(0, places, torch.nn.functional.pad(masked(part, own), (0, 0, 0, missing)))
+        whole = whole.index_copy(0, places, torch.F.pad(masked(part, own), (0, 0, 0, missing)))
     return whole
 
 

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
+from torch.nn import functional as F
 
 
 def shifted(x: Tensor, before: Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def last(x: Tensor) -> Tensor:
 
 def group_norm(o: Tensor, norm: nn.GroupNorm) -> Tensor:
     """o (.., h, V) -> (.., h V): each head normalised, then one weight and bias a channel."""
-    return torch.addcmul(norm.bias, layer_norm(o, o.shape[-1:], eps=norm.eps).flatten(-2), norm.weight)
+    return torch.addcmul(norm.bias, F.layer_norm(o, o.shape[-1:], eps=norm.eps).flatten(-2), norm.weight)
 
 
 def ramp(width: int) -> Tensor:

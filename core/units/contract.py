@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from core.errors import ConfigError
 from core.state import choose, shapes
 
 MODES = ("step", "sequential", "scan", "chunkwise", "convolution", "newton")
@@ -58,7 +59,7 @@ class Unit(nn.Module):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         if input_size < 1 or hidden_size < 1:
-            raise ValueError(
+            raise ConfigError(
                 f"{type(self).__name__} needs positive widths, got input {input_size}, hidden {hidden_size}"
             )
         self.input_size = input_size

@@ -8,8 +8,9 @@ Complex products with real vectors are real products with pairs (Re, Im); only t
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn import functional as F
 
+from core.errors import ConfigError
 from core.kernels.fft_conv import fft_conv
 from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
@@ -27,7 +28,7 @@ class DiagonalSystem(TimeInvariant):
     def __init__(self, input_size: int, hidden_size: int, poles: int) -> None:
         super().__init__(input_size, hidden_size)
         if poles < 1 <= hidden_size:
-            raise ValueError(f"{type(self).__name__} needs a positive state size")
+            raise ConfigError(f"{type(self).__name__} needs a positive state_size")
         self.poles = poles
         square = input_size == hidden_size
         self.D = nn.Parameter(torch.randn((hidden_size,) if square else (hidden_size, input_size)))
@@ -70,11 +71,11 @@ class DiagonalSystem(TimeInvariant):
 
     def drive(self, x: Tensor, b: Tensor) -> Tensor:
         """B x, complex: (..., I) -> (..., N)."""
-        (u,) = widen(linear(x, b.to(x.dtype)))
+        (u,) = widen(F.linear(x, b.to(x.dtype)))
         return torch.view_as_complex(u.unflatten(-1, (self.poles, 2)))
 
     def readout(self, h: Tensor, c: Tensor, x: Tensor) -> Tensor:
         """Re(C h) + D x: (..., N), (..., I) -> (..., H)."""
-        y = linear(torch.view_as_real(h).flatten(-2).to(x.dtype), c.to(x.dtype))
-        direct = x * self.D if self.D.ndim == 1 else linear(x, self.D)
+        y = F.linear(torch.view_as_real(h).flatten(-2).to(x.dtype), c.to(x.dtype))
+        direct = x * self.D if self.D.ndim == 1 else F.linear(x, self.D)
         return (y + direct).to(x.dtype)

@@ -16,16 +16,24 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import rms_norm, silu
+from torch.nn import functional as F
 
+from core.errors import ConfigError
 from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
 from core.parts.lengths import at_end
+from core.parts.options import above_zero
 from core.units.contract import Unit
 
 
 class HGRN(Unit):
-    """x (B, T, I), state (B, H), with rotation (B, H, 2) as pairs (Re, Im) -> y (B, T, H), state."""
+    """x (B, T, I), state (B, H), with rotation (B, H, 2) as pairs (Re, Im) -> y (B, T, H), state.
+
+    Args:
+        lower_bound: gamma in [0, 1).
+        rotation: is the state complex, as in the paper.
+        eps: of the norm.
+    """
 
     modes = ("step", "sequential", "scan")
     freezes = True
@@ -41,10 +49,10 @@ class HGRN(Unit):
         rotation: bool = False,
         eps: float = 1e-5,
     ) -> None:
-        """`lower_bound` is gamma in [0, 1)."""
         super().__init__(input_size, hidden_size)
         if not 0 <= lower_bound < 1:
-            raise ValueError(f"the lower bound of a forget gate is in [0, 1), got {lower_bound}")
+            raise ConfigError(f"lower_bound of HGRN must be in [0, 1), got {lower_bound}")
+        above_zero("HGRN", eps=eps)
         self.lower_bound, self.eps = lower_bound, eps
         parts = 2 if rotation else 1
         self.forget = nn.Linear(input_size, hidden_size, bias=False)
@@ -64,7 +72,7 @@ class HGRN(Unit):
         """Decay and input of the recurrence for x (..., I): (..., H), complex with rotation."""
         f, c = widen(self.forget(x), self.value(x))
         f = self.lower_bound + (1 - self.lower_bound) * f.sigmoid()
-        c = silu(c)
+        c = F.silu(c)
         if self.theta is None:
             return f, (1 - f) * c
         c = torch.view_as_complex(c.unflatten(-1, (-1, 2)))
@@ -74,8 +82,8 @@ class HGRN(Unit):
     def readout(self, h: Tensor, x: Tensor) -> Tensor:
         if self.theta is not None:
             h = torch.view_as_real(h).flatten(-2)
-        h = rms_norm(h, h.shape[-1:], self.norm.to(h.dtype), self.eps)
-        return self.out((silu(self.gate(x)) * h).to(x.dtype)).to(x.dtype)
+        h = F.rms_norm(h, h.shape[-1:], self.norm.to(h.dtype), self.eps)
+        return self.out((F.silu(self.gate(x)) * h).to(x.dtype)).to(x.dtype)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         a, b = self.terms(x)

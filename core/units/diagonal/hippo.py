@@ -21,6 +21,8 @@ import math
 import torch
 from torch import Tensor
 
+from core.errors import ConfigError
+
 
 def transition(measure: str, size: int) -> tuple[Tensor, Tensor]:
     """A (N, N) and B (N, 1) of a measure, in continuous time.
@@ -45,7 +47,7 @@ def transition(measure: str, size: int) -> tuple[Tensor, Tensor]:
         return rotations(size, math.pi) - p * p.T, p
     if measure == "foud":
         return rotations(size, 2 * math.pi) - torch.eye(size) / 2, fourier_vector(size)
-    raise ValueError(f"no HiPPO measure {measure!r}; there are legs, legt, lmu, lagt, fout, foud")
+    raise ConfigError(f"no HiPPO measure {measure!r}; there are legs, legt, lmu, lagt, fout, foud")
 
 
 def fourier_vector(size: int) -> Tensor:
@@ -74,14 +76,14 @@ def nplr(measure: str, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ValueError: the size is odd, or the measure has no term of rank one.
     """
     if size % 2:
-        raise ValueError(f"the pairs of a normal matrix need an even size, got {size}")
+        raise ConfigError(f"the pairs of a normal matrix need an even size, got {size}")
     a, b = transition(measure, size)
     if measure == "legs":
         p = (torch.arange(size, dtype=torch.float64) + 0.5).sqrt()[:, None]
     elif measure == "fout":
         p = fourier_vector(size)
     else:
-        raise ValueError(f"rank one suffices for legs and fout, not for {measure!r}")
+        raise ConfigError(f"rank one suffices for legs and fout, not for {measure!r}")
     normal = a + p * p.T  # a multiple of the identity plus a skew matrix
     frequencies, vectors = torch.linalg.eigh(-0.5j * (normal - normal.T))
     half = size // 2  # eigh sorts by frequency

@@ -13,12 +13,20 @@ import math
 import torch
 from torch import Tensor, nn
 
+from core.errors import ConfigError
 from core.kernels.precision import widen
+from core.parts.options import sizes
 from core.units.diagonal.diagonal_system import DiagonalSystem
 
 
 class LRU(DiagonalSystem):
-    """x (B, T, I), state (B, N, 2) as pairs (Re, Im) -> y (B, T, H), state."""
+    """x (B, T, I), state (B, N, 2) as pairs (Re, Im) -> y (B, T, H), state.
+
+    Args:
+        state_size: N complex numbers; None is H.
+        r_min, r_max: |a| at the start lies between them.
+        max_phase: angles at the start lie below it.
+    """
 
     paper = "Orvieto et al. 2023, Resurrecting recurrent neural networks for long sequences, arXiv 2303.06349"
     slow = ("nu_log", "theta_log", "gamma_log")
@@ -33,11 +41,11 @@ class LRU(DiagonalSystem):
         r_max: float = 1.0,
         max_phase: float = 2 * math.pi,
     ) -> None:
-        """`state_size` complex numbers (None: as many as H), |a| at the start between `r_min` and `r_max`."""
+        sizes("LRU", state_size=state_size)
         poles = hidden_size if state_size is None else state_size
         super().__init__(input_size, hidden_size, poles)
         if not 0 <= r_min < r_max <= 1 or max_phase <= 0:
-            raise ValueError(
+            raise ConfigError(
                 f"LRU needs 0 <= r_min < r_max <= 1 and a phase, got {r_min}, {r_max}, {max_phase}"
             )
         # uniform(0, 1) without its ends, where a logarithm below is infinite

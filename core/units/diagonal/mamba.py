@@ -15,12 +15,14 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn import functional as F
 
 from core.kernels.selective_scan import selective_scan, selective_step
 from core.kernels.selective_scan.definition import selective_scan_loop
 from core.parts.conv import CausalConv
 from core.parts.lengths import still
+from core.parts.options import sizes
+from core.parts.start import step_bias
 from core.units.contract import Unit
 
 State = tuple[Tensor, Tensor]
@@ -61,13 +63,9 @@ class Mamba(Unit):
         super().__init__(input_size, hidden_size)
         self.rank = math.ceil(hidden_size / 16) if rank is None else rank
         self.state_size, self.inner_size = state_size, expand * hidden_size
-        if min(self.rank, state_size, self.inner_size, conv_width) < 1:
-            raise ValueError(
-                f"Mamba needs positive sizes, got state {state_size}, expand {expand}, rank {self.rank}, "
-                f"convolution {conv_width}"
-            )
+        sizes("Mamba", state_size=state_size, expand=expand, conv_width=conv_width, rank=rank)
         self.in_proj = nn.Linear(input_size, 2 * self.inner_size, bias)
-        self.conv = CausalConv(self.inner_size, conv_width, conv_bias)
+        self.conv = CausalConv(self.inner_size, conv_width, bias=conv_bias)
         self.x_proj = nn.Linear(self.inner_size, self.rank + 2 * state_size, bias=False)
         self.dt_proj = nn.Linear(self.rank, self.inner_size)
         self.A_log = nn.Parameter(torch.arange(1.0, state_size + 1).log().repeat(self.inner_size, 1))
@@ -75,7 +73,7 @@ class Mamba(Unit):
         self.out_proj = nn.Linear(self.inner_size, hidden_size, bias)
         nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
         with torch.no_grad():
-            self.dt_proj.bias.copy_(initial_step_bias(self.inner_size))
+            self.dt_proj.bias.copy_(step_bias(self.inner_size))
 
     def initial_state(self, x: Tensor) -> State:
         inner = torch.promote_types(x.dtype, torch.float32)
@@ -102,7 +100,7 @@ class Mamba(Unit):
         keep = None if mask is None else mask.unsqueeze(-1).to(x.dtype)
         x, z = self.in_proj(x if keep is None else x * keep).chunk(2, -1)
         u, window = self.conv(x, window, lengths)
-        u = functional.silu(u) if keep is None else functional.silu(u) * keep
+        u = F.silu(u) if keep is None else F.silu(u) * keep
         delta, B, C = self.selection(u, h.dtype)
         delta = still(delta, lengths, NO_STEP)
         if mode == "scan":
@@ -110,18 +108,18 @@ class Mamba(Unit):
         else:
             u, B, C = (part.to(h.dtype) for part in (u, B, C))
             y, h = selective_scan_loop(u, delta, self.rates(h), B.unsqueeze(2), C.unsqueeze(2), h)
-            y = (y + self.D * u) * functional.silu(z)
+            y = (y + self.D * u) * F.silu(z)
         return self.out_proj(y.to(x.dtype)), (window, h)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         window, h = state
         x, z = self.in_proj(x).chunk(2, -1)
         u, window = self.conv.step(x, window)
-        u = functional.silu(u)
+        u = F.silu(u)
         delta, B, C = self.selection(u, h.dtype)
         u, B, C = (part.to(h.dtype) for part in (u, B, C))
         y, h = selective_step(u, delta, self.rates(h), B, C, h)
-        y = torch.addcmul(y, u, self.D.to(h.dtype)) * functional.silu(z)
+        y = torch.addcmul(y, u, self.D.to(h.dtype)) * F.silu(z)
         return self.out_proj(y.to(x.dtype)), (window, h)
 
     def selection(self, u: Tensor, inner: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,9 +130,3 @@ class Mamba(Unit):
     def rates(self, h: Tensor) -> Tensor:
         """A (D, N) in the precision of the state."""
         return -torch.exp(self.A_log.to(h.dtype))
-
-
-def initial_step_bias(count: int, shortest: float = 1e-3, longest: float = 1e-1) -> Tensor:
-    """(count,) biases whose softplus is log-uniform from the shortest to the longest step, at least 1e-4."""
-    delta = torch.empty(count).uniform_(math.log(shortest), math.log(longest)).exp().clamp(min=1e-4)
-    return delta + torch.log(-torch.expm1(-delta))

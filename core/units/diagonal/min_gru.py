@@ -13,6 +13,7 @@ than logarithms do, so the form remains as an option of the values alone.
 import torch
 from torch import Tensor, nn
 
+from core.errors import ConfigError
 from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
 from core.parts.lengths import at_end
@@ -20,7 +21,14 @@ from core.units.contract import Unit
 
 
 class MinGRU(Unit):
-    """x (B, T, I), state (B, N) -> y (B, T, H), state (B, N); N = H * expansion."""
+    """x (B, T, I), state (B, N) -> y (B, T, H), state (B, N); N = H * expansion.
+
+    Args:
+        expansion: N / H.
+        projection: is there a W_o; None: where the state is wider than H.
+        positive: keep values above zero, as in log space.
+        bias: whether gate and value have one.
+    """
 
     modes = ("step", "sequential", "scan")
     freezes = True
@@ -36,7 +44,6 @@ class MinGRU(Unit):
         positive: bool = False,
         bias: bool = True,
     ) -> None:
-        """`projection=None` projects to H only where the state is wider; `positive` keeps values above 0."""
         super().__init__(input_size, hidden_size)
         width = checked_width(hidden_size, expansion)
         self.positive = positive
@@ -93,7 +100,7 @@ def above_zero(v: Tensor) -> Tensor:
 
 def checked_width(hidden_size: int, expansion: float) -> int:
     """Width of the state."""
-    width = int(hidden_size * expansion)
-    if width < 1 <= hidden_size:
-        raise ValueError(f"expansion {expansion} of width {hidden_size} leaves no state")
+    width = int(hidden_size * expansion) if 0 < expansion < float("inf") else 0
+    if width < 1:
+        raise ConfigError(f"expansion {expansion} of width {hidden_size} leaves no state")
     return width

@@ -11,7 +11,7 @@ z is computed as sigmoid(log i - log f), which stays right where both gates unde
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch.nn import functional as F
 
 from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
@@ -21,7 +21,14 @@ from core.units.diagonal.min_gru import above_zero, checked_width, interpolate
 
 
 class MinLSTM(Unit):
-    """x (B, T, I), state (B, N) -> y (B, T, H), state (B, N); N = H * expansion."""
+    """x (B, T, I), state (B, N) -> y (B, T, H), state (B, N); N = H * expansion.
+
+    Args:
+        expansion: N / H.
+        projection: is there a W_o; None: where the state is wider than H.
+        positive: keep values above zero, as in log space.
+        bias: whether gates and value have one.
+    """
 
     modes = ("step", "sequential", "scan")
     freezes = True
@@ -37,7 +44,6 @@ class MinLSTM(Unit):
         positive: bool = False,
         bias: bool = True,
     ) -> None:
-        """`projection=None` projects to H only where the state is wider; `positive` keeps values above 0."""
         super().__init__(input_size, hidden_size)
         width = checked_width(hidden_size, expansion)
         self.positive = positive
@@ -57,7 +63,7 @@ class MinLSTM(Unit):
     def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """z and v for x (..., I)."""
         f, i, v = widen(self.forget_gate(x), self.input_gate(x), self.value(x))
-        return (logsigmoid(i) - logsigmoid(f)).sigmoid(), above_zero(v) if self.positive else v
+        return (F.logsigmoid(i) - F.logsigmoid(f)).sigmoid(), above_zero(v) if self.positive else v
 
     def readout(self, h: Tensor, x: Tensor) -> Tensor:
         h = h.to(x.dtype)

@@ -11,30 +11,33 @@ The state holds the last k - 1 inputs beside c.
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn import functional as F
 
 from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
 from core.parts.lengths import at_end, window_at_end
+from core.parts.options import one_of, sizes
 from core.units.contract import Unit
 
 GATES = {"f": 1, "fo": 2, "ifo": 3}
 
 
 class QRNN(Unit):
-    """x (B, T, I), state (last inputs (B, k-1, I), c (B, H)) -> y (B, T, H), state."""
+    """x (B, T, I), state (last inputs (B, k-1, I), c (B, H)) -> y (B, T, H), state.
+
+    Args:
+        window: k, tokens that the gates see.
+        pooling: the gates there are, "f", "fo" or "ifo".
+    """
 
     modes = ("step", "sequential", "scan")
     freezes = True
     paper = "Bradbury et al. 2016, Quasi-recurrent neural networks, arXiv 1611.01576"
 
     def __init__(self, input_size: int, hidden_size: int, *, window: int = 2, pooling: str = "fo") -> None:
-        """`window` is k; `pooling` names the gates: "f", "fo" or "ifo"."""
         super().__init__(input_size, hidden_size)
-        if pooling not in GATES:
-            raise ValueError(f"pooling is one of {', '.join(GATES)}, got {pooling!r}")
-        if window < 1:
-            raise ValueError(f"the window of a QRNN is 1 or more tokens, got {window}")
+        one_of("a QRNN", "pooling", pooling, tuple(GATES))
+        sizes("QRNN", window=window)
         self.window, self.pooling = window, pooling
         # rows z, f, o, i; columns from the oldest token of the window to the newest
         self.taps = nn.Linear(window * input_size, (1 + GATES[pooling]) * hidden_size)
@@ -45,7 +48,7 @@ class QRNN(Unit):
 
     def terms(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Decay, input and output gate of the recurrence for windows (..., k * I): (..., H) each."""
-        (packed,) = widen(linear(windows, self.taps.weight, self.taps.bias))
+        (packed,) = widen(F.linear(windows, self.taps.weight, self.taps.bias))
         z, f, *rest = packed.chunk(1 + GATES[self.pooling], -1)
         f = f.sigmoid()
         i = rest[1].sigmoid() if self.pooling == "ifo" else 1 - f

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn import functional as F
 
 from core.kernels.linear_scan import linear_scan
 from core.parts.heads import at_least_single, head_count
@@ -28,8 +28,10 @@ STEEPEST = 1000.0  # largest derivative of the root
 class RGLRU(Unit):
     """x (B, T, I) -> h (B, T, H); state: h (B, H) in float32 at least, seen (B,) whether a token went before.
 
-    Where I differs from H a linear map comes first. `heads` is the number of blocks of the gates; None is one
-    for every 64 channels.
+    Where I differs from H a linear map comes first.
+
+    Args:
+        heads: blocks of the gates, that divide the width; None is one for every 64 channels.
     """
 
     modes = ("step", "sequential", "scan")
@@ -80,7 +82,7 @@ class RGLRU(Unit):
         parts = x.reshape(-1, *self.gate_weight.shape[:2])  # (tokens, h, D)
         gates = torch.baddbmm(self.gate_bias.unsqueeze(1), parts.transpose(0, 1), self.gate_weight)
         i, r = at_least_single(gates).sigmoid().transpose(0, 1).chunk(2, -1)
-        rate = functional.softplus(at_least_single(self.decay)) * -RATE
+        rate = F.softplus(at_least_single(self.decay)) * -RATE
         log_a = r * rate.view(parts.shape[1:])
         fresh = fresh.reshape(-1, 1, 1)
         a = log_a.exp()

@@ -24,13 +24,20 @@ import torch
 from torch import Tensor, nn
 
 from core.kernels.precision import widen
+from core.parts.options import one_of
 from core.units.diagonal.block_convolution import block_convolution
 from core.units.diagonal.hippo import nplr
 from core.units.diagonal.s4d import S4D
 
 
 class S4(S4D):
-    """x (B, T, I), state (B, I, N/2, 2) as pairs (Re, Im) -> y (B, T, H), state."""
+    """x (B, T, I), state (B, I, N/2, 2) as pairs (Re, Im) -> y (B, T, H), state.
+
+    Args:
+        state_size: N real dimensions a channel, even.
+        measure: A as HiPPO's "legs" or "fout".
+        dt_min, dt_max: step sizes at the start are spread between them in the logarithm.
+    """
 
     modes = ("step", "sequential", "convolution")
     paper = (
@@ -48,7 +55,7 @@ class S4(S4D):
         dt_min: float = 0.001,
         dt_max: float = 0.1,
     ) -> None:
-        """`state_size` real dimensions a channel, A as HiPPO's `measure` ("legs" or "fout")."""
+        one_of("S4", "measure", measure, ("legs", "fout"))
         super().__init__(input_size, hidden_size, state_size=state_size, dt_min=dt_min, dt_max=dt_max)
         poles, p, b, _ = nplr(measure, state_size)
 

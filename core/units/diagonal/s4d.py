@@ -15,18 +15,26 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, glu
+from torch.nn import functional as F
 
+from core.errors import ConfigError
 from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
 from core.parts.discretize import log_uniform, power, powers, zero_order_hold
 from core.parts.lengths import at_end
+from core.parts.options import one_of, steps
 from core.units.diagonal.block_convolution import block_convolution
 from core.units.diagonal.time_invariant import TimeInvariant
 
 
 class S4D(TimeInvariant):
-    """x (B, T, I), state (B, I, N/2, 2) as pairs (Re, Im) -> y (B, T, H), state."""
+    """x (B, T, I), state (B, I, N/2, 2) as pairs (Re, Im) -> y (B, T, H), state.
+
+    Args:
+        state_size: N real dimensions a channel, even.
+        init: poles at pi n ("lin") or spread as HiPPO's ("inv").
+        dt_min, dt_max: step sizes at the start are spread between them in the logarithm.
+    """
 
     modes = ("step", "sequential", "scan", "convolution")
     freezes = True
@@ -44,12 +52,11 @@ class S4D(TimeInvariant):
         dt_min: float = 0.001,
         dt_max: float = 0.1,
     ) -> None:
-        """`state_size` real dimensions a channel; poles at pi n ("lin") or spread as HiPPO's ("inv")."""
         super().__init__(input_size, hidden_size)
         if state_size < 2 or state_size % 2:
-            raise ValueError(f"{type(self).__name__} needs an even state size, got {state_size}")
-        if init not in ("lin", "inv"):
-            raise ValueError(f'init is "lin" or "inv", got {init!r}')
+            raise ConfigError(f"{type(self).__name__} needs an even state_size, got {state_size}")
+        one_of("S4D", "init", init, ("lin", "inv"))
+        steps(type(self).__name__, dt_min, dt_max)
         self.pairs = half = state_size // 2
         n = torch.arange(half)
         frequency = math.pi * n if init == "lin" else state_size / math.pi * (state_size / (2 * n + 1) - 1)
@@ -141,5 +148,5 @@ class S4D(TimeInvariant):
         return v, torch.view_as_complex(end.unflatten(2, (-1, 2)))
 
     def readout(self, v: Tensor, x: Tensor) -> Tensor:
-        v = gelu(v + self.D * x).to(x.dtype)
-        return glu(self.out(v), -1).to(x.dtype)
+        v = F.gelu(v + self.D * x).to(x.dtype)
+        return F.glu(self.out(v), -1).to(x.dtype)

@@ -10,14 +10,22 @@ Lambda begins as the eigenvalues of the normal part of HiPPO-LegS, one block or 
 import torch
 from torch import Tensor, nn
 
+from core.errors import ConfigError
 from core.kernels.precision import widen
 from core.parts.discretize import log_uniform, zero_order_hold
+from core.parts.options import steps
 from core.units.diagonal.diagonal_system import DiagonalSystem
 from core.units.diagonal.hippo import nplr
 
 
 class S5(DiagonalSystem):
-    """x (B, T, I), state (B, N/2, 2) as pairs (Re, Im) -> y (B, T, H), state."""
+    """x (B, T, I), state (B, N/2, 2) as pairs (Re, Im) -> y (B, T, H), state.
+
+    Args:
+        state_size: N real dimensions of the state.
+        blocks: HiPPO blocks of even size that N is divided into.
+        dt_min, dt_max: step sizes at the start are spread between them in the logarithm.
+    """
 
     paper = "Smith et al. 2022, Simplified state space layers for sequence modeling, arXiv 2208.04933"
     slow = ("log_dt", "log_A_real", "A_imag")
@@ -32,9 +40,9 @@ class S5(DiagonalSystem):
         dt_min: float = 0.001,
         dt_max: float = 0.1,
     ) -> None:
-        """`state_size` real dimensions of the state in `blocks` HiPPO blocks of even size."""
         if blocks < 1 or state_size < 2 or state_size % (2 * blocks):
-            raise ValueError(f"S5 needs blocks of even size, got a state of {state_size} in {blocks} blocks")
+            raise ConfigError(f"S5 needs blocks of even size, got a state of {state_size} in {blocks} blocks")
+        steps("S5", dt_min, dt_max)
         super().__init__(input_size, hidden_size, state_size // 2)
         size = state_size // blocks
         poles, _, _, vectors = nplr("legs", size)

@@ -9,7 +9,7 @@
 Weights are stacked (r, z, n) and named as in `torch.nn.GRU`.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,15 @@ from core.units.gated.gated_unit import GatedUnit, added, maybe, uniform
 
 
 class GRU(GatedUnit):
-    """x (B, T, I), state (B, H) -> y (B, T, H), state (B, H)."""
+    """x (B, T, I), state (B, H) -> y (B, T, H), state (B, H).
 
-    paper: ClassVar[str] = "Cho et al. 2014, arXiv 1406.1078"
+    Args:
+        reset: "after" the product (torch) or "before" it (the paper).
+        update: does z "keep" the old state (torch) or "write" the new one.
+        bias: whether both biases are there.
+    """
+
+    paper = "Cho et al. 2014, arXiv 1406.1078"
 
     def __init__(
         self,

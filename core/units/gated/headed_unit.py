@@ -1,7 +1,6 @@
 """What ParaGRU and ParaLSTM share: three gates, a diagonal recurrence, a block-diagonal input matrix."""
 
 from math import gcd
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ class HeadedUnit(NewtonUnit):
     (B, T, 3 H), one gate after another.
     """
 
-    no_decay: ClassVar[tuple[str, ...]] = ("weight_hh",)
+    no_decay = ("weight_hh",)
 
     def __init__(self, input_size: int, hidden_size: int, *, heads: int | None = None) -> None:
         super().__init__(input_size, hidden_size)

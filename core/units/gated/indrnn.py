@@ -6,7 +6,6 @@
 """
 
 from functools import partial
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +18,15 @@ from core.units.gated.rnn import ACTIVATIONS
 
 
 class IndRNN(NewtonUnit):
-    """x (B, T, I), state (B, H) -> y (B, T, H), state (B, H)."""
+    """x (B, T, I), state (B, H) -> y (B, T, H), state (B, H).
 
-    paper: ClassVar[str] = "Li et al. 2018, arXiv 1803.04831"
-    no_decay: ClassVar[tuple[str, ...]] = ("weight_hh",)
+    Args:
+        activation: relu or tanh.
+        bias: whether there is one.
+    """
+
+    paper = "Li et al. 2018, arXiv 1803.04831"
+    no_decay = ("weight_hh",)
 
     def __init__(
         self, input_size: int, hidden_size: int, *, activation: str = "relu", bias: bool = True

@@ -9,24 +9,31 @@ y reads the new z. Weights are stacked as in the authors' code: `weight_ih` and 
 """
 
 from functools import partial
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from core.errors import ConfigError
 from core.kernels.gated_loop import Cell, States, Weights
 from core.units.gated.gated_unit import GatedUnit, maybe, uniform
 
 
 class LEM(GatedUnit):
-    """x (B, T, I), state y, z (B, H) -> y (B, T, H), state."""
+    """x (B, T, I), state y, z (B, H) -> y (B, T, H), state.
 
-    paper: ClassVar[str] = "Rusch et al. 2021, arXiv 2110.04744"
+    Args:
+        dt: longest step of both states, in (0, 1].
+        bias: whether there is one.
+    """
+
+    paper = "Rusch et al. 2021, arXiv 2110.04744"
     states = 2
 
     def __init__(self, input_size: int, hidden_size: int, *, dt: float = 1.0, bias: bool = True) -> None:
         super().__init__(input_size, hidden_size)
+        if not 0 < dt <= 1:
+            raise ConfigError(f"dt of a LEM must be in (0, 1], got {dt!r}")
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
         self.weight_z = nn.Parameter(torch.empty(hidden_size, hidden_size))

@@ -21,7 +21,6 @@ Projection and FGR run on the plain loop.
 """
 
 from functools import partial
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,9 +34,19 @@ GATES = ("i", "f", "g", "o")
 
 
 class LSTM(GatedUnit):
-    """x (B, T, I), state h (B, P or H), c (B, H) -> y (B, T, P or H), state. FGR adds its gates (B, 3 H)."""
+    """x (B, T, I), state h (B, P or H), c (B, H) -> y (B, T, P or H), state. FGR adds its gates (B, 3 H).
 
-    paper: ClassVar[str] = "Hochreiter & Schmidhuber 1997; Gers et al. 2000; variants: arXiv 1503.04069"
+    Args:
+        projection: P, width of the output after a last product; None is H without one.
+        peephole: do the gates see the cell.
+        input_gate, forget_gate, output_gate: is the gate there; a missing one is 1.
+        coupled: f = 1 - i.
+        squash_input, squash_output: tanh of the candidate, and of the cell before the output.
+        gate_recurrence: do the gates see the gates of the token before (full gate recurrence).
+        bias: whether both biases are there.
+    """
+
+    paper = "Hochreiter & Schmidhuber 1997; Gers et al. 2000; variants: arXiv 1503.04069"
 
     def __init__(
         self,

@@ -7,8 +7,6 @@
 Weights are stacked (f, n).
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,9 +16,13 @@ from core.units.gated.gated_unit import GatedUnit, maybe, uniform
 
 
 class MGU(GatedUnit):
-    """x (B, T, I), state (B, H) -> y (B, T, H), state (B, H)."""
+    """x (B, T, I), state (B, H) -> y (B, T, H), state (B, H).
 
-    paper: ClassVar[str] = "Zhou et al. 2016, arXiv 1603.09420"
+    Args:
+        bias: whether there is one.
+    """
+
+    paper = "Zhou et al. 2016, arXiv 1603.09420"
 
     def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True) -> None:
         super().__init__(input_size, hidden_size)

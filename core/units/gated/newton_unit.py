@@ -1,6 +1,6 @@
 """Gated units whose channels see only themselves: the whole sequence can be solved by Newton's method."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ class NewtonUnit(GatedUnit):
     iterations, and Newton's method on a GPU, where a loop over time leaves the machine idle.
     """
 
-    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "newton")
+    modes = ("step", "sequential", "newton")
 
     def projected(self, x: Tensor) -> Tensor:
         """Gates (B, T, G) of x (B, T, I) before the recurrence."""

@@ -9,8 +9,6 @@ z writes. Heads of B are blocks: a head of the input feeds the same head of the 
 dh_t / dh_{t-1} is one number per channel, so Newton's method solves a sequence in a few linear scans.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -19,9 +17,13 @@ from core.units.gated.headed_unit import HeadedUnit
 
 
 class ParaGRU(HeadedUnit):
-    """x (B, T, I), state (B, H) -> y (B, T, H), state (B, H)."""
+    """x (B, T, I), state (B, H) -> y (B, T, H), state (B, H).
 
-    paper: ClassVar[str] = "Danieli et al. 2025, arXiv 2510.21450"
+    Args:
+        heads: that divide both widths; None is as many of 64 channels or more as do.
+    """
+
+    paper = "Danieli et al. 2025, arXiv 2510.21450"
 
     def __init__(self, input_size: int, hidden_size: int, *, heads: int | None = None) -> None:
         super().__init__(input_size, hidden_size, heads=heads)

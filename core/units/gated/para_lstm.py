@@ -11,8 +11,6 @@ Source: Danieli et al. 2025, arXiv 2510.21450.
 Weights are stacked (f, o, g), peepholes (f, o). The Jacobian of (h_t, c_t) is a 2 x 2 block per channel.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -21,10 +19,14 @@ from core.units.gated.headed_unit import HeadedUnit
 
 
 class ParaLSTM(HeadedUnit):
-    """x (B, T, I), state h, c (B, H) each -> y (B, T, H), state h, c."""
+    """x (B, T, I), state h, c (B, H) each -> y (B, T, H), state h, c.
 
-    paper: ClassVar[str] = "Danieli et al. 2025, arXiv 2510.21450"
-    no_decay: ClassVar[tuple[str, ...]] = ("weight_hh", "weight_ph")
+    Args:
+        heads: that divide both widths; None is as many of 64 channels or more as do.
+    """
+
+    paper = "Danieli et al. 2025, arXiv 2510.21450"
+    no_decay = ("weight_hh", "weight_ph")
     states = 2
 
     def __init__(self, input_size: int, hidden_size: int, *, heads: int | None = None) -> None:

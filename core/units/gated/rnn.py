@@ -6,7 +6,6 @@ Weights, two biases included, are named and laid out as in `torch.nn.RNN`.
 """
 
 from functools import partial
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +19,14 @@ ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
 
 
 class RNN(GatedUnit):
-    """x (B, T, I), state (B, H) -> y (B, T, H), state (B, H)."""
+    """x (B, T, I), state (B, H) -> y (B, T, H), state (B, H).
 
-    paper: ClassVar[str] = "Elman 1990, Finding structure in time"
+    Args:
+        activation: tanh or relu.
+        bias: whether both biases are there.
+    """
+
+    paper = "Elman 1990, Finding structure in time"
 
     def __init__(
         self, input_size: int, hidden_size: int, *, activation: str = "tanh", bias: bool = True

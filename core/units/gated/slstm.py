@@ -17,8 +17,6 @@ the plain loop. Weights: `weight_ih` and `bias` stacked (i, f, z, o) over all he
 from 5 to -7 over the channels of a head, the faster the deeper (`depth` 0..1), as in the authors' code.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,9 +27,15 @@ from core.units.gated.gated_unit import GatedUnit
 
 
 class SLSTM(GatedUnit):
-    """x (B, T, I), state y, c, n, m (B, H) each -> y (B, T, H), state."""
+    """x (B, T, I), state y, c, n, m (B, H) each -> y (B, T, H), state.
 
-    paper: ClassVar[str] = "Beck et al. 2024, arXiv 2405.04517"
+    Args:
+        heads: that divide the width; None is as many of 64 channels or more as divide it.
+        pointwise: "slstm", or "lstm" for the gates of an LSTM on the same heads.
+        depth: 0 for the first layer of a network to 1 for its last; deeper layers forget faster.
+    """
+
+    paper = "Beck et al. 2024, arXiv 2405.04517"
 
     def __init__(
         self,

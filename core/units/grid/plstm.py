@@ -9,11 +9,9 @@
 `core.units.grid.plstm2d` is the layer on a grid.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d
+from torch.nn import functional as F
 
 from core.errors import ConfigError
 from core.kernels.plstm.scan import plstm_scan
@@ -37,10 +35,10 @@ class PLSTM(Unit):
         conv_width: W.
     """
 
-    modes: ClassVar = ("step", "sequential", "chunkwise")
+    modes = ("step", "sequential", "chunkwise")
     freezes = True
-    paper: ClassVar = "Poeppel et al. 2025, arXiv 2506.11997"
-    no_decay: ClassVar = (
+    paper = "Poeppel et al. 2025, arXiv 2506.11997"
+    no_decay = (
         "source",
         "mark",
         "direct",
@@ -50,10 +48,10 @@ class PLSTM(Unit):
         "key_bias",
         "value_bias",
     )
-    slow: ClassVar = ("transition_weight", "transition_bias")
+    slow = ("transition_weight", "transition_bias")
 
     def __init__(
-        self, input_size: int, hidden_size: int, heads: int | None = None, *, conv_width: int = 4
+        self, input_size: int, hidden_size: int, *, heads: int | None = None, conv_width: int = 4
     ) -> None:
         super().__init__(input_size, hidden_size)
         self.heads = h = grid_heads("PLSTM", input_size, hidden_size, heads)
@@ -100,7 +98,7 @@ class PLSTM(Unit):
             return super().run(x, state, mode, lengths)
         cache, memory = state
         window = torch.cat([cache.to(x.dtype), x], 1)
-        c = conv1d(window.mT, self.conv_weight, self.conv_bias, groups=self.input_size).mT
+        c = F.conv1d(window.mT, self.conv_weight, self.conv_bias, groups=self.input_size).mT
         q, k, v, transition = self.project(x, c, memory.dtype)
         k, transition = still(k, lengths), still(transition, lengths, 1.0)
         # heads become batch rows
@@ -118,7 +116,7 @@ class PLSTM(Unit):
         q = by_head(c, self.query_weight, self.query_bias).to(dtype)
         k = by_head(c, self.key_weight, self.key_bias).to(dtype)
         v = by_head(x, self.value_weight, self.value_bias).to(dtype)
-        transition = nn.functional.linear(c, self.transition_weight, self.transition_bias)
+        transition = F.linear(c, self.transition_weight, self.transition_bias)
         return q, k, v, (SHARPNESS * transition.to(dtype)).tanh()
 
     def constants(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,6 +15,7 @@ The propagating gate is read in the published index order: a of (orientation, he
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from core.errors import ConfigError
 from core.kernels.plstm.grid import Gates, plstm_grid
@@ -31,12 +32,14 @@ class PLSTM2D(nn.Module):
         heads: must divide both widths; default one for 64 channels where that divides them.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, mode: str = "P", heads: int | None = None) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, mode: str = "P", heads: int | None = None
+    ) -> None:
         super().__init__()
         if mode not in ("P", "D"):
             raise ConfigError(f"PLSTM2D has mode P or D, got {mode!r}")
         if input_size < 1 or hidden_size < 1:
-            raise ValueError(f"PLSTM2D needs positive widths, got input {input_size}, hidden {hidden_size}")
+            raise ConfigError(f"PLSTM2D needs positive widths, got input {input_size}, hidden {hidden_size}")
         self.input_size, self.hidden_size, self.mode = input_size, hidden_size, mode
         self.heads = h = grid_heads("PLSTM2D", input_size, hidden_size, heads)
         width, inputs = hidden_size // h, input_size // h
@@ -90,10 +93,7 @@ class PLSTM2D(nn.Module):
             for gate in (self.source, self.mark)
         )
         if self.mode == "P":
-            a = (
-                nn.functional.linear(x, self.orientation_weight) / (2 * self.input_size)
-                + self.orientation_bias
-            )
+            a = F.linear(x, self.orientation_weight) / (2 * self.input_size) + self.orientation_bias
             a = a.to(dtype).sigmoid()
             right, along = a * s[0], a * t[0]
             found = (right, 1 - right, along, 1 - along, 1 - along, along, m[0], m[0])

@@ -8,8 +8,6 @@
 The state holds the running maximum of the scores, the denominator and the numerator of the average.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -27,12 +25,12 @@ class Aaren(Unit):
         heads: default one for 64 channels.
     """
 
-    modes: ClassVar = ("step", "sequential", "chunkwise")
+    modes = ("step", "sequential", "chunkwise")
     freezes = True
-    paper: ClassVar = "Feng et al. 2024, arXiv 2405.13956"
-    no_decay: ClassVar = ("query",)
+    paper = "Feng et al. 2024, arXiv 2405.13956"
+    no_decay = ("query",)
 
-    def __init__(self, input_size: int, hidden_size: int, heads: int | None = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, heads: int | None = None) -> None:
         super().__init__(input_size, hidden_size)
         self.heads = head_count("Aaren", hidden_size, heads)
         self.query = nn.Parameter(torch.randn(self.heads, hidden_size // self.heads))

@@ -8,8 +8,6 @@ parallel form with these projections: Yang et al. 2024, arXiv 2406.06484).
     y_t = W_o rms(S_t^T q_t)                      rms norm per head, one learned weight (V)
 """
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,18 +16,25 @@ from core.parts.conv import CausalConv
 from core.parts.heads import empty_state, head_count, split, unit_length
 from core.parts.lengths import still
 from core.parts.norm import RMSNorm
+from core.parts.options import sizes
 from core.units.contract import Unit
 
 State = tuple[Tensor, Tensor]
 
 
 class DeltaNet(Unit):
-    """x (B, T, I), state: conv window (B, conv_width, 3 H) and S (B, h, K, K) -> y (B, T, H), state."""
+    """x (B, T, I), state: conv window (B, conv_width, 3 H) and S (B, h, K, K) -> y (B, T, H), state.
 
-    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    Args:
+        heads: that divide the width; None is one for every 64 channels.
+        conv_width: taps of the short convolution.
+        negative_eigenvalues: beta in 0..2 instead of 0..1.
+    """
+
+    modes = ("step", "sequential", "chunkwise")
     freezes = True
-    paper: ClassVar[str] = "Schlag et al. 2021, arXiv 2102.11174; Yang et al. 2024, arXiv 2406.06484"
-    no_decay: ClassVar[tuple[str, ...]] = ("norm.weight",)
+    paper = "Schlag et al. 2021, arXiv 2102.11174; Yang et al. 2024, arXiv 2406.06484"
+    no_decay = ("norm.weight",)
 
     def __init__(
         self,
@@ -41,6 +46,7 @@ class DeltaNet(Unit):
         negative_eigenvalues: bool = False,
     ) -> None:
         super().__init__(input_size, hidden_size)
+        sizes("DeltaNet", conv_width=conv_width)
         self.heads = head_count("DeltaNet", hidden_size, heads)
         self.beta_range = 2 if negative_eigenvalues else 1
         self.qkvb = nn.Linear(input_size, 3 * hidden_size + self.heads, bias=False)

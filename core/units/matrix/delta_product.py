@@ -10,32 +10,37 @@ The product of n generalised Householder matrices can rotate, which one of them 
 The query is not scaled: the norm that follows would undo it.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.errors import ConfigError
 from core.kernels.matrix_scan import delta_product_scan, delta_step
 from core.parts.conv import CausalConv
 from core.parts.heads import empty_state, head_count, split, unit_length
 from core.parts.lengths import still
 from core.parts.norm import GatedRMSNorm
+from core.parts.options import sizes
+from core.parts.start import step_bias
 from core.units.contract import Unit
-from core.units.matrix.gated_delta_net import initial_step_bias, log_decay_of
+from core.units.matrix.gated_delta_net import log_decay_of
 
 State = tuple[Tensor, Tensor]
 
 
 class DeltaProduct(Unit):
-    """x (B, T, I), state: conv window (B, conv_width, (1 + 2 n) H), S (B, h, K, K) -> y (B, T, H), state."""
+    """x (B, T, I), state: conv window (B, conv_width, (1 + 2 n) H), S (B, h, K, K) -> y (B, T, H), state.
 
-    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    Args:
+        heads: that divide the width; None is one for every 64 channels.
+        steps: n, delta steps a token.
+        conv_width: taps of the short convolution.
+    """
+
+    modes = ("step", "sequential", "chunkwise")
     freezes = True
-    paper: ClassVar[str] = "Siems et al. 2025, arXiv 2502.10297"
-    no_decay: ClassVar[tuple[str, ...]] = ("norm.weight",)
-    slow: ClassVar[tuple[str, ...]] = ("A_log", "dt_bias")
+    paper = "Siems et al. 2025, arXiv 2502.10297"
+    no_decay = ("norm.weight",)
+    slow = ("A_log", "dt_bias")
 
     def __init__(
         self,
@@ -47,8 +52,7 @@ class DeltaProduct(Unit):
         conv_width: int = 4,
     ) -> None:
         super().__init__(input_size, hidden_size)
-        if steps < 1:
-            raise ConfigError(f"DeltaProduct takes 1 or more steps a token, got {steps}")
+        sizes("DeltaProduct", steps=steps, conv_width=conv_width)
         self.heads = head_count("DeltaProduct", hidden_size, heads)
         self.steps = steps
         h = self.heads
@@ -56,7 +60,7 @@ class DeltaProduct(Unit):
         self.qkvzba = nn.Linear(input_size, sum(self.widths), bias=False)
         self.conv = CausalConv(self.widths[0], conv_width, bias=False)
         self.A_log = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
-        self.dt_bias = nn.Parameter(initial_step_bias(self.heads))
+        self.dt_bias = nn.Parameter(step_bias(self.heads))
         self.norm = GatedRMSNorm(hidden_size // self.heads, 1e-5, norm_first=True)
         self.output = nn.Linear(hidden_size, hidden_size, bias=False)
 

@@ -12,9 +12,6 @@ With fewer key heads than heads, heads / key_heads neighbouring heads share thei
 uses this layer; `core.layouts.qwen3_next` reads its weights.
 """
 
-import math
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,6 +22,8 @@ from core.parts.conv import CausalConv
 from core.parts.heads import at_least_single, empty_state, head_count, split, unit_length
 from core.parts.lengths import still
 from core.parts.norm import GatedRMSNorm
+from core.parts.options import above_zero, sizes
+from core.parts.start import step_bias
 from core.units.contract import Unit
 
 State = tuple[Tensor, Tensor]
@@ -34,13 +33,22 @@ class GatedDeltaNet(Unit):
     """x (B, T, I), state: conv window (B, conv_width, C) and S (B, h, K, V) -> y (B, T, H), state.
 
     V = value_size, by default H / h; K = key_size, by default V; C = 2 key_heads K + h V channels q;k;v.
+
+    Args:
+        heads: of the values; None is one for every 64 channels.
+        key_heads: that divide the heads; None is as many.
+        key_size: K; None is V.
+        value_size: V; None is H / h.
+        conv_width: taps of the short convolution.
+        negative_eigenvalues: beta in 0..2 instead of 0..1.
+        norm_eps: of the norm before the output.
     """
 
-    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    modes = ("step", "sequential", "chunkwise")
     freezes = True
-    paper: ClassVar[str] = "Yang et al. 2024, arXiv 2412.06464"
-    no_decay: ClassVar[tuple[str, ...]] = ("norm.weight",)
-    slow: ClassVar[tuple[str, ...]] = ("A_log", "dt_bias")
+    paper = "Yang et al. 2024, arXiv 2412.06464"
+    no_decay = ("norm.weight",)
+    slow = ("A_log", "dt_bias")
 
     def __init__(
         self,
@@ -56,6 +64,8 @@ class GatedDeltaNet(Unit):
         norm_eps: float = 1e-6,
     ) -> None:
         super().__init__(input_size, hidden_size)
+        sizes("Gated DeltaNet", key_size=key_size, value_size=value_size, conv_width=conv_width, heads=heads)
+        above_zero("Gated DeltaNet", norm_eps=norm_eps)
         if heads is None or value_size is None:
             heads = head_count("Gated DeltaNet", hidden_size, heads)
         self.heads = heads
@@ -72,7 +82,7 @@ class GatedDeltaNet(Unit):
         self.qkvzba = nn.Linear(input_size, sum(self.widths), bias=False)
         self.conv = CausalConv(2 * keys + values, conv_width, bias=False)
         self.A_log = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
-        self.dt_bias = nn.Parameter(initial_step_bias(heads))
+        self.dt_bias = nn.Parameter(step_bias(heads))
         self.norm = GatedRMSNorm(self.value_size, norm_eps, norm_first=True)
         self.output = nn.Linear(values, hidden_size, bias=False)
 
@@ -115,9 +125,3 @@ class GatedDeltaNet(Unit):
 def log_decay_of(a: Tensor, A_log: Tensor, dt_bias: Tensor) -> Tensor:
     """-exp(A) softplus(a + b) per head, in float32 at least."""
     return -at_least_single(A_log).exp() * F.softplus(at_least_single(a) + dt_bias)
-
-
-def initial_step_bias(heads: int) -> Tensor:
-    """b such that softplus(b) is spread evenly in the logarithm between 0.001 and 0.1."""
-    dt = torch.empty(heads).uniform_(math.log(1e-3), math.log(0.1)).exp()
-    return dt + torch.log(-torch.expm1(-dt))

@@ -7,8 +7,6 @@ o_t = S_t^T q_t
 y_t = W_o (swish(W_r x_t) * rms(o_t))         rms norm per head, one learned weight (V)
 """
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,6 +14,7 @@ from core.kernels.matrix_scan import decay_scan, decay_step
 from core.parts.heads import at_least_single, empty_state, head_count, split
 from core.parts.lengths import still
 from core.parts.norm import RMSNorm
+from core.parts.options import sizes
 from core.units.contract import Unit
 
 TEMPERATURE = 16
@@ -23,12 +22,18 @@ TEMPERATURE = 16
 
 
 class GLA(Unit):
-    """x (B, T, I), state (B, h, K, V) -> y (B, T, H), state. V = H / h; key_size is K, by default V / 2."""
+    """x (B, T, I), state (B, h, K, V) -> y (B, T, H), state; V = H / h.
 
-    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    Args:
+        heads: that divide the width; None is one for every 64 channels.
+        key_size: K of a head; None is V / 2.
+        gate_rank: width between the two matrices of the decay.
+    """
+
+    modes = ("step", "sequential", "chunkwise")
     freezes = True
-    paper: ClassVar[str] = "Yang et al. 2023, arXiv 2312.06635"
-    no_decay: ClassVar[tuple[str, ...]] = ("norm.weight", "gate_up.bias")
+    paper = "Yang et al. 2023, arXiv 2312.06635"
+    no_decay = ("norm.weight", "gate_up.bias")
 
     def __init__(
         self,
@@ -40,6 +45,7 @@ class GLA(Unit):
         gate_rank: int = 16,
     ) -> None:
         super().__init__(input_size, hidden_size)
+        sizes("GLA", key_size=key_size, gate_rank=gate_rank)
         self.heads = head_count("GLA", hidden_size, heads)
         value_size = hidden_size // self.heads
         self.key_size = max(1, value_size // 2) if key_size is None else key_size

@@ -10,7 +10,6 @@ The query is not scaled: the norm that follows would undo it.
 """
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +26,15 @@ from core.units.contract import Unit
 class HGRN2(Unit):
     """x (B, T, I), state (B, h, K, K) with K = H / h -> y (B, T, H), state.
 
-    `lower_bound` of a layer is usually 0 at the bottom of a network and grows towards 1 at its top.
+    Args:
+        heads: that divide the width; None is one for every 64 channels.
+        lower_bound: lb in [0, 1), usually 0 at the bottom of a network and rising to its top.
     """
 
-    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    modes = ("step", "sequential", "chunkwise")
     freezes = True
-    paper: ClassVar[str] = "Qin et al. 2024, arXiv 2404.07904"
-    no_decay: ClassVar[tuple[str, ...]] = ("norm.weight",)
+    paper = "Qin et al. 2024, arXiv 2404.07904"
+    no_decay = ("norm.weight",)
 
     def __init__(
         self, input_size: int, hidden_size: int, *, heads: int | None = None, lower_bound: float = 0.0

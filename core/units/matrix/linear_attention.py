@@ -9,8 +9,6 @@
 The normaliser z is the state of one more value channel that is always 1, and is kept as the last column of S.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,11 +22,16 @@ EPS = 1e-10
 
 
 class LinearAttention(Unit):
-    """x (B, T, I), state (B, h, K, V + 1), or (B, h, K, V) without normaliser -> y (B, T, H), state."""
+    """x (B, T, I), state (B, h, K, V + 1), or (B, h, K, V) without normaliser -> y (B, T, H), state.
 
-    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    Args:
+        heads: that divide the width; None is one for every 64 channels.
+        normalise: divide by the sum of the weights.
+    """
+
+    modes = ("step", "sequential", "chunkwise")
     freezes = True
-    paper: ClassVar[str] = "Katharopoulos et al. 2020, arXiv 2006.16236"
+    paper = "Katharopoulos et al. 2020, arXiv 2006.16236"
 
     def __init__(
         self, input_size: int, hidden_size: int, *, heads: int | None = None, normalise: bool = True

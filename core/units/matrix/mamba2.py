@@ -11,7 +11,6 @@ Head j reads B and C of group j * G // h. The limit holds in every mode, one ste
 """
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +22,9 @@ from core.parts.conv import CausalConv
 from core.parts.heads import at_least_single, empty_state, head_count, split
 from core.parts.lengths import still
 from core.parts.norm import GatedRMSNorm
+from core.parts.options import above_zero, sizes
+from core.parts.start import step_bias
 from core.units.contract import Unit
-from core.units.diagonal.mamba import initial_step_bias
 
 State = tuple[Tensor, Tensor]
 
@@ -44,11 +44,11 @@ class Mamba2(Unit):
         norm_eps: of the norm before the output.
     """
 
-    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    modes = ("step", "sequential", "chunkwise")
     freezes = True
-    paper: ClassVar[str] = "Dao and Gu 2024, arXiv 2405.21060"
-    no_decay: ClassVar[tuple[str, ...]] = ("D", "norm.weight")
-    slow: ClassVar[tuple[str, ...]] = ("A_log", "dt_bias")
+    paper = "Dao and Gu 2024, arXiv 2405.21060"
+    no_decay = ("D", "norm.weight")
+    slow = ("A_log", "dt_bias")
 
     def __init__(
         self,
@@ -66,6 +66,8 @@ class Mamba2(Unit):
         norm_eps: float = 1e-5,
     ) -> None:
         super().__init__(input_size, hidden_size)
+        sizes("Mamba-2", expand=expand, conv_width=conv_width, state_size=state_size)
+        above_zero("Mamba-2", norm_eps=norm_eps)
         self.inner_size = expand * hidden_size
         self.heads = head_count("Mamba-2", self.inner_size, heads)
         if groups < 1 or self.heads % groups or self.inner_size % groups:
@@ -79,9 +81,9 @@ class Mamba2(Unit):
         self.mixed_widths = (self.inner_size, shared, shared)
         self.widths = (self.inner_size, self.inner_size + 2 * shared, self.heads)
         self.in_proj = nn.Linear(input_size, sum(self.widths), bias)
-        self.conv = CausalConv(self.widths[1], conv_width, conv_bias)
+        self.conv = CausalConv(self.widths[1], conv_width, bias=conv_bias)
         self.A_log = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
-        self.dt_bias = nn.Parameter(initial_step_bias(self.heads))
+        self.dt_bias = nn.Parameter(step_bias(self.heads))
         self.D = nn.Parameter(torch.ones(self.heads))
         self.norm = GatedRMSNorm(self.inner_size, norm_eps, groups=groups)
         self.out_proj = nn.Linear(self.inner_size, hidden_size, bias)

@@ -10,17 +10,17 @@ With `input_gate="sigmoid"` i = sigmoid(i~), no maximum is needed (arXiv 2503.14
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
+from torch.nn import functional as F
 
-from core.errors import ConfigError
 from core.kernels.mlstm_chunk import mlstm_chunkwise, mlstm_sigmoid, mlstm_sigmoid_step, mlstm_step
 from core.kernels.precision import state_zeros
 from core.parts.heads import head_count
 from core.parts.lengths import still
+from core.parts.options import above_zero, one_of
 from core.units.contract import Unit
 
 State = tuple[Tensor, ...]
@@ -37,23 +37,23 @@ class MLSTM(Unit):
         input_gate: "exponential", or "sigmoid" (then the state is (C, n)).
     """
 
-    modes: ClassVar = ("step", "sequential", "chunkwise")
+    modes = ("step", "sequential", "chunkwise")
     freezes = True
-    paper: ClassVar = "Beck et al. 2024, arXiv 2405.04517"
-    no_decay: ClassVar = ("norm",)
+    paper = "Beck et al. 2024, arXiv 2405.04517"
+    no_decay = ("norm",)
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
-        heads: int | None = None,
         *,
+        heads: int | None = None,
         key_factor: float = 1.0,
         input_gate: str = "exponential",
     ) -> None:
         super().__init__(input_size, hidden_size)
-        if input_gate not in ("exponential", "sigmoid"):
-            raise ConfigError(f"MLSTM has input_gate exponential or sigmoid, got {input_gate!r}")
+        one_of("MLSTM", "input_gate", input_gate, ("exponential", "sigmoid"))
+        above_zero("MLSTM", key_factor=key_factor)
         self.heads = head_count("MLSTM", hidden_size, heads)
         self.key_width = max(1, round(hidden_size // self.heads * key_factor))
         self.input_gate = input_gate
@@ -100,5 +100,5 @@ class MLSTM(Unit):
         return q, k, v, i, f
 
     def finish(self, x: Tensor, h: Tensor) -> Tensor:
-        h = layer_norm(h, h.shape[-1:], eps=1e-6).flatten(-2).to(x.dtype) * self.norm
+        h = F.layer_norm(h, h.shape[-1:], eps=1e-6).flatten(-2).to(x.dtype) * self.norm
         return self.output(self.output_gate(x).sigmoid() * h)

@@ -9,8 +9,6 @@ R^t rotates pairs (i, i + K/2) of channels by the angle t * 10000^(-2 i / K), so
 t - s; an odd last channel does not turn. The xPos damping of the paper is left out: gamma does its work.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,21 +22,21 @@ State = tuple[Tensor, Tensor]
 
 
 class Retention(Unit):
-    """x (B, T, I), state: S (B, h, K, V) and tokens seen (B,) -> y (B, T, H), state."""
+    """x (B, T, I), state: S (B, h, K, V) and tokens seen (B,) -> y (B, T, H), state.
 
-    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
+    Args:
+        heads: that divide the width; None is one for every 64 channels.
+    """
+
+    modes = ("step", "sequential", "chunkwise")
     freezes = True
-    paper: ClassVar[str] = "Sun et al. 2023, arXiv 2307.08621"
+    paper = "Sun et al. 2023, arXiv 2307.08621"
 
     def __init__(self, input_size: int, hidden_size: int, *, heads: int | None = None) -> None:
         super().__init__(input_size, hidden_size)
         self.heads = head_count("retention", hidden_size, heads)
-        # kept as bits: a change of type must not round these, 1 - 2^-12 is 1 in bfloat16
-        self.log_decay_bits: Tensor
-        self.frequency_bits: Tensor
-        log_decay, frequency = retention_log_decay(self.heads), frequencies(hidden_size // self.heads)
-        self.register_buffer("log_decay_bits", log_decay.view(torch.int64), persistent=False)
-        self.register_buffer("frequency_bits", frequency.view(torch.int64), persistent=False)
+        # no buffers: a change of type must not round these, 1 - 2^-12 is 1 in bfloat16
+        self.tables = {"cpu": (retention_log_decay(self.heads), frequencies(hidden_size // self.heads))}
         self.qkvg = nn.Linear(input_size, 4 * hidden_size, bias=False)
         self.output = nn.Linear(hidden_size, hidden_size, bias=False)
 
@@ -51,12 +49,20 @@ class Retention(Unit):
         """x (.., I), position (..,) -> rotated q, k and v (.., h, D), gate (.., H)."""
         q_k_v, gate = self.qkvg(x).split([3 * self.hidden_size, self.hidden_size], -1)
         qk, v = split(q_k_v, 3 * self.heads).split([2 * self.heads, self.heads], -2)
-        q, k = rotate(qk, position, self.frequency_bits.view(torch.float64)).chunk(2, -2)
+        q, k = rotate(qk, position, self.constants(x)[1]).chunk(2, -2)
         return q, k * k.shape[-1] ** -0.5, v, gate
 
     def log_decay(self, memory: Tensor) -> Tensor:
         """(h,) in the type of the state."""
-        return self.log_decay_bits.view(torch.float64).to(memory.dtype)
+        return self.constants(memory)[0].to(memory.dtype)
+
+    def constants(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """log gamma (h,) and angles (K // 2,) in float64 on the device of x."""
+        place = str(x.device)
+        if place not in self.tables:
+            log_decay, frequency = self.tables["cpu"]
+            self.tables[place] = log_decay.to(x.device), frequency.to(x.device)
+        return self.tables[place]
 
     def finish(self, o: Tensor, gate: Tensor) -> Tensor:
         return self.output(F.silu(gate) * F.layer_norm(o, o.shape[-1:]).flatten(-2))

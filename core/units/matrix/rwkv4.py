@@ -8,14 +8,13 @@ with decay exp(-exp(time_decay)) a step and weight exp(k + time_first) for the c
 the names and shapes of published checkpoints.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
 from core.kernels.precision import state_zeros, widen
 from core.kernels.wkv import LOWEST, wkv, wkv_step
 from core.parts.lengths import at_end
+from core.parts.options import sizes
 from core.parts.shift import ramp, shifted
 from core.units.contract import Unit
 
@@ -29,14 +28,15 @@ class RWKV4(Unit):
         inner_size: width D of the average; default H.
     """
 
-    modes: ClassVar = ("step", "sequential", "scan")
+    modes = ("step", "sequential", "scan")
     freezes = True
-    paper: ClassVar = "Peng et al. 2023, arXiv 2305.13048"
-    no_decay: ClassVar = ("time_first", "time_mix_key", "time_mix_value", "time_mix_receptance")
-    slow: ClassVar = ("time_decay",)
+    paper = "Peng et al. 2023, arXiv 2305.13048"
+    no_decay = ("time_first", "time_mix_key", "time_mix_value", "time_mix_receptance")
+    slow = ("time_decay",)
 
-    def __init__(self, input_size: int, hidden_size: int, inner_size: int | None = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, inner_size: int | None = None) -> None:
         super().__init__(input_size, hidden_size)
+        sizes("RWKV4", inner_size=inner_size)
         self.inner_size = inner = hidden_size if inner_size is None else inner_size
         self.time_decay = nn.Parameter(-5 + 8 * ramp(inner) ** 0.7)
         zigzag = ((torch.arange(inner) + 1) % 3 - 1) * 0.5
@@ -81,9 +81,9 @@ class RWKV4ChannelMix(Unit):
     hidden_size is the width of the squared layer, four times the input by default; y is as wide as x.
     """
 
-    paper: ClassVar = RWKV4.paper
+    paper = RWKV4.paper
     freezes = True
-    no_decay: ClassVar = ("time_mix_key", "time_mix_receptance")
+    no_decay = ("time_mix_key", "time_mix_receptance")
 
     def __init__(self, input_size: int, hidden_size: int | None = None) -> None:
         super().__init__(input_size, 4 * input_size if hidden_size is None else hidden_size)

@@ -11,16 +11,15 @@ The state is read before it is updated; the current token counts with the bonus 
 Parameters have the names of published checkpoints (`blocks.N.att.*`), whose (1, 1, C) are (C,) here.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn import functional as F
 
 from core.kernels.matrix_scan import decay_scan, decay_step
 from core.kernels.precision import state_zeros
 from core.parts.heads import head_count
 from core.parts.lengths import at_end, still
+from core.parts.options import sizes
 from core.parts.shift import group_norm, ramp, shifted
 from core.units.contract import Unit
 
@@ -37,22 +36,23 @@ class RWKV6(Unit):
         mix_rank, decay_rank: widths of the low-rank offsets.
     """
 
-    modes: ClassVar = ("step", "sequential", "chunkwise")
+    modes = ("step", "sequential", "chunkwise")
     freezes = True
-    paper: ClassVar = "Peng et al. 2024, arXiv 2404.05892"
-    no_decay: ClassVar = ("time_faaaa", *(f"time_maa_{name}" for name in "xwkvrg"))
-    slow: ClassVar = ("time_decay",)
+    paper = "Peng et al. 2024, arXiv 2404.05892"
+    no_decay = ("time_faaaa", *(f"time_maa_{name}" for name in "xwkvrg"))
+    slow = ("time_decay",)
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
-        heads: int | None = None,
         *,
+        heads: int | None = None,
         mix_rank: int = 32,
         decay_rank: int = 64,
     ) -> None:
         super().__init__(input_size, hidden_size)
+        sizes("RWKV6", mix_rank=mix_rank, decay_rank=decay_rank)
         self.heads = head_count("RWKV6", hidden_size, heads)
         i, h = input_size, hidden_size
         self.time_maa_x = nn.Parameter(1 - ramp(i))
@@ -113,15 +113,15 @@ class RWKV6(Unit):
         return r, k, v, decay, self.gate(x_g)
 
     def finish(self, o: Tensor, g: Tensor) -> Tensor:
-        return self.output(group_norm(o.to(g.dtype), self.ln_x) * silu(g))
+        return self.output(group_norm(o.to(g.dtype), self.ln_x) * F.silu(g))
 
 
 class RWKV6ChannelMix(Unit):
     """y = sigmoid(R x^_r) * V relu(K x^_k)^2 on mixed inputs; state: the previous token (B, I)."""
 
-    paper: ClassVar = RWKV6.paper
+    paper = RWKV6.paper
     freezes = True
-    no_decay: ClassVar = ("time_maa_k", "time_maa_r")
+    no_decay = ("time_maa_k", "time_maa_r")
 
     def __init__(self, input_size: int, hidden_size: int | None = None) -> None:
         super().__init__(input_size, 7 * input_size // 2 if hidden_size is None else hidden_size)

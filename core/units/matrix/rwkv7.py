@@ -12,16 +12,15 @@
 Parameters have the names of published checkpoints (`blocks.N.att.*`), whose (1, 1, C) are (C,) here.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn import functional as F
 
 from core.kernels.dplr_scan import dplr_scan, dplr_step
 from core.kernels.precision import state_zeros
 from core.parts.heads import head_count
 from core.parts.lengths import at_end, still
+from core.parts.options import sizes
 from core.parts.shift import group_norm, ramp, shifted
 from core.units.contract import Unit
 
@@ -40,18 +39,18 @@ class RWKV7(Unit):
         decay_rank, rate_rank, value_rank, gate_rank: widths of the low-rank gates w, a, v, g.
     """
 
-    modes: ClassVar = ("step", "sequential", "chunkwise")
+    modes = ("step", "sequential", "chunkwise")
     freezes = True
-    paper: ClassVar = "Peng et al. 2025, arXiv 2503.14456"
-    no_decay: ClassVar = ("x_r", "x_w", "x_k", "x_v", "x_a", "x_g", "a0", "k_k", "k_a", "r_k")
-    slow: ClassVar = ("w0",)
+    paper = "Peng et al. 2025, arXiv 2503.14456"
+    no_decay = ("x_r", "x_w", "x_k", "x_v", "x_a", "x_g", "a0", "k_k", "k_a", "r_k")
+    slow = ("w0",)
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
-        heads: int | None = None,
         *,
+        heads: int | None = None,
         value_residual: bool = False,
         decay_rank: int = 32,
         rate_rank: int = 32,
@@ -59,6 +58,8 @@ class RWKV7(Unit):
         gate_rank: int = 32,
     ) -> None:
         super().__init__(input_size, hidden_size)
+        ranks = {"decay_rank": decay_rank, "rate_rank": rate_rank, "value_rank": value_rank}
+        sizes("RWKV7", **ranks, gate_rank=gate_rank)
         self.heads = head_count("RWKV7", hidden_size, heads)
         self.value_residual = value_residual
         i, h = input_size, hidden_size
@@ -127,15 +128,15 @@ class RWKV7(Unit):
             x, delta, mixes.view(6, *[1] * (x.ndim - 1), -1)
         ).unbind()
         r, k, v = self.receptance(x_r), self.key(x_k), self.value(x_v)
-        w = linear((x_w @ self.w1).tanh(), self.w2.mT, self.w0)
-        a = linear(x_a @ self.a1, self.a2.mT, self.a0).sigmoid()
+        w = F.linear((x_w @ self.w1).tanh(), self.w2.mT, self.w0)
+        a = F.linear(x_a @ self.a1, self.a2.mT, self.a0).sigmoid()
         g = (x_g @ self.g1).sigmoid() @ self.g2
         first = v
         if self.value_residual:
             if v_first is None:
                 raise ValueError("RWKV7 with value_residual needs v_first, the values of the first layer")
             first = v_first
-            v = v + (v_first - v) * linear(x_v @ self.v1, self.v2.mT, self.v0).sigmoid()
+            v = v + (v_first - v) * F.linear(x_v @ self.v1, self.v2.mT, self.v0).sigmoid()
 
         decay = LEAST * w.to(memory.dtype).sigmoid()
         kappa = k * self.k_k
@@ -163,9 +164,9 @@ def low_rank(inputs: int, rank: int, outputs: int) -> tuple[nn.Parameter, nn.Par
 class RWKV7ChannelMix(Unit):
     """y = V relu(K (x_t + (x_{t-1} - x_t) * x_k))^2; state: the previous token (B, I)."""
 
-    paper: ClassVar = RWKV7.paper
+    paper = RWKV7.paper
     freezes = True
-    no_decay: ClassVar = ("x_k",)
+    no_decay = ("x_k",)
 
     def __init__(self, input_size: int, hidden_size: int | None = None) -> None:
         super().__init__(input_size, 4 * input_size if hidden_size is None else hidden_size)

@@ -7,8 +7,6 @@ Rotary positions turn the first half of each head, in halves (not pairs). A sequ
 long as the window, each of which looks at its own and the window before, so the cost is linear in T.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +14,7 @@ from torch.nn import functional as F
 from core.errors import ConfigError
 from core.parts.heads import head_count, split
 from core.parts.lengths import window_at_end
+from core.parts.options import above_zero, sizes
 from core.units.contract import Unit
 
 State = tuple[Tensor, Tensor, Tensor]
@@ -23,10 +22,17 @@ SHORTEST_BLOCK = 64  # below this length more, smaller products cost more than m
 
 
 class LocalAttention(Unit):
-    """x (B, T, I) -> y (B, T, H); state: keys, values (B, window - 1, h', D), count (B,) of tokens so far."""
+    """x (B, T, I) -> y (B, T, H); state: keys, values (B, window - 1, h', D), count (B,) of tokens so far.
 
-    modes: ClassVar[tuple[str, ...]] = ("step", "sequential", "chunkwise")
-    paper: ClassVar[str] = "De et al. 2024, arXiv 2402.19427"
+    Args:
+        heads: that divide the width; None is one for every 64 channels.
+        key_heads: h', that divide the heads; 1 is multi-query attention.
+        window: tokens that one sees, itself included.
+        theta: base of the rotary angles.
+    """
+
+    modes = ("step", "sequential", "chunkwise")
+    paper = "De et al. 2024, arXiv 2402.19427"
     freezes = True
 
     def __init__(
@@ -40,6 +46,8 @@ class LocalAttention(Unit):
         theta: float = 1e4,
     ) -> None:
         super().__init__(input_size, hidden_size)
+        sizes("local attention", key_heads=key_heads, window=window)
+        above_zero("local attention", theta=theta)
         self.heads, self.key_heads = head_count("local attention", hidden_size, heads), key_heads
         self.head_size, self.window, self.theta = hidden_size // self.heads, window, theta
         if key_heads < 1 or self.heads % key_heads:

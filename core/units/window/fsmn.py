@@ -7,14 +7,13 @@ A window of memory in place of recurrence: a depthwise convolution with learned 
 deep networks, y^l + y^{l-1}, is `core.stack("fsmn", ..., residual=True)`.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, pad
+from torch.nn import functional as F
 
 from core.errors import ConfigError
 from core.parts.lengths import window_at_end
+from core.parts.options import sizes
 from core.units.contract import Unit
 
 
@@ -28,10 +27,10 @@ class FSMN(Unit):
         inner_size: width of the relu layer, by default twice H.
     """
 
-    modes: ClassVar = ("step", "sequential", "convolution")
+    modes = ("step", "sequential", "convolution")
     freezes = True
-    paper: ClassVar = "Zhang et al. 2018, arXiv 1803.05030"
-    no_decay: ClassVar = ("taps", "future_taps")
+    paper = "Zhang et al. 2018, arXiv 1803.05030"
+    no_decay = ("taps", "future_taps")
 
     def __init__(
         self,
@@ -50,6 +49,7 @@ class FSMN(Unit):
                 "FSMN needs orders of 0 or more and strides of 1 or more, got "
                 f"{order}, {look_ahead} and {stride}, {look_ahead_stride}"
             )
+        sizes("FSMN", inner_size=inner_size)
         self.order, self.stride = order, stride
         self.look_ahead, self.look_ahead_stride = look_ahead, look_ahead_stride
         self.causal = not look_ahead
@@ -77,13 +77,13 @@ class FSMN(Unit):
             return super().run(x, state, mode, lengths)
         p = self.project(self.expand(x).relu())
         window = torch.cat([state.to(p.dtype), p], 1)
-        past = conv1d(
+        past = F.conv1d(
             window.mT, self.taps.flip(1).unsqueeze(1), dilation=self.stride, groups=self.hidden_size
         )
         y = p + past.mT
         if self.look_ahead:
             reach = self.look_ahead * self.look_ahead_stride
-            ahead = pad(p.mT, (0, reach))[..., self.look_ahead_stride :]  # begins with the first future token
+            ahead = F.pad(p.mT, (0, reach))[..., self.look_ahead_stride :]  # from the first future token on
             taps = self.future_taps.unsqueeze(1)
-            y = y + conv1d(ahead, taps, dilation=self.look_ahead_stride, groups=self.hidden_size).mT
+            y = y + F.conv1d(ahead, taps, dilation=self.look_ahead_stride, groups=self.hidden_size).mT
         return y, window_at_end(window, state.shape[1], lengths)

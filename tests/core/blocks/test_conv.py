@@ -11,7 +11,7 @@ from core.parts.conv import CausalConv
 @pytest.mark.parametrize("width", [1, 2, 4])
 @pytest.mark.parametrize("bias", [True, False])
 def test_it_equals_torch_with_zeros_on_the_left(width: int, bias: bool) -> None:
-    conv = CausalConv(5, width, bias).double()
+    conv = CausalConv(5, width, bias=bias).double()
     x = torch.randn(2, 9, 5, dtype=torch.float64)
     y, window = conv(x, conv.initial_state(x))
     padded = functional.pad(x.transpose(1, 2), (width - 1, 0))

@@ -48,7 +48,7 @@ def transition(leaves: Leaves, name: str) -> tuple[Tensor, Tensor]:
 def layer(entry: Entry, leaves: Leaves) -> Leaves:
     x, conv = leaves["in.x"], leaves["param.conv._conv.weight"]
     width = leaves["param.outprojection.weight"].shape[0]
-    unit = PLSTM(x.shape[-1], width, entry.args["num_heads"], conv_width=conv.shape[-1]).to(x.dtype)
+    unit = PLSTM(x.shape[-1], width, heads=entry.args["num_heads"], conv_width=conv.shape[-1]).to(x.dtype)
     weight, bias = transition(leaves, "transition")
     ours = projections(leaves) | {"conv_weight": conv, "conv_bias": leaves["param.conv._conv.bias"]}
     ours |= {name: gate(leaves, name) for name in ("source", "mark", "direct")}
@@ -60,7 +60,9 @@ def layer(entry: Entry, leaves: Leaves) -> Leaves:
 @reference("pLSTM2DLayerFused")
 def layer_on_grid(entry: Entry, leaves: Leaves) -> Leaves:
     x, mode = leaves["in.x"], entry.args["mode"]
-    unit = PLSTM2D(x.shape[-1], leaves["param.outprojection.weight"].shape[0], mode, entry.args["num_heads"])
+    unit = PLSTM2D(
+        x.shape[-1], leaves["param.outprojection.weight"].shape[0], mode=mode, heads=entry.args["num_heads"]
+    )
     unit = unit.to(x.dtype)
     names = {
         "source": ("source",) if mode == "P" else ("source_r", "source_d"),

@@ -27,7 +27,9 @@ def parameters(leaves: Leaves, unit: RWKV4 | RWKV6 | RWKV7, names: dict[str, str
 @reference("RWKV_RNN.SA")
 def rwkv4(entry: Entry, leaves: Leaves) -> Leaves:
     x = leaves["in.x"]
-    unit = RWKV4(x.shape[-1], leaves["param.output"].shape[0], leaves["param.key"].shape[0]).to(x.dtype)
+    unit = RWKV4(x.shape[-1], leaves["param.output"].shape[0], inner_size=leaves["param.key"].shape[0]).to(
+        x.dtype
+    )
     short = {"k": "key", "v": "value", "r": "receptance"}
     names = LINEAR | {f"time_mix_{letter}": f"time_mix_{word}" for letter, word in short.items()}
     state = list(unit.initial_state(x[:1]))
@@ -51,7 +53,7 @@ def rwkv6(entry: Entry, leaves: Leaves) -> Leaves:
     x, state = leaves["in.x"], leaves["in.state0"]
     heads, width = entry.args["heads"], entry.args["head_size"]
     low, decay = leaves["param.tm_w2"].shape[1], leaves["param.td_w2"].shape[0]
-    unit = RWKV6(x.shape[-1], heads * width, heads, mix_rank=low, decay_rank=decay).to(x.dtype)
+    unit = RWKV6(x.shape[-1], heads * width, heads=heads, mix_rank=low, decay_rank=decay).to(x.dtype)
     names = LINEAR | NORM | {f"{name}_maa": f"time_maa_{name}" for name in "xwkvrg"}
     names |= {"tm_w1": "time_maa_w1", "tm_w2": "time_maa_w2", "time_first": "time_faaaa"}
     names |= {"td_w1": "time_decay_w1", "td_w2": "time_decay_w2"}
@@ -78,7 +80,8 @@ def rwkv7(entry: Entry, leaves: Leaves) -> Leaves:
     ranks = {
         rank: leaves[f"param.{gate}"].shape[1] for gate, rank in gates.items() if f"param.{gate}" in leaves
     }
-    unit = Mix(x.shape[-1], leaves["param.key"].shape[0], heads, value_residual=residual, **ranks).to(x.dtype)
+    width = leaves["param.key"].shape[0]
+    unit = Mix(x.shape[-1], width, heads=heads, value_residual=residual, **ranks).to(x.dtype)
     memory = leaves["in.S0"].mT[None]  # the reference keeps (value, key)
     state = leaves["in.x_prev"][None], memory
     first = leaves["in.v_first"][None] if residual else None

@@ -17,7 +17,7 @@ def parameters(leaves: Leaves) -> Leaves:
 @reference("transformers.models.rwkv.modeling_rwkv.RwkvSelfAttention")
 def time_mix(entry: Entry, leaves: Leaves) -> Leaves:
     x, hidden = leaves["in.x"], entry.args["hidden_size"]
-    unit = RWKV4(hidden, hidden, entry.args.get("attention_hidden_size")).to(x.dtype)
+    unit = RWKV4(hidden, hidden, inner_size=entry.args.get("attention_hidden_size")).to(x.dtype)
     names = ("x_prev", "num", "den", "max")
     state = list(unit.initial_state(x))
     for index, name in enumerate(names):

@@ -5,7 +5,7 @@ from core.units.matrix.aaren import Aaren
 
 
 def test_is_attention_of_one_query_over_the_past() -> None:
-    unit = Aaren(6, 8, 2).double()
+    unit = Aaren(6, 8, heads=2).double()
     x = torch.randn(2, 10, 6, dtype=torch.float64)
     k, v = (part(x).view(2, 10, 2, 4).transpose(1, 2) for part in (unit.key, unit.value))
     query = unit.query.view(1, 2, 1, 4).expand(2, 2, 10, 4)

@@ -48,5 +48,5 @@ def test_beta_reaches_two_only_with_negative_eigenvalues() -> None:
 def test_wrong_options_are_named() -> None:
     with pytest.raises(ConfigError, match="key heads that divide its 4 heads, got 3"):
         core.build("gated_delta_net", 8, heads=4, key_heads=3)
-    with pytest.raises(ConfigError, match="1 or more steps a token, got 0"):
+    with pytest.raises(ConfigError, match="whole steps of 1 or more, got 0"):
         core.build("delta_product", 8, steps=0)

@@ -5,11 +5,12 @@ import torch
 from torch.nn import functional
 from torch.testing import assert_close
 
-from core.units.diagonal.mamba import Mamba, initial_step_bias
+from core.parts.start import step_bias
+from core.units.diagonal.mamba import Mamba
 
 
 def test_step_sizes_start_between_a_thousandth_and_a_tenth() -> None:
-    delta = functional.softplus(initial_step_bias(10_000).double())
+    delta = functional.softplus(step_bias(10_000).double())
     assert delta.min() >= 0.99e-3
     assert delta.max() <= 0.101
     # uniform in the logarithm: half of them below the geometric mean
@@ -43,5 +44,5 @@ def test_streaming_a_long_sequence_keeps_a_small_state() -> None:
 
 
 def test_sizes_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="positive sizes"):
+    with pytest.raises(ValueError, match="whole state_size of 1 or more"):
         Mamba(8, 8, state_size=0)

@@ -16,11 +16,11 @@ def noisy(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def test_widths_may_differ_and_then_nothing_skips() -> None:
-    unit = PLSTM(6, 9, 3)
+    unit = PLSTM(6, 9, heads=3)
     assert unit.skip is None
     assert unit(torch.randn(2, 5, 6))[0].shape == (2, 5, 9)
     with pytest.raises(ConfigError, match="divide the input width 6"):
-        PLSTM(6, 8, 4)
+        PLSTM(6, 8, heads=4)
 
 
 def test_transitions_begin_with_long_memories() -> None:
@@ -31,7 +31,7 @@ def test_transitions_begin_with_long_memories() -> None:
 @pytest.mark.parametrize("mode", ["P", "D"])
 @pytest.mark.parametrize("grid", [(1, 1), (5, 3), (2, 7)])
 def test_the_grid_layer_takes_any_size(mode: str, grid: tuple[int, int]) -> None:
-    layer = noisy(PLSTM2D(4, 6, mode, 2))
+    layer = noisy(PLSTM2D(4, 6, mode=mode, heads=2))
     x = torch.randn(2, *grid, 4, dtype=torch.float64, requires_grad=True)
     y = layer(x)
     assert y.shape == (2, *grid, 6)
@@ -42,7 +42,7 @@ def test_the_grid_layer_takes_any_size(mode: str, grid: tuple[int, int]) -> None
 
 @pytest.mark.parametrize("mode", ["P", "D"])
 def test_every_node_reads_every_other(mode: str) -> None:
-    layer = noisy(PLSTM2D(4, 4, mode, 2))
+    layer = noisy(PLSTM2D(4, 4, mode=mode, heads=2))
     x = torch.randn(1, 3, 4, 4, dtype=torch.float64, requires_grad=True)
     layer(x)[0, 1, 1].sum().backward()
     assert x.grad is not None
@@ -57,7 +57,7 @@ def test_one_row_of_the_grid_runs_in_both_directions(monkeypatch: pytest.MonkeyP
         return plstm_grid(q, *rest)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(plstm2d, "plstm_grid", watched)
-    noisy(PLSTM2D(4, 4, "D", 2))(torch.randn(1, 5, 1, 4, dtype=torch.float64))
+    noisy(PLSTM2D(4, 4, mode="D", heads=2))(torch.randn(1, 5, 1, 4, dtype=torch.float64))
     ahead, reversed_, same, both = seen[0].unbind(2)
     assert_close(reversed_, ahead.flip(2))
     assert_close(same, ahead)
@@ -71,4 +71,4 @@ def test_wrong_input_of_the_grid_layer_is_named() -> None:
     with pytest.raises(ValueError, match="floating"):
         layer(torch.zeros(2, 3, 3, 4, dtype=torch.long))
     with pytest.raises(ConfigError, match="mode P or D"):
-        PLSTM2D(4, 4, "Q")
+        PLSTM2D(4, 4, mode="Q")

@@ -25,5 +25,5 @@ def test_equals_a_causal_convolution_and_a_loop_over_its_gates(window: int, pool
 def test_unknown_pooling_and_empty_windows_are_named() -> None:
     with pytest.raises(ValueError, match="one of f, fo, ifo, got 'max'"):
         QRNN(3, 4, pooling="max")
-    with pytest.raises(ValueError, match="1 or more tokens, got 0"):
+    with pytest.raises(ValueError, match="whole window of 1 or more, got 0"):
         QRNN(3, 4, window=0)

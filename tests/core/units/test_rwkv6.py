@@ -7,7 +7,7 @@ from core.units.matrix.rwkv6 import RWKV6, RWKV6ChannelMix
 
 
 def test_the_bonus_weighs_the_current_token_alone() -> None:
-    unit = RWKV6(8, 8, 2).double()
+    unit = RWKV6(8, 8, heads=2).double()
     x = torch.randn(2, 5, 8, dtype=torch.float64)
     before, state = unit(x)
     unit.time_faaaa.data += 1
@@ -18,7 +18,7 @@ def test_the_bonus_weighs_the_current_token_alone() -> None:
 
 @pytest.mark.parametrize("decay", [-60.0, 60.0])
 def test_extreme_decays_stay_finite(decay: float) -> None:
-    unit = RWKV6(8, 8, 2)
+    unit = RWKV6(8, 8, heads=2)
     torch.nn.init.constant_(unit.time_decay, decay)
     x = torch.randn(2, 100, 8).requires_grad_()
     y, _ = unit(x)
@@ -31,7 +31,7 @@ def test_extreme_decays_stay_finite(decay: float) -> None:
 
 def test_heads_divide_the_width() -> None:
     with pytest.raises(ConfigError, match="divide"):
-        RWKV6(8, 8, 3)
+        RWKV6(8, 8, heads=3)
 
 
 def test_the_channel_mix_can_be_cut_anywhere() -> None:

@@ -6,7 +6,7 @@ from core.units.matrix.rwkv7 import RWKV7, RWKV7ChannelMix
 
 
 def test_a_deeper_layer_mixes_in_the_values_of_the_first() -> None:
-    first, second = RWKV7(8, 8, 2).double(), RWKV7(8, 8, 2, value_residual=True).double()
+    first, second = RWKV7(8, 8, heads=2).double(), RWKV7(8, 8, heads=2, value_residual=True).double()
     x = torch.randn(2, 9, 8, dtype=torch.float64)
     y, values, _ = first.mix(x, first.initial_state(x))
     z, same, end = second.mix(y, second.initial_state(y), values)
@@ -27,7 +27,7 @@ def test_a_deeper_layer_asks_for_those_values() -> None:
 
 @pytest.mark.parametrize("decay", [-60.0, 60.0])
 def test_extreme_decays_stay_finite(decay: float) -> None:
-    unit = RWKV7(8, 8, 2)
+    unit = RWKV7(8, 8, heads=2)
     torch.nn.init.constant_(unit.w0, decay)
     x = torch.randn(2, 200, 8).requires_grad_()
     y, (_, memory) = unit(x)

@@ -98,7 +98,7 @@ def test_a_stream_sees_every_change_of_the_parameters(name: str) -> None:
 
 
 def test_odd_states_and_unknown_starts_are_named() -> None:
-    with pytest.raises(ValueError, match="S4 needs an even state size, got 5"):
+    with pytest.raises(ValueError, match="S4 needs an even state_size, got 5"):
         make("s4", state_size=5)
-    with pytest.raises(ValueError, match='init is "lin" or "inv"'):
+    with pytest.raises(ValueError, match="init of S4D is one of lin, inv"):
         core.build("s4d", 4, init="random")
