@@ -7,6 +7,7 @@ pickle: a function of a module, or an object of a class there (its data travel o
 import multiprocessing
 import os
 import pickle
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ class Workers:
             collate_fn=as_made,
             generator=torch.Generator(),
             multiprocessing_context=context,
-            worker_init_fn=leave_signals_to_the_parent,
+            worker_init_fn=settle,
             persistent_workers=count > 0,
         )
 
@@ -126,10 +127,23 @@ def as_made(batch: Any) -> Any:
     return batch
 
 
-def leave_signals_to_the_parent(number: int) -> None:
-    """Ctrl-C and SIGTERM to the group reach the trainer alone, which finishes its step with our batches."""
+def settle(number: int) -> None:
+    """Leave signals to the parent, and end with it.
+
+    Ctrl-C and SIGTERM to the group reach the trainer alone, which finishes its step with our batches. When it
+    is killed nobody else ends us: the loader watches the fork server, which lives as long as we do.
+    """
     if hasattr(os, "setsid"):
         os.setsid()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+
+
+def end_with(parent: Any) -> None:
+    """Wait for the end of a process, and end this one."""
+    parent.join()
+    os._exit(1)
 
 
 def refuse_what_does_not_pickle(make: Callable[..., Any]) -> None:

@@ -1,7 +1,11 @@
 """Buckets, drawn batches and workers: constant epochs, nobody left out, the same bits for any workers."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -159,6 +163,7 @@ def test_shares_are_rounded_at_their_borders() -> None:
         split_count({"a": 1, "b": -1}, 10)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["shuffled", "bucketed"])
 def test_any_number_of_workers_gives_the_same_bits_from_one_pool(kind: str) -> None:
     given = []
@@ -179,6 +184,7 @@ def test_any_number_of_workers_gives_the_same_bits_from_one_pool(kind: str) -> N
         assert all(torch.equal(a, b) for a, b in zip(given[0], other, strict=True))
 
 
+@pytest.mark.heavy
 def test_a_sentence_from_a_worker_stays_a_sentence() -> None:
     batches = ShuffledBatches(20, 4, fails_at_7, 3, workers=1)
     with pytest.raises(DataError, match=r"^seven.wav line 7: no sound here.$"):
@@ -186,6 +192,7 @@ def test_a_sentence_from_a_worker_stays_a_sentence() -> None:
     batches.close()
 
 
+@pytest.mark.heavy
 def test_a_worker_that_dies_is_a_failed_work() -> None:
     batches = ShuffledBatches(20, 4, dies, 3, workers=1)
     with pytest.raises(WorkError, match="a process that makes batches died"):
@@ -199,3 +206,32 @@ def test_what_cannot_travel_to_a_process_is_said_before_one_starts(tmp_path: Pat
     with pytest.raises(ConfigError, match="cannot be made in other processes"):
         batches.epoch(0, 0, 1, 0)
     held.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
+def test_workers_end_with_a_trainer_that_was_killed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.core.training.test_batches"],
+        cwd=Path(__file__).parents[3],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        workers = [Path("/proc", number) for number in process.stdout.readline().split()]
+        assert len(workers) == 2
+        assert all(worker.exists() for worker in workers)
+        process.kill()
+    until = time.monotonic() + 60
+    while any(worker.exists() for worker in workers) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(worker.exists() for worker in workers)
+
+
+if __name__ == "__main__":
+    started = ShuffledBatches(60, 4, Noisy(60), 3, workers=2)
+    stream = started.epoch(0, 0, 1, 0)
+    next(stream)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(300)

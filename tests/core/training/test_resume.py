@@ -55,7 +55,7 @@ def killed(out: Path, *, resume: bool = False, micro_step: int = NEVER, write: i
 @pytest.mark.parametrize(
     "micro_step",
     [
-        pytest.param(2 * 2, id="before the first checkpoint"),
+        pytest.param(2 * 2, id="before the first checkpoint", marks=pytest.mark.slow),
         pytest.param(2 * STEPS_PER_EPOCH + 5, id="inside the second epoch, between two batches of a step"),
     ],
 )
@@ -70,9 +70,10 @@ def test_a_run_killed_inside_an_epoch_resumes_to_the_same_bits(
 @pytest.mark.parametrize(
     "write",
     [
-        pytest.param(1, id="the first checkpoint"),
+        pytest.param(1, id="the first checkpoint", marks=pytest.mark.slow),
         pytest.param(2, id="the first model.safetensors"),
         pytest.param(3, id="the checkpoint after it"),
+        *(pytest.param(write, id=f"write {write}", marks=pytest.mark.slow) for write in range(4, 12)),
     ],
 )
 def test_a_run_killed_while_writing_resumes_to_the_same_bits(
