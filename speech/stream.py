@@ -20,12 +20,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError, DataError
+from speech.fast import quick_of
 from speech.features import root_hann
 from speech.resample import Resampler
 
 RATE = 16000
 VERSION = 1
 """Of saved states."""
+FEW = 3
+"""Frames up to which compiled single steps are faster."""
 AT_ONCE = 512
 """Frames that go through the network in one call."""
 Channels = Literal["each", "link", "mono"]
@@ -44,6 +47,8 @@ class FrameStream:
         last = min(bins, int(top_hz / (RATE / 2) * (bins - 1)) + 1)
         self.top = slice(int(0.75 * last), last)
         like = torch.zeros(1 if self.link else channels, 1, device=self.device)
+        self.quick = quick_of(network, len(like))
+        self.bound: dict[str, Any] | None = None
         self.state = self.network.initial_state(like)
         self.buffer = torch.zeros(channels, 0 if self.reflect else self.hop)
         self.recent = self.buffer[:, :0]
@@ -116,11 +121,11 @@ class FrameStream:
         """Spectra (C, T, F) through the network, with one gain for all channels where they are linked."""
         if self.link:
             middle = spectra.mean(0, keepdim=True)
-            clean, self.state = self.network.filter(middle, self.state)
+            clean = self.through_network(middle)
             gain = clean.abs() / middle.abs().clamp(min=1e-9)
             clean = spectra * gain.clamp(max=1.0)
         else:
-            clean, self.state = self.network.filter(spectra, self.state)
+            clean = self.through_network(spectra)
         top = slice(self.top.start, self.top.stop)
         before = spectra[..., top].abs().square().sum(-1) + 1e-12
         after = clean[..., top].abs().square().sum(-1) + 1e-12
@@ -131,6 +136,21 @@ class FrameStream:
         if self.frames == 0:
             self.gains = self.gains[:, 1:]
         return clean
+
+    def through_network(self, spectra: Tensor) -> Tensor:
+        """Single frames through the compiled form, many at once through torch."""
+        if self.quick is not None and spectra.shape[1] <= FEW:
+            if self.bound is None:
+                self.bound = self.quick.bind(self.state)
+            return self.quick.frames(spectra, self.bound)
+        self.settle()
+        clean, self.state = self.network.filter(spectra, self.state)
+        return clean
+
+    def settle(self) -> None:
+        """The state in the network's own form."""
+        if self.quick is not None and self.bound is not None:
+            self.state, self.bound = self.quick.unbind(self.bound), None
 
     def gain_at(self, place: np.ndarray) -> np.ndarray:
         """Gain of the top bands (C, n) at rising times in samples of 16 kHz; the past is forgotten."""
@@ -195,7 +215,11 @@ class EnhanceStream:
         like = torch.zeros(1 if core.link else core.channels, 1, device=core.device)
         spectra = torch.zeros(len(like), 1, core.window // 2 + 1, dtype=torch.complex64, device=core.device)
         with torch.inference_mode():
-            core.network.filter(spectra, core.network.initial_state(like))
+            state = core.network.initial_state(like)
+            if core.quick is None:
+                core.network.filter(spectra, state)
+            else:
+                core.quick.frames(spectra, core.quick.bind(state))
 
     def feed(self, samples: Any) -> np.ndarray:
         """Take (n,) or (n, C) samples, -1..1; gives as many, `latency_samples` late.
@@ -272,6 +296,7 @@ class EnhanceStream:
     def state(self) -> dict[str, Any]:
         """All that the stream remembers, as plain arrays and numbers."""
         core = self.core
+        core.settle()
         parts = {name: part.state() for name, part in self.resamplers()}
         return {
             "version": VERSION,
@@ -296,7 +321,7 @@ class EnhanceStream:
             if state.get(key) != value:
                 raise DataError(f"this state has {key} {state.get(key)!r}, the stream {value!r}.")
         core = self.core
-        core.state = revived(state["network"], core.device)
+        core.state, core.bound = revived(state["network"], core.device), None
         core.buffer, core.tail, core.recent = (torch.from_numpy(np.array(p)) for p in state["core"][:3])
         core.gains = np.array(state["core"][3])
         core.heard, core.frames, core.gain_from, self.made, begun = (int(number) for number in state["at"])

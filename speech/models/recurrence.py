@@ -95,4 +95,4 @@ def in_one_piece(kind: str, units: nn.ModuleList, weights: list[Any]) -> None:
             torch._cudnn_rnn_flatten_weight(weights, 4, *sizes)  # pyright: ignore
     except RuntimeError:  # slower, not wrong
         pass
-    units.places = tuple(weight.data_ptr() for weight in weights)
+    units.__dict__["places"] = tuple(weight.data_ptr() for weight in weights)
