@@ -40,8 +40,12 @@ PLACES = (
 )
 """Beginning of a path below tests/ -> its area; the rest is the rest of the core."""
 
+MOST = 15
+"""Tests that are named with what they cost, from 2 s on."""
+
 spent: dict[str, float] = defaultdict(float)
 counted: dict[str, int] = defaultdict(int)
+tests: dict[str, float] = defaultdict(float)
 state = {"last": 0.0}
 """CPU seconds when the last phase of a test ended."""
 
@@ -73,7 +77,9 @@ def pytest_runtest_makereport() -> Generator[None, Any, Any]:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     name = area(report.nodeid)
-    spent[name] += sum(value for key, value in report.user_properties if key == "cpu_s")
+    seconds = sum(value for key, value in report.user_properties if key == "cpu_s")
+    spent[name] += seconds
+    tests[report.nodeid] += seconds
     counted[name] += report.when == "call"
 
 
@@ -103,3 +109,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(line)
         total += spent[name]
     terminalreporter.write_line(f"{'all':<24}{sum(counted.values()):>6} tests{total:>8.0f} s")
+    for nodeid in sorted(tests, key=lambda name: -tests[name])[:MOST]:
+        if tests[nodeid] >= 2:
+            terminalreporter.write_line(f"{tests[nodeid]:>6.1f} s  {nodeid}")
