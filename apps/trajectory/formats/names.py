@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+from apps.trajectory.formats.units import bare
+
 TIME = (
     "t time timestamp stamp time_stamp secs sec seconds time_s time_ms time_us time_ns timestamp_s "
     "timestamp_ms timestamp_us timestamp_ns timestamp_sec t_s t_ms t_us t_ns header_stamp field_header_stamp "
@@ -21,9 +23,15 @@ VELOCITIES = {
     for axis, words in (("x", "ve vel_e east_velocity"), ("y", "vn vel_n north_velocity"), ("z", "vu vel_u"))
 }
 GEOGRAPHIC = {
-    "lat": "lat latitude lat_deg latitude_deg gps_lat".split(),
-    "lon": "lon lng long longitude lon_deg longitude_deg gps_lon gps_lng".split(),
-    "alt": "alt altitude height ele elevation alt_m altitude_m gps_alt alt_amsl alt_ellipsoid".split(),
+    "lat": "lat latitude lat_deg latitude_deg gps_lat gps_latitude".split(),
+    "lon": "lon lng long longitude lon_deg longitude_deg gps_lon gps_lng gps_longitude".split(),
+    # absolute before relative, geometric before barometric
+    "alt": (
+        "alt altitude ele elevation gps_alt geoaltitude geo_altitude alt_ellipsoid altitude_ellipsoid "
+        "alt_amsl altitude_amsl altitudeamsl altitude_msl alt_msl altitude_above_sealevel baroaltitude "
+        "baro_altitude height relhomealt altituderelative altitude_relative relative_alt "
+        "relative_altitude rel_alt height_above_takeoff ascent"
+    ).split(),
 }
 DOWN = ("d", "down")
 SUFFIXES = {axis: re.compile(rf".*_(?:position|translation|point)_{axis}") for axis in "xyz"} | {
@@ -32,11 +40,12 @@ SUFFIXES = {axis: re.compile(rf".*_(?:position|translation|point)_{axis}") for a
 TIME_SUFFIX = re.compile(r".*_(?:header_stamp|timestamp)")
 SECONDS = re.compile(r"(?:.*_)?stamp_(?:secs?)")
 NANOSECONDS = re.compile(r"(?:.*_)?stamp_(?:nsecs?|nanosecs?|nanosec)")
-IDS = set(
-    "id kind traj track trajectory trajectory_id traj_id track_id trackid object_id obj_id agent agent_id "
-    "vehicle vehicle_id drone drone_id uav uav_id flight flight_id ped_id pedestrian_id target target_id "
-    "mmsi run run_id name icao icao24 callsign instance".split()
-)
+IDS = (
+    "track_id trackid object_id obj_id trajectory_id traj_id agent_id vehicle_id drone_id uav_id flight_id "
+    "ped_id pedestrian_id target_id run_id mmsi icao24 icao id track traj trajectory agent vehicle drone uav "
+    "flight target run instance kind callsign name"
+).split()
+"""Names of columns that tell tracks apart, the best known first."""
 
 
 def plain(name: str) -> str:
@@ -55,6 +64,8 @@ def find_columns(names: Iterable[str]) -> dict[str, str]:
     by_plain: dict[str, str] = {}
     for name in listed:
         by_plain.setdefault(plain(name), name)
+    for name in listed:  # `alt_ft` is an `alt`, where nothing else is
+        by_plain.setdefault(bare(plain(name)), name)
     found: dict[str, str] = {}
     for ours, spellings in {"t": TIME, **AXES, **VELOCITIES, **GEOGRAPHIC, "down": DOWN}.items():
         hit = next((by_plain[spelling] for spelling in spellings if spelling in by_plain), None)

@@ -1,5 +1,6 @@
 """Text tables: separator, header and comments found from the first lines, the rest parsed by pandas."""
 
+import csv
 import io
 import re
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
+from apps.trajectory.formats.names import IDS, plain
 from core.errors import DataError
 
 LONG_NUMBER = re.compile(r"[0-9]{9,}\.[0-9]+|[0-9]{16,}")
@@ -104,6 +106,8 @@ def parse(path: Path, text: bytes) -> Table:
         )
     count = len(names) if names else len(sample)
     long = {index: "str" for index, cell in enumerate(sample) if LONG_NUMBER.fullmatch(cell.lstrip("+-"))}
+    # an id is a name: 39e102 is no number, and 007 is not 7
+    long |= {index: "str" for index, name in enumerate(names) if plain(name) in IDS}
     decimal = "," if separator == ";" and any(re.fullmatch(r"[+-]?\d+,\d+", cell) for cell in sample) else "."
     try:
         rows = pd.read_csv(
@@ -144,11 +148,15 @@ def separator_of(line: bytes) -> str | None:
 
 
 def cells(line: bytes, separator: str | None) -> list[str]:
-    """Cells of one line, without quotes and blanks; a separator at the end makes no cell for a header."""
+    """Cells of one line, without quotes and blanks; a separator inside quotes makes no cell."""
     text = line.decode(errors="replace").strip()
-    return [
-        cell.strip().strip('"').strip() for cell in (text.split(separator) if separator else text.split())
-    ]
+    parts = text.split() if separator is None else text.split(separator)
+    if separator is not None and '"' in text:
+        try:
+            parts = next(csv.reader([text], delimiter=separator, skipinitialspace=True))
+        except (csv.Error, StopIteration):
+            pass  # quotes that are none
+    return [cell.strip().strip('"').strip() for cell in parts]
 
 
 def is_number(cell: str) -> bool:

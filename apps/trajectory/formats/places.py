@@ -1,0 +1,112 @@
+"""Latitude, longitude, altitude -> metres east, north, up of a track's first good fix."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from apps.trajectory.formats.table import Table
+from apps.trajectory.formats.units import factor
+from apps.trajectory.geo import Origin, to_enu
+from core.errors import DataError
+
+NOWHERE = 1e-3
+"""Degrees around 0, 0 that a receiver without a fix reports."""
+HIGHEST_M = 20_000.0
+"""Altitudes above it, beside places in 1e-7 degrees, are millimetres."""
+FIRST_M = 5.0
+"""A first altitude above it says that the zeros before it were none."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Degrees and metres of every row; altitude None where the file has none."""
+
+    lat: np.ndarray
+    lon: np.ndarray
+    alt: np.ndarray | None
+
+
+def places(table: Table, found: Mapping[str, str], warnings: list[str]) -> Places:
+    """Geographic columns, in degrees and metres; a fix at 0, 0 is none.
+
+    Raises:
+        DataError: no finite place, or numbers that are none.
+    """
+    lat, lon = table.numbers(found["lat"]), table.numbers(found["lon"])
+    alt = table.numbers(found["alt"]) * factor(found["alt"]) if "alt" in found else None
+    if alt is None or not np.isfinite(alt).any():
+        warnings.append("no altitude; taken as 0.")
+        alt = None
+    finite = np.isfinite(lat) & np.isfinite(lon)
+    if not finite.any():
+        raise DataError(f"{table.path}: no row with a finite latitude and longitude.")
+    if np.abs(lat[finite]).max() > 180 and np.abs(lat[finite]).max() <= 9e8:
+        lat, lon = lat * 1e-7, lon * 1e-7
+        told = "latitude and longitude are read as 1e-7 degrees"
+        if alt is not None and np.nanmedian(np.abs(alt)) > HIGHEST_M:
+            alt, told = alt * 1e-3, f"{told}, altitude as millimetres"
+        warnings.append(f"{told}.")
+    wrong = finite & ((np.abs(lat) > 90) | (np.abs(lon) > 360))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        where = f" line {table.line_of(row)}" if table.text else ""
+        raise DataError(
+            f"{table.path}{where}: latitude {lat[row]:g}, longitude {lon[row]:g} is no place; swapped?"
+        )
+    nowhere = finite & (np.abs(lat) < NOWHERE) & (np.abs(lon) < NOWHERE)
+    if nowhere.any() and not nowhere[finite].all():
+        warnings.append(
+            f"{int(nowhere.sum())} rows at latitude 0, longitude 0 left out: a receiver without a fix."
+        )
+        lat, lon = np.where(nowhere, np.nan, lat), np.where(nowhere, np.nan, lon)
+    return Places(lat, lon, alt)
+
+
+def local(
+    places: Places, rows: np.ndarray, ns: np.ndarray, warnings: list[str]
+) -> tuple[np.ndarray, Origin | None]:
+    """Positions (n, 3) of one track in metres of its first good fix, and where that is.
+
+    Altitude that comes more slowly than places is filled in between and held before its first value; after
+    its last it goes on for one of its own steps.
+
+    Args:
+        rows: of the track.
+        ns: (n,) their times.
+    """
+    lat, lon = places.lat[rows], places.lon[rows]
+    good = np.isfinite(lat) & np.isfinite(lon)
+    alt = np.zeros(len(rows)) if places.alt is None else places.alt[rows].copy()
+    if places.alt is not None:
+        alt = filled(alt, ns, good, warnings)
+    good &= np.isfinite(alt)
+    if not good.any():
+        return np.full((len(rows), 3), np.nan), None
+    first = int(np.flatnonzero(good)[0])
+    origin = (float(lat[first]), float(lon[first]), float(alt[first]))
+    return to_enu(np.stack([lat, lon, alt], 1), origin), origin
+
+
+def filled(alt: np.ndarray, ns: np.ndarray, good: np.ndarray, warnings: list[str]) -> np.ndarray:
+    """Altitude at every row, in between by time."""
+    known = np.isfinite(alt)
+    real = np.flatnonzero(known & (alt != 0))
+    if len(real) and real[0] > 0 and abs(alt[real[0]]) > FIRST_M and known[: real[0]].any():
+        warnings.append(f"altitude begins with {int(known[: real[0]].sum())} zeros, which are taken as none.")
+        known[: real[0]] = False
+    holes = int((good & ~known).sum())
+    if not holes:
+        return np.where(known, alt, np.nan)
+    if not known.any():
+        warnings.append("no altitude; taken as 0.")
+        return np.zeros(len(alt))
+    warnings.append(f"altitude is missing in {holes} rows; filled in from the others by time.")
+    order = np.argsort(ns[known], kind="stable")
+    stamps, heights = ns[known][order], alt[known][order]
+    found = np.interp(ns, stamps, heights)
+    if len(stamps) > 1:
+        # within one of its own steps after the last value it goes on as it went; later nobody knows
+        late = np.clip(ns - stamps[-1], 0, np.median(np.diff(stamps)))
+        found = found + late * ((heights[-1] - heights[-2]) / max(stamps[-1] - stamps[-2], 1))
+    return np.where(known, alt, found)
