@@ -72,6 +72,7 @@ def enhance(
     from speech.model import load_model
     from speech.predict import enhance_file
     from speech.stream import EnhanceStream
+    from speech.write import check_targets
 
     set_threads(threads)
     model = load_model(weights, "enhance", device(device_name))
@@ -139,10 +140,11 @@ def separate(
     from speech.model import load_model
     from speech.predict import separate_file
     from speech.separation import GATE_DB
+    from speech.write import check_segments, check_targets, write_segments
 
     set_threads(threads)
-    if segments is not None and segments.suffix.lower() not in (".rttm", ".json"):
-        raise ConfigError(f"{segments}: segments are written as .rttm or .json.")
+    if segments is not None:
+        check_segments(segments)
     model = load_model(weights, "separate", device(device_name))
     raw = raw_format(rate, channels_in, format)
     found_inputs = gather(inputs, SUFFIXES | MEDIA | RAW)
@@ -431,30 +433,3 @@ def raw_format(rate: int | None, channels: int | None, format: str | None) -> An
     if rate is None and channels is None and format is None:
         return None
     return RawFormat(rate or 16000, channels or 1, format or "s16")
-
-
-def check_targets(targets: list[Path | None]) -> None:
-    """Every output can be written, before any work is done."""
-    from speech.audio import RAW, check_output
-
-    for target in targets:
-        if target is not None and target.suffix.lower() not in RAW:
-            check_output(target, 48000, 1)
-
-
-def write_segments(path: Path, found: list[Any]) -> None:
-    """Who speaks when, of all files: RTTM (NIST) or JSON."""
-    import json
-
-    from core.files import write_text
-
-    if path.suffix.lower() == ".json":
-        write_text(path, json.dumps({r.path: r.segments for r in found}, indent=2) + "\n")
-        return
-    lines = [
-        f"SPEAKER {Path(r.path).stem.replace(' ', '_')} 1 {s['begin_s']:.3f} "
-        f"{s['end_s'] - s['begin_s']:.3f} <NA> <NA> s{s['talker']} <NA> <NA>"
-        for r in found
-        for s in r.segments
-    ]
-    write_text(path, "\n".join(lines) + "\n")
