@@ -1,0 +1,118 @@
+"""Point cloud in the report: generated scans that no training saw, beside both baselines."""
+
+from typing import Any
+
+import numpy as np
+
+from core.report import number, percent
+from demos.markup import Stat
+from demos.plots import drawing, png
+from demos.report import Section
+from demos.theme import BASELINE, OURS, TRUTH
+from vision.pointcloud.boxes import corners_bev
+from vision.pointcloud.evaluate import evaluate, hand_made_finder, network_finder
+from vision.pointcloud.examples import Example, generated
+from vision.pointcloud.predict import BASELINE as BEV
+from vision.pointcloud.predict import Boxes, Detector
+
+SCANS = 6
+SENSORS = ("hdl64", "av2", "hdl32")
+"""Sensors of the scans, in turn."""
+HEAD = ("method", "cars found", "right of all found", "BEV AP at .5", "3D AP at .7")
+NAMES = {"model": "model", "bev": "bird's-eye network", "hand_made": "hand-made detector"}
+REACH_M = 32.0
+
+
+def section(seed: int) -> Section:
+    """Evaluate the bundled weights on generated scans and draw one of them."""
+    detector, other = Detector.open(), Detector.open(BEV)
+    beside: Any = network_finder(other)
+    beside.thresholds = other.thresholds
+    examples = [
+        next(generated(1, SENSORS[k % len(SENSORS)], first=300_000 + 100 * seed + k)) for k in range(SCANS)
+    ]
+    report = evaluate(examples, detector, {"bev": beside, "hand_made": hand_made_finder()})
+    cars = report["model"]["Car"]
+    shown = examples[busiest(report)]
+    found = detector(shown.cloud)
+    return Section(
+        title="Point cloud",
+        question="What is around me?",
+        what=f"{SCANS} generated scans of three sensors, {cars['gt30m']} cars within 30 m. A car is found "
+        "when box and car share half of their union, seen from above.",
+        stats=(
+            Stat(percent(cars["recall30m@0.5"], 0), "of cars found", ours=True),
+            Stat(percent(cars["precision30m@0.5"], 0), "of its cars are right", ours=True),
+            Stat(percent(report["baselines"]["bev"]["Car"]["recall30m@0.5"], 0), "bird's-eye network"),
+            Stat(percent(report["baselines"]["hand_made"]["Car"]["recall30m@0.5"], 0), "hand-made detector"),
+            Stat(number(found.seconds["all"], 2, "s"), "for this scan on this machine"),
+        ),
+        head=HEAD,
+        rows=rows(report),
+        ours="model",
+        compare=NAMES["bev"],
+        pictures=[
+            (
+                from_above(shown, found),
+                "The scan with most cars: labels in black, boxes of the model in green.",
+            )
+        ],
+        command="recurra pointcloud detect scan.bin --html view.html",
+        links=(("Point cloud in the README", "README.md#point-cloud"),
+               ("Card of the weights", "vision/pointcloud/weights/README.md")),
+    )  # fmt: skip
+
+
+def busiest(report: dict[str, Any]) -> int:
+    """The scan with most labelled cars."""
+    return int(np.argmax([sum(row["class"] == "Car" for row in item["truth"]) for item in report["items"]]))
+
+
+def rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The table."""
+    out = []
+    for name, figures in {"model": report["model"], **report["baselines"]}.items():
+        car = figures["Car"]
+        out.append(
+            (
+                NAMES[name],
+                percent(car["recall30m@0.5"], 0),
+                percent(car["precision30m@0.5"], 0) if car["precision30m@0.5"] is not None else "",
+                number(car["bev@0.5"], 0),
+                number(car["3d@0.7"], 0),
+            )
+        )
+    return out
+
+
+def from_above(example: Example, found: Boxes, width: float = 8.0) -> str:
+    """Points, labels and boxes from above, as a picture."""
+    points = example.cloud.points
+    height = points[:, 2] - found.ground.height(points)
+    near = (np.abs(points[:, :2]) < REACH_M).all(1)
+    step = max(1, int(near.sum()) // 60_000)
+    points, height = points[near][::step], height[near][::step]
+    with drawing(width, width) as (figure, axes):
+        order = np.argsort(height)
+        shade = np.clip(height[order], 0, 2.5)
+        axes.scatter(
+            points[order, 0], points[order, 1], s=0.5, c=shade, cmap="bone_r", vmin=-1.2, vmax=3.5, lw=0
+        )
+        seen = [k for k, name in enumerate(example.truth.names) if name in ("Car", "Van")]
+        outline(axes, example.truth.boxes[seen], TRUTH, 1.6)
+        outline(axes, found.boxes, OURS, 2.4)
+        axes.plot(0, 0, "o", color=BASELINE, markersize=5)
+        axes.set_xlim(-REACH_M, REACH_M)
+        axes.set_ylim(-REACH_M, REACH_M)
+        axes.set_aspect("equal")
+        axes.set_xlabel("forward (m)")
+        axes.set_ylabel("left (m)")
+        return png(figure, f"{len(found)} boxes over a generated scan of {len(example.cloud):,} points")
+
+
+def outline(axes: Any, boxes: np.ndarray, colour: str, width: float) -> None:
+    """Rectangles with a line to the front."""
+    for box, square in zip(boxes, corners_bev(boxes), strict=True):
+        axes.plot(*np.vstack([square, square[:1]]).T, color=colour, linewidth=width)
+        nose = square[[0, 3]].mean(0)
+        axes.plot([box[0], nose[0]], [box[1], nose[1]], color=colour, linewidth=width)
