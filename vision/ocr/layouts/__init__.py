@@ -1,0 +1,1 @@
+"""Files of other programs: their networks, codecs and line preparation."""
