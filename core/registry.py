@@ -154,26 +154,32 @@ def find(name: str) -> Row:
     raise ConfigError(f"no unit {name!r}; {hint}")
 
 
-def unit_class(name: str) -> Any:
+def unit_class(name: Any) -> Any:
     """The class of a unit.
 
     Raises:
         ConfigError: no such unit, or what is there is not a Unit.
         SignInError: the package that brings it cannot be imported.
     """
+    if isinstance(name, type):
+        return checked_class(name, name.__name__, f"{name.__module__}:{name.__name__}")
     row = find(name)
     if row in ROWS:
         module, attribute = row.target.split(":")
         return getattr(import_module(module), attribute)
+    return checked_class(Signed(row.name, row.target, row.origin).load(), row.name, row.target)
+
+
+def checked_class(found: Any, name: str, target: str) -> Any:
+    """What was found, after checking that it is a class of units."""
     from core.units.contract import Unit
 
-    found = Signed(row.name, row.target, row.origin).load()
     if not (isinstance(found, type) and issubclass(found, Unit)):
-        raise ConfigError(f"unit {name}: {row.target} is not a class of core.units.contract.Unit.")
+        raise ConfigError(f"unit {name}: {target} is not a class of core.units.contract.Unit.")
     return found
 
 
-def build(name: str, input_size: int, hidden_size: int | None = None, **options: Any) -> Any:
+def build(name: Any, input_size: int, hidden_size: int | None = None, **options: Any) -> Any:
     """A unit by name or by "package.module:Class"; `build("gru", 64)` has equal widths, ("gru", 3, 64) not.
 
     Raises:
@@ -184,4 +190,5 @@ def build(name: str, input_size: int, hidden_size: int | None = None, **options:
     try:
         return cls(input_size, input_size if hidden_size is None else hidden_size, **options)
     except TypeError as error:
+        name = name.__name__ if isinstance(name, type) else name
         raise ConfigError(f"unit {name}: {str(error).split('__init__() ')[-1]}") from error

@@ -32,12 +32,13 @@ MERGES = ("concat", "sum", "mean", "product")
 class Stack(nn.Module):
     """x (B, T, I) -> y (B, T, output_size), state: a tuple with one unit state per layer and direction.
 
-    The state of layer l, direction d is `state[l * directions + d]`; direction 1 reads backwards.
+    The state of layer l, direction d is `state[l * directions + d]`; direction 1 reads backwards. `unit` is a
+    name of the registry, "package.module:Class", or a class of units.
     """
 
     def __init__(
         self,
-        unit: str,
+        unit: Any,
         input_size: int,
         hidden_size: int | None = None,
         *,
@@ -307,6 +308,6 @@ def checked_lengths(x: Tensor, lengths: Tensor | None, mask: Any) -> Tensor | No
     return lengths.long()
 
 
-def stack(unit: str, input_size: int, hidden_size: int | None = None, **options: Any) -> Stack:
+def stack(unit: Any, input_size: int, hidden_size: int | None = None, **options: Any) -> Stack:
     """`core.stack("gru", 64, 128, layers=2)`; options as in `Stack`, the rest go to the unit."""
     return Stack(unit, input_size, hidden_size, **options)
