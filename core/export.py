@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError, MissingExtraError, WorkError
-from core.files import whole_file
+from core.files import check_place, whole_file
 from core.state import tensors
 
 
@@ -123,6 +123,7 @@ def export_network(
         WorkError: the graph answers otherwise than torch.
     """
     require_onnx()
+    check_place(path)
     graph = Positional(network.eval())
     sizes = {
         name: torch.export.Dim(name, min=(bounds or {}).get(name, (1, 0))[0], max=largest)
@@ -153,6 +154,7 @@ def export_network(
 def write(graph: StepGraph, x: Tensor, unit: Any, path: Path, axes: dict[int, str], other: Tensor) -> float:
     """Export with `x`, check with `other` (another batch and length), write the whole file or nothing."""
     require_onnx()
+    check_place(path)
     state = [part.clone() for part in tensors(unit.initial_state(x))]
     names = [f"state{index}" for index in range(len(state))]
     batch = torch.export.Dim("batch", min=1, max=4096)

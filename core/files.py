@@ -36,9 +36,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     Raises:
         RecurraError: the folder is missing, not writable or full, or the path names a folder.
     """
-    if not str(path) or str(path) == ".":
-        raise RecurraError("the name of the file to write is empty.")
-    path = Path(path)
+    path = named(path)
     try:
         if is_node(path):
             with written_into(path) as partial:
@@ -54,6 +52,33 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             os.replace(partial, target)
     except OSError as error:
         raise RecurraError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+def check_place(path: str | Path) -> None:
+    """Whether a file can be written there, as far as that can be told before the work.
+
+    Raises:
+        RecurraError: the folder is missing or not writable, or the path names a folder.
+    """
+    path = named(path)
+    try:
+        if is_node(path):
+            return
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+        os.stat(target.parent)
+        if not os.access(target.parent, os.W_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        raise RecurraError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+def named(path: str | Path) -> Path:
+    """A path that is not empty, as a script's unset variable is."""
+    if not str(path) or str(path) == ".":
+        raise RecurraError("the name of the file to write is empty.")
+    return Path(path)
 
 
 def is_node(path: Path) -> bool:

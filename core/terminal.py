@@ -15,14 +15,25 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import typer
 
 from core.errors import ConfigError, MissingExtraError
-from core.files import write_text
+from core.files import check_place, write_text
 
 MOST_REMARKS = 20
 """Remarks that are shown; the rest is counted."""
 MOST_THREADS = max(64, 4 * (os.cpu_count() or 1))
 """More would only wait for each other, and at some number no machine can start them."""
 
-Json = Annotated[str | None, typer.Option("--json", help="Write the result as JSON here; - is stdout.")]
+
+def checked_place(value: str | None) -> str | None:
+    """The place of a result, looked at before the work: a typo must not cost an hour."""
+    if value is not None and value != "-":
+        check_place(value)
+    return value
+
+
+Json = Annotated[
+    str | None,
+    typer.Option("--json", callback=checked_place, help="Write the result as JSON here; - is stdout."),
+]
 Out = Annotated[Path, typer.Option("-o", "--out", help="What to write: a file, or a folder for many inputs.")]
 Weights = Annotated[
     str | None, typer.Option("--weights", help="Bundled name, weights file or run folder. Default: bundled.")

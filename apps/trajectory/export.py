@@ -18,7 +18,7 @@ from apps.trajectory.models.vector import VectorPredictor
 from core.blocks.stack import Stack
 from core.errors import ConfigError, DataError
 from core.export import quiet, reason, rebuild, require_onnx
-from core.files import whole_file
+from core.files import check_place, whole_file
 from core.layouts.torch_nn import torch_nn_state_dict
 from core.state import tensors
 
@@ -104,6 +104,7 @@ def export_onnx(network: nn.Module, path: str | Path) -> float:
         ConfigError: an operator that ONNX does not have, or a graph that disagrees with torch.
     """
     require_onnx()
+    check_place(path)
     network = network.eval()
     stateful = isinstance(network, Predictor) and network.config.stateful
     if isinstance(network, Predictor) and stateful:

@@ -14,7 +14,7 @@ from apps.trajectory.geo import from_enu
 from apps.trajectory.prediction import Prediction
 from apps.trajectory.track import Track
 from core.errors import ConfigError, DataError
-from core.files import write_text
+from core.files import check_place, write_text
 
 Answers = Sequence[tuple[Track, Prediction]]
 
@@ -48,6 +48,7 @@ def check_name(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ConfigError(f"{path}: predictions are written as {', '.join(SUFFIXES)}.")
+    check_place(path)
     return suffix
 
 

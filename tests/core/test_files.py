@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import DataError, RecurraError
-from core.files import read_bytes, whole_file, write_text
+from core.files import check_place, read_bytes, whole_file, write_text
 
 
 def test_a_file_is_replaced_whole_and_keeps_its_mode(tmp_path: Path) -> None:
@@ -98,8 +98,11 @@ def test_a_place_that_cannot_be_written_is_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(RecurraError, match=message):
-        write_text(name, "x")
+    for act in (lambda: write_text(name, "x"), lambda: check_place(name)):
+        with pytest.raises(RecurraError, match=message):
+            act()
+    assert os.listdir(tmp_path) == ["folder"]
+    check_place("new.json")
     assert os.listdir(tmp_path) == ["folder"]
 
 
