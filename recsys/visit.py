@@ -61,6 +61,17 @@ class Visit:
         return History(self.events, f"visitor {self.number}")
 
 
+LEAVING = -0.5
+"""Logit of no click at the shelf, as in the comparison: visitors here leave easily, so slates can differ."""
+
+
+@lru_cache(maxsize=1)
+def shop() -> Market:
+    """The market as its visitors meet it."""
+    market = visitors().market
+    return replace(market, world=replace(market.world, nothing_rec=LEAVING))
+
+
 @lru_cache(maxsize=1)
 def visitors() -> SimulatedLog:
     """People of the market whom no weights have seen."""
@@ -96,7 +107,7 @@ def shelf(
 ) -> dict[str, Shown]:
     """What each policy shows the visitor now."""
     model = model or load_model(WEIGHTS)
-    market = visitors().market
+    market = shop()
     best = float(oracle_chance(market, visit.interest[None], k)[0])
     answer = {}
     for policy in policies:
@@ -136,7 +147,7 @@ def click(visit: Visit, items: Sequence[int], slot: int) -> Visit:
     """
     if not 0 <= slot <= len(items):
         raise ConfigError(f"slots are 1 to {len(items)}, or 0 for nothing; got {slot}.")
-    market, interest = visitors().market, visit.interest
+    market, interest = shop(), visit.interest
     if slot:
         interest = interest + market.world.pull * (market.v[items[slot - 1] - FIRST] - interest)
     event = Event(tuple(int(item) for item in items), slot, RECOMMENDATION)
@@ -188,7 +199,7 @@ def strolls(
     seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """Visitors who meet a policy's slates for some rounds: regret, clicks and diversity, with paired luck."""
-    model, market = load_model(WEIGHTS), visitors().market
+    model, market = load_model(WEIGHTS), shop()
     answer = {}
     for policy in policies:
         luck = np.random.default_rng(seed)

@@ -148,7 +148,7 @@ def place_map(thought: dict[str, Any]) -> go.Figure:
         title="Where the model takes this person to be",
         xaxis_title="first axis of the groups",
         yaxis_title="second axis",
-        legend={"orientation": "h", "y": -0.25},
+        legend={"orientation": "h", "y": 1.02, "x": 1, "xanchor": "right", "yanchor": "bottom"},
     )
     return figure
 

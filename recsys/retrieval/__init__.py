@@ -1,0 +1,1 @@
+"""The best of millions: exact blocked search and exact Thompson draws, compiled."""

@@ -1,0 +1,58 @@
+"""The recommendation page as a person uses it."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys.visit import arrive, click, shelf
+
+pytestmark = pytest.mark.browser
+
+
+def stats(page: Any) -> Any:
+    return page.locator("#stats .r-stat")
+
+
+def chance(visit: Any, policy: str = "inslate") -> tuple[str, list[int]]:
+    shown = shelf(visit, [policy], 6, temperature=0.3)[policy]
+    return f"{100 * shown.clicked:.0f} %", [int(item) for item in shown.slate.items]
+
+
+def test_the_page_opens_with_the_figure_that_python_gives_and_a_click_moves_it(
+    page: Any, served: Callable[..., str], sound: Callable[[Any], None]
+) -> None:
+    from playwright.sync_api import expect
+
+    visit = arrive(7)
+    words, items = chance(visit)
+    page.goto(served("recsys"))
+    expect(stats(page).first.locator("dd")).to_have_text(words)
+    expect(page.locator("#slates tr.r-ours")).to_contain_text("in-slate Thompson")
+    expect(stats(page).nth(3).locator("dd")).to_have_text("5")
+    page.get_by_role("button", name="Click it").click()
+    expect(stats(page).nth(3).locator("dd")).to_have_text("6")
+    expect(stats(page).first.locator("dd")).to_have_text(chance(click(visit, items, 1))[0])
+    sound(page)
+
+
+def test_an_uploaded_log_is_judged_and_a_wrong_one_is_a_sentence(
+    page: Any, served: Callable[..., str], tmp_path: Path
+) -> None:
+    from playwright.sync_api import expect
+
+    rows = "\n".join(f"{n % 4},{n % 3 + 1},{int(n % 11 == 0)},0.25" for n in range(400))
+    (tmp_path / "log.csv").write_text("item_id,position,click,propensity_score\n" + rows + "\n")
+    (tmp_path / "junk.csv").write_text("a,b\n1,2\n")
+    page.goto(served("recsys"))
+    expect(stats(page).first).to_be_visible()
+    page.get_by_role("button", name=re.compile("Off-policy")).click()
+    page.locator("input[type=file]").last.set_input_files(tmp_path / "log.csv")
+    expect(page.locator("#verdict .r-stat").first).to_contain_text("SNIPS")
+    page.goto(served("recsys"))
+    expect(stats(page).first).to_be_visible()
+    page.get_by_role("button", name=re.compile("Off-policy")).click()
+    page.locator("input[type=file]").last.set_input_files(tmp_path / "junk.csv")
+    expect(page.get_by_test_id("toast-body")).to_contain_text("no column for item")
