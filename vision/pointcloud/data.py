@@ -60,7 +60,7 @@ def cloud_of(columns: dict[str, np.ndarray], format: str, name: str, frame: str 
     good = np.logical_and.reduce(np.isfinite(xyz), axis=1) & np.logical_or.reduce(size >= NO_RETURN_M, axis=1)
     xyz = xyz[good]
     origin = None
-    if len(xyz) and np.abs(xyz).max() > 20_000:  # coordinates of a map do not fit float32
+    if len(xyz) and is_map(xyz):  # such numbers do not fit float32
         origin = np.round(xyz.mean(0))
         xyz = xyz - origin
     rest = {}
@@ -74,6 +74,12 @@ def cloud_of(columns: dict[str, np.ndarray], format: str, name: str, frame: str 
         xyz.astype(np.float32), frame=frame, format=format, name=name, dropped=dropped, origin=origin,
         remarks=remarks, **rest,
     )  # fmt: skip
+
+
+def is_map(xyz: np.ndarray) -> bool:
+    """Whether places (N, 3) are coordinates of a map: much farther from zero than from each other."""
+    middle = np.abs(np.median(xyz, axis=0))
+    return bool((middle > 20_000).any() and (xyz.std(0) < 0.2 * middle.max()).all())
 
 
 def read_cloud(path: str | Path, columns: int | None = None) -> Cloud:

@@ -64,7 +64,8 @@ def shared_area(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     out = np.zeros((len(a), len(b)))
     if out.size:
         overlaps(a, corners_bev(a), b, corners_bev(b), out)
-    return out
+    # a box without an area has no inside, and every point counts as within its edges
+    return np.minimum(out, np.minimum((a[:, 3] * a[:, 4])[:, None], (b[:, 3] * b[:, 4])[None]))
 
 
 def iou_bev(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -23,8 +23,9 @@ def greedy(boxes, corners, threshold, keep):  # noqa: ANN001, ANN201
             far = (reach + math.sqrt(boxes[j, 3] ** 2 + boxes[j, 4] ** 2)) / 2
             if abs(boxes[i, 0] - boxes[j, 0]) > far or abs(boxes[i, 1] - boxes[j, 1]) > far:
                 continue
-            shared = clip_area(corners[i], corners[j], buffer)
-            if shared > threshold * (area + boxes[j, 3] * boxes[j, 4] - shared):
+            other = boxes[j, 3] * boxes[j, 4]
+            shared = min(clip_area(corners[i], corners[j], buffer), area, other)
+            if shared > threshold * (area + other - shared):
                 keep[j] = False
 
 

@@ -95,6 +95,11 @@ def hilbert(places: Tensor, bits: int) -> Tensor:
         out = np.empty(len(places), np.int64)
         hilbert_loop(np.ascontiguousarray(places.numpy(), np.int64), bits, out)
         return torch.from_numpy(out)
+    return hilbert_tensor(places, bits)
+
+
+def hilbert_tensor(places: Tensor, bits: int) -> Tensor:
+    """The same in tensor code, for other devices."""
     x = list(places.long().clone().unbind(1))
     for level in range(bits - 1, 0, -1):
         q, m = 1 << level, (1 << level) - 1

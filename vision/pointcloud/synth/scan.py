@@ -7,7 +7,7 @@ import numpy as np
 from vision.pointcloud.boxes import count_inside
 from vision.pointcloud.synth.cast import SWEEP_S, cast_ground, cast_parts, collect
 from vision.pointcloud.synth.layout import lay_out
-from vision.pointcloud.synth.scene import CLASSES, OCLASS, Scene, empty_scene
+from vision.pointcloud.synth.scene import CLASSES, OBJECTS, OCLASS, Scene, block, empty_scene
 from vision.pointcloud.synth.sensors import Sensor, sensor
 
 TILT_DEG = 2.0
@@ -110,6 +110,25 @@ def cast(scene: Scene, device: Sensor, speed: float, tilt: np.ndarray, phase: fl
         sensor=device,
         fired=depth.size,
     )
+
+
+def rays_towards(boxes: np.ndarray, device: Sensor) -> np.ndarray:
+    """Rays of a turn that meet each box (M, 7) given relative to the sensor: (M,) int64.
+
+    Points in a box over these rays is its fill ratio, free of range and aspect: recorded unoccluded cars have
+    .67 at 15 to 30 m and .31 beyond.
+    """
+    scene = empty_scene(0)
+    for number, (x, y, z, length, width, height, heading) in enumerate(boxes[:OBJECTS]):
+        block(scene, x, y, z - height / 2, heading, length, width, height, 0.5, 0.0, number)
+    up = np.sort(np.tan(np.radians(device.elevations)))
+    shape, columns = (len(up), device.columns), device.columns
+    met = np.zeros(OBJECTS + 1, np.int64)
+    cast_parts(
+        scene, up, columns, 0.0, np.zeros(columns), 0.0, np.full(shape, 1e9), np.full(shape, -2, np.int32),
+        np.zeros(shape), np.zeros(shape), np.full(shape, -1, np.int32), met,
+    )  # fmt: skip
+    return met[: len(boxes)]
 
 
 def lean(rows: np.ndarray, tilt: np.ndarray) -> None:
