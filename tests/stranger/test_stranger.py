@@ -45,7 +45,7 @@ class Fade(Unit):
     """x (B, T, I), state (B, H) -> y (B, T, H), state (B, H)."""
 
     paper = "none"
-    modes = ("step",)
+    modes = ("step", "sequential")
 
     def __init__(self, input_size: int, hidden_size: int, *, keep: float = 0.5) -> None:
         super().__init__(input_size, hidden_size)
@@ -136,7 +136,7 @@ def test_its_unit_trains_as_ours_do_and_its_area_is_measured(
 ) -> None:
     import torch
 
-    from core import registry
+    from core import battery, registry
     from core.bench.areas import run
     from core.catalogue import row
 
@@ -146,6 +146,7 @@ def test_its_unit_trains_as_ours_do_and_its_area_is_measured(
     assert core.build("tide_tables.fade:Fade", 3, 5).keep == 0.5
     assert registry.find("gru").origin == "recurra"
     assert row("fade", 8)["from"] == "tide-tables"
+    battery.check(registry.unit_class("fade"))
     with pytest.raises(ConfigError, match="no unit 'fad'; did you mean fade"):
         core.build("fad", 3)
     with pytest.raises(ConfigError, match="is not a class of core"):
