@@ -1,6 +1,7 @@
 """A table with known columns -> tracks, one per value of the columns that tell tracks apart."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,10 +9,20 @@ import pandas as pd
 from apps.trajectory.formats.assemble import assemble
 from apps.trajectory.formats.ids import groups
 from apps.trajectory.formats.names import find_columns
-from apps.trajectory.formats.options import Options
-from apps.trajectory.formats.places import local, places
-from apps.trajectory.formats.stamps import Stamps, stamps
-from apps.trajectory.formats.table import MISSING, Table
+from apps.trajectory.formats.options import TIME_UNITS, Options
+from apps.trajectory.formats.places import Places, local, places
+from apps.trajectory.formats.stamps import (
+    FASTEST,
+    FASTEST_ALOFT,
+    Pace,
+    Stamps,
+    is_datetime,
+    likelier,
+    stamps,
+    unit_in_name,
+    unit_of,
+)
+from apps.trajectory.formats.table import MISSING, Table, numeric
 from apps.trajectory.formats.units import factor
 from apps.trajectory.track import Track, stem_of
 from core.errors import DataError
@@ -69,8 +80,11 @@ def tracks_of(
     if options.frame is None and flat and "vehicle_local_position" in table.path.name:
         warnings.append("PX4 vehicle_local_position has axes north, east, down; --read frame=ned turns z up.")
     order = np.zeros(len(table.rows)) if times is None else times.ns
+    parts = list(groups(table, set(found.values()), options, order, warnings))
+    if times is not None and "t" in found and options.time_unit is None:
+        times = checked(table, found, options, usual_unit, times, metres(positions, fixes), parts)
     tracks = []
-    for label, rows in groups(table, set(found.values()), options, order, warnings):
+    for label, rows in parts:
         if times is None:  # a rate counts the samples of one track
             part = even_stamps(len(rows), options.rate)
         else:
@@ -117,6 +131,60 @@ def times_of(table: Table, found: Mapping[str, str], options: Options, usual: st
             where = f" line {line}" if line else f" row {row + 1}"
             raise DataError(f"{table.path}{where}: {name} is {str(column.iloc[row])[:40]!r}, not a time.")
     return times
+
+
+def checked(
+    table: Table,
+    found: Mapping[str, str],
+    options: Options,
+    usual: str | None,
+    times: Stamps,
+    place: np.ndarray,
+    parts: list[tuple[list[str], np.ndarray]],
+) -> Stamps:
+    """The times again in another unit, where the first one implies a rate or speed that cannot be.
+
+    Args:
+        place: (rows, D) positions, roughly in metres.
+        parts: rows of every track.
+    """
+    name = found["t"]
+    column = table.column(name)
+    numbers = column if pd.api.types.is_numeric_dtype(column) else numeric(column)
+    if is_datetime(column) or not numbers.notna().any():
+        return times
+    clock = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    steps, ways = [], []
+    for _, rows in parts:
+        step, way = np.diff(clock[rows]), np.linalg.norm(np.diff(place[rows], axis=0), axis=1)
+        good = (step > 0) & np.isfinite(way)
+        steps.append(step[good])
+        ways.append(way[good])
+    step, way = np.concatenate(steps), np.concatenate(ways)
+    if len(step) < 2:
+        return times
+    used = unit_of(clock, name, usual)
+    fastest = FASTEST if "x" in found else FASTEST_ALOFT
+    pace = Pace(float(np.median(step)), float(np.median(way)), float(np.nanmax(np.abs(clock))), fastest)
+    unit = likelier(pace, used, told=unit_in_name(name) is not None or usual is not None)
+    if unit == used:
+        return times
+    again = times_of(table, found, replace(options, time_unit=unit), usual)
+    implied = TIME_UNITS[used] * 1e-9 * pace.step
+    remark = (
+        f"times in {name!r} are read as {unit}: as {used} there were {1 / implied:.3g} samples a second at "
+        f"{pace.metres / implied:.3g} m/s; --read time_unit={used} overrules."
+    )
+    return replace(again, warnings=(*again.warnings, remark))
+
+
+def metres(positions: np.ndarray | None, fixes: Places | None) -> np.ndarray:
+    """(rows, D) positions, roughly in metres: good enough for a speed."""
+    if fixes is None:
+        assert positions is not None
+        return np.clip(positions, -1e12, 1e12)  # `assemble` names what is no place
+    east = fixes.lon * np.cos(np.radians(fixes.lat))
+    return 111_320.0 * np.stack([east, fixes.lat], 1)
 
 
 def even_stamps(count: int, rate: float | None) -> Stamps:

@@ -4,6 +4,7 @@ A float64 of seconds near 1.4e9 is good to 2.4e-7 s only, so integers stay integ
 digit by digit, and differences are taken before anything becomes a float.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -19,6 +20,16 @@ UNIT_IN_NAME = re.compile(
 )
 SPELLINGS = {"sec": "s", "secs": "s", "seconds": "s", "msec": "ms", "usec": "us", "µs": "us", "nsec": "ns"}
 DECIMAL = r"\s*([+-]?)([0-9]+)(?:\.([0-9]*))?\s*"
+RATES = (0.003, 2000.0)
+"""Samples per second that recorders give."""
+FASTEST, FASTEST_ALOFT = 400.0, 1200.0
+"""m/s of movers in local and in geographic coordinates."""
+COUNTER_S = 60 * 86400.0
+"""A counter that is no date does not run longer."""
+EPOCH = (631_152_000.0, 4_102_444_800.0)
+"""Dates from 1990 to 2100, seconds since 1970."""
+FAR = 7.0
+"""So much likelier another unit must be: some powers of ten in rate and speed together."""
 LIMIT = 9.2e18
 """int64 nanoseconds reach 292 years from 1970."""
 
@@ -97,10 +108,6 @@ def from_numbers(
         if told is None and sure and seen != unit:
             warnings.append(f"times in {name!r} are read as {seen}, not {unit}, by their size.")
             unit = seen
-        elif told is None and usual is None and seen != "s" and not sure:
-            warnings.append(
-                f"times in {name!r} are read as {seen} by their step; --read time_unit=UNIT overrules."
-            )
     scale = TIME_UNITS[unit]
     if known.any() and np.abs(values[known]).max() * scale > LIMIT:
         raise DataError(
@@ -132,18 +139,58 @@ def from_digits(column: pd.Series, scale: int) -> tuple[np.ndarray, np.ndarray]:
     return ns, exact
 
 
+def unit_of(values: np.ndarray, name: str, usual: str | None) -> str:
+    """The unit that `from_numbers` reads a column in when nobody tells."""
+    seen, sure = plausible_unit(values[np.isfinite(values)])
+    told = unit_in_name(name)
+    return told or (seen if sure else usual or seen)
+
+
 def plausible_unit(values: np.ndarray) -> tuple[str, bool]:
-    """Unit by size (an epoch, sure) or else by the median step (a guess)."""
+    """Unit by size, where the values are an epoch (sure); seconds otherwise, until `likelier` has looked."""
     if not len(values):
         return "s", False
     size = float(np.median(np.abs(values)))
     for unit, low in (("ns", 1e17), ("us", 1e14), ("ms", 1e11)):
         if size >= low:
             return unit, True
-    steps = np.abs(np.diff(values))
-    steps = steps[steps > 0]
-    step = float(np.median(steps)) if len(steps) else 0.0
-    for unit, low in (("ns", 1e6), ("us", 1e3), ("ms", 20.0)):
-        if step >= low:
-            return unit, False
     return "s", False
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a file's tracks go, in whatever its clock counts."""
+
+    step: float
+    """Median step of the clock from sample to sample."""
+    metres: float
+    """Median distance from sample to sample."""
+    largest: float
+    """Largest reading of the clock."""
+    fastest: float = FASTEST
+    """m/s that no mover of this kind passes."""
+
+    def cost(self, unit: str) -> float:
+        """How unlikely a unit is, by the rate and speed that it implies; infinite for what cannot be."""
+        seconds = TIME_UNITS[unit] * 1e-9
+        step, largest = self.step * seconds, self.largest * seconds
+        speed = self.metres / step
+        epoch = EPOCH[0] <= largest <= EPOCH[1]
+        if not (1 / RATES[1] <= step <= 1 / RATES[0]) or speed > self.fastest:
+            return math.inf
+        if not (epoch or largest < COUNTER_S):
+            return math.inf
+        return math.log10(step * 10) ** 2 + math.log10(max(speed, 0.01) / 5) ** 2
+
+
+def likelier(pace: Pace, used: str, told: bool) -> str:
+    """The unit to read the clock in: the one in use, unless it cannot be or another is far likelier.
+
+    Args:
+        told: by the header or the format, so only what cannot be is overruled.
+    """
+    costs = {unit: pace.cost(unit) for unit in ("s", "ms", "us", "ns")}
+    best = min(costs, key=lambda unit: costs[unit])
+    if costs[best] == math.inf or best == used:
+        return used
+    return best if costs[used] == math.inf or (not told and costs[used] - costs[best] > FAR) else used

@@ -164,6 +164,33 @@ def test_all_ids_and_words_together_tell_tracks_apart(tmp_path: Path) -> None:
         read_tracks(path, group=["who"])
 
 
+@pytest.mark.parametrize(
+    ("name", "step", "metres", "seconds", "said"),
+    [
+        ("t", 10, 0.06, 0.01, "read as ms: as s there were"),  # a counter of milliseconds at 100 Hz
+        ("t", 1000, 5.0, 1.0, "read as ms"),  # and at 1 Hz
+        ("t", 30, 240.0, 30.0, None),  # ships report every 30 s
+        ("t", 1, 8.0, 1.0, None),
+        ("t", 100_000, 0.6, 0.1, "read as us"),
+        ("time_ms", 0.1, 0.6, 0.1, "read as s"),  # a header that lies
+        ("time_ms", 100, 0.6, 0.1, None),
+        ("t", 0.005, 0.05, 0.005, None),
+        ("t", 10, 0.0, 10.0, None),  # nothing moves: nothing tells
+    ],
+)
+def test_the_unit_of_time_is_what_rate_and_speed_allow(
+    name: str, step: float, metres: float, seconds: float, said: str | None, tmp_path: Path
+) -> None:
+    text = f"{name},x,y,z\n" + "".join(f"{7 * step + k * step:g},{k * metres},0,5\n" for k in range(20))
+    track = one(tmp_path, text)
+    np.testing.assert_allclose(np.diff(track.time_s), seconds, rtol=1e-6)
+    told = [warning for warning in track.warnings if f"times in {name!r}" in warning]
+    assert not told if said is None else said in told[0]
+    # who says the unit is believed
+    forced = one(tmp_path, text, time_unit="s")
+    np.testing.assert_allclose(np.diff(forced.time_s), step, rtol=1e-6)
+
+
 def test_text_beside_a_flight_never_cuts_it(tmp_path: Path) -> None:
     modes = "".join(f"{k / 10},{k},0,0,{'AUTO' if k < 5 else 'LOITER'},remark {k}\n" for k in range(10))
     assert len(one(tmp_path, "t,x,y,z,mode,note\n" + modes)) == 10
