@@ -46,7 +46,8 @@ Compat = Annotated[
 ]
 READER = (
     "--read takes format, columns (t=time,x=px), time_unit (s, ms, us, ns, iso), group (id or kind,traj), "
-    "rate (samples per second), times (KITTI) and frame (enu, ned, camera); what is not told is detected."
+    "rate (samples per second), times (KITTI), frame (enu, ned, camera), gate (false keeps what jumps). "
+    "What is not told is detected."
 )
 OLD = {
     f"--{name}": name.replace("-", "_")
@@ -216,7 +217,8 @@ def predict(
         float | None, typer.Option(help="Seconds to predict; later than the model: null.")
     ] = None,
     at: Annotated[
-        float | None, typer.Option(help="Predict from this time of the track; its end by default.")
+        str | None,
+        typer.Option(help="Predict from this time: seconds of the track, the file's own clock, or ISO 8601."),
     ] = None,
     every: Annotated[
         int | None, typer.Option(min=1, help="Predict along the track, each N-th sample.")
@@ -245,6 +247,7 @@ def predict(
     from core.terminal import watched
 
     check_words(horizon, coverage)
+    moment = None if at is None else moment_of(at)
     if out is not None:
         check_name(out)
     place = point(near) if near is not None else None
@@ -257,11 +260,11 @@ def predict(
         try:
             if every is not None:
                 found = predict_along(
-                    track, model, stride=every, coverage=coverage, horizon_s=horizon, until_s=at
+                    track, model, stride=every, coverage=coverage, horizon_s=horizon, until_s=moment
                 )
                 answers += [(track, answer) for answer in found]
             else:
-                answers.append((track, ask(track, model, horizon_s=horizon, at_s=at, coverage=coverage)))
+                answers.append((track, ask(track, model, horizon_s=horizon, at_s=moment, coverage=coverage)))
         except DataError as error:
             problems.append(str(error))
     say_all(f"no prediction: {problem}" for problem in problems)
@@ -281,6 +284,25 @@ def predict(
         as_lines(answers, records),
     )
     end(files, failed)
+
+
+def moment_of(text: str) -> float:
+    """Seconds, or a date and time as seconds since 1970 (UTC where it says no zone)."""
+    from datetime import UTC, datetime
+
+    from core.errors import ConfigError
+
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"--at wants seconds or a time such as 2026-05-02T10:15:30Z; got {text!r}."
+        ) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def point(text: str) -> Any:

@@ -48,7 +48,8 @@ def predict(
     Args:
         past: a track in any rhythm (resampled to the model's), a segment, or positions (T, D), dt apart.
         horizon_s: seconds to predict; None: as far as the model goes. Later steps are NaN.
-        at_s: predict from this time of a track's clock on, knowing nothing later; None: from its end.
+        at_s: predict from this time of a track on, knowing nothing later: seconds since its first sample or
+            the file's own time; None: from its end.
 
     Raises:
         DataError: too few positions, or one that is not finite.
@@ -102,7 +103,7 @@ def newest(past: Track | Segment | np.ndarray, model: Model, at_s: float | None)
 def last_segment(track: Track, model: Model, at_s: float | None) -> Segment:
     """The stretch that ends a track, on a grid that meets its newest sample."""
     if at_s is not None:
-        known = track.time_s <= at_s + 1e-9
+        known = track.time_s <= track.seconds(at_s) + 1e-6
         track = replace(track, time_s=track.time_s[known], positions=track.positions[known], velocities=None)
     if not len(track):
         raise DataError(f"{track.name}: no sample up to {at_s} s.")
@@ -129,7 +130,7 @@ def predict_along(
 
     Args:
         horizon_s: seconds to predict; None: as far as the model goes. Later steps are NaN.
-        until_s: the last time of the track's clock that is predicted from; None: its end.
+        until_s: the last time of the track that is predicted from, as `at_s` of `predict`; None: its end.
 
     Raises:
         DataError: the track has fewer coordinates than the model.
@@ -138,6 +139,8 @@ def predict_along(
     model = model if isinstance(model, Model) else load_model(model)
     check_words(horizon_s, coverage)
     steps = steps_of(horizon_s, model)
+    if until_s is not None and isinstance(track, Track):
+        until_s = track.seconds(until_s)
     pieces = [track] if isinstance(track, Segment) else resample(track, model.dt)
     found = []
     for piece in pieces:

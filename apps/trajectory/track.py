@@ -2,13 +2,20 @@
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from core.errors import DataError
+
 # One UZH-FPV flight is recorded once per camera, so these words say which clock, not which flight.
 SENSORS = re.compile(r"(?:^|[_-])(?:davis|snapdragon)(?=$|[_-])", re.IGNORECASE)
+DATES = (631_152_000 * 10**9, 4_102_444_800 * 10**9)
+"""Nanoseconds since 1970 of 1990 and 2100."""
+NEAR = 1e-6
+"""Seconds that rounding may cost."""
 SUFFIXES = {".gz", ".csv", ".txt", ".tum", ".ulg", ".parquet", ".json", ".jsonl", ".ndjson"}
 
 
@@ -35,6 +42,37 @@ class Track:
 
     def __len__(self) -> int:
         return len(self.time_s)
+
+    @property
+    def dated(self) -> bool:
+        """Whether the clock tells a date, and not only how long something has run."""
+        return self.start_ns is not None and DATES[0] <= self.start_ns <= DATES[1]
+
+    def utc(self, time_s: float) -> str | None:
+        """A time of the track as RFC 3339 in UTC, to the microsecond; None where the clock tells no date."""
+        if not self.dated or self.start_ns is None:
+            return None
+        us = (self.start_ns + round(time_s * 1e9) + 500) // 1000
+        moment = datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
+        return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+    def seconds(self, moment: float) -> float:
+        """A moment on the track's clock: seconds since its first sample, or the file's own time.
+
+        Raises:
+            DataError: it lies outside of the track.
+        """
+        end = float(self.time_s[-1]) if len(self.time_s) else 0.0
+        found = moment
+        if moment > end + NEAR and self.start_ns is not None:
+            found = moment - self.start_ns * 1e-9
+        if not -NEAR <= found <= end + NEAR:
+            first = 0 if self.start_ns is None else self.start_ns * 1e-9
+            own = f" ({first:.3f} to {first + end:.3f} on the file's clock)" if first else ""
+            raise DataError(
+                f"{self.name}: {moment:g} s is beyond the track, which lasts 0 to {end:.3f} s{own}."
+            )
+        return found
 
     @cached_property
     def flight(self) -> str:

@@ -57,6 +57,8 @@ def as_records(answers: Answers) -> list[dict[str, Any]]:
     records = []
     for track, prediction in answers:
         record = {"track": track.name, "file": track.source, **prediction.as_dict()}
+        if track.dated:
+            record["utc"] = track.utc(prediction.time_s)
         if track.origin is not None:
             record["lat_lon_alt"] = [row.tolist() for row in geographic(track, prediction)]
         records.append(record)
@@ -87,12 +89,15 @@ def as_csv(answers: Answers) -> str:
     dims = max(len(prediction.anchor) for _, prediction in answers)
     axes = ["x", "y", "z"][:dims] if dims <= 3 else [f"p{index}" for index in range(dims)]
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["track", "t", "ahead_s", *axes, "radius"])
+    dated = any(track.dated for track, _ in answers)
+    writer.writerow(["track", "t", "ahead_s", *axes, "radius", *(["utc"] if dated else [])])
     for track, prediction in answers:
         for k, ahead in enumerate(prediction.ahead_s):
             radius = None if prediction.radius is None else prediction.radius[k]
             numbers = [*prediction.mean[k], radius]
             cells = ["" if value is None or not np.isfinite(value) else f"{value:.4f}" for value in numbers]
+            if dated:
+                cells.append(track.utc(prediction.time_s + float(ahead)) or "")
             writer.writerow([track.name, f"{prediction.time_s:.6f}", f"{ahead:.3f}", *cells])
     return out.getvalue()
 
@@ -115,6 +120,7 @@ def as_geojson(answers: Answers) -> str:
                 "properties": {
                     "track": track.name,
                     "t": prediction.time_s,
+                    "utc": track.utc(prediction.time_s),
                     "ahead_s": [0.0, *np.round(prediction.ahead_s, 6).tolist()][: len(lla)],
                     "radius_m": radius,
                     "coverage": prediction.coverage if radius is not None else None,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from apps.trajectory.formats.jumps import outliers
 from apps.trajectory.formats.options import to_enu_axes
 from apps.trajectory.formats.stamps import Stamps
 from apps.trajectory.track import Track
@@ -25,9 +26,10 @@ def assemble(
     frame: str | None = None,
     origin: tuple[float, float, float] | None = None,
     has_clock: bool = True,
+    gate: bool = True,
     warnings: Sequence[str] = (),
 ) -> Track:
-    """Sort by time, keep the last of equal stamps, leave out rows that are not finite, and say so.
+    """Sort by time, keep the last of equal stamps, leave out what is not finite or jumps, and say so.
 
     Raises:
         DataError: no finite row, or positions that are no place on earth.
@@ -56,6 +58,11 @@ def assemble(
     if velocities is not None:
         velocities = velocities[usable][order]
         velocities = to_enu_axes(velocities, frame) if np.isfinite(velocities).all() else None
+    wrong, said = outliers((ns - ns[0]) * 1e-9, positions) if gate else (np.zeros(0, dtype=bool), [])
+    if wrong.any():
+        ns, positions = ns[~wrong], positions[~wrong]
+        velocities = None if velocities is None else velocities[~wrong]
+    told += said
     time_s = (ns - ns[0]) * 1e-9
     told += suspicions(time_s, positions)
     start_ns = int(ns[0]) if has_clock else None

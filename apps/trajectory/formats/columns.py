@@ -105,6 +105,7 @@ def tracks_of(
                 frame=options.frame if flat else None,
                 origin=origin,
                 has_clock=clock,
+                gate=options.gate,
                 warnings=told,
             )
         )

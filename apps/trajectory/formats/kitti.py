@@ -52,6 +52,7 @@ def read_kitti(table: Table, options: Options) -> list[Track]:
             positions,
             frame=options.frame,
             has_clock=times is not None,
+            gate=options.gate,
             warnings=warnings,
         )
     ]

@@ -25,6 +25,8 @@ class Options:
     rate: float | None = None
     times: Path | None = None
     frame: str | None = None
+    gate: bool = True
+    """Leave out samples that no mover can have been at."""
 
     def __post_init__(self) -> None:
         if self.time_unit is not None and self.time_unit not in (*TIME_UNITS, "iso"):

@@ -122,6 +122,28 @@ def test_words_along_a_track_work_together(recurra: Terminal, tmp_path: Path) ->
     assert all(len(answer["ahead_s"]) == len(answer["mean"]) == 5 for answer in answers)
 
 
+def test_a_clock_that_tells_a_date_is_answered_in_utc(recurra: Terminal, tmp_path: Path) -> None:
+    log = tmp_path / "epoch.csv"
+    rows = [f"{1767225600 + k / 10:.1f},{0.3 * k},0,5\n" for k in range(100)]
+    log.write_text("timestamp,x,y,z\n" + "".join(rows))
+    _, out, _ = recurra("predict", log, "-o", tmp_path / "p.csv", "--json", "-")
+    assert json.loads(out)["predictions"][0]["utc"] == "2026-01-01T00:00:09.900000Z"
+    lines = (tmp_path / "p.csv").read_text().splitlines()
+    assert lines[0].endswith(",radius,utc")
+    assert lines[10].endswith(",2026-01-01T00:00:10.900000Z")
+    for at in ("5", "1767225605", "2026-01-01T00:00:05Z", "2026-01-01T01:00:05+01:00"):
+        code, out, err = recurra("predict", log, "--at", at, "--json", "-")
+        assert code == 0, err
+        assert json.loads(out)["predictions"][0]["t"] == pytest.approx(5.0, abs=1e-4)
+    for at in ("400", "1767225700", "2027-01-01T00:00:00Z"):
+        code, _, err = recurra("predict", log, "--at", at)
+        assert code == 2
+        assert "beyond the track, which lasts 0 to 9.900 s" in err
+    plain = write_flight(tmp_path / "a.csv")
+    _, out, _ = recurra("predict", plain, "--json", "-")
+    assert "utc" not in json.loads(out)["predictions"][0]
+
+
 def test_geographic_flights_come_back_as_places(recurra: Terminal, tmp_path: Path) -> None:
     rows = [f"{k / 10},{47.0 + 2e-6 * k:.8f},{8.0:.8f},{500.0}" for k in range(60)]
     log = tmp_path / "geo.csv"
@@ -255,6 +277,7 @@ def test_bad_files_are_one_sentence(
         (["predict", "FLIGHT", "--horizon", "-1"], "horizon"),
         (["predict", "FLIGHT", "--coverage", "2"], "coverage"),
         (["predict", "FLIGHT", "--near", "a,b"], "--near wants metres"),
+        (["predict", "FLIGHT", "--at", "noon"], "--at wants seconds or a time"),
         (["predict", "FLIGHT", "--read", "columns=t"], "--read columns wants name=value pairs"),
         (["predict", "FLIGHT", "--columns", "t"], "--read columns wants name=value pairs"),
         (["predict", "FLIGHT", "--read", "colour=t"], "no setting 'colour'; this section has columns"),

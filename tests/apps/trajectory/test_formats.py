@@ -191,6 +191,28 @@ def test_the_unit_of_time_is_what_rate_and_speed_allow(
     np.testing.assert_allclose(np.diff(forced.time_s), step, rtol=1e-6)
 
 
+def test_a_jump_and_back_is_left_out_and_a_hard_turn_is_kept(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    t = np.arange(100) / 10
+    way = np.stack([6 * t, 2 * t, 30 + 0 * t], 1) + rng.normal(0, 0.02, (100, 3))
+    text = "t,x,y,z\n" + rows(t.round(3).tolist(), way)
+    assert not one(tmp_path, text).warnings
+    for wrong in ([50], [50, 51], [99]):
+        off = way.copy()
+        off[wrong] += [60, -50, 0]
+        track = one(tmp_path, "t,x,y,z\n" + rows(t.round(3).tolist(), off))
+        assert len(track) == 100 - len(wrong)
+        assert f"{len(wrong)} sample" in track.warnings[0]
+    moved = way + np.where(np.arange(100) < 50, 0, 40)[:, None]
+    track = one(tmp_path, "t,x,y,z\n" + rows(t.round(3).tolist(), moved))
+    assert len(track) == 100
+    assert "jumps once and stays there" in track.warnings[0]
+    # eight g for half a second is a racing drone, not a jump
+    v = np.where(t < 5, 10.0, np.maximum(10 - 80 * (t - 5), -30))
+    racing = np.stack([np.cumsum(v) / 10, 0 * t, 0 * t], 1)
+    assert not one(tmp_path, "t,x,y,z\n" + rows(t.round(3).tolist(), racing)).warnings
+
+
 def test_text_beside_a_flight_never_cuts_it(tmp_path: Path) -> None:
     modes = "".join(f"{k / 10},{k},0,0,{'AUTO' if k < 5 else 'LOITER'},remark {k}\n" for k in range(10))
     assert len(one(tmp_path, "t,x,y,z,mode,note\n" + modes)) == 10
