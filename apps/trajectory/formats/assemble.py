@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from apps.trajectory.formats.clock import going_on
 from apps.trajectory.formats.jumps import outliers
 from apps.trajectory.formats.options import to_enu_axes
 from apps.trajectory.formats.stamps import Stamps
@@ -40,7 +41,9 @@ def assemble(
         raise DataError(f"{path}: {name} has no row with a time and a finite position.")
     if not usable.all():
         told.append(f"{plural(int((~usable).sum()), 'row')} without a finite time and position left out.")
-    ns, positions = stamps.ns[usable], positions[usable]
+    ns, again = going_on(stamps.ns[usable])
+    told += again
+    positions = positions[usable]
     if np.abs(positions).max() > FARTHEST_M:
         raise DataError(
             f"{path}: {name} has a position of {np.abs(positions).max():.3g} m; is a column mistaken?"

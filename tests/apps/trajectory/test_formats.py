@@ -213,6 +213,30 @@ def test_a_jump_and_back_is_left_out_and_a_hard_turn_is_kept(tmp_path: Path) -> 
     assert not one(tmp_path, "t,x,y,z\n" + rows(t.round(3).tolist(), racing)).warnings
 
 
+def test_a_clock_that_begins_again_begins_a_new_stretch(tmp_path: Path) -> None:
+    first = "".join(f"{100 + k / 10},{k},0,5\n" for k in range(40))
+    second = "".join(f"{k / 10},{300 + k},9,5\n" for k in range(30))
+    track = one(tmp_path, "t,x,y,z\n" + first + second)
+    assert len(track) == 70
+    np.testing.assert_array_equal(track.positions[:, 0], [*range(40), *range(300, 330)])
+    assert (np.diff(track.time_s) > 0).all()
+    assert track.time_s[40] - track.time_s[39] == pytest.approx(10)
+    assert "the clock begins again at row 41" in track.warnings[0]
+    # a little disorder is sorted, as before
+    swapped = "t,x,y,z\n" + "".join(f"{k / 10},{k},0,5\n" for k in (0, 2, 1, 3, 4, 5))
+    assert "rows are sorted" in one(tmp_path, swapped).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("size", "why"), [(604800, "GPS week"), (86400, "the day ends"), (4294967.296, "full")]
+)
+def test_a_counter_that_rolls_over_goes_on(size: float, why: str, tmp_path: Path) -> None:
+    text = "".join(f"{(size - 3 + k / 10) % size:.3f},{k},0,5\n" for k in range(60))
+    track = one(tmp_path, "t,x,y,z\n" + text, time_unit="s")
+    np.testing.assert_allclose(np.diff(track.time_s), 0.1, atol=1e-6)
+    assert why in track.warnings[0]
+
+
 def test_text_beside_a_flight_never_cuts_it(tmp_path: Path) -> None:
     modes = "".join(f"{k / 10},{k},0,0,{'AUTO' if k < 5 else 'LOITER'},remark {k}\n" for k in range(10))
     assert len(one(tmp_path, "t,x,y,z,mode,note\n" + modes)) == 10
