@@ -83,6 +83,7 @@ class Run:
         self.began = time.monotonic()
         self.earlier = 0.0  # seconds of the sessions before this one
         self.late = False
+        self.heeded, self.heeded_step, self.next_heed = self.began, 0, 0
         # What an explosion before the first validation goes back to.
         self.first = copied(model) if options.recovery.times else {}
 
@@ -141,25 +142,35 @@ class Run:
                 f"epoch {at.epoch + 1}/{options.epochs}",
                 lambda: self.trained().get("loss", math.nan),
             )
-            checked = at.step % CHECKED == 0
-            if checked or self.due:
+            if at.step % CHECKED == 0 or self.due:
                 self.look()
-            self.heed(asked, checked)
+            self.heed(asked)
             if options.checkpoint_steps and at.step % options.checkpoint_steps == 0:
                 self.keep()
-            if options.max_minutes is not None and (place.world == 1 or checked or self.due):
-                late = place.share(time.monotonic() - self.began >= 60 * options.max_minutes)
-                self.late = late and not self.exploded()  # else the look that goes back comes first
 
-    def heed(self, asked: Callable[[], int], checked: bool) -> None:
-        """Stop where somebody has asked for it, in all processes after the same step."""
-        if self.place.world > 1 and not checked:
+    def heed(self, asked: Callable[[], int]) -> None:
+        """Stop where somebody has asked for it or time is over, in all processes after the same step.
+
+        Several processes ask each other about every two seconds, at most `CHECKED` steps apart.
+        """
+        at, now, minutes = self.at, time.monotonic(), self.options.max_minutes
+        if at.step < self.next_heed:
             return
-        wishes = self.place.gather(asked())
-        wish = next((wish for wish in wishes if wish), 0)
-        if wish and not self.exploded():  # else the look that goes back comes first
+        over = minutes is not None and now - self.began >= 60 * minutes
+        pace = (now - self.heeded) / max(1, at.step - self.heeded_step)
+        everyone = self.place.gather((asked(), over, pace))
+        self.heeded, self.heeded_step = now, at.step
+        pause = int(2 / max(1e-3, max(pace for _, _, pace in everyone))) if self.place.world > 1 else 1
+        self.next_heed = at.step + min(CHECKED, max(1, pause))
+        wish = next((wish for wish, _, _ in everyone if wish), 0)
+        over = everyone[0][1]
+        if (not wish and not over) or self.exploded():
+            return  # after an explosion the look that goes back comes first
+        if wish:
             self.keep()
-            raise Stopped(f"stopped after step {self.at.step}; go on with --resume.", wish)
+            text = f"stopped after step {at.step}; go on with --resume."
+            raise Stopped(text if self.place.first else "", wish)
+        self.late = True
 
     def trained(self) -> dict[str, float]:
         """Means over this epoch of what the steps gave, in this process."""
