@@ -12,6 +12,7 @@ DOMAIN = Domain(
     name="ocr",
     summary="Read handwriting from pages, lines and digit strings.",
     commands="vision.ocr.cli:app",
+    bench=("vision.ocr.bench",),
     title="Handwriting",
     upload_mb=64,
 )

@@ -23,7 +23,7 @@ from vision.ocr.metrics import right_characters
 from vision.ocr.predict import MODELS, Reader, load_reader, tidy
 
 WEIGHTS = (0.3, 0.5, 0.7, 0.9, 1.2)
-BONUSES = (0.0, 0.8, 1.6, 2.4)
+BONUSES = (0.8, 1.6, 2.4, 3.2)
 """The grid of alpha and beta."""
 
 

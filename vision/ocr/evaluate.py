@@ -12,6 +12,7 @@ from vision.ocr.answer import Line, Page
 from vision.ocr.codec import clean
 from vision.ocr.data import Sample, read_samples
 from vision.ocr.decode import Decoding
+from vision.ocr.foreign import KrakenReader, is_kraken, kraken_reader
 from vision.ocr.formats import read_page_file
 from vision.ocr.image import read_grey
 from vision.ocr.metrics import calibration_figures, page_figures, text_figures
@@ -46,7 +47,7 @@ def evaluate(
         WeightsError: the weights are of another task.
     """
     samples = read_samples([index], split)
-    reader = load_reader(weights, task, device=device)
+    reader = any_reader(weights, task, device)
     chosen = reader.decoding if decoding is None else decoding
     lines, greedy, errors = answers(reader, samples, chosen)
     readings: dict[str, list[Line]] = {"greedy": greedy}
@@ -65,6 +66,13 @@ def evaluate(
         item = {"image": sample.name, "text": line.text, "confidence": line.confidence, "truth": sample.text}
         items.append(item | ({"error": error} if error else {}))
     return {**report, **({"groups": groups} if groups else {}), "items": items, "protocol": PROTOCOL}
+
+
+def any_reader(weights: str | Path | None, task: str, device: Any) -> Reader | KrakenReader:
+    """Our reader, or that of a kraken file."""
+    if weights is not None and is_kraken(Path(weights)):
+        return kraken_reader(weights)[0]
+    return load_reader(weights, task, device=device)
 
 
 def figures(
@@ -86,7 +94,7 @@ def figures(
 
 
 def answers(
-    reader: Reader, samples: Sequence[Sample], decoding: Decoding
+    reader: Reader | KrakenReader, samples: Sequence[Sample], decoding: Decoding
 ) -> tuple[list[Line], list[Line], list[str]]:
     """The lines as `read` gives them, greedily, and what was wrong with an image."""
     greys: list[np.ndarray] = []

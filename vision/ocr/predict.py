@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from vision.ocr.decode import Decoding, decode, rule_of
 from vision.ocr.image import read_grey
 from vision.ocr.line import LineSettings, pieces, prepare
 from vision.ocr.recognise import build, log_probabilities
+
+if TYPE_CHECKING:
+    from vision.ocr.foreign import KrakenReader
 
 DEFAULTS = {"lines": "ocr-lines", "digits": "ocr-digits"}
 """Bundled weights of a task."""
@@ -213,7 +216,7 @@ def read_page(
     *,
     given: Page | None = None,
     decoding: Decoding | None = None,
-    reader: Reader | None = None,
+    reader: "Reader | KrakenReader | None" = None,
     right_to_left: bool = False,
     device: Any = "cpu",
 ) -> Page:

@@ -13,10 +13,12 @@ from core.terminal import device, say, say_all, set_threads
 from vision.ocr.answer import Line, Page
 from vision.ocr.data import PICTURES
 from vision.ocr.decode import Decoding
+from vision.ocr.foreign import KrakenReader, is_kraken, kraken_reader
 from vision.ocr.formats import SUFFIXES, read_page_file, written
 from vision.ocr.image import read_grey
 from vision.ocr.predict import Reader, load_reader, read_page
 
+AnyReader = Reader | KrakenReader
 UNSURE = 5
 """Lines that deserve a look, shown at the end."""
 
@@ -48,8 +50,15 @@ class Request:
         if self.form not in (*SUFFIXES, "jsonl"):
             raise ConfigError(f"no format {self.form!r}; there are {', '.join(SUFFIXES)}, jsonl.")
 
-    def reader(self) -> Reader:
+    def reader(self) -> AnyReader:
         """The reader with the decoding that was asked for."""
+        if self.weights is not None and is_kraken(Path(self.weights)):
+            found, remarks = kraken_reader(self.weights)
+            say_all(remarks)
+            wanted = self.lm not in (None, "none") or self.allow or self.deny or self.regex
+            if wanted or self.digits is not None or self.choices or self.lexicon:
+                raise ConfigError("a kraken model is read by its best labels; leave rules and --lm out.")
+            return found
         task = "digits" if self.task == "digits" else "lines"
         lm: bool | str = True if self.lm is None else False if self.lm == "none" else self.lm
         reader = load_reader(self.weights, task, device=device(self.device), lm=lm)
@@ -131,7 +140,7 @@ def read_all(
     finish(done)
 
 
-def page_of(path: Path, reader: Reader, request: Request) -> Page:
+def page_of(path: Path, reader: AnyReader, request: Request) -> Page:
     """A page read, or a line image as a page of one line."""
     if request.task == "page":
         return read_page(

@@ -148,3 +148,15 @@ def test_the_word_is_signed_in(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert domain("ocr").heading == "Handwriting"
     assert callable(run_app)
+
+
+def test_a_kraken_file_reads_lines(images: Path) -> None:
+    from tests.golden import ROOT
+
+    model = ROOT / "ocr" / "kraken_coreml.mlmodel"
+    code, out, said = run("read", images / "a.png", "--weights", model, "--format", "json")
+    assert code == 0
+    (line,) = json.loads(out)["pages"][0]["lines"]
+    assert "".join(char["c"] for char in line["chars"]) == line["text"]
+    assert "older extractor" in said or said == ""
+    assert "best labels" in run("read", images / "a.png", "--weights", model, "--allow", "ab")[2]
