@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from apps.trajectory.geo import Origin
 from apps.trajectory.samples import Sample
 
 
@@ -24,6 +25,9 @@ class LiveTrack:
         self.arrival = 0.0
         self.state: Any = None
         self.state_time = 0.0
+        self.origin: Origin | None = None
+        self.doubt: Sample | None = None
+        """A sample whose time is far from the others, held back until the next one agrees with it or not."""
 
     def restart(self) -> None:
         """Forget everything: the next sample begins a new track."""
@@ -33,6 +37,7 @@ class LiveTrack:
         self.state = None
 
     def add(self, sample: Sample) -> None:
+        self.origin = sample.origin
         self.times.append(sample.t)
         self.points.append(sample.p)
         self.velocities.append(sample.v)

@@ -5,7 +5,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from apps.trajectory.geo import Origin, to_enu
 from core.errors import DataError
+
+Origins = dict[str | int, Origin]
 
 MAX_LINE = 65_536
 """Bytes of one sample on the wire; longer is not a sample."""
@@ -19,10 +24,17 @@ class Sample:
     id: str | int
     p: tuple[float, ...]
     v: tuple[float, ...] | None = None
+    origin: Origin | None = None
+    """Where p is zero, for a sample that came as latitude, longitude, altitude."""
 
 
-def parse_sample(line: str | bytes) -> Sample:
+def parse_sample(line: str | bytes, origins: Origins | None = None) -> Sample:
     """A sample from a JSON line `{"t": 1.5, "id": "a", "p": [x, y, z], "v": [..]}`; id and v may be missing.
+
+    In place of "p" a line may have "lat", "lon" (degrees) and "alt" (metres); p is then east, north, up.
+
+    Args:
+        origins: id -> where its metres begin; a new id begins at its first place.
 
     Raises:
         DataError: not such a line; says what is wrong.
@@ -33,17 +45,26 @@ def parse_sample(line: str | bytes) -> Sample:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise DataError(f"not a JSON line ({error}).") from error
-    if not isinstance(record, dict) or "t" not in record or "p" not in record:
+    placed = isinstance(record, dict) and "p" not in record and {"lat", "lon"} <= record.keys()
+    if not isinstance(record, dict) or "t" not in record or not ("p" in record or placed):
         raise DataError('a sample needs "t" (seconds) and "p" (metres), such as {"t": 1.5, "p": [0, 0, 1]}.')
     name = record.get("id", 0)
     if not isinstance(name, (str, int)) or (isinstance(name, str) and len(name) > 256):
         raise DataError(f"id must be a short text or a whole number, got {str(name)[:40]!r}.")
     velocity = record.get("v")
-    position = vector(record["p"], "p")
+    origin = None
+    if placed:
+        place = tuple(number(record.get(key, 0), key) for key in ("lat", "lon", "alt"))
+        if abs(place[0]) > 90 or abs(place[1]) > 360:
+            raise DataError(f"latitude {place[0]:g}, longitude {place[1]:g} is no place; swapped?")
+        origin = ({} if origins is None else origins).setdefault(name, place)
+        position = tuple(to_enu(np.array(place), origin).tolist())
+    else:
+        position = vector(record["p"], "p")
     speed = None if velocity is None else vector(velocity, "v")
     if speed is not None and len(speed) != len(position):
         raise DataError(f"v has {len(speed)} values and p {len(position)}.")
-    return Sample(number(record["t"], "t"), name, position, speed)
+    return Sample(number(record["t"], "t"), name, position, speed, origin)
 
 
 def number(value: Any, name: str) -> float:

@@ -7,13 +7,13 @@ from typing import IO, Any
 import numpy as np
 
 from apps.trajectory.geo import Origin, to_enu
-from apps.trajectory.samples import MAX_LINE, Sample, parse_sample
+from apps.trajectory.samples import MAX_LINE, Origins, Sample, parse_sample
 from core.errors import ConfigError, DataError, MissingExtraError
 
 
 def json_lines(file: IO[bytes]) -> Iterator[Sample | DataError]:
     """Samples from a byte stream; a line that is too long is read past without being kept."""
-    number = 0
+    number, places = 0, Origins()
     while line := file.readline(MAX_LINE + 1):
         number += 1
         if len(line) > MAX_LINE:
@@ -23,13 +23,13 @@ def json_lines(file: IO[bytes]) -> Iterator[Sample | DataError]:
                 size += len(line)
             yield DataError(f"line {number}: {size} bytes are not a sample; the limit is {MAX_LINE}.")
         elif line.strip():
-            yield parsed(line, f"line {number}")
+            yield parsed(line, f"line {number}", places)
 
 
-def parsed(line: bytes, where: str) -> Sample | DataError:
+def parsed(line: bytes, where: str, places: Origins) -> Sample | DataError:
     """A sample, or the error that says where the line was."""
     try:
-        return parse_sample(line)
+        return parse_sample(line, places)
     except DataError as error:
         return DataError(f"{where}: {error}")
 
@@ -49,6 +49,7 @@ def udp(address: str, tick_s: float | None = None) -> Iterator[Sample | DataErro
         except OSError as error:
             raise ConfigError(f"cannot listen on {address}: {error.strerror}.") from error
         receiver.settimeout(tick_s)
+        places = Origins()
         while True:
             try:
                 packet, sender = receiver.recvfrom(MAX_LINE + 1)
@@ -57,7 +58,7 @@ def udp(address: str, tick_s: float | None = None) -> Iterator[Sample | DataErro
                 continue
             for line in packet.splitlines():
                 if line.strip():
-                    yield parsed(line, f"packet from {sender[0]}")
+                    yield parsed(line, f"packet from {sender[0]}", places)
 
 
 def mavlink(address: str, tick_s: float | None = None) -> Iterator[Sample | None]:

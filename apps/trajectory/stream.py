@@ -2,6 +2,8 @@
 
 Rules (they are also what the counters of the summary count):
 - a sample whose time is not after the newest of its track is skipped: equal time = duplicate, older = late;
+- a time far behind or far ahead is held back: the next sample says whether the clock was set anew (a restart:
+  the track begins again) or one stamp was bad (a stray);
 - a step above `max_gap` starts the track anew: nothing is interpolated over a gap;
 - a track that was silent for `expire_s` of stream time is forgotten;
 - a prediction whose anchor is older than two model steps says so with `"stale": true`;
@@ -21,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from apps.trajectory.dims import check_dims
+from apps.trajectory.geo import from_enu
 from apps.trajectory.live import LiveTrack
 from apps.trajectory.prediction import Prediction
 from apps.trajectory.samples import MAX_LINE, Sample, parse_sample
@@ -39,6 +42,10 @@ __all__ = [
 ]
 
 MAX_TRACKS = 10_000
+FAR_S = 3600.0
+"""A new track so far ahead of all others does not make them old until a second sample says the same."""
+BACK_S, BACK_STEPS = 2.0, 20
+"""A time further back than both is no late sample: the sender's clock was set anew."""
 DIGITS = 4
 """Behind the point of a line on the wire: a tenth of a millimetre."""
 
@@ -99,6 +106,8 @@ class Counters:
     duplicate: int = 0
     late: int = 0
     gaps: int = 0
+    restarts: int = 0
+    strays: int = 0
     expired: int = 0
     predictions: int = 0
     stale: int = 0
@@ -137,11 +146,15 @@ class Stream:
         if sample.v is not None:
             check_dims(len(sample.v), self.engine.dims, "v")
         self.counters.samples += 1
-        self.newest = max(self.newest, sample.t)
         track = self.tracks.get(sample.id)
         if track is None:
+            if sample.t - self.newest < FAR_S or self.newest == -math.inf:
+                self.newest = max(self.newest, sample.t)
             track = self.admit(sample.id)
+        if track.times and not self.trusted(track, sample):
+            return None
         if track.times:
+            self.newest = max(self.newest, sample.t)
             step = sample.t - track.times[-1]
             if step <= 0:
                 self.counters.duplicate += step == 0
@@ -160,6 +173,27 @@ class Stream:
         if answer is not None:
             track.last_answer = sample.t
         return answer
+
+    def trusted(self, track: LiveTrack, sample: Sample) -> bool:
+        """Whether a sample's time can be believed; one far from its track's clock waits for the next."""
+        doubt, track.doubt = track.doubt, None
+        least = max(BACK_S, BACK_STEPS * self.engine.dt)
+        step = sample.t - track.times[-1]
+        if -least <= step <= max(self.config.expire_s, least):
+            self.counters.strays += doubt is not None
+            return True
+        if doubt is not None and 0 < sample.t - doubt.t <= self.config.expire_s:
+            self.counters.restarts += 1
+            track.restart()
+            track.add(doubt)
+            if self.config.mode == "stateful":
+                self.advance(track)
+            track.last_answer = -math.inf
+            self.newest = sample.t
+            return True
+        self.counters.strays += doubt is not None
+        track.doubt = sample
+        return False
 
     def admit(self, name: str | int) -> LiveTrack:
         """A new track; silent ones leave first, and the most silent one when there are too many."""
@@ -222,6 +256,10 @@ class Stream:
             "age_s": round(age, 6),
             "latency_us": round((now - begin) * 1e6, 1),
         }
+        if track.origin is not None:
+            known = forecast.mean[np.isfinite(forecast.mean).all(1)]
+            places = from_enu(np.concatenate([forecast.anchor[None], known]), track.origin)
+            line["lat_lon_alt"] = np.round(places, 8).tolist()
         if age > 2 * engine.dt:
             line["stale"] = True
             self.counters.stale += 1

@@ -1,8 +1,7 @@
 """Clocks that begin again: a reboot starts a new stretch, a counter that rolls over goes on.
 
 Rows are taken in the order of the file. A step back of more than two seconds (and of five steps) is no mere
-disorder:
-sorting would lay two stretches into each other.
+disorder: sorting would lay two stretches into each other.
 """
 
 import numpy as np

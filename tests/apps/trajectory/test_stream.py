@@ -109,6 +109,44 @@ def test_tracks_do_not_see_each_other() -> None:
         assert ours == [line["mean"] for line in predictions(Stream(LastVelocity()), alone)]
 
 
+@pytest.mark.parametrize("mode", ["window", "stateful"])
+def test_a_sender_that_restarts_begins_its_track_anew(mode: str) -> None:
+    stream = Stream(LastVelocity(), StreamConfig(mode=mode))
+    predictions(stream, [Sample(s.t + 500, 0, s.p) for s in line_of_flight(10, 3.0)])
+    lines = predictions(stream, line_of_flight(10, 2.0))
+    assert stream.counters.restarts == 1
+    assert lines[0]["t"] == pytest.approx(0.4)
+    assert len(lines) == 17
+    np.testing.assert_allclose(lines[-1]["mean"][-1], [5.0, 1.0, 3.0], atol=1e-3)
+
+
+@pytest.mark.parametrize("wrong", [1e9, -1e9, 1e300])
+def test_one_bad_stamp_costs_one_sample(wrong: float) -> None:
+    samples = line_of_flight(10, 4.0)
+    samples[20] = Sample(wrong, 0, samples[20].p)
+    stream = Stream(LastVelocity())
+    stream.feed(Sample(0.0, "other", (0.0, 0.0, 0.0)))
+    lines = predictions(stream, samples)
+    assert len(lines) == len(samples) - 4 - 1
+    assert lines[-1]["t"] == pytest.approx(4.0)
+    assert (stream.counters.strays, stream.counters.restarts, stream.counters.expired) == (1, 0, 0)
+
+
+def test_places_on_the_wire_become_metres_and_come_back_as_places() -> None:
+    # 0.2 m north a tenth of a second
+    text = "\n".join(
+        json.dumps({"t": k / 10, "id": "g", "lat": 47 + 1.799e-6 * k, "lon": 8.0, "alt": 400})
+        for k in range(8)
+    )
+    out: list[str] = []
+    run(Stream(LastVelocity()), json_lines(io.BytesIO(text.encode())), out.append, out.append)
+    line = json.loads(out[-1])
+    np.testing.assert_allclose(line["anchor"], [0, 1.4, 0], atol=2e-3)
+    np.testing.assert_allclose(line["lat_lon_alt"][5], [47 + 1.799e-6 * 12, 8.0, 400.0], atol=1e-5)
+    with pytest.raises(DataError, match="is no place; swapped"):
+        parse_sample('{"t": 1, "lat": 147, "lon": 8}')
+
+
 def test_silent_tracks_expire() -> None:
     stream = Stream(LastVelocity(), StreamConfig(expire_s=1.0))
     predictions(stream, line_of_flight(10, 1.0, "old"))
