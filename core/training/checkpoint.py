@@ -17,10 +17,17 @@ VERSION = 2
 
 
 def save_state(path: Path, origin: Mapping[str, Any], state: dict[str, Any]) -> None:
-    """Write a state of tensors and plain containers, and what it came from, whole or not at all."""
+    """Write a state of tensors and plain containers, and what it came from, whole or not at all.
+
+    Raises:
+        RecurraError: the folder is not writable, or full.
+    """
     path.parent.mkdir(exist_ok=True)
     with whole_file(path) as partial:
-        torch.save({"version": VERSION, "origin": json.dumps(origin), **state}, partial)
+        try:
+            torch.save({"version": VERSION, "origin": json.dumps(origin), **state}, partial)
+        except RuntimeError as error:  # torch's word for a full disk
+            raise OSError(f"{str(error).splitlines()[0]}; is the disk full?") from error
 
 
 def load_state(path: Path) -> dict[str, Any]:

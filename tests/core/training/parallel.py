@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.training import GroupOptions, LoopOptions, OptimizerOptions, Outcome
+from core.training import GroupOptions, LoopOptions, OptimizerOptions, Outcome, Place
 from core.training.batches import ShuffledBatches
 from tests.core.training.runs import build, data, run, step
 
@@ -62,6 +62,14 @@ class Table(nn.Module):
         return (self.out(self.items(items).mean(1)) - y).square().mean()
 
 
+def shared_validation(model: nn.Module, place: Place) -> dict[str, float]:
+    """Each process looks at its part of the data."""
+    x, y = data()
+    own = slice(place.rank, None, place.world)
+    errors = place.gather(model.loss(x[own], y[own]).item() * len(x[own]))
+    return {"error": sum(errors) / len(x)}
+
+
 def train_sparse(out: Path) -> Outcome:
     """Tables with an optimiser of their own."""
     x, y = data()
@@ -69,7 +77,7 @@ def train_sparse(out: Path) -> Outcome:
     source = ShuffledBatches(len(x), 8, lambda rows, generator: (x[rows], y[rows]), seed=3)
     groups = (GroupOptions("items.*", lr=0.05, optimizer="sparse_adam"),)
     options = LoopOptions(epochs=2, lr=0.01, optimizer=OptimizerOptions(groups=groups))
-    words: dict[str, Any] = {"validate": None, "score": "loss", "model": Table(), "batches": source}
+    words: dict[str, Any] = {"validate": shared_validation, "model": Table(), "batches": source}
     return run(out, options=options, step=lambda model, batch: model.loss(*batch), **words)
 
 

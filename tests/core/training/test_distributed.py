@@ -16,6 +16,7 @@ from core.training.distributed import Place
 from tests.core.training.parallel import train_counted, train_plainly, train_sparse
 from tests.core.training.runs import final, same
 
+FIGURES = ("train_loss", "val_error")
 ROOT = Path(__file__).parents[3]
 
 
@@ -53,7 +54,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(
     tables = []
     for out in (tmp_path, two_processes / kind):
         with open(out / "metrics.csv", newline="") as file:
-            tables.append([float(row["train_loss"]) for row in csv.DictReader(file)])
+            tables.append([float(row[name]) for row in csv.DictReader(file) for name in FIGURES])
     assert tables[0] == pytest.approx(tables[1], abs=1e-6)
     assert "2 processes" in (two_processes / kind / "card.md").read_text()
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.errors import ConfigError, WeightsError
+from core.errors import ConfigError, RecurraError, WeightsError
 from tests.core.training.runs import OPTIONS, STEPS_PER_EPOCH, batches, build, final, run, same, step
 
 ROOT = Path(__file__).parents[3]
@@ -114,6 +114,27 @@ def test_a_run_stopped_by_an_error_at_any_step_resumes_to_the_same_bits(
 
 def test_workers_change_nothing(tmp_path: Path, undisturbed: dict) -> None:
     run(tmp_path, batches=batches(workers=2))
+    assert same(final(tmp_path), undisturbed)
+
+
+def test_a_full_disk_is_a_sentence_and_the_last_checkpoint_goes_on(
+    tmp_path: Path, undisturbed: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, written = torch.save, 0
+
+    def filling(state: Any, file: Any) -> None:
+        nonlocal written
+        written += 1
+        if written == 4:
+            Path(file).write_bytes(b"half")
+            raise RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed")
+        save(state, file)
+
+    monkeypatch.setattr(torch, "save", filling)
+    with pytest.raises(RecurraError, match=r"state.pt: cannot be written \(.* is the disk full\?\)"):
+        run(tmp_path)
+    monkeypatch.undo()
+    run(tmp_path, resume=True)
     assert same(final(tmp_path), undisturbed)
 
 
