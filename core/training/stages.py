@@ -21,7 +21,7 @@ from core.errors import ConfigError
 from core.files import write_bytes, write_text
 from core.training.batches import Batches
 from core.training.distributed import join
-from core.training.folder import check_folder, without_none
+from core.training.folder import STATE, check_folder, without_none
 from core.training.learner import AfterStep, Step
 from core.training.log import METRICS, read_rows, write_rows
 from core.training.loop import Outcome, train
@@ -120,6 +120,10 @@ def open_folder(out: Path, settings: Mapping[str, Any], resume: bool) -> None:
         ConfigError: as for one run.
     """
     check_folder(out, resume)
+    if (out / STATE).exists():
+        raise ConfigError(
+            f"{out} holds a run of one stage, begun by an earlier version. Choose another --out."
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from core.errors import ConfigError
 from core.training import LoopOptions, Outcome, Stage, train_stages
 from core.weights import load
-from tests.core.training.runs import CARD, batches, build, final, same, stall, step, validate
+from tests.core.training.runs import CARD, batches, build, final, run, same, stall, step, validate
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = LoopOptions(epochs=2, lr=0.01, accumulate=2, checkpoint_steps=3, ema=0.9)
@@ -167,6 +167,9 @@ def test_a_folder_with_stages_is_refused_without_resume(tmp_path: Path) -> None:
         stages(tmp_path, settings={"width": 9}, resume=True)
     with pytest.raises(ConfigError, match="no run to resume here"):
         stages(tmp_path / "typo", resume=True)
+    run(tmp_path / "one", options=OPTIONS)
+    with pytest.raises(ConfigError, match="holds a run of one stage"):
+        stages(tmp_path / "one", resume=True)
 
 
 def test_stages_need_names_of_their_own(tmp_path: Path) -> None:
