@@ -107,6 +107,20 @@ def to_theirs(boxes: np.ndarray, frame: str) -> np.ndarray:
     return boxes
 
 
+def averaged(heat: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps of 2 B crops, the second half mirrored at the diagonal, as maps of B crops.
+
+    A mirrored heading a is pi / 2 - a: cos 2a changes its sign, x and y of the offset change places. Which
+    end is the front is taken from the crops as they are.
+    """
+    count = len(heat) // 2
+    straight, other = numbers[:count].clone(), numbers[count:].transpose(2, 3)
+    p = (heat[:count].sigmoid() + heat[count:].transpose(2, 3).sigmoid()) / 2
+    other = torch.cat([other[:, [1, 0, 2, 3, 4, 5]], -other[:, 6:7], other[:, 7:8]], 1)
+    straight[:, :8] = (straight[:, :8] + other) / 2
+    return torch.logit(p.clamp(1e-6, 1 - 1e-6)), straight
+
+
 class Detector:
     """A network with its thresholds, kept warm: `Detector.open()`, then `detector(cloud)`."""
 
@@ -114,6 +128,8 @@ class Detector:
         self, network: nn.Module, thresholds: Mapping[str, float], name: str, card: Card | None = None
     ) -> None:
         self.network, self.thresholds, self.name, self.card = network.eval(), dict(thresholds), name, card
+        self.mirror = True
+        """Look at each quadrant twice, once mirrored at its diagonal: twice the work, fewer false alarms."""
 
     @classmethod
     def open(cls, weights: str | Path | None = None, device: torch.device | str = "cpu") -> "Detector":
@@ -145,10 +161,13 @@ class Detector:
     def maps(self, xyz: np.ndarray, turns: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Maps of the quadrants of levelled points (N, 3), each turned as in training."""
         crops = [crop_points(xyz, turn) for turn in turns]
+        if self.mirror:
+            crops += [np.ascontiguousarray(crop[:, [1, 0, 2]]) for crop in crops]
         index = np.repeat(np.arange(len(crops), dtype=np.int64), [len(points) for points in crops])
         points = torch.from_numpy(np.concatenate(crops)).to(self.device)
         with torch.no_grad():
-            return self.network(points, torch.from_numpy(index).to(self.device), len(crops))
+            heat, numbers = self.network(points, torch.from_numpy(index).to(self.device), len(crops))
+        return averaged(heat, numbers) if self.mirror else (heat, numbers)
 
     def find(
         self, xyz: np.ndarray, plane: Plane, floor: float = FLOOR, turns: Sequence[int] = (0, 1, 2, 3)
