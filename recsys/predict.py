@@ -103,6 +103,7 @@ def recommend(
     keep: Filter | None = None,
     repeats: int = 0,
     explain: bool = False,
+    state: Any = None,
 ) -> Slate:
     """A slate of k items for a user known by a history alone.
 
@@ -112,6 +113,7 @@ def recommend(
         temperature: factor of the posterior's spread, epsilon of `eps`, temperature of `plackett_luce`.
         repeats: estimate the propensities of drawing policies from so many repeated draws.
         explain: also mean, spread, group and draw of every item.
+        state: a recurrent state of this user to rank from, in place of the history.
 
     Raises:
         ConfigError: no such policy.
@@ -132,7 +134,7 @@ def recommend(
     if int(allowed.sum()) < k:
         raise DataError(f"{k} items are asked for, {int(allowed.sum())} may be shown after the filters.")
     steps = steps_from([found])
-    chooser = Chooser(model, steps, allowed, k, policy, temperature, keep.cap if keep else None)
+    chooser = Chooser(model, steps, allowed, k, policy, temperature, keep.cap if keep else None, state)
     key = 0 if policy == "frozen" else mix(stable(user), period)
     with torch.inference_mode():
         items, chances, used = chooser.slate(mix(seed, key))
@@ -171,8 +173,9 @@ class Chooser:
         policy: str,
         temperature: float,
         cap: int | None,
+        state: Any = None,
     ) -> None:
-        self.model, self.steps, self.allowed = model, steps, allowed
+        self.model, self.steps, self.allowed, self.state = model, steps, allowed, state
         self.k, self.policy, self.temperature, self.cap = k, policy, temperature, cap
         self.means: np.ndarray | None = None
 
@@ -180,7 +183,11 @@ class Chooser:
         """(I,) by means or a draw; what may not be shown is -inf."""
         if draw is None and self.means is not None:
             return self.means
-        values = self.model.network.rank(self.steps, draw, user_only)[0].double().numpy()
+        network = self.model.network
+        if self.state is not None:  # a kept state is one of the means; draws move the items alone
+            values = network.rank_state(self.state, None if user_only else draw)[0].double().numpy()
+        else:
+            values = network.rank(self.steps, draw, user_only)[0].double().numpy()
         values = np.where(self.allowed, values, -np.inf)
         if draw is None:
             self.means = values

@@ -218,6 +218,16 @@ class FilterNetwork(nn.Module):
             z, log_w = picked(z, log_w, source[0])
         return self.item_scores(z, log_w, random, None if tables is means else tables)
 
+    def rank_state(self, state: State, draw: Any = None) -> Tensor:
+        """Scores of all items (B, I) for states that `advance` made, by the means or by a draw."""
+        z, log_w, age = state
+        random = Dice(int(age.sum()) + 7919)
+        random.tables = self.groups()
+        noise, source = (None, None) if draw is None else draw
+        if source is not None and source[1] > 0:
+            z, log_w = picked(z, log_w, source[0])
+        return self.item_scores(z, log_w, random, None if noise is None else self.items.tables(noise))
+
     def item_scores(self, z: Tensor, log_w: Tensor, random: "Dice", drawn: Tables | None = None) -> Tensor:
         """log score of all items (B, I) for particles z (B, P, D): the group to come, within it the clicks.
 

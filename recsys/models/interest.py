@@ -236,6 +236,10 @@ class InterestNetwork(nn.Module):
         h, traces, groups = (part[rows, last] for part in self.encode(tables, steps))
         return self.item_log_probs((h, traces, groups), None, None if user_only or draw is None else tables)
 
+    def rank_state(self, state: State, draw: Tensor | None = None) -> Tensor:
+        """Scores of all items (B, I) for states that `advance` made, by the means or by a draw."""
+        return self.item_log_probs(self.parts(state), None, None if draw is None else self.items.tables(draw))
+
     def forward(self, steps: Steps, at_step: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Training: slots' log probabilities (B, T, S), items' (B, I) seen from a step (B,) each, and the
         divergence of the posterior from its prior.

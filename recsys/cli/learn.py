@@ -1,0 +1,155 @@
+"""`train`, `evaluate`, `protocol`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.terminal import (
+    Config,
+    Json,
+    Quiet,
+    Resume,
+    Sets,
+    Threads,
+    Weights,
+    emit,
+    say,
+    set_threads,
+)
+from recsys.cli.shared import Items, Logs, app, logs_of, words
+
+
+@app.command()
+def train(
+    data: Annotated[
+        list[str] | None, typer.Argument(help="A slate log; the simulator when left out.")
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Run folder.")] = Path("runs/recsys"),
+    model: Annotated[
+        str, typer.Option(help="network, filter (both ours), or paper: the published model in stages.")
+    ] = "network",
+    start: Annotated[str | None, typer.Option(help="Network whose items the filter starts from.")] = None,
+    items: Items = None,
+    config: Config = None,
+    sets: Sets = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
+    resume: Resume = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json_path: Json = None,
+) -> None:
+    """Train a slate model on a log, or on the simulator.
+
+    Example: recurra recsys train slates.npz --out runs/a --set loop.epochs=10
+    """
+    from dataclasses import replace
+
+    from core.config import resolve
+    from core.errors import ConfigError
+
+    set_threads(threads)
+    from recsys.config import FilterRun, PaperRun, SlateConfig
+    from recsys.train import train as run
+
+    defaults: dict[str, Any] = {"network": SlateConfig(), "filter": FilterRun(), "paper": PaperRun()}
+    if model not in defaults:
+        raise ConfigError(f"--model is {' or '.join(defaults)}, got {model!r}.")
+    if (model == "filter") != (start is not None):
+        raise ConfigError("--model filter and --start NETWORK belong together.")
+    settings = resolve(defaults[model], config, sets or [])
+    if seed is not None:
+        settings = replace(settings, seed=seed)
+    if data is not None and len(data) > 1:
+        raise ConfigError("a slate model learns from one log; join several with `recurra recsys prepare`.")
+    if data:
+        slates = logs_of(data, items)[0]
+    else:
+        from recsys.simulator import World, simulate_log
+
+        slates = simulate_log(World(), users=2000, seed=settings.seed).slates
+    outcome = run(slates, out, settings, start=start, resume=resume, quiet=quiet)
+    result = {
+        "weights": str(outcome.weights),
+        "score": outcome.score,
+        "epoch": outcome.epoch,
+        "epochs": outcome.epochs,
+        "seconds": outcome.seconds,
+        "stopped": outcome.stopped,
+    }
+    emit(
+        result,
+        json_path,
+        [
+            f"{outcome.weights}: best epoch {outcome.epoch} of {outcome.epochs}, {-outcome.score:.4f} log "
+            f"likelihood per step on users kept aside, {outcome.seconds:.0f} s ({outcome.stopped})"
+        ],
+    )
+
+
+@app.command()
+def evaluate(
+    files: Logs,
+    items: Items = None,
+    weights: Weights = None,
+    k: Annotated[int, typer.Option(min=1, help="Items that are recommended.")] = 20,
+    kind: Annotated[str | None, typer.Option(help="Likelihood of search or rec slates only.")] = None,
+    threads: Threads = None,
+    json_path: Json = None,
+) -> None:
+    """Score a slate model on the users of logs that it has not seen, beside all baselines.
+
+    Example: recurra recsys evaluate slates.npz --weights recsys-gru --json report.json
+    """
+    from core.errors import ConfigError
+
+    if kind not in (None, "search", "rec"):
+        raise ConfigError(f"--kind is search or rec, got {kind!r}.")
+    set_threads(threads)
+    from recsys.evaluate import evaluate as run
+    from recsys.evaluate import lines
+    from recsys.model import DEFAULT, load_model
+    from recsys.predict import linear_beside
+
+    model = load_model(weights or DEFAULT)
+    for file in files:
+        if Path(file).name in model.card.data:
+            say(f"{file}: these weights have learned from a log of this name; see `recurra recsys protocol`.")
+    report = run(model, logs_of(files, items), beside=linear_beside(model), k=k, kind=kind)
+    emit(report, json_path, lines(report))
+
+
+@app.command()
+def protocol(
+    data: Annotated[str, typer.Argument(help="A slate log.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the folds' runs.")] = Path("runs/folds"),
+    models: Annotated[
+        str, typer.Option(help="Models with commas (network, filter, flat, linear, gru, ...).")
+    ] = ("network,filter,flat,linear,gru"),
+    parts: Annotated[str, typer.Option("--folds", help="Which of the five, with commas.")] = "0,1,2,3,4",
+    quick: Annotated[float, typer.Option(min=0.01, max=10, help="Share of a full training's passes.")] = 1.0,
+    items: Items = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json_path: Json = None,
+) -> None:
+    """Five-fold figures: every user scored by weights that never saw them; goes on where it was.
+
+    Example: recurra recsys protocol slates.npz --out runs/folds --models network,linear
+    """
+    from core.errors import ConfigError
+    from core.terminal import say
+
+    set_threads(threads)
+    from recsys.protocol import FOLDS, lines
+    from recsys.protocol import protocol as run
+
+    try:
+        numbers = sorted({int(word) for word in words(parts)})
+    except ValueError as error:
+        raise ConfigError(f"--folds are numbers with commas, got {parts!r}.") from error
+    if any(not 0 <= number < FOLDS for number in numbers):
+        raise ConfigError(f"--folds lie between 0 and {FOLDS - 1}, got {parts!r}.")
+    slates = logs_of([data], items)[0]
+    answer = run(slates, out, words(models), parts=numbers, quick=quick, progress=None if quiet else say)
+    emit(answer, json_path, lines(answer))

@@ -1,0 +1,233 @@
+"""The HTTP side: bodies with limits, clicks in micro-batches, Prometheus figures, one sentence per error."""
+
+import asyncio
+import json
+import time
+from collections import deque
+from contextlib import asynccontextmanager, suppress
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.errors import DataError, RecurraError
+from recsys.predict import POLICIES
+from recsys.serve.engine import Engine
+from recsys.serve.store import Click
+
+MOST_BYTES = 1 << 20
+"""Of a body."""
+GATHER_S, MOST_CLICKS, MOST_WAITING = 0.005, 256, 2000
+Id = Annotated[str, Field(min_length=1, max_length=128)] | Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Body(BaseModel):
+    """A request; unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Shown(Body):
+    slate: list[Id] = Field(max_length=200)
+    click: Id | None = None
+    kind: Literal["search", "rec", "recommendation", "unknown"] = "search"
+
+
+class Recommend(Body):
+    user: Id
+    k: int = Field(10, ge=1, le=200)
+    clicks: list[Id | Shown] = Field(default_factory=list, max_length=200)
+    policy: str | None = None
+    temperature: float | None = Field(None, ge=0, le=100)
+    period: int = Field(0, ge=0, lt=2**53)
+    candidates: list[Id] | None = Field(None, max_length=100_000)
+    deny: list[Id] = Field(default_factory=list, max_length=100_000)
+    seen: Literal["keep", "drop"] = "keep"
+    cap: int | None = Field(None, ge=1)
+    explain: bool = False
+    repeats: int = Field(0, ge=0, le=200)
+
+
+class Clicked(Body):
+    user: Id
+    item: Id | None = None
+    slate: list[Id] | None = Field(None, max_length=200)
+    kind: Literal["search", "rec", "recommendation", "unknown"] = "rec"
+    key: str = Field(min_length=1, max_length=128)
+
+
+class Forget(Body):
+    user: Id
+
+
+class Items(Body):
+    retire: list[Id] = Field(max_length=100_000)
+
+
+class Batcher:
+    """Clicks gathered for 5 ms or 256, at most one of a user at a time, in order."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.waiting: deque[tuple[Click, asyncio.Future[int], float]] = deque()
+        self.arrived = asyncio.Event()
+
+    async def add(self, click: Click) -> int:
+        """The step number after the click is kept.
+
+        Raises:
+            DataError: too many are waiting, or the store cannot keep it.
+        """
+        if len(self.waiting) >= MOST_WAITING:
+            raise DataError("busy")
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.waiting.append((click, future, time.monotonic()))
+        self.arrived.set()
+        return await future
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.arrived.wait()
+            await asyncio.sleep(GATHER_S)
+            batch, later, users = [], [], set()
+            while self.waiting and len(batch) < MOST_CLICKS:
+                one = self.waiting.popleft()
+                (later if one[0].user in users else batch).append(one)
+                users.add(one[0].user)
+            self.waiting.extendleft(reversed(later))
+            if not self.waiting:
+                self.arrived.clear()
+            await self.keep(batch)
+
+    async def keep(self, batch: list[tuple[Click, "asyncio.Future[int]", float]]) -> None:
+        """Apply a batch; one that fails is tried click by click."""
+        try:
+            steps = await asyncio.to_thread(self.engine.click, [click for click, _, _ in batch])
+            for (_, future, _), step in zip(batch, steps, strict=True):
+                if not future.done():
+                    future.set_result(step)
+        except RecurraError as error:
+            if len(batch) > 1:
+                for one in batch:
+                    await self.keep([one])
+            elif not batch[0][1].done():
+                batch[0][1].set_exception(error)
+
+    @property
+    def age_s(self) -> float:
+        """How long the oldest click waits."""
+        return time.monotonic() - self.waiting[0][2] if self.waiting else 0.0
+
+
+def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
+    """The application around an engine."""
+    batcher = Batcher(engine)
+    began = time.time()
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(poll_s)
+            await asyncio.to_thread(engine.refresh)
+            if engine.store is not None:
+                with suppress(Exception):
+                    await asyncio.to_thread(engine.store.sweep)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> Any:
+        tasks = [asyncio.create_task(batcher.run()), asyncio.create_task(watch())]
+        yield
+        for task in tasks:
+            task.cancel()
+
+    app = FastAPI(title="Recurra recsys", lifespan=life, docs_url=None, redoc_url=None)
+
+    @app.middleware("http")
+    async def limited(request: Request, call_next: Any) -> Any:
+        length = request.headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > MOST_BYTES:
+            return sentence(413, f"a body has at most {MOST_BYTES} bytes.")
+        return await call_next(request)
+
+    @app.exception_handler(RecurraError)
+    async def refused(_: Request, error: RecurraError) -> JSONResponse:
+        if str(error) == "busy":
+            return sentence(503, "too many clicks are waiting; try again.", {"Retry-After": "1"})
+        return sentence(503 if "store" in str(error) else 422, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+        return sentence(422, f"{place}: {first['msg']}")
+
+    @app.post("/recommend")
+    def recommend(body: Recommend) -> dict[str, Any]:
+        if body.policy is not None and body.policy not in POLICIES:
+            raise DataError(f"no policy {body.policy!r}; there are {', '.join(POLICIES)}.")
+        values = body.model_dump(exclude={"user", "k", "clicks"})
+        clicks = [one if isinstance(one, (str, int)) else one.model_dump() for one in body.clicks]
+        return engine.recommend(str(body.user), body.k, clicks=clicks, **values)
+
+    @app.post("/click")
+    async def click(body: Clicked) -> dict[str, Any]:
+        if body.slate is None:
+            if body.item is None:
+                raise DataError("a click names an item, or a slate on which nothing was clicked.")
+            event: Any = body.item
+        else:
+            event = {"slate": body.slate, "click": body.item, "kind": body.kind}
+        # a click that cannot be read must not fail the batch it would be in
+        from recsys.history import parse_history
+
+        parse_history([event], engine.model.catalogue)
+        user = str(body.user)
+        step = await batcher.add(Click(user, json.dumps(event), f"{user}\0{body.key}"))
+        return {"user": user, "step": step, "snapshot": engine.snapshot}
+
+    @app.post("/forget")
+    def forget(body: Forget) -> dict[str, Any]:
+        if engine.store is None:
+            raise DataError("this server has no store; nothing is kept of anybody.")
+        return {"forgotten": engine.store.forget(str(body.user))}
+
+    @app.post("/items")
+    def items(body: Items) -> dict[str, Any]:
+        return {"retired": engine.retire(body.retire)}
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/ready")
+    def ready() -> Any:
+        if engine.store is not None:
+            engine.store.get(["?"])
+        return {"status": "ready", "snapshot": engine.snapshot, "items": len(engine.model.catalogue)}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    def metrics() -> str:
+        one = engine.counters
+        rows = [
+            ("recurra_clicks_total", one.clicks),
+            ("recurra_click_batches_total", one.batches),
+            ("recurra_recomputed_states_total", one.recomputed),
+            ("recurra_unknown_ids_total", one.unknown),
+            ("recurra_snapshot_switches_total", one.switches),
+            ("recurra_queue_length", len(batcher.waiting)),
+            ("recurra_queue_age_seconds", round(batcher.age_s, 6)),
+            ("recurra_uptime_seconds", round(time.time() - began, 3)),
+        ]
+        text = "".join(f"{name} {value}\n" for name, value in rows)
+        for served, count in one.served.items():
+            text += f'recurra_slates_total{{served_by="{served}"}} {count}\n'
+        return text
+
+    return app
+
+
+def sentence(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An error as one sentence."""
+    return JSONResponse({"error": text}, status, headers)

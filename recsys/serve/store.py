@@ -1,0 +1,162 @@
+"""States and last clicks of users in one SQLite file that several processes may share.
+
+A click is one transaction that keeps other writers out: its key is inserted (a known key gives the answer it
+had), the state is read, stepped and written. Killing the process loses nothing that was answered.
+`secure_delete` is on from the first connection: a forgotten user leaves no byte.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import DataError
+
+VERSION = 1
+KEPT = 20
+"""Clicks of a user that are kept, enough to compute a state of another snapshot again."""
+DAY_S = 86_400
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta(version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS state(uid TEXT PRIMARY KEY, snapshot TEXT NOT NULL, step INTEGER NOT NULL,
+    h BLOB NOT NULL, updated REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS clicks(uid TEXT NOT NULL, seq INTEGER NOT NULL, time REAL NOT NULL,
+    event TEXT NOT NULL, PRIMARY KEY(uid, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen(key TEXT PRIMARY KEY, uid TEXT NOT NULL, step INTEGER NOT NULL,
+    time REAL NOT NULL) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A user's row."""
+
+    snapshot: str
+    step: int
+    h: bytes
+
+
+@dataclass(frozen=True)
+class Click:
+    """One click to apply: who, what (an event as JSON), and the key that makes a repetition harmless."""
+
+    user: str
+    event: str
+    key: str
+
+
+Advance = Callable[[Sequence[Kept | None], Sequence[Click], Callable[[str], list[str]]], list[bytes]]
+"""Rows before, clicks, and the last events of a user (for rows of another snapshot) -> states after."""
+
+
+class Store:
+    """One file; safe from several threads and processes."""
+
+    def __init__(self, path: str | Path, *, durable: bool = False) -> None:
+        self.path, self.durable = Path(path), durable
+        self.lock = threading.RLock()
+        self.base = self.connect()
+
+    def connect(self) -> sqlite3.Connection:
+        """A connection with the file's settings.
+
+        Raises:
+            DataError: not a store, of another version, or not writable.
+        """
+        try:
+            base = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
+            base.execute("PRAGMA secure_delete=ON")
+            base.execute("PRAGMA journal_mode=WAL")
+            base.execute(f"PRAGMA synchronous={'FULL' if self.durable else 'NORMAL'}")
+            base.execute("PRAGMA wal_autocheckpoint=1000")
+            base.executescript(SCHEMA)
+            found = base.execute("SELECT version FROM meta").fetchone()
+            if found is None:
+                base.execute("INSERT INTO meta VALUES (?)", (VERSION,))
+            elif found[0] != VERSION:
+                raise DataError(f"{self.path}: a store of version {found[0]}, expected {VERSION}.")
+        except sqlite3.Error as error:
+            raise DataError(f"{self.path}: this store cannot be used ({error}).") from error
+        return base
+
+    def get(self, users: Sequence[str]) -> list[Kept | None]:
+        """Rows of users, None for whom nothing is kept."""
+        with self.lock:
+            rows = [
+                self.base.execute("SELECT snapshot, step, h FROM state WHERE uid=?", (user,)).fetchone()
+                for user in users
+            ]
+        return [None if row is None else Kept(*row) for row in rows]
+
+    def events(self, user: str) -> list[str]:
+        """The last events of a user, oldest first."""
+        with self.lock:
+            rows = self.base.execute("SELECT event FROM clicks WHERE uid=? ORDER BY seq", (user,)).fetchall()
+        return [row[0] for row in rows]
+
+    def apply(self, clicks: Sequence[Click], snapshot: str, advance: Advance) -> list[int]:
+        """Apply at most one click per user, all or none; gives the step number each user has then.
+
+        Raises:
+            DataError: the store is gone, full or damaged; nothing was applied.
+        """
+        now = time.time()
+        with self.lock:
+            try:
+                self.base.execute("BEGIN IMMEDIATE")  # writers of other processes wait here
+                known = [
+                    self.base.execute("SELECT step FROM seen WHERE key=?", (click.key,)).fetchone()
+                    for click in clicks
+                ]
+                fresh = [click for click, row in zip(clicks, known, strict=True) if row is None]
+                before = self.get([click.user for click in fresh])
+                after = advance(before, fresh, self.events) if fresh else []
+                steps = {}
+                for click, row, h in zip(fresh, before, after, strict=True):
+                    step = (row.step if row else 0) + 1
+                    steps[click.key] = step
+                    self.base.execute(
+                        "INSERT OR REPLACE INTO state VALUES (?,?,?,?,?)",
+                        (click.user, snapshot, step, h, now),
+                    )
+                    self.base.execute(
+                        "INSERT INTO clicks VALUES (?,?,?,?)", (click.user, step, now, click.event)
+                    )
+                    self.base.execute("DELETE FROM clicks WHERE uid=? AND seq<=?", (click.user, step - KEPT))
+                    self.base.execute("INSERT INTO seen VALUES (?,?,?,?)", (click.key, click.user, step, now))
+                self.base.execute("COMMIT")
+            except (sqlite3.Error, DataError) as error:
+                if self.base.in_transaction:
+                    self.base.execute("ROLLBACK")
+                raise DataError(f"the store could not keep the clicks ({error}).") from error
+        pairs = zip(clicks, known, strict=True)
+        return [steps[click.key] if row is None else int(row[0]) for click, row in pairs]
+
+    def forget(self, user: str) -> bool:
+        """Delete everything of a user, from the file and its log; whether there was anything."""
+        with self.lock:
+            count = 0
+            try:
+                self.base.execute("BEGIN IMMEDIATE")
+                for table in ("state", "clicks", "seen"):
+                    count += self.base.execute(f"DELETE FROM {table} WHERE uid=?", (user,)).rowcount
+                self.base.execute("COMMIT")
+                self.base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                if self.base.in_transaction:
+                    self.base.execute("ROLLBACK")
+                raise DataError(f"the store could not forget ({error}).") from error
+        return count > 0
+
+    def sweep(self) -> int:
+        """Drop keys older than a day."""
+        with self.lock:
+            limit = time.time() - DAY_S
+            return self.base.execute("DELETE FROM seen WHERE time<?", (limit,)).rowcount
+
+    def close(self) -> None:
+        """Write everything into the file and let it go."""
+        with self.lock:
+            self.base.close()

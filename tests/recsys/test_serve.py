@@ -1,0 +1,181 @@
+"""Serving: states in a store, idempotent clicks, forgetting, degrading, hostile bodies."""
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.errors import DataError
+from core.state import from_bytes, tensors
+from recsys.serve.engine import Engine, bucket
+from recsys.serve.store import Click, Store
+
+testclient = pytest.importorskip("fastapi.testclient")
+WEIGHTS = "recsys-simulated"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    kept = Store(tmp_path / "s.db")
+    yield kept
+    kept.close()
+
+
+@pytest.fixture
+def engine(store: Store) -> Engine:
+    return Engine(WEIGHTS, store)
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[Any]:
+    from recsys.serve.app import create_app
+
+    with testclient.TestClient(create_app(engine, poll_s=60)) as found:
+        yield found
+
+
+def test_a_click_moves_the_state_and_a_repeated_key_does_nothing(client: Any, engine: Engine) -> None:
+    first = client.post("/click", json={"user": "u", "item": 40, "key": "a"}).json()
+    again = client.post("/click", json={"user": "u", "item": 40, "key": "a"}).json()
+    second = client.post("/click", json={"user": "u", "item": 90, "key": "b"}).json()
+    assert (first["step"], again["step"], second["step"]) == (1, 1, 2)
+    assert engine.store is not None
+    row = engine.store.get(["u"])[0]
+    assert row is not None
+    kept = from_bytes(row.h, engine.model.network.initial_state(1))
+    whole = engine.model.state([40, 90])
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(tensors(kept), tensors(whole), strict=True))
+    answer = client.post("/recommend", json={"user": "u", "k": 5, "policy": "greedy"}).json()
+    assert answer["served_by"] == "state"
+    assert answer["items"] == engine.model.recommend([40, 90], 5).items
+    assert {"snapshot", "seed", "policy", "bucket", "propensities"} <= set(answer)
+
+
+def test_many_clicks_at_once_are_kept_in_batches_and_in_order(client: Any, engine: Engine) -> None:
+    def press(user: int) -> None:
+        for number in range(5):
+            body = {"user": f"u{user}", "item": 10 + number, "key": str(number)}
+            assert client.post("/click", json=body).status_code == 200
+
+    threads = [threading.Thread(target=press, args=(user,)) for user in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert engine.store is not None
+    for user in range(6):
+        assert [json.loads(text) for text in engine.store.events(f"u{user}")] == [10, 11, 12, 13, 14]
+    assert engine.counters.batches < 30
+    assert "recurra_clicks_total 30" in client.get("/metrics").text
+
+
+def test_a_forgotten_user_leaves_no_byte(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    engine = Engine(WEIGHTS, Store(path))
+    assert engine.store is not None
+    names = [f"person-{(number * 7919) % 997:05d}" for number in range(300)]
+    for start in range(0, 300, 50):
+        engine.click([Click(name, "40", f"{name}-k") for name in names[start : start + 50]])
+    gone = names[::10]
+    for name in gone:
+        assert engine.store.forget(name)
+    left = b"".join(file.read_bytes() for file in tmp_path.glob("s.db*"))
+    assert not [name for name in gone if name.encode() in left]
+    assert names[1].encode() in left
+    assert not engine.store.forget("nobody")
+
+
+def test_two_stores_on_one_file_agree(tmp_path: Path) -> None:
+    one, two = (Engine(WEIGHTS, Store(tmp_path / "s.db")) for _ in range(2))
+    for number in range(6):
+        (one, two)[number % 2].click([Click("u", str(20 + number), f"k{number}")])
+    assert two.click([Click("u", "25", "k5")]) == [6]
+    assert one.store is not None
+    row = one.store.get(["u"])[0]
+    assert row is not None
+    assert row.step == 6
+
+
+def test_a_state_of_another_snapshot_is_computed_again(engine: Engine) -> None:
+    engine.click([Click("u", "40", "a")])
+    engine.snapshot = "another"
+    answer = engine.recommend("u", 4, policy="greedy")
+    assert answer["recomputed"]
+    assert answer["items"] == engine.model.recommend([40], 4).items
+    assert engine.click([Click("u", "90", "b")]) == [2]
+
+
+def test_without_a_store_the_given_clicks_serve(tmp_path: Path) -> None:
+    bare = Engine(WEIGHTS, None)
+    assert bare.recommend("u", 3, clicks=[40])["served_by"] == "clicks"
+    assert bare.recommend("u", 3)["served_by"] == "prior"
+    with pytest.raises(DataError, match="no store"):
+        bare.click([Click("u", "40", "a")])
+    broken = Engine(WEIGHTS, Store(tmp_path / "s.db"))
+    assert broken.store is not None
+    broken.store.close()
+    with pytest.raises((DataError, Exception)):
+        broken.click([Click("u", "40", "a")])
+
+
+def test_retired_items_are_never_shown(client: Any, engine: Engine) -> None:
+    best = client.post("/recommend", json={"user": "v", "k": 3, "policy": "greedy"}).json()["items"]
+    assert client.post("/items", json={"retire": best}).json() == {"retired": 3}
+    after = client.post("/recommend", json={"user": "v", "k": 3, "policy": "greedy"}).json()["items"]
+    assert not set(best) & set(after)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/recommend", {}),
+        ("/recommend", {"user": "u", "k": 0}),
+        ("/recommend", {"user": "u", "k": 10_000}),
+        ("/recommend", {"user": "u", "policy": "best"}),
+        ("/recommend", {"user": "u", "clicks": [1.5]}),
+        ("/recommend", {"user": "u", "clicks": [{"slate": [5], "click": 6}]}),
+        ("/recommend", {"user": "u", "extra": 1}),
+        ("/recommend", {"user": {"a": 1}}),
+        ("/recommend", {"user": "u", "candidates": [5], "k": 2}),
+        ("/click", {"user": "u", "key": "a"}),
+        ("/click", {"user": "u", "item": 5, "slate": [6], "key": "a"}),
+        ("/click", {"user": "", "item": 5, "key": "a"}),
+        ("/click", {"user": "u", "item": -5, "key": "a"}),
+        ("/forget", {"user": None}),
+        ("/items", {"retire": "all"}),
+    ],
+)
+def test_a_wrong_body_is_one_sentence(client: Any, path: str, body: dict[str, Any]) -> None:
+    answer = client.post(path, json=body)
+    assert answer.status_code == 422
+    assert list(answer.json()) == ["error"]
+    assert "\n" not in answer.json()["error"]
+    assert "Traceback" not in answer.text
+
+
+def test_a_body_that_is_too_large_or_no_json_is_refused(client: Any) -> None:
+    assert client.post("/recommend", content=b"x" * (2 << 20)).status_code == 413
+    assert client.post("/recommend", content=b"{]").status_code == 422
+    assert client.get("/health").json() == {"status": "ok"}
+    assert client.get("/ready").json()["status"] == "ready"
+
+
+def test_buckets_are_stable_and_even() -> None:
+    counts = torch.bincount(torch.tensor([bucket(f"user {n}") for n in range(20_000)]), minlength=100)
+    assert counts.min() > 130
+    assert bucket("user 1") == bucket("user 1")
+
+
+def test_a_damaged_or_foreign_store_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "junk.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(DataError, match=r"junk\.db"):
+        Store(tmp_path / "junk.db")
+    kept = Store(tmp_path / "old.db")
+    kept.base.execute("UPDATE meta SET version=99")
+    kept.close()
+    with pytest.raises(DataError, match="version 99"):
+        Store(tmp_path / "old.db")
