@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from core.battery import close, results
 from core.blocks.griffin import GRIFFIN, HAWK, Griffin, RecurrentBlock, ResidualBlock
 from core.errors import ConfigError
 from core.state import choose, detach, rows
 from core.units.contract import Unit
 from core.units.window.attention import LocalAttention
-from tests.core.units.test_contract import close, results
 
 WIDTH = 8
 BLOCKS: dict[str, Callable[[], Unit]] = {
