@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -387,10 +388,14 @@ def stream(
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
+    # asked to end, the stream says what happened all the same
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         run(live, source, write, say)
     except KeyboardInterrupt:
         pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
     say(json.dumps(live.counters.summary()))
 
 

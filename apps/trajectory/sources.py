@@ -72,7 +72,7 @@ def mavlink(address: str, tick_s: float | None = None) -> Iterator[Sample | None
         raise MissingExtraError('MAVLink needs pymavlink: pip install "recurra[mavlink]".') from error
     try:
         link: Any = mavutil.mavlink_connection(address)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # pymavlink answers a wrong address with whatever its parts raise
         raise ConfigError(f"cannot open the MAVLink address {address!r}: {error}.") from error
     origins: dict[str, Origin] = {}
     kinds = ["LOCAL_POSITION_NED", "GLOBAL_POSITION_INT", "ODOMETRY"]

@@ -16,7 +16,7 @@ DATES = (631_152_000 * 10**9, 4_102_444_800 * 10**9)
 """Nanoseconds since 1970 of 1990 and 2100."""
 NEAR = 1e-6
 """Seconds that rounding may cost."""
-SUFFIXES = {".gz", ".csv", ".txt", ".tum", ".ulg", ".parquet", ".json", ".jsonl", ".ndjson"}
+SUFFIXES = {".gz", ".csv", ".txt", ".tum", ".ulg", ".parquet", ".json", ".jsonl", ".ndjson", ".gpx", ".log"}
 
 
 @dataclass(frozen=True)

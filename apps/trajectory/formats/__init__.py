@@ -1,9 +1,12 @@
 """File formats of tracks: found by content, or named."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+from apps.trajectory.formats.ardupilot import read_ardupilot
 from apps.trajectory.formats.columns import from_names
 from apps.trajectory.formats.euroc import read_euroc
+from apps.trajectory.formats.gpx import read_gpx
 from apps.trajectory.formats.json_lines import read_json
 from apps.trajectory.formats.kitti import read_kitti
 from apps.trajectory.formats.options import Options
@@ -15,7 +18,7 @@ from apps.trajectory.formats.ulog import read_ulog
 from apps.trajectory.track import Track
 from core.errors import DataError
 
-FORMATS = ("tum", "euroc", "kitti", "csv", "parquet", "ulog", "jsonl")
+FORMATS = ("tum", "euroc", "kitti", "csv", "parquet", "ulog", "jsonl", "gpx", "ardupilot")
 """`csv` is any text table with names: the paper's, geographic, rosbag exports, one's own."""
 
 __all__ = ["FORMATS", "Options", "detect", "read"]
@@ -49,8 +52,9 @@ def binary_kind(data: bytes) -> str | None:
 
 def read_text(path: Path, text: bytes, options: Options) -> list[Track]:
     """Tracks of a text format."""
-    if (options.format or ("jsonl" if text.lstrip()[:1] in (b"{", b"[") else None)) == "jsonl":
-        return read_json(path, text, options)
+    kind = options.format or textual_kind(text)
+    if kind in READERS:
+        return READERS[kind](path, text, options)
     table = parse(path, text)
     kind = options.format or detect(table, options)
     if kind == "kitti":
@@ -60,6 +64,22 @@ def read_text(path: Path, text: bytes, options: Options) -> list[Track]:
     if kind == "euroc" and not (table.named and table.sure):
         return read_euroc(table, options)
     return from_names(table, options)
+
+
+READERS: dict[str, Callable[[Path, bytes, Options], list[Track]]] = {
+    "jsonl": read_json,
+    "gpx": read_gpx,
+    "ardupilot": read_ardupilot,
+}
+"""Text that is no table."""
+
+
+def textual_kind(text: bytes) -> str | None:
+    """jsonl, gpx, ardupilot, or None for a table."""
+    begin = text.lstrip()[:4]
+    if begin[:1] in (b"{", b"["):
+        return "jsonl"
+    return "gpx" if begin[:1] == b"<" else "ardupilot" if begin == b"FMT," else None
 
 
 def detect(table: Table, options: Options) -> str:

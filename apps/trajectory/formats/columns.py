@@ -62,7 +62,7 @@ def tracks_of(
 ) -> list[Track]:
     """Tracks from columns whose meaning is settled; `usual_unit` is what the format prescribes for time."""
     warnings: list[str] = []
-    clock = "t" in found or "sec" in found
+    clock = ("t" in found or "sec" in found) and options.rate is None
     times = times_of(table, found, options, usual_unit) if clock else None
     axes = [name for name in ("x", "y", "z") if name in found]
     flat = "x" in found and "y" in found

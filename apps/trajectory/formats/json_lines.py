@@ -1,6 +1,7 @@
 """JSON lines, one sample each, or one array of samples.
 
-`{"t":.., "id":.., "p":[..], "v":[..]}` as the live stream has them, or `{"time":.., "x":.., "y":.., ...}`.
+`{"t":.., "id":.., "p":[..], "v":[..]}` as the live stream has them, `{"time":.., "x":.., "y":.., ...}`, or
+objects inside objects as ROS has them, `{"header": {"stamp": {..}}, "pose": {"position": {..}}}`.
 """
 
 import json
@@ -16,6 +17,9 @@ from apps.trajectory.formats.table import Table
 from apps.trajectory.track import Track
 from core.errors import DataError
 
+DEEPEST = 8
+"""Objects inside objects that are still columns."""
+
 
 def read_json(path: Path, text: bytes, options: Options) -> list[Track]:
     """Tracks, one per id.
@@ -28,7 +32,7 @@ def read_json(path: Path, text: bytes, options: Options) -> list[Track]:
     rows = []
     for number, record in records:
         row = {}
-        for key, value in record.items():
+        for key, value in flattened(record).items():
             if isinstance(value, list) and key in vectors and len(value) <= 3:
                 row |= {
                     axis: scalar(path, number, key, cell)
@@ -42,6 +46,18 @@ def read_json(path: Path, text: bytes, options: Options) -> list[Track]:
     except (ValueError, OverflowError) as error:
         raise DataError(f"{path}: the samples make no table ({error}).") from None
     return from_names(table, options)
+
+
+def flattened(record: dict[str, Any], name: str = "", depth: int = 0) -> dict[str, Any]:
+    """Objects inside objects as columns: `{"pose": {"x": 1}}` -> `{"pose_x": 1}`."""
+    found: dict[str, Any] = {}
+    for key, value in record.items():
+        full = f"{name}_{key}" if name else str(key)
+        if isinstance(value, dict) and value and depth < DEEPEST:
+            found |= flattened(value, full, depth + 1)
+        else:
+            found[full] = value
+    return found
 
 
 def parse_records(path: Path, text: bytes) -> list[tuple[int, dict[str, Any]]]:

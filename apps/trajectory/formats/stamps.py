@@ -30,6 +30,8 @@ EPOCH = (631_152_000.0, 4_102_444_800.0)
 """Dates from 1990 to 2100, seconds since 1970."""
 FAR = 7.0
 """So much likelier another unit must be: some powers of ten in rate and speed together."""
+ZONE = re.compile(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", re.IGNORECASE)
+"""What ends a stamp that says where it was read."""
 LIMIT = 9.2e18
 """int64 nanoseconds reach 292 years from 1970."""
 
@@ -74,12 +76,14 @@ def is_datetime(column: pd.Series) -> bool:
 
 
 def from_dates(column: pd.Series, name: str) -> Stamps:
-    """ISO 8601 text or datetimes."""
+    """ISO 8601 text or datetimes; a stamp without a zone among others takes that of the one before."""
+    warnings: list[str] = []
+    zoned = column if is_datetime(column) else with_zones(column, name, warnings)
     try:
         dates = (
             column
             if is_datetime(column)
-            else pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
+            else pd.to_datetime(zoned, utc=True, format="ISO8601", errors="coerce")
         )
         if dates.dt.tz is not None:
             dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
@@ -91,7 +95,22 @@ def from_dates(column: pd.Series, name: str) -> Stamps:
     known = ~np.isnat(ns)
     if not known.any():
         raise DataError(f"column {name!r} holds no numbers and no ISO 8601 times.")
-    return Stamps(np.where(known, ns.astype(np.int64), 0), known)
+    return Stamps(np.where(known, ns.astype(np.int64), 0), known, tuple(warnings))
+
+
+def with_zones(column: pd.Series, name: str, warnings: list[str]) -> pd.Series:
+    """The column with a zone behind every stamp, where some have one and others do not."""
+    text = column.astype("str").str.strip()
+    zones = text.str.extract(ZONE)[0]
+    without = zones.isna() & column.notna() & text.str.contains(":")
+    if not without.any() or not zones.notna().any():
+        return column
+    near = zones.ffill().bfill()
+    warnings.append(
+        f"{int(without.sum())} stamps in {name!r} have no zone; they take that of their neighbours "
+        f"({', '.join(sorted(set(near[without])))})."
+    )
+    return text.where(~without, text + near.fillna(""))
 
 
 def from_numbers(
@@ -109,6 +128,8 @@ def from_numbers(
             warnings.append(f"times in {name!r} are read as {seen}, not {unit}, by their size.")
             unit = seen
     scale = TIME_UNITS[unit]
+    if column.dtype == np.float32 and known.sum() > 2:
+        warnings += grain(values[known], name, unit)
     if known.any() and np.abs(values[known]).max() * scale > LIMIT:
         raise DataError(
             f"column {name!r} holds {np.abs(values[known]).max():g} {unit}, which is no time; "
@@ -123,6 +144,24 @@ def from_numbers(
     else:
         ns = np.round(np.where(known, values, 0) * scale).astype(np.int64)
     return Stamps(ns, known, tuple(warnings))
+
+
+def grain(values: np.ndarray, name: str, unit: str) -> list[str]:
+    """What single precision costs a clock.
+
+    Raises:
+        DataError: most stamps have become equal.
+    """
+    finest = float(np.spacing(np.float32(np.abs(values).max())))
+    steps = np.diff(np.sort(values))
+    if (steps > 0).sum() < len(steps) / 2:
+        raise DataError(
+            f"column {name!r} is float32 (single precision), which tells times {finest:g} {unit} apart only; "
+            "write float64 or integers, or let --read rate=10 count the samples."
+        )
+    if finest > np.median(steps[steps > 0]) / 10:
+        return [f"times in {name!r} are float32: their digits end at {finest:g} {unit}."]
+    return []
 
 
 def from_digits(column: pd.Series, scale: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,41 @@
+"""ArduPilot's log as text: `POS` rows of the estimator, `GPS` where there are none.
+
+A `FMT` row names the columns of each kind (https://ardupilot.org/copter/docs/common-logs.html).
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from apps.trajectory.formats.columns import from_names
+from apps.trajectory.formats.options import Options
+from apps.trajectory.formats.table import Table
+from apps.trajectory.track import Track
+from core.errors import DataError
+
+KINDS = ("POS", "GPS")
+"""Rows with places, the better ones first."""
+NAMES = {"TimeUS": "time_us", "Lat": "lat", "Lng": "lon", "Alt": "alt", "I": "instance"}
+"""Their columns -> the names that tables here have."""
+
+
+def read_ardupilot(path: Path, text: bytes, options: Options) -> list[Track]:
+    """Tracks of the best kind of row that the log has; a row that is cut is left out.
+
+    Raises:
+        DataError: no rows with places.
+    """
+    columns: dict[str, list[str]] = {}
+    rows: dict[str, list[list[str]]] = {kind: [] for kind in KINDS}
+    for line in text.decode(errors="replace").splitlines():
+        cells = [cell.strip() for cell in line.split(",")]
+        if cells[0] == "FMT" and len(cells) > 5:
+            columns[cells[3]] = cells[5:]
+        elif cells[0] in rows and len(cells) - 1 == len(columns.get(cells[0], ())):
+            rows[cells[0]].append(cells[1:])
+    for kind in KINDS:
+        if rows[kind]:
+            frame = pd.DataFrame(rows[kind], columns=columns[kind])
+            frame = frame[[name for name in NAMES if name in frame]].rename(columns=NAMES)
+            return from_names(Table(path, frame, named=True), options)
+    raise DataError(f"{path}: the ArduPilot log has neither POS nor GPS rows.")

@@ -1,0 +1,44 @@
+"""GPX 1.0 and 1.1: every `trk` is a track of its `trkpt`s (https://www.topografix.com/GPX/1/1)."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from apps.trajectory.formats.columns import from_names
+from apps.trajectory.formats.options import Options
+from apps.trajectory.formats.table import Table
+from apps.trajectory.track import Track
+from core.errors import DataError
+
+
+def read_gpx(path: Path, text: bytes, options: Options) -> list[Track]:
+    """One track per `trk`, with times and altitudes as far as they are there.
+
+    Raises:
+        DataError: no XML, entities that unfold, or no point of a track.
+    """
+    from defusedxml import DefusedXmlException
+    from defusedxml.ElementTree import ParseError, iterparse
+
+    rows: list[dict[str, Any]] = []
+    track = 0
+    try:
+        for _, element in iterparse(io.BytesIO(text), ("end",)):
+            kind = element.tag.rpartition("}")[2]
+            if kind == "trkpt":
+                inside = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in element}
+                place = {"lat": element.get("lat"), "lon": element.get("lon"), "alt": inside.get("ele")}
+                rows.append({"track": track, "time": inside.get("time"), **place})
+                element.clear()
+            elif kind == "trk":
+                track += 1
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise DataError(f"{path}: damaged GPX file ({str(error).splitlines()[0]}).") from None
+    if not rows:
+        raise DataError(f"{path}: the GPX file has no points of a track (trkpt).")
+    frame = pd.DataFrame(rows)
+    if frame["time"].isna().all():
+        frame = frame.drop(columns="time")
+    return from_names(Table(path, frame, named=True), options)
