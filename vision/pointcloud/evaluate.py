@@ -24,10 +24,10 @@ MODERATE = (25.0, 1, 0.3)
 PROTOCOL = (
     "Recall and precision: cars within 30 m (hypot(x, y) of the centre in the frame of the file) with at "
     "least one point (generated scans: five), overlap seen from above, one to one, highest score first, "
-    "at the threshold of the weights. Neutral: cars beyond or without points and vehicles that are not cars (an overlap of .1 is "
-    "no false alarm). KITTI: points, labels and detections cut to the camera's view. AP: R40 in percent, "
-    "moderate (KITTI labels: 25 px, occlusion 1, truncation .3; elsewhere five points), bev from above, "
-    "3d by volume."
+    "at the threshold of the weights. Neutral: cars beyond or without points and vehicles that are not "
+    "cars (an overlap of .1 is no false alarm). KITTI: points, labels and detections cut to the camera's "
+    "view. AP: R40 in percent, moderate (KITTI labels: 25 px, occlusion 1, truncation .3; elsewhere five "
+    "points), bev from above, 3d by volume."
 )
 
 Finder = Callable[[Example], Boxes]
