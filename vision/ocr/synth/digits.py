@@ -9,6 +9,10 @@ import numpy as np
 from core.errors import DataError
 from vision.ocr.synth.paper import paper
 
+KEPT = 0.6
+"""Ink that thinning must leave of a digit."""
+HIDDEN = 0.3
+"""Share of the narrower of two touching digits that may lie on the other."""
 HELD_BACK = 5000
 """Digits at the end of a set from which training never draws."""
 
@@ -87,7 +91,8 @@ def compose(
     x = float(rng.uniform(3, 20))
     base = height * rng.uniform(0.35, 0.65)
     for number, (shape, gap) in enumerate(zip(glyphs, gaps, strict=True)):
-        x += gap if number else 0.0
+        if number:
+            x += max(gap, -HIDDEN * min(shape.shape[1], glyphs[number - 1].shape[1]))
         left = max(0, round(x))
         top = round(base - shape.shape[0] / 2 + slope * left + rng.normal(0, 1))
         top = min(max(top, 0), height - shape.shape[0])
@@ -122,7 +127,9 @@ def glyph(digit: np.ndarray, tall: float, slant: float, rng: np.random.Generator
     shape = cv2.warpAffine(shape, matrix, size, flags=cv2.INTER_LINEAR)
     if rng.random() < 0.3:
         kernel = np.ones((2, 2), np.uint8)
-        shape = cv2.dilate(shape, kernel) if rng.random() < 0.5 else cv2.erode(shape, kernel)
+        other = cv2.dilate(shape, kernel) if rng.random() < 0.5 else cv2.erode(shape, kernel)
+        # a thin stroke must not vanish: what nobody can see is no label
+        shape = other if other.sum() > KEPT * shape.sum() else shape
     used = np.flatnonzero(shape.max(0) > 0.15)
     return shape[:, used[0] : used[-1] + 1] if len(used) else shape
 
