@@ -9,6 +9,8 @@ Names are kept as published, except that a recurrent layer of torch.nn is a unit
 
 import re
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,15 @@ from torch import Tensor, nn
 from core.errors import ConfigError, WeightsError
 from core.weights import Card, load_into, load_torch, save
 
+LAYOUTS = {
+    "gtcrn": "speech.models.gtcrn:GTCRN",
+    "asteroid-conv-tasnet": "speech.models.conv_tasnet:ConvTasNet",
+    "torchaudio-conv-tasnet": "speech.models.conv_tasnet:AudioConvTasNet",
+    "asteroid-dprnn": "speech.models.dprnn:DPRNN",
+}
+"""Layout -> its network; the words of its constructor are the reference's own."""
+IGNORED = {"published_weights", "activation", "window"}
+"""Words of references that say nothing about tensors, or have one value only."""
 RECURRENT = re.compile(r"^(.*?\.?)((?:weight|bias)_(?:ih|hh))_l0(_reverse)?$")
 WRAPPING = re.compile(r"^(?:module\.)+")
 
@@ -70,11 +81,15 @@ def build(layout: str, options: Mapping[str, Any]) -> nn.Module:
     Raises:
         ConfigError: no such layout.
     """
-    if layout == "gtcrn":
-        from speech.models.gtcrn import GTCRN
-
-        return GTCRN()
-    raise ConfigError(f"no layout {layout!r}; there is gtcrn.")
+    if layout not in LAYOUTS:
+        raise ConfigError(f"no layout {layout!r}; there is {', '.join(LAYOUTS)}.")
+    module, name = LAYOUTS[layout].split(":")
+    kind = getattr(import_module(module), name)
+    known = signature(kind).parameters
+    odd = sorted(set(options) - set(known) - IGNORED)
+    if odd:
+        raise ConfigError(f"{layout} has no setting {odd[0]!r}; there is {', '.join(known)}.")
+    return kind(**{key: value for key, value in options.items() if key in known})
 
 
 def read_tensors(files: Sequence[str | Path]) -> dict[str, Tensor]:

@@ -12,13 +12,18 @@ from tests.golden import Entry, entries
 
 TOLERANCE = 1e-5
 """Of the peak of each tensor."""
-LAYOUTS = {"GTCRN": "gtcrn"}
+LAYOUTS = {
+    "GTCRN": "gtcrn",
+    "asteroid.models.ConvTasNet": "asteroid-conv-tasnet",
+    "torchaudio.models.ConvTasNet": "torchaudio-conv-tasnet",
+    "asteroid.models.DPRNNTasNet": "asteroid-dprnn",
+}
 """Class of the reference -> our layout; entries of other classes are not collected yet."""
 
 
 def layout_of(entry: Entry) -> str | None:
     name = re.match(r"[\w.]+", entry.key)
-    return LAYOUTS.get(name.group().split(".")[-1]) if name else None
+    return LAYOUTS.get(name.group()) if name else None
 
 
 ENTRIES = [entry for entry in entries("speech", "speech") if layout_of(entry)]
@@ -71,4 +76,24 @@ def check_gtcrn(network: Any, entry: Entry) -> None:
     close(torch.view_as_real(torch.stack(frames, 2)), outputs["spec"], "frame by frame")
 
 
-CHECKS = {"gtcrn": check_gtcrn}
+@torch.no_grad()
+def check_waves(network: nn.Module, entry: Entry) -> None:
+    """A wave in, waves out, and the named activations on the way; `a.mask` is that of the masker."""
+    inside = entry.group("inside")
+    masker = next((n for n in ("masker", "mask_generator", "masknet", "mask_net") if hasattr(network, n)), "")
+    seen = watch(network, [*inside, masker])
+    found = network(entry.inputs()["in"])
+    outputs = entry.outputs()
+    for name, wanted in outputs.items():
+        ours = found if name == "out" else found[:, int(name)]
+        close(ours, wanted, f"out.{name}")
+    for name, wanted in inside.items():
+        if name == "mask":
+            close(seen[masker].reshape(wanted.shape), wanted, "a.mask")
+        elif name in seen:
+            close(seen[name].reshape(wanted.shape), wanted, f"a.{name}")
+
+
+CHECKS = {"gtcrn": check_gtcrn} | dict.fromkeys(
+    ("asteroid-conv-tasnet", "torchaudio-conv-tasnet", "asteroid-dprnn"), check_waves
+)
