@@ -23,6 +23,8 @@ LAYOUTS = {
     "gtcrn": "speech.models.gtcrn:GTCRN",
     "asteroid-conv-tasnet": "speech.models.conv_tasnet:ConvTasNet",
     "torchaudio-conv-tasnet": "speech.models.conv_tasnet:AudioConvTasNet",
+    "espnet-tf-gridnet-v2": "speech.models.tf_gridnet:TFGridNet",
+    "speechbrain-sepformer": "speech.models.sepformer:SepFormer",
     "asteroid-dprnn": "speech.models.dprnn:DPRNN",
 }
 """Layout -> its network; the words of its constructor are the reference's own."""

@@ -17,6 +17,8 @@ LAYOUTS = {
     "asteroid.models.ConvTasNet": "asteroid-conv-tasnet",
     "torchaudio.models.ConvTasNet": "torchaudio-conv-tasnet",
     "asteroid.models.DPRNNTasNet": "asteroid-dprnn",
+    "TFGridNetV2": "espnet-tf-gridnet-v2",
+    "SepFormer": "speechbrain-sepformer",
 }
 """Class of the reference -> our layout; entries of other classes are not collected yet."""
 
@@ -81,19 +83,27 @@ def check_waves(network: nn.Module, entry: Entry) -> None:
     """A wave in, waves out, and the named activations on the way; `a.mask` is that of the masker."""
     inside = entry.group("inside")
     masker = next((n for n in ("masker", "mask_generator", "masknet", "mask_net") if hasattr(network, n)), "")
-    seen = watch(network, [*inside, masker])
+    seen = watch(network, [*inside, *(f"{masker}.{name}" for name in inside), masker])
     found = network(entry.inputs()["in"])
     outputs = entry.outputs()
     for name, wanted in outputs.items():
         ours = found if name == "out" else found[:, int(name)]
-        close(ours, wanted, f"out.{name}")
+        last = ours.shape != wanted.shape  # speechbrain puts the talkers last
+        close(ours.transpose(1, 2) if last else ours, wanted, f"out.{name}")
     for name, wanted in inside.items():
         if name == "mask":
             close(seen[masker].reshape(wanted.shape), wanted, "a.mask")
-        elif name in seen:
-            close(seen[name].reshape(wanted.shape), wanted, f"a.{name}")
+        elif (key := name if name in seen else f"{masker}.{name}") in seen:
+            close(seen[key].reshape(wanted.shape), wanted, f"a.{name}")
 
 
 CHECKS = {"gtcrn": check_gtcrn} | dict.fromkeys(
-    ("asteroid-conv-tasnet", "torchaudio-conv-tasnet", "asteroid-dprnn"), check_waves
+    (
+        "asteroid-conv-tasnet",
+        "torchaudio-conv-tasnet",
+        "asteroid-dprnn",
+        "espnet-tf-gridnet-v2",
+        "speechbrain-sepformer",
+    ),
+    check_waves,
 )
