@@ -25,18 +25,37 @@ LAYOUTS = {
     "torchaudio-conv-tasnet": "speech.models.conv_tasnet:AudioConvTasNet",
     "espnet-tf-gridnet-v2": "speech.models.tf_gridnet:TFGridNet",
     "speechbrain-sepformer": "speech.models.sepformer:SepFormer",
+    "frcrn": "speech.models.frcrn:FRCRN",
+    "mossformer2-ss": "speech.models.mossformer2:MossFormer2",
+    "mossformer2-se-mask": "speech.models.mossformer2:SpectrumMask",
+    "mossformer2-se": "speech.models.mossformer2:MossFormer2SE",
+    "mossformer2-layer": "speech.models.mossformer2:GatedAttention",
     "asteroid-dprnn": "speech.models.dprnn:DPRNN",
 }
 """Layout -> its network; the words of its constructor are the reference's own."""
-IGNORED = {"published_weights", "activation", "window"}
+IGNORED = {
+    "published_weights",
+    "activation",
+    "window",
+    "norm",
+    "skip_around_intra",
+    "use_global_pos_enc",
+}
 """Words of references that say nothing about tensors, or have one value only."""
 RECURRENT = re.compile(r"^(.*?\.?)((?:weight|bias)_(?:ih|hh))_l0(_reverse)?$")
 WRAPPING = re.compile(r"^(?:module\.)+")
+TWICE = re.compile(r"\b(encoder|decoder|se_layer)s(_enc|_dec)?\.(\d)\b|\b(fsmn)(_enc|_dec)\.(\d)\b")
+"""FRCRN registers its parts under two names: `encoders.0` is `encoder0`."""
+UNUSED = {
+    "frcrn": (r"i?stft\..*",),
+}
+"""What a layout stores and its network never uses."""
 
 
 def our_name(name: str) -> str:
     """The name of a tensor in our networks."""
     name = WRAPPING.sub("", name)
+    name = TWICE.sub(lambda m: (m[1] or m[4]) + (m[2] or m[5] or "") + (m[3] or m[6]), name)
     found = RECURRENT.match(name)
     if found is None:
         return name
@@ -88,10 +107,11 @@ def build(layout: str, options: Mapping[str, Any]) -> nn.Module:
     module, name = LAYOUTS[layout].split(":")
     kind = getattr(import_module(module), name)
     known = signature(kind).parameters
+    free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     odd = sorted(set(options) - set(known) - IGNORED)
-    if odd:
+    if odd and not free:
         raise ConfigError(f"{layout} has no setting {odd[0]!r}; there is {', '.join(known)}.")
-    return kind(**{key: value for key, value in options.items() if key in known})
+    return kind(**{key: value for key, value in options.items() if free or key in known})
 
 
 def read_tensors(files: Sequence[str | Path]) -> dict[str, Tensor]:
@@ -130,7 +150,7 @@ def import_files(
 
     words = {key: toml_value(value) for key, _, value in (word.partition("=") for word in options)}
     network = build(layout, words)
-    load_published(network, read_tensors(files))
+    load_published(network, read_tensors(files), UNUSED.get(layout, ()))
     about = {
         "task": "enhance" if hasattr(network, "filter") else "separate",
         "unit": layout,

@@ -1,4 +1,4 @@
-"""SepFormer (Subakan et al. 2021, arXiv 2010.13154) in speechbrain's names: transformers in and across chunks.
+"""SepFormer (Subakan et al. 2021, arXiv 2010.13154), speechbrain's names: transformers in chunks and across.
 
 w = relu(encoder(wave));  chunks of K frames, half overlapping
 twice: x + norm(intra(x)) inside each chunk;  that + norm(inter(that)) across chunks
