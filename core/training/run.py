@@ -43,6 +43,7 @@ class Position:
     step: int = 0  # steps in all
     looked: int = 0  # steps at the last look at the loss
     judged: int = -1  # steps at the last validation
+    rate: float = 0.0  # of the last step, before slow_factor
     seconds: float = 0.0  # of all sessions
     best: float = math.inf  # lower is better
     best_epoch: int = 0
@@ -132,6 +133,7 @@ class Run:
             self.skips += skips
             at.done += 1
             at.step += 1
+            at.rate = self.learner.rate
             if changed:
                 if after_step is not None:
                     with torch.no_grad():
@@ -306,7 +308,7 @@ class Run:
             self.sums = {}
             self.stream = None
         epoch = at.epoch if not at.done else round(at.epoch + at.done / self.per_epoch, 4)
-        row = {"epoch": epoch, "step": at.step, "lr": self.learner.rate, **figures}
+        row = {"epoch": epoch, "step": at.step, "lr": at.rate, **figures}
         return row | {"seconds": round(self.seconds(), 3)}
 
     def keep(self) -> None:
