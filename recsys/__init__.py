@@ -12,6 +12,7 @@ DOMAIN = Domain(
     name="recsys",
     summary="Recommend slates that learn: user models, Thompson sampling, simulation.",
     commands="recsys.cli:app",
+    bench=("recsys.bench",),
     title="Recommendation",
     upload_mb=50,
 )
@@ -20,7 +21,6 @@ PUBLIC = {
     "Catalogue": "data",
     "Slates": "data",
     "SlateModel": "model",
-    "evaluate": "evaluate",
     "load_model": "model",
     "read_slates": "data",
     "recommend": "predict",

@@ -149,3 +149,34 @@ class FilterRun:
     seed: int = 0
     kl: float = 0.5
     validation: int = 200
+
+
+@dataclass(frozen=True)
+class NextConfig:
+    """A next-item model."""
+
+    block: str = "sasrec"  # sasrec, esasrec, gsasrec, fmlp, gru4rec, or a unit of core
+    hidden: int = 64
+    layers: int = 2
+    heads: int = 2
+    length: int = 50
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "layers", "heads", "length"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} must be at least 1, got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class NextRun:
+    """A training run of a next-item model."""
+
+    model: NextConfig = field(default_factory=NextConfig)
+    loop: LoopOptions = field(default_factory=lambda: LoopOptions(epochs=30, lr=2e-3, ema=0.99))
+    loss: Literal["softmax", "sampled", "gbce"] = "sampled"
+    negatives: int = 512  # uniform ones, shared by a batch
+    t: float = 0.75  # calibration of gbce
+    batch: int = 128
+    seed: int = 0
+    validation: int = 2000  # users whose last known item chooses the best weights

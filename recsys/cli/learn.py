@@ -23,7 +23,8 @@ from recsys.cli.shared import Items, Logs, app, logs_of, words
 @app.command()
 def train(
     data: Annotated[
-        list[str] | None, typer.Argument(help="A slate log; the simulator when left out.")
+        list[str] | None,
+        typer.Argument(help="`slates` or `next`, then a log; the simulator when left out."),
     ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Run folder.")] = Path("runs/recsys"),
     model: Annotated[
@@ -52,6 +53,11 @@ def train(
     from recsys.config import FilterRun, PaperRun, SlateConfig
     from recsys.train import train as run
 
+    task = data[0] if data and data[0] in ("slates", "next") else None
+    data = data[1:] if data and task else data
+    if task == "next":
+        learn_next(data or [], out, config, sets, seed, resume=resume, quiet=quiet, json_path=json_path)
+        return
     defaults: dict[str, Any] = {"network": SlateConfig(), "filter": FilterRun(), "paper": PaperRun()}
     if model not in defaults:
         raise ConfigError(f"--model is {' or '.join(defaults)}, got {model!r}.")
@@ -94,6 +100,7 @@ def evaluate(
     weights: Weights = None,
     k: Annotated[int, typer.Option(min=1, help="Items that are recommended.")] = 20,
     kind: Annotated[str | None, typer.Option(help="Likelihood of search or rec slates only.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="next: file of withheld items, user and item.")] = None,
     threads: Threads = None,
     json_path: Json = None,
 ) -> None:
@@ -106,6 +113,13 @@ def evaluate(
     if kind not in (None, "search", "rec"):
         raise ConfigError(f"--kind is search or rec, got {kind!r}.")
     set_threads(threads)
+    if files[0] in ("next", "slates"):
+        task, files = files[0], files[1:]
+        if task == "next":
+            judge_next(files, weights, truth, json_path)
+            return
+        if not files:
+            raise ConfigError("give a log to evaluate.")
     from recsys.evaluate import evaluate as run
     from recsys.evaluate import lines
     from recsys.model import DEFAULT, load_model
@@ -153,3 +167,47 @@ def protocol(
     slates = logs_of([data], items)[0]
     answer = run(slates, out, words(models), parts=numbers, quick=quick, progress=None if quiet else say)
     emit(answer, json_path, lines(answer))
+
+
+def learn_next(
+    data: list[str],
+    out: Path,
+    config: Path | None,
+    sets: list[str] | None,
+    seed: int | None,
+    *,
+    resume: bool,
+    quiet: bool,
+    json_path: str | None,
+) -> None:
+    """`train next FILE`: a next-item model; the last item of every user is left for the test."""
+    from dataclasses import replace
+
+    from core.config import resolve
+    from core.errors import ConfigError
+    from recsys.config import NextRun
+    from recsys.sequences.data import read_sequences
+    from recsys.sequences.train import train_next
+
+    settings = resolve(NextRun(), config, sets or [])
+    if seed is not None:
+        settings = replace(settings, seed=seed)
+    if len(data) != 1:
+        raise ConfigError("train next wants one file of sequences.")
+    outcome = train_next(settings, read_sequences(data[0]), out, resume=resume, quiet=quiet)
+    result = {"weights": str(outcome.weights), "NDCG@10": outcome.score, "epoch": outcome.epoch}
+    told = f"NDCG@10 {abs(outcome.score):.4f} on the items before the last, {outcome.seconds:.0f} s"
+    emit(result, json_path, [f"{outcome.weights}: best epoch {outcome.epoch} of {outcome.epochs}, {told}"])
+
+
+def judge_next(files: list[str], weights: str | None, truth: Path | None, json_path: str | None) -> None:
+    """`evaluate next FILE`: full ranking of the last items beside the baselines."""
+    from core.errors import ConfigError
+    from recsys.sequences.data import read_sequences
+    from recsys.sequences.train import evaluate_next, lines
+
+    if len(files) != 1:
+        raise ConfigError("evaluate next wants one file of sequences.")
+    withheld = None if truth is None else read_sequences(truth)
+    report = evaluate_next(read_sequences(files[0]), weights, withheld)
+    emit(report, json_path, lines(report))

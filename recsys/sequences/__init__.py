@@ -1,0 +1,1 @@
+"""Next-item models: sequences of items in, a ranking of all items out."""
