@@ -3,10 +3,10 @@
     batches = BucketedBatches(lengths, budget=16_384, make=make, seed=0)
     batches.padding()        # share of the padded batches that is padding, such as 0.048
 
-Examples are sorted into buckets by length, once. The members of a bucket are one endless stream of laps, each
-lap permuted by (seed, bucket, lap); an epoch takes the next whole batches of every bucket's stream and mixes
-those of all buckets by (seed, epoch). So the number of batches is the same in each epoch, nobody is left out
-for ever, and any epoch can be made alone.
+Examples are sorted into buckets by length, once. The members of a bucket are one endless stream: all of them
+in turn, each turn permuted by (seed, bucket, turn). An epoch takes the next whole batches of every stream and
+mixes those of all buckets by (seed, epoch). So the number of batches is the same in each epoch, nobody is
+left out for ever, and any epoch can be made alone.
 """
 
 import math
@@ -130,7 +130,7 @@ class BucketedBatches(MadeBatches):
                     f"a batch of examples of length {self.lengths[members].max().item():g} holds fewer "
                     f"of them (budget {self.budget:g}, {len(members)} in all) than the processes ({world})."
                 )
-            # The last batch is not smaller than the others: all are, so that a lap fills an epoch.
+            # The last batch is not smaller than the others: all are, so that a turn fills an epoch.
             count = math.ceil(len(members) / largest)
             size = self.rounded(round(len(members) / count), world, round)
             found.append(Bucket(members, min(size, largest), count))
@@ -152,11 +152,12 @@ class BucketedBatches(MadeBatches):
 
     def stream(self, number: int, members: Tensor, first: int, last: int) -> Tensor:
         """Places `first` to `last` of a bucket's endless stream."""
-        laps = range(first // len(members), (last - 1) // len(members) + 1)
+        turns = range(first // len(members), (last - 1) // len(members) + 1)
         taken = [
-            members[torch.randperm(len(members), generator=seeded(self.seed, number, lap, 1))] for lap in laps
+            members[torch.randperm(len(members), generator=seeded(self.seed, number, turn, 1))]
+            for turn in turns
         ]
-        start = laps.start * len(members)
+        start = turns.start * len(members)
         return torch.cat(taken)[first - start : last - start]
 
     def padding(self, epoch: int = 0, world: int = 1) -> float:

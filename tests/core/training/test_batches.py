@@ -66,7 +66,7 @@ def test_everybody_comes_equally_often_in_the_long_run() -> None:
         for rows in batches.rows(epoch, 0, 1):
             seen += torch.bincount(rows, minlength=500)
     assert 25 <= seen.min() <= seen.max() <= 36  # batches of a small bucket are rounded to even sizes
-    for number, bucket in enumerate(batches.divided(1)):  # within a bucket nobody is a lap behind
+    for number, bucket in enumerate(batches.divided(1)):  # within a bucket nobody is a turn behind
         counts = torch.bincount(batches.stream(number, bucket.members, 0, 777), minlength=500)[bucket.members]
         assert counts.max() - counts.min() <= 1
 
@@ -89,7 +89,7 @@ def test_two_processes_share_the_buckets_of_one() -> None:
         assert torch.equal(whole, torch.cat([first, second]))
 
 
-def test_more_buckets_pad_less_and_the_helper_says_how_much() -> None:
+def test_more_buckets_pad_less_and_padding_says_how_much() -> None:
     figures = [
         BucketedBatches(lengths(4000), 4000, as_given, seed=1, buckets=buckets).padding()
         for buckets in (1, 8, 24)
