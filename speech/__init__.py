@@ -18,6 +18,7 @@ DOMAIN = Domain(
     name="speech",
     summary="Separate talkers and remove noise, from files or live.",
     commands="speech.cli:app",
+    bench=("speech.bench",),
     upload_mb=64,
 )
 

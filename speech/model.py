@@ -29,7 +29,8 @@ class Model:
     @property
     def talkers(self) -> int:
         """Waves that it gives."""
-        return int(getattr(getattr(self.network, "config", None), "talkers", 1))
+        config = getattr(self.network, "config", None)
+        return int(getattr(self.network, "talkers", getattr(config, "talkers", 1)))  # pyright: ignore
 
     @property
     def streams(self) -> bool:

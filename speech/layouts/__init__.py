@@ -125,13 +125,17 @@ def read_tensors(files: Sequence[str | Path]) -> dict[str, Tensor]:
 
     found: dict[str, Tensor] = {}
     for file in map(Path, files):
-        if file.suffix != ".safetensors":
-            found |= load_torch(file)
-            continue
-        try:
-            found |= load_file(file)
-        except (OSError, SafetensorError) as error:
-            raise WeightsError(f"{file}: not a safetensors file that can be read ({error}).") from error
+        if file.suffix == ".safetensors":
+            try:
+                part = load_file(file)
+            except (OSError, SafetensorError) as error:
+                raise WeightsError(f"{file}: not a safetensors file that can be read ({error}).") from error
+        else:
+            part = load_torch(file)
+        if len(files) > 1:  # encoder.ckpt holds `conv1d.weight` of `encoder.conv1d.weight`
+            lead = f"{file.stem}."
+            part = {name if name.startswith(lead) else lead + name: tensor for name, tensor in part.items()}
+        found |= part
     return found
 
 
@@ -152,7 +156,7 @@ def import_files(
     network = build(layout, words)
     load_published(network, read_tensors(files), UNUSED.get(layout, ()))
     about = {
-        "task": "enhance" if hasattr(network, "filter") else "separate",
+        "task": "separate" if hasattr(network, "talkers") else "enhance",
         "unit": layout,
         "data": "as published",
         "terms": "as published",
