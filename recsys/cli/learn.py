@@ -15,9 +15,32 @@ from core.terminal import (
     Weights,
     emit,
     say,
+    say_all,
     set_threads,
 )
-from recsys.cli.shared import Items, Logs, app, logs_of, words
+from recsys.cli.shared import Items, Logs, app, logs_of, mapped, words
+
+
+@app.command()
+def prepare(
+    inputs: Logs,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write.")],
+    columns: Annotated[
+        list[str] | None, typer.Option("--map", help="A column of a table by name, such as user=uid.")
+    ] = None,
+    items: Items = None,
+    json_path: Json = None,
+) -> None:
+    """Check logs and write them as one folder in the slate layout, with ids and a report.
+
+    Example: recurra recsys prepare clicks/ -o log/ --map user=uid --map time=ts --items groups.csv
+    """
+    from recsys.prepare import prepare as run
+
+    report = run(inputs, out, items=items, columns=mapped(columns))
+    say_all(report["remarks"])
+    what = f"{report['users']} users, {report['steps']} steps, {report['items']} items"
+    emit(report, json_path, [f"{out}: {what} in {report['groups']} groups"])
 
 
 @app.command()

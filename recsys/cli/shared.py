@@ -37,3 +37,13 @@ def logs_of(files: list[str], items: Path | None) -> list[Any]:
 def words(text: str) -> list[str]:
     """Words of a list with commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def mapped(columns: list[str] | None) -> dict[str, str]:
+    """`--map NAME=COLUMN` options as a dictionary."""
+    from core.errors import ConfigError
+
+    pairs = [word.partition("=") for word in columns or []]
+    if not all(name and equals and column for name, equals, column in pairs):
+        raise ConfigError("--map wants NAME=COLUMN, such as user=uid.")
+    return {name: column for name, _, column in pairs}

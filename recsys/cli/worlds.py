@@ -14,7 +14,7 @@ from core.terminal import (
     emit,
     say,
 )
-from recsys.cli.shared import app, words
+from recsys.cli.shared import app, mapped, words
 
 simulation = typer.Typer(
     invoke_without_command=True,
@@ -124,13 +124,9 @@ def ope(
 
     Example: recurra recsys ope log.csv --policy policies.npz:bts
     """
-    from core.errors import ConfigError
     from recsys.ope import estimate, lines, read_log
 
-    pairs = [word.partition("=") for word in columns or []]
-    if not all(name and equals and column for name, equals, column in pairs):
-        raise ConfigError("--map wants NAME=COLUMN, such as propensity=p.")
-    answer = estimate(read_log(log, {name: column for name, _, column in pairs}), policy, clip)
+    answer = estimate(read_log(log, mapped(columns)), policy, clip)
     emit(answer, json_path, lines(answer))
     if strict and not answer["trust"]:
         raise typer.Exit(1)

@@ -185,3 +185,27 @@ def test_the_split_is_the_authors() -> None:
     train, valid, test = split_users(1000)
     assert (len(train), len(valid), len(test)) == (900, 50, 50)
     assert sorted([*train, *valid, *test]) == list(range(1000))
+
+
+def test_prepare_joins_logs_and_keeps_external_ids(tmp_path: Path) -> None:
+    from core.errors import ConfigError
+    from recsys.prepare import prepare
+
+    table().rename(columns={"user": "uid"}).to_parquet(tmp_path / "a.parquet")
+    table(user=["c", "c", "c", "d", "d"]).rename(columns={"user": "uid"}).to_csv(
+        tmp_path / "b.csv", index=False
+    )
+    both = [tmp_path / "a.parquet", tmp_path / "b.csv"]
+    report = prepare(both, tmp_path / "log", columns={"user": "uid"})
+    assert (report["users"], report["steps"], report["items"], report["groups"]) == (4, 6, 3, 2)
+    again = read_slates(tmp_path / "log")
+    assert isinstance(again.slate, np.memmap)
+    assert again.users.tolist() == ["a", "b", "c", "d"]
+    assert again.catalogue.name(int(again.click[0, 0])) == "y"
+    assert json.loads((tmp_path / "log" / "report.json").read_text())["users"] == 4
+    with pytest.raises(ConfigError, match="already"):
+        prepare(both, tmp_path / "log", columns={"user": "uid"})
+    twice = prepare([tmp_path / "log", tmp_path / "log"], tmp_path / "twice")
+    assert twice["users"] == 8
+    with pytest.raises(DataError, match="another catalogue"):
+        prepare([tmp_path / "log", written(tmp_path / "other")], tmp_path / "third")
