@@ -1,119 +1,16 @@
 """Names of units and where they live; nothing is imported before it is asked for."""
 
-from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from core.domains import OURS, UNITS, Signed, usable
+from core.domains import UNITS, Signed, usable
 from core.errors import ConfigError
+from core.units import diagonal, gated, grid, matrix, window
+from core.units.row import Row
 
-
-@dataclass(frozen=True)
-class Row:
-    """One unit of the registry."""
-
-    name: str
-    target: str
-    """module:Class"""
-    summary: str
-    aliases: tuple[str, ...] = ()
-    origin: str = OURS
-    """The distribution, or for a path the package, that it comes from."""
-
-
-# One row a unit; the registry name is the file name.
-ROWS = (
-    Row("rnn", "core.units.gated.rnn:RNN", "Elman network, tanh or relu", ("elman",)),
-    Row("lstm", "core.units.gated.lstm:LSTM", "long short-term memory, with its variants as flags"),
-    Row("gru", "core.units.gated.gru:GRU", "gated recurrent unit, reset after or before"),
-    Row("mgu", "core.units.gated.mgu:MGU", "minimal gated unit, one gate"),
-    Row("indrnn", "core.units.gated.indrnn:IndRNN", "independently recurrent network", ("ind_rnn",)),
-    Row("lem", "core.units.gated.lem:LEM", "long expressive memory, two time scales"),
-    Row("para_gru", "core.units.gated.para_gru:ParaGRU", "GRU with a diagonal recurrence", ("paragru",)),
-    Row(
-        "para_lstm",
-        "core.units.gated.para_lstm:ParaLSTM",
-        "coupled peephole LSTM with a diagonal recurrence",
-        ("paralstm",),
-    ),
-    Row("slstm", "core.units.gated.slstm:SLSTM", "xLSTM's scalar memory, exponential gates", ("s_lstm",)),
-    Row(
-        "min_gru",
-        "core.units.diagonal.min_gru:MinGRU",
-        "minimal GRU whose gate ignores the state",
-        ("mingru",),
-    ),
-    Row("min_lstm", "core.units.diagonal.min_lstm:MinLSTM", "minimal LSTM, gates sum to one", ("minlstm",)),
-    Row("lru", "core.units.diagonal.lru:LRU", "linear recurrent unit with complex diagonal state"),
-    Row("s4", "core.units.diagonal.s4:S4", "structured state-space layer, diagonal plus low rank"),
-    Row("s4d", "core.units.diagonal.s4d:S4D", "diagonal state-space layer"),
-    Row("s5", "core.units.diagonal.s5:S5", "diagonal state space with many inputs and outputs"),
-    Row("hgrn", "core.units.diagonal.hgrn:HGRN", "gated linear unit with a lower bound of its forget gate"),
-    Row("qrnn", "core.units.diagonal.qrnn:QRNN", "causal convolution for the gates, pooling for the state"),
-    Row(
-        "mamba",
-        "core.units.diagonal.mamba:Mamba",
-        "selective state space (S6), whole block",
-        ("s6", "mamba1"),
-    ),
-    Row(
-        "mamba2",
-        "core.units.matrix.mamba2:Mamba2",
-        "state space with one decay per head (SSD), whole block",
-        ("ssd",),
-    ),
-    Row(
-        "rg_lru",
-        "core.units.diagonal.rg_lru:RGLRU",
-        "real-gated linear recurrent unit of Griffin",
-        ("rglru", "griffin", "hawk"),
-    ),
-    Row(
-        "linear_attention",
-        "core.units.matrix.linear_attention:LinearAttention",
-        "linear attention, phi = elu + 1, with or without normaliser",
-    ),
-    Row(
-        "retention",
-        "core.units.matrix.retention:Retention",
-        "RetNet layer, a fixed decay per head",
-        ("retnet",),
-    ),
-    Row("gla", "core.units.matrix.gla:GLA", "gated linear attention, a decay per key channel"),
-    Row("hgrn2", "core.units.matrix.hgrn2:HGRN2", "gated linear RNN whose key is one minus its forget gate"),
-    Row(
-        "rwkv4",
-        "core.units.matrix.rwkv4:RWKV4",
-        "RWKV-4 time mixing, a fading average per channel",
-        ("rwkv",),
-    ),
-    Row("rwkv6", "core.units.matrix.rwkv6:RWKV6", "RWKV-6 time mixing, data-dependent decay per key channel"),
-    Row("rwkv7", "core.units.matrix.rwkv7:RWKV7", "RWKV-7 time mixing, delta rule with vector decay"),
-    Row("mlstm", "core.units.matrix.mlstm:MLSTM", "xLSTM's matrix memory with exponential gates"),
-    Row(
-        "fsmn",
-        "core.units.window.fsmn:FSMN",
-        "feed-forward sequential memory, a window of learned taps",
-        ("dfsmn",),
-    ),
-    Row(
-        "plstm", "core.units.grid.plstm:PLSTM", "pLSTM on a sequence: source, transition, mark, direct gates"
-    ),
-    Row("aaren", "core.units.matrix.aaren:Aaren", "attention with one learned query, as a recurrence"),
-    Row(
-        "delta_net",
-        "core.units.matrix.delta_net:DeltaNet",
-        "fast weights written by the delta rule",
-        ("deltanet",),
-    ),
-    Row(
-        "gated_delta_net",
-        "core.units.matrix.gated_delta_net:GatedDeltaNet",
-        "delta rule after a decay per head",
-    ),
-    Row("delta_product", "core.units.matrix.delta_product:DeltaProduct", "several delta steps a token"),
-)
+ROWS: tuple[Row, ...] = (*gated.ROWS, *diagonal.ROWS, *matrix.ROWS, *window.ROWS, *grid.ROWS)
+"""Our units, a table in each family's `__init__.py`."""
 
 
 def rows() -> list[Row]:

@@ -61,10 +61,11 @@ class Taken(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: Rows, longest: int) -> Tensor:  # pyright: ignore
         ctx.rows, ctx.shape = rows, x.shape
-        out = x.new_zeros(len(rows), longest, x.shape[2])
+        out = x.new_empty(len(rows), longest, x.shape[2])
         source, target = memory(x), memory(out)
         for own, (place, end) in enumerate(rows):
             target[own, :end] = source[place, :end]
+            target[own, end:] = 0
         return out
 
     @staticmethod
@@ -78,12 +79,15 @@ class Placed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: list[Rows], batch: int, time: int, *parts: Tensor) -> Tensor:  # pyright: ignore
         ctx.rows, ctx.longest = rows, [part.shape[1] for part in parts]
-        out = parts[0].new_zeros(batch, time, parts[0].shape[2])
-        target = memory(out)
+        out = parts[0].new_empty(batch, time, parts[0].shape[2])
+        target, empty = memory(out), np.ones(batch, bool)
         for part, own in zip(parts, rows, strict=True):
             source = memory(part)
             for index, (place, end) in enumerate(own):
                 target[place, :end] = source[index, :end]
+                target[place, end:] = 0
+                empty[place] = False
+        target[empty] = 0
         return out
 
     @staticmethod
