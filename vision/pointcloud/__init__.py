@@ -12,6 +12,7 @@ DOMAIN = Domain(
     name="pointcloud",
     summary="Find cars, people and cyclists in LiDAR scans of any sensor.",
     commands="vision.pointcloud.cli:app",
+    bench=("vision.pointcloud.bench",),
     title="Point cloud",
     upload_mb=64,
 )
@@ -23,6 +24,7 @@ PUBLIC = {
     "detect": "predict",
     "evaluate": "evaluate",
     "read_cloud": "data",
+    "Tracker": "track",
     "simulate": "synth.scan",
 }
 __all__ = ["DOMAIN", *PUBLIC]

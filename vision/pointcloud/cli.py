@@ -131,6 +131,9 @@ def detect(
     z_offset: Annotated[
         float | None, typer.Option("--z-offset", help="Height of the origin above ground, m.")
     ] = None,
+    track: Annotated[
+        float | None, typer.Option("--track", help="Number boxes over the files, so many scans a second.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Leave alone what is done already.")] = False,
     shard: Annotated[
         str | None, typer.Option("--shard", help="i/n: every n-th file, from the i-th on.")
@@ -150,6 +153,7 @@ def detect(
     from vision.pointcloud.data import SUFFIXES
     from vision.pointcloud.predict import Detector
     from vision.pointcloud.reading import Reading, read_as, sharded, thresholds_of
+    from vision.pointcloud.track import Tracker
 
     if format not in FORMATS:
         raise ConfigError(f"no format {format!r}; there are {', '.join(FORMATS)}.")
@@ -163,6 +167,12 @@ def detect(
     if (html or png) and len(jobs) != 1:
         raise ConfigError(f"--html and --png show one scan; there are {len(jobs)}.")
 
+    if track is not None and not track > 0:
+        raise ConfigError(f"--track is scans a second, above 0; got {track}.")
+    tracker, number = Tracker(), iter(range(len(jobs)))
+    if track is not None:
+        say("tracks live in the frame of the files: without poses the own motion is part of every speed.")
+
     def work(job: Job) -> dict[str, Any]:
         cloud = read_as(job.source.path, reading)
         found = detector(cloud, front=front, range_m=range_m, z_offset=z_offset)
@@ -173,7 +183,11 @@ def detect(
             write_page(cloud, found, html)
         if png is not None:
             write_picture(cloud, found, png)
-        return found.as_dict()
+        result = found.as_dict()
+        if track is not None:
+            tracks = tracker.update(found, next(number) / track)
+            result["tracks"] = [one.as_dict() for one in tracks]
+        return result
 
     done = run(jobs, work, "scans", again=not resume)
     results = [result for _, result in done.results]

@@ -112,6 +112,9 @@ class DynamicVoxels(nn.Module):
         key, voxel, count = key.unique(sorted=True, return_inverse=True, return_counts=True)
         mean = points.new_zeros(len(key), 3).index_add(0, voxel, points[:, :3]) / count[:, None]
         middle = (cell + 0.5) * size + low
+        if not len(self.pfn_layers):  # no learned features: the means of the points
+            mean = points.new_zeros(len(key), points.shape[1]).index_add(0, voxel, points) / count[:, None]
+            return Voxels(mean, from_keys(key, shape), shape, batch)
         features = torch.cat([points, points[:, :3] - mean[voxel], points[:, :3] - middle], 1)
         for layer in self.pfn_layers:
             features = layer(features, voxel, len(key))
