@@ -1,1 +1,1 @@
-"""Handwriting (ocr) and 3D detection (pointcloud); its rooms are not built yet."""
+"""Handwriting (ocr) and 3D detection (pointcloud)."""
