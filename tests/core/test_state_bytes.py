@@ -33,7 +33,11 @@ def test_every_damaged_byte_is_noticed() -> None:
             from_bytes(bytes(broken))
 
 
-@pytest.mark.parametrize("row", [b"", b"RST1", b"junk that is long enough", to_bytes(STATES["tensor"])[:-1]])
+@pytest.mark.parametrize(
+    "row",
+    [b"", b"RST1", b"junk that is long enough", to_bytes(STATES["tensor"])[:-1]],
+    ids=["empty", "short", "foreign", "cut"],
+)
 def test_foreign_and_cut_rows_are_refused(row: bytes) -> None:
     with pytest.raises(DataError):
         from_bytes(row)
