@@ -54,7 +54,8 @@ def parse_sample(line: str | bytes, origins: Origins | None = None) -> Sample:
     velocity = record.get("v")
     origin = None
     if placed:
-        place = tuple(number(record.get(key, 0), key) for key in ("lat", "lon", "alt"))
+        lat, lon, alt = (number(record.get(key, 0), key) for key in ("lat", "lon", "alt"))
+        place = lat, lon, alt
         if abs(place[0]) > 90 or abs(place[1]) > 360:
             raise DataError(f"latitude {place[0]:g}, longitude {place[1]:g} is no place; swapped?")
         origin = ({} if origins is None else origins).setdefault(name, place)

@@ -35,7 +35,7 @@ def read_ardupilot(path: Path, text: bytes, options: Options) -> list[Track]:
             rows[cells[0]].append(cells[1:])
     for kind in KINDS:
         if rows[kind]:
-            frame = pd.DataFrame(rows[kind], columns=columns[kind])
-            frame = frame[[name for name in NAMES if name in frame]].rename(columns=NAMES)
+            whole = pd.DataFrame(rows[kind], columns=columns[kind])
+            frame = pd.DataFrame({ours: whole[name] for name, ours in NAMES.items() if name in whole})
             return from_names(Table(path, frame, named=True), options)
     raise DataError(f"{path}: the ArduPilot log has neither POS nor GPS rows.")

@@ -39,6 +39,6 @@ def read_gpx(path: Path, text: bytes, options: Options) -> list[Track]:
     if not rows:
         raise DataError(f"{path}: the GPX file has no points of a track (trkpt).")
     frame = pd.DataFrame(rows)
-    if frame["time"].isna().all():
+    if all(row["time"] is None for row in rows):
         frame = frame.drop(columns="time")
     return from_names(Table(path, frame, named=True), options)

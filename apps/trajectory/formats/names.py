@@ -40,11 +40,13 @@ SUFFIXES = {axis: re.compile(rf".*_(?:position|translation|point)_{axis}") for a
 TIME_SUFFIX = re.compile(r".*_(?:header_stamp|timestamp)")
 SECONDS = re.compile(r"(?:.*_)?stamp_(?:secs?)")
 NANOSECONDS = re.compile(r"(?:.*_)?stamp_(?:nsecs?|nanosecs?|nanosec)")
-IDS = (
-    "track_id trackid object_id obj_id trajectory_id traj_id agent_id vehicle_id drone_id uav_id flight_id "
-    "ped_id pedestrian_id target_id run_id mmsi icao24 icao id track traj trajectory agent vehicle drone uav "
-    "flight target run instance kind callsign name"
-).split()
+IDS: tuple[str, ...] = tuple(
+    (
+        "track_id trackid object_id obj_id trajectory_id traj_id agent_id vehicle_id drone_id uav_id "
+        "flight_id ped_id pedestrian_id target_id run_id mmsi icao24 icao id track traj trajectory agent "
+        "vehicle drone uav flight target run instance kind callsign name"
+    ).split()
+)
 """Names of columns that tell tracks apart, the best known first."""
 
 
