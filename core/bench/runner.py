@@ -4,11 +4,14 @@ A case names a callable, its sizes and what it is compared with. Ours and the pe
 that a busy moment hits both; the figure is the ratio of medians.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from core.errors import RecurraError
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Figure:
     limit_us: float | None
     met: bool | None
     """Whether both targets are kept; None without one."""
+    error: str | None = None
+    """Why the case could not run here; its times are not numbers then."""
 
 
 def measure(case: Case, *, warm_up: int = 3) -> Figure:
@@ -106,13 +111,40 @@ def measure_all(cases: Iterable[Case], on_figure: Callable[[Figure], None] | Non
     """Measure cases in order, reporting each as it is done."""
     figures = []
     for case in cases:
-        figure = measure(case)
+        try:
+            figure = measure(case)
+        except (RecurraError, ImportError, RuntimeError) as error:
+            figure = not_measured(case, error)
         figures.append(figure)
         if on_figure:
             on_figure(figure)
     return figures
 
 
+def not_measured(case: Case, error: Exception) -> Figure:
+    """A row that says why a case cannot run here, so that the others are not lost."""
+    import torch
+
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return Figure(
+        name=case.name,
+        sizes=case.sizes,
+        threads=torch.get_num_threads(),
+        ours_us=math.nan,
+        spread_us=math.nan,
+        peer=case.peer,
+        peer_us=None,
+        ratio=None,
+        target=case.target,
+        limit_us=case.limit_us,
+        met=None,
+        error=reason[0],
+    )
+
+
 def as_rows(figures: Iterable[Figure]) -> list[dict[str, Any]]:
-    """Plain dictionaries for `--json`."""
-    return [asdict(figure) for figure in figures]
+    """Plain dictionaries for `--json`; what is not a number is None."""
+    return [
+        {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        for row in map(asdict, figures)
+    ]

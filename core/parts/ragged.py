@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from core.kernels.choice import beyond_operators
 
@@ -32,7 +33,7 @@ def placed(parts: list[Tensor], rows: list[Rows], batch: int, time: int) -> Tens
     for part, own in zip(parts, rows, strict=True):
         places = torch.tensor([place for place, _ in own], device=part.device)
         missing = time - part.shape[1]
-        whole = whole.index_copy(0, places, torch.F.pad(masked(part, own), (0, 0, 0, missing)))
+        whole = whole.index_copy(0, places, F.pad(masked(part, own), (0, 0, 0, missing)))
     return whole
 
 

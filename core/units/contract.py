@@ -54,7 +54,7 @@ class Unit(nn.Module):
         if "run" in cls.__dict__ and "freezes" not in cls.__dict__:
             cls.freezes = False
         if "step" in cls.__dict__:
-            cls.step = checked_step(cls.__dict__["step"])
+            setattr(cls, "step", checked_step(cls.__dict__["step"]))  # noqa: B010
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()

@@ -204,3 +204,18 @@ def test_groups_keep_the_type_and_second_derivatives(dtype: torch.dtype) -> None
     assert x.grad.isfinite().all()
     assert not x.grad[1, 2:].any()
     assert all(part.shape[0] == 4 for part in tensors(rows(end, slice(0, 4))))
+
+
+@pytest.mark.usefixtures("_many_groups")
+def test_devices_whose_memory_cannot_be_copied_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = core.stack("min_gru", WIDTH, layers=2, residual=True).double()
+    x, _ = padded(float("nan"))
+    x.requires_grad_()
+    found = []
+    for copied in (True, False):
+        if not copied:
+            monkeypatch.setattr("core.parts.ragged.by_copy", lambda *parts: False)
+        y, _ = net(x, lengths=LENGTHS)
+        found.append([y, *gradients(net, y, x)])
+    for ours, theirs in zip(*found, strict=True):
+        assert_close(ours, theirs)
