@@ -8,13 +8,15 @@ from typing import Any
 from demos.places import places
 
 MODES = (("light", 1280, "light"), ("dark", 1280, "dark"), ("390", 390, "light"))
+PATIENCE_MS = 120_000
+"""For a result on a loaded machine."""
 SETTLED_MS = 1500
 """After the last picture has arrived: animations end."""
 
 
 def write(folder: Path) -> list[Path]:
     """Screenshots of the hub, every page and the report beside the folder, if there is one."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import TimeoutError, sync_playwright
 
     from demos import hub, serve
 
@@ -34,7 +36,11 @@ def write(folder: Path) -> list[Path]:
         for name, url in targets.items():
             for mode, width, scheme in MODES:
                 path = folder / f"{name}-{mode}.png"
-                shot(browser, url, path, width, scheme)
+                try:
+                    shot(browser, url, path, width, scheme)
+                except TimeoutError as error:  # the others are worth seeing all the same
+                    print(f"{path}: {str(error).splitlines()[0]}", file=sys.stderr)
+                    continue
                 written.append(path)
         browser.close()
     blocks.close()
@@ -46,11 +52,11 @@ def shot(browser: Any, url: str, path: Path, width: int, scheme: str) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
     page.goto(f"{url}?__theme={scheme}" if url.startswith("http") else url)
-    page.wait_for_selector("h1", timeout=60_000)
+    page.wait_for_selector("h1", timeout=PATIENCE_MS)
     if page.locator("#stats").count():
-        page.wait_for_selector("#stats .r-stat", timeout=60_000)
+        page.wait_for_selector("#stats .r-stat", timeout=PATIENCE_MS)
     if page.locator("#scene").count():
-        page.wait_for_selector("#scene canvas", timeout=60_000)
+        page.wait_for_selector("#scene canvas", timeout=PATIENCE_MS)
     page.wait_for_timeout(SETTLED_MS)
     page.screenshot(path=path, full_page=True)
     context.close()
