@@ -160,7 +160,7 @@ def play(town: Town, player: Player, seed: int, position: str = "known") -> Play
         diversity += pairs.sum() / (town.users * slots * max(slots - 1, 1))
         groups += np.mean([len(set(row)) for row in group[slate]])
     share = town.rounds
-    return Played(regret, clicks, predicted, diversity / share, groups / share, float(seen.mean()))
+    return Played(regret, clicks, predicted, diversity / share, float(groups / share), float(seen.mean()))
 
 
 def belief(

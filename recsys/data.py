@@ -149,7 +149,7 @@ def read_slates(path: str | Path, items: str | Path | None = None, *, check: boo
     lengths = np.asarray((slate > 0).sum(-1)) if lengths is None else lengths
     kind = arrays.get("interaction_type")
     kind = np.zeros((users, steps), np.int16) if kind is None else kind
-    ids = arrays.get("userId", np.arange(users))
+    ids = np.asarray(arrays.get("userId", np.arange(users)))
     if ids.shape != (users,):
         raise DataError(f"{path}: 'userId' has shape {ids.shape}, expected ({users},).")
     catalogue = groups_beside(path, items) or Catalogue(np.zeros(0, np.int64))
@@ -194,7 +194,9 @@ def check_slates(slates: Slates, piece: int = 20_000) -> None:
                     f"({int(bad.sum())} such steps here)."
                 )
 
-        refuse((slate < 0).any(-1) | (slate >= known).any(-1), f"an item id outside 0..{known - 1}")
+        refuse(
+            np.asarray((slate < 0).any(-1) | (slate >= known).any(-1)), f"an item id outside 0..{known - 1}"
+        )
         refuse((lengths < 0) | (lengths > slates.slots), f"a slate length outside 0..{slates.slots}")
         refuse((slot < 0) | (used & (slot >= np.maximum(lengths, 1))), "click_idx is outside the slate")
         at = np.take_along_axis(slate, np.clip(slot, 0, slates.slots - 1)[..., None], -1)[..., 0]

@@ -31,7 +31,8 @@ DEFAULT, LINEAR = "recsys-gru", "recsys-linear"
 class SlateModel:
     """A trained slate model with its catalogue and counts."""
 
-    network: InterestNetwork | SlateNetwork | Any
+    network: Any
+    """An InterestNetwork, a SlateNetwork or a FilterNetwork."""
     catalogue: Catalogue
     counts: Counts
     card: Card

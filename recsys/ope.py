@@ -168,14 +168,15 @@ def estimate(log: PolicyLog, policy: str = "random", clip: float | None = None) 
         "sg_dr": offline.sg_dr_rows(kept, q, 0.1),
     }
     assert kept.user is not None
+    users = kept.user.tolist()
     estimates = {
         name: {
-            **ratio_interval(values, np.ones(len(values)), kept.user).as_dict("value"),
+            **ratio_interval(values, np.ones(len(values)), users).as_dict("value"),
             **offline.bounds(values),
         }
         for name, values in rows.items()
     }
-    estimates["snips"] = ratio_interval(weight * kept.reward, weight, kept.user).as_dict("value")
+    estimates["snips"] = ratio_interval(weight * kept.reward, weight, users).as_dict("value")
     figures = offline.effective(weight)
     share = unknown / len(log.item)
     chosen, by_slope = offline.clip_by_slope(kept)

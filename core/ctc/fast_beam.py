@@ -46,7 +46,7 @@ def label_model(lm: CharLM, symbols: tuple[str, ...]) -> LabelModel:
     """The arrays of a character model for an alphabet whose symbol i has label i + 1."""
     number = {symbol: label for label, symbol in enumerate(symbols, 1)}
     number[END] = 0
-    states = {(): 0}
+    states: dict[tuple[str, ...], int] = {(): 0}
     for history in lm.backoffs:
         states.setdefault(history, len(states))
     rows: list[list[tuple[int, float, int]]] = [[] for _ in states]
@@ -115,7 +115,7 @@ def ask(
             else:
                 high = middle
         if low < starts[state + 1] and labels[low] == label:
-            return penalty + logs[low], nexts[low]
+            return penalty + logs[low], nexts[low]  # pyright: ignore[reportReturnType]  (numba's scalars)
         penalty += backoffs[state]
         if shorter[state] < 0:
             return penalty + unknown, 0

@@ -138,7 +138,8 @@ def serve(
     set_threads(threads or 1)
     import uvicorn
 
-    from recsys.predict import DEFAULT, POLICIES
+    from recsys.model import DEFAULT
+    from recsys.predict import POLICIES
     from recsys.serve.app import create_app
     from recsys.serve.engine import Engine
     from recsys.serve.store import Store

@@ -262,7 +262,7 @@ class Dice:
 
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
-        self.tables: tuple[Tensor, Tensor, Tensor] = (torch.zeros(0),) * 3
+        self.tables: tuple[Tensor, ...] = (torch.zeros(0),) * 3
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
         return torch.rand(shape, generator=self.generator)

@@ -282,11 +282,11 @@ class InterestNetwork(nn.Module):
 
 def head(inputs: int, width: int, outputs: int) -> nn.Sequential:
     """A two-layer net whose output begins near 0."""
-    net = nn.Sequential(nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, outputs))
+    last = nn.Linear(width, outputs)
     with torch.no_grad():
-        net[2].weight.mul_(0.3)
-        net[2].bias.zero_()
-    return net
+        last.weight.mul_(0.3)
+        last.bias.zero_()
+    return nn.Sequential(nn.Linear(inputs, width), nn.GELU(), last)
 
 
 def traces_of(n: Tensor) -> Tensor:

@@ -267,7 +267,7 @@ def thinned(
                     variance += weight[row, dim] * square[start + column, dim]
                 score = np.float32(own[column] + math.sqrt(variance) * noise)
                 item = order[start + column]
-                if worse(heap[0], numbers[0], score, item):
-                    replace_root(heap, numbers, score, item)
+                if worse(heap[0], numbers[0], score, item):  # pyright: ignore  (float32 of numba)
+                    replace_root(heap, numbers, score, item)  # pyright: ignore
                     if not full:
                         edge = heap[0] - far * bound

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections import deque
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any, Literal
 
@@ -136,7 +137,7 @@ def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
                     await asyncio.to_thread(engine.store.sweep)
 
     @asynccontextmanager
-    async def life(_: FastAPI) -> Any:
+    async def life(_: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(batcher.run()), asyncio.create_task(watch())]
         yield
         for task in tasks:

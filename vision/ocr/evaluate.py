@@ -117,7 +117,7 @@ def evaluate_pages(
     files: Sequence[str | Path], weights: str | Path | None = None, *, device: Any = "cpu"
 ) -> dict[str, Any]:
     """Report on pages with ALTO or PAGE truth: recall and precision of lines, CER, items page by page."""
-    totals = dict.fromkeys(("lines", "found", "matched", "characters", "errors"), 0)
+    totals: dict[str, int] = dict.fromkeys(("lines", "found", "matched", "characters", "errors"), 0)
     given_errors = 0
     items = []
     for file in files:

@@ -40,7 +40,8 @@ class KrakenReader:
         """One line; without contrast its text is empty."""
         if int(grey.max()) == int(grey.min()):
             return Line("", 0.0)
-        line = prepared(grey, self.model.network.input, centred=self.model.centred)
+        batch, height, width, channels = self.model.network.input
+        line = prepared(grey, (batch, height, width, channels), centred=self.model.centred)
         columns = self.model.logits(line).shape[1]
         rows = self.model.read(line)
         stride = line.shape[2] / columns

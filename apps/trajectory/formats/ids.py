@@ -55,7 +55,8 @@ def telling(table: Table, used: set[str], order: np.ndarray, warnings: list[str]
         if name not in used and plain(name) in IDS and table.column(name).notna().any()
     ]
     candidates = [name for name in candidates if as_text(table.rows, [name]).iloc[:, 0].nunique() > 1]
-    ranked = sorted(candidates, key=lambda name: IDS.index(plain(name)))
+    places = {name: place for place, name in enumerate(IDS)}
+    ranked = sorted(candidates, key=lambda name: places[plain(name)])
     chosen: list[str] = []
     for name in ranked:
         kinds = as_text(table.rows, [*chosen, name])

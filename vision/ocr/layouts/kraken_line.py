@@ -42,7 +42,7 @@ def centre_normalised(grey: np.ndarray, height: int) -> np.ndarray:
     ink = ink / ink.max()
     h, w = ink.shape
     smooth = gaussian_filter(ink, (h * 0.5, h * 1.0), mode="constant")
-    smooth = smooth + 0.001 * uniform_filter(smooth, (int(h * 0.5), w), mode="constant")
+    smooth = smooth + 0.001 * uniform_filter(smooth, (int(h * 0.5), w), mode="constant")  # pyright: ignore
     centre = gaussian_filter(smooth.argmax(0).astype(np.float64), h * 0.3)
     centre = centre.astype(np.int64)
     distance = np.abs(np.arange(h)[:, None] - centre[None])[ink != 0]

@@ -32,16 +32,17 @@ class ConvBlock(nn.Module):
         masks: bool,
     ) -> None:
         super().__init__()
-        padding = [dilated * (size // 2) for dilated, size in zip(dilation, kernel, strict=True)]
+        high, wide = kernel
+        down, across = dilation
         self.dropout = dropout
         self.masks = masks
         self.conv = nn.Conv2d(
             inputs,
             outputs,
-            tuple(kernel),
-            stride=tuple(stride),
-            padding=tuple(padding),
-            dilation=tuple(dilation),
+            (high, wide),
+            stride=(stride[0], stride[1]),
+            padding=(down * (high // 2), across * (wide // 2)),
+            dilation=(down, across),
             bias=not batchnorm,
         )
         self.batchnorm = nn.BatchNorm2d(outputs) if batchnorm else None
@@ -117,7 +118,7 @@ class PyLaia(nn.Module):
             cnn_batchnorm,
             strict=False,
         )
-        self.conv = nn.ModuleList(ConvBlock(*block, use_masks) for block in blocks)
+        self.conv = nn.ModuleList(ConvBlock(*block, masks=use_masks) for block in blocks)
         self.sequencer, _, rows = image_sequencer.partition("-")
         self.rows = int(rows)
         self.lin_dropout = lin_dropout

@@ -28,7 +28,7 @@ class Curve:
 
     def at(self, x: np.ndarray | float) -> np.ndarray:
         """Height at columns, level beyond the ends."""
-        return np.interp(x, np.arange(self.x0, self.x1), self.y)
+        return np.asarray(np.interp(x, np.arange(self.x0, self.x1), self.y))
 
     def end(self, right: bool, reach: float) -> tuple[float, float]:
         """Height and slope at an end, fitted over `reach` columns; the slope is limited."""

@@ -61,5 +61,5 @@ def find_ink(grey: np.ndarray, rule_length: float = 0.12) -> Ink:
         chosen = chosen[np.argsort(-area[chosen], kind="stable")[:MOST_COMPONENTS]]
         kept = np.zeros(count, bool)
         kept[chosen] = True
-    mask = kept[labels]
+    mask = np.asarray(kept)[np.asarray(labels, np.int64)]
     return Ink(dark * mask, mask, h[chosen].astype(float), area[chosen].astype(float))
