@@ -26,8 +26,8 @@ HEADLINE = Headline(
     weights="ocr-lines",
     figure="cer_testaments",
     shown="{:.1%} of characters wrong",
-    against="cer_testaments_pylaia",
-    note="a PyLaia-style network of the same training: {:.1%}, on wills in hands that neither saw",
+    against="cer_testaments_without_lm",
+    note="without the character model: {:.1%}, on wills in hands that no training saw",
 )
 EXAMPLES = {"A letter": "page", "A line": "lines", "An amount": "digits"}
 KINDS = {"a page": "page", "one line": "lines", "digits": "digits"}

@@ -83,6 +83,7 @@ def bundle(
     lm: tuple[str, CharLM] | None = None,
     about: dict[str, str] | None = None,
     score: dict[str, float] | None = None,
+    data: str | None = None,
 ) -> Path:
     """Put a run's best weights beside the package in half precision, calibrated on `samples`.
 
@@ -92,6 +93,7 @@ def bundle(
         lm: name of a file in `weights/` and its model; `read` uses it where it lowers the errors.
         about: further facts for the table, such as language and period.
         score: figures for the table of `recurra models`, measured on a test set.
+        data: what the training saw, in place of what its card says.
     """
     tensors, card = load(find(run))
     kept = {key: tensor for key, tensor in tensors.items() if not key.startswith("shortcut.")}
@@ -110,4 +112,4 @@ def bundle(
                 reader = replace(reader, decoding=decoding)
         words["calibration"] = fit_confidence(reader, found, truths).as_dict()
         save(draft, kept, replace(card, extra=words))
-        return put_beside(draft, MODELS, name, score=score, terms=terms, about=about)
+        return put_beside(draft, MODELS, name, score=score, data=data, terms=terms, about=about)
