@@ -10,41 +10,40 @@ import numpy as np
 
 from core.ctc.align import align
 from core.ctc.char_lm import CharLM
-from core.ctc.exact import label_score
 from core.ctc.loss import frames_needed
 from core.metrics.edit_distance import edit_distance
 from core.weights import bundle as put_beside
 from core.weights import find, load, save
 from vision.ocr.confidence import Calibration, fit
 from vision.ocr.data import Sample
-from vision.ocr.decode import Decoding, decode
+from vision.ocr.decode import Decoding
 from vision.ocr.image import read_grey
 from vision.ocr.metrics import right_characters
-from vision.ocr.predict import MODELS, Reader, load_reader, tidy
+from vision.ocr.predict import MODELS, Reader, likely, load_reader, tidy
 
 WEIGHTS = (0.3, 0.5, 0.7, 0.9, 1.2)
 BONUSES = (0.8, 1.6, 2.4, 3.2)
 """The grid of alpha and beta."""
 
 
-def log_probabilities(reader: Reader, samples: Sequence[Sample]) -> list[np.ndarray]:
-    """Log-probabilities of every sample."""
-    return reader.log_probabilities([read_grey(sample.image) for sample in samples])
+def log_probabilities(reader: Reader, samples: Sequence[Sample]) -> list[list[np.ndarray]]:
+    """Log-probabilities of every sample in each of its views."""
+    return reader.seen([read_grey(sample.image) for sample in samples])
 
 
 def character_errors(
-    reader: Reader, found: Sequence[np.ndarray], truths: Sequence[str], decoding: Decoding
+    reader: Reader, found: Sequence[list[np.ndarray]], truths: Sequence[str], decoding: Decoding
 ) -> int:
     """Errors of a decoding over lines."""
     total = 0
-    for log_probs, truth in zip(found, truths, strict=True):
-        labels = tidy(decode(log_probs, reader.codec, decoding)[0].labels, reader.codec)
+    for views, truth in zip(found, truths, strict=True):
+        labels = tidy(reader.hypotheses(views, decoding, None)[0].labels, reader.codec)
         total += edit_distance(truth, reader.codec.decode(labels))
     return total
 
 
 def fit_lm(
-    reader: Reader, found: Sequence[np.ndarray], truths: Sequence[str], lm: CharLM
+    reader: Reader, found: Sequence[list[np.ndarray]], truths: Sequence[str], lm: CharLM
 ) -> dict[str, float]:
     """Weight and bonus of fewest errors, the errors with them, and those without the model."""
     without = character_errors(reader, found, truths, Decoding())
@@ -57,16 +56,17 @@ def fit_lm(
     return best
 
 
-def fit_confidence(reader: Reader, found: Sequence[np.ndarray], truths: Sequence[str]) -> Calibration:
+def fit_confidence(reader: Reader, found: Sequence[list[np.ndarray]], truths: Sequence[str]) -> Calibration:
     """Calibration of the reader's own decoding."""
     chars: list[float] = []
     right: list[bool] = []
     lines: list[float] = []
     whole: list[bool] = []
-    for log_probs, truth in zip(found, truths, strict=True):
-        labels = tidy(decode(log_probs, reader.codec, reader.decoding)[0].labels, reader.codec)
+    for views, truth in zip(found, truths, strict=True):
+        log_probs = views[0]
+        labels = tidy(reader.hypotheses(views, reader.decoding, None)[0].labels, reader.codec)
         text = reader.codec.decode(labels)
-        lines.append(float(np.exp(label_score(log_probs, labels))))
+        lines.append(likely(views, labels))
         whole.append(text == truth)
         if labels and frames_needed(labels) <= len(log_probs):
             chars += align(log_probs, labels).mean.tolist()
@@ -84,6 +84,7 @@ def bundle(
     about: dict[str, str] | None = None,
     score: dict[str, float] | None = None,
     data: str | None = None,
+    views: bool = False,
 ) -> Path:
     """Put a run's best weights beside the package in half precision, calibrated on `samples`.
 
@@ -93,11 +94,12 @@ def bundle(
         lm: name of a file in `weights/` and its model; `read` uses it where it lowers the errors.
         about: further facts for the table, such as language and period.
         score: figures for the table of `recurra models`, measured on a test set.
+        views: look at every line several times.
         data: what the training saw, in place of what its card says.
     """
     tensors, card = load(find(run))
     kept = {key: tensor for key, tensor in tensors.items() if not key.startswith("shortcut.")}
-    words = {**card.extra, "shortcut": False}
+    words = {**card.extra, "shortcut": False, "views": views}
     with TemporaryDirectory() as folder:
         draft = Path(folder) / "draft.safetensors"
         halves = {key: t.half() if t.is_floating_point() else t for key, t in kept.items()}

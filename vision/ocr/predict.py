@@ -15,6 +15,7 @@ from core.ctc.align import align as lay_out
 from core.ctc.char_lm import CharLM, load_char_lm
 from core.ctc.exact import label_score
 from core.ctc.loss import frames_needed
+from core.ctc.prefix_beam import Hypothesis
 from core.errors import ConfigError, DataError, WeightsError
 from core.weights import Card, load_network
 from vision.ocr.answer import Char, Line, Page
@@ -25,6 +26,7 @@ from vision.ocr.decode import Decoding, decode, rule_of
 from vision.ocr.image import read_grey
 from vision.ocr.line import LineSettings, pieces, prepare
 from vision.ocr.recognise import build, log_probabilities
+from vision.ocr.views import CANDIDATES, LEAST, agreed, variants
 
 if TYPE_CHECKING:
     from vision.ocr.foreign import KrakenReader
@@ -46,6 +48,8 @@ class Reader:
     calibration: Calibration
     decoding: Decoding
     task: str
+    views: bool = False
+    """Whether a line is looked at several times, see `vision.ocr.views`."""
 
     def log_probabilities(self, greys: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Log-probabilities (T, V) of grey lines; very long ones are cut at blanks and joined."""
@@ -61,26 +65,43 @@ class Reader:
         """
         decoding = self.decoding if decoding is None else decoding
         rule = rule_of(decoding, self.codec)
-        found = zip(self.log_probabilities(greys), greys, strict=True)
-        return [self.spelled(log_probs, grey, decoding, rule) for log_probs, grey in found]
+        found = zip(self.seen(greys), greys, strict=True)
+        return [self.spelled(views, grey, decoding, rule) for views, grey in found]
+
+    def seen(self, greys: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+        """Log-probabilities of each line in each of its views; the first is the line itself."""
+        if not self.views:
+            return [[part] for part in self.log_probabilities(greys)]
+        inks = [variants(prepare(grey, self.line)) for grey in greys]
+        found = iter(log_probabilities(self.network, [ink for part in inks for ink in part]))
+        return [[next(found) for _ in part] for part in inks]
+
+    def hypotheses(self, views: list[np.ndarray], decoding: Decoding, rule: Any) -> list[Hypothesis]:
+        """Labellings of a line, best first; with views, those that every view finds probable."""
+        if len(views) == 1:
+            return decode(views[0], self.codec, decoding, rule)
+        wide = replace(decoding, alternatives=max(decoding.alternatives, CANDIDATES))
+        proposals = [hypothesis for view in views for hypothesis in decode(view, self.codec, wide, rule)]
+        proposals = [hypothesis for hypothesis in proposals if np.isfinite(hypothesis.score)]
+        return agreed(proposals, views) or decode(views[0], self.codec, decoding, rule)
 
     def read_both(self, greys: Sequence[np.ndarray], decoding: Decoding) -> tuple[list[Line], list[Line]]:
         """The same lines by `decoding` and by the best label of each frame, from one pass of the network."""
         rule = rule_of(decoding, self.codec)
-        found = list(zip(self.log_probabilities(greys), greys, strict=True))
-        chosen = [self.spelled(log_probs, grey, decoding, rule) for log_probs, grey in found]
-        if decoding.plain:
+        found = list(zip(self.seen(greys), greys, strict=True))
+        chosen = [self.spelled(views, grey, decoding, rule) for views, grey in found]
+        if decoding.plain and not self.views:
             return chosen, chosen
-        return chosen, [self.spelled(log_probs, grey, Decoding(), None) for log_probs, grey in found]
+        return chosen, [self.spelled(views[:1], grey, Decoding(), None) for views, grey in found]
 
-    def spelled(self, log_probs: np.ndarray, grey: np.ndarray, decoding: Decoding, rule: Any) -> Line:
-        """One line's answer from its log-probabilities."""
-        hypotheses = decode(log_probs, self.codec, decoding, rule)
+    def spelled(self, views: list[np.ndarray], grey: np.ndarray, decoding: Decoding, rule: Any) -> Line:
+        """One line's answer from its log-probabilities in each view."""
+        hypotheses, log_probs = self.hypotheses(views, decoding, rule), views[0]
         best = tidy(hypotheses[0].labels, self.codec)
         others = alternatives(hypotheses, self.codec) if decoding.alternatives else ()
         note = "" if np.isfinite(hypotheses[0].score) else "no text that the rule allows"
         if note or not best or frames_needed(best) > len(log_probs):
-            return Line("", 0.0 if note else self.sure(log_probs, []), alternatives=others, note=note)
+            return Line("", 0.0 if note else self.sure(views, ()), alternatives=others, note=note)
         laid = lay_out(log_probs, best)
         scale = grey.shape[0] / self.line.height
         stride = float(self.network.stride)  # pyright: ignore[reportArgumentType]
@@ -94,11 +115,16 @@ class Reader:
             Char(self.codec.symbols[label - 1], float(c), float(a), float(b))
             for label, c, a, b in zip(best, sure, edges[:-1], edges[1:], strict=True)
         )
-        return Line("".join(c.text for c in chars), self.sure(log_probs, best), chars, others)
+        return Line("".join(c.text for c in chars), self.sure(views, best), chars, others)
 
-    def sure(self, log_probs: np.ndarray, labels: Sequence[int]) -> float:
+    def sure(self, views: list[np.ndarray], labels: Sequence[int]) -> float:
         """Calibrated confidence that a whole line is right."""
-        return self.calibration.line(float(np.exp(label_score(log_probs, labels))))
+        return self.calibration.line(likely(views, labels))
+
+
+def likely(views: Sequence[np.ndarray], labels: Sequence[int]) -> float:
+    """Probability of labels, geometric mean over the views."""
+    return float(np.exp(np.mean([max(label_score(view, labels), LEAST) for view in views])))
 
 
 def tidy(labels: Sequence[int], codec: Codec) -> tuple[int, ...]:
@@ -167,7 +193,16 @@ def load_reader(
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{loaded.path}: its card lacks what reading needs ({error}).") from error
-    return Reader(loaded.network, card, codec, line, calibration, decoding, card.task.partition(" ")[2])
+    return Reader(
+        loaded.network,
+        card,
+        codec,
+        line,
+        calibration,
+        decoding,
+        card.task.partition(" ")[2],
+        bool(card.extra.get("views")),
+    )
 
 
 def character_model(lm: bool | str, named: str | None) -> CharLM | None:

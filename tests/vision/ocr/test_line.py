@@ -78,3 +78,17 @@ def test_codec_round_trip_and_unknown_characters() -> None:
         codec.encode("x")
     assert clean(" a \t b\u00a0c ") == "a b c"
     assert Codec.from_dict(codec.as_dict()) == codec
+
+
+def test_views_agree_on_what_all_of_them_find_probable(scribble: np.ndarray) -> None:
+    from core.ctc.prefix_beam import Hypothesis
+    from vision.ocr.views import VIEWS, agreed, variants
+
+    views = variants(prepare(scribble, LineSettings(height=32)))
+    assert len(views) == len(VIEWS)
+    assert all(view.shape[0] == 32 and view.shape[1] % GRAIN == 0 for view in views)
+    sure, torn = np.log([[0.05, 0.9, 0.05]]), np.log([[0.02, 0.03, 0.95]])
+    proposals = [Hypothesis(labels, 0.0, 0.0, 0.0, ()) for labels in ((1,), (2,), (1,))]
+    found = agreed(proposals, [sure, sure, torn])
+    assert [h.labels for h in found] == [(1,), (2,)]
+    assert found[0].score == pytest.approx((2 * np.log(0.9) + np.log(0.03)) / 3)
