@@ -1,7 +1,7 @@
 """A line seen several times, a little slanted or stretched: what holds in every view is right more often.
 
 Candidates are the best labellings of each view; the answer is the one of highest mean log-probability over
-all views, each by the exact CTC sum. It costs a pass of the network a view, so only small networks ask for it.
+all views, each by the exact CTC sum. It costs a pass of the network a view, so only small networks do it.
 """
 
 from collections.abc import Sequence
