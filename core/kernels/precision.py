@@ -23,6 +23,11 @@ def widen(*tensors: Any) -> tuple[Any, ...]:
     return tuple(None if tensor is None else tensor.to(dtype) for tensor in tensors)
 
 
+def at_least_single(x: Tensor) -> Tensor:
+    """x in float32, or float64 where it is: gates and norms lose too much in half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def state_zeros(x: Tensor, *shape: int, fill: float = 0.0) -> Tensor:
     """A state tensor on the device of x, in its type but never below 32 bits."""
     dtype = torch.promote_types(x.dtype, torch.float32)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from core.errors import ConfigError
+from core.kernels.precision import at_least_single
 
 
 def head_count(name: str, width: int, heads: int | None) -> int:
@@ -13,10 +14,16 @@ def head_count(name: str, width: int, heads: int | None) -> int:
         ConfigError: the number does not divide the width.
     """
     if heads is None:
-        return next(count for count in range(max(1, width // 64), 0, -1) if width % count == 0)
+        return default_heads(width)
     if heads < 1 or width % heads:
         raise ConfigError(f"{name} needs heads that divide the hidden width {width}, got {heads}")
     return heads
+
+
+def default_heads(width: int, *others: int) -> int:
+    """As many heads of width 64 and above as divide the width, and the other widths too."""
+    counts = range(max(1, width // 64), 0, -1)
+    return next(count for count in counts if all(part % count == 0 for part in (width, *others)))
 
 
 def split(x: Tensor, heads: int) -> Tensor:
@@ -27,11 +34,6 @@ def split(x: Tensor, heads: int) -> Tensor:
 def empty_state(x: Tensor, heads: int, key: int, value: int) -> Tensor:
     """Zeros (B, h, K, V) for x (B, ..), in float32 at least: sums in half precision stop growing."""
     return x.new_zeros(x.shape[0], heads, key, value, dtype=torch.promote_types(x.dtype, torch.float32))
-
-
-def at_least_single(x: Tensor) -> Tensor:
-    """x in float32, or float64 where it is: gates and norms lose too much in half precision."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def unit_length(x: Tensor, eps: float = 1e-6) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
+from core.kernels.precision import at_least_single
 
 
 class RMSNorm(nn.Module):
@@ -45,6 +46,6 @@ class GatedRMSNorm(RMSNorm):
 
 def rms(x: Tensor, eps: float, weight: Tensor | None = None) -> Tensor:
     """rms(x) * weight over the last axis, computed in float32 at least, in the type of x."""
-    inner = torch.promote_types(x.dtype, torch.float32)
-    y = F.rms_norm(x.to(inner), x.shape[-1:], None if weight is None else weight.to(inner), eps)
+    wide = at_least_single(x)
+    y = F.rms_norm(wide, x.shape[-1:], None if weight is None else weight.to(wide.dtype), eps)
     return y.to(x.dtype)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.kernels.linear_scan import linear_scan
-from core.parts.heads import at_least_single, head_count
+from core.kernels.precision import at_least_single
+from core.parts.heads import head_count
 from core.parts.lengths import at_end
 from core.units.contract import Unit
 

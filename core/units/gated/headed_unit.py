@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError
+from core.parts.heads import default_heads
 from core.units.gated.newton_unit import NewtonUnit
 
 
@@ -22,7 +23,7 @@ class HeadedUnit(NewtonUnit):
         super().__init__(input_size, hidden_size)
         common = gcd(input_size, hidden_size)
         if heads is None:
-            heads = next(n for n in range(max(1, hidden_size // 64), 0, -1) if common % n == 0)
+            heads = default_heads(hidden_size, input_size)
         elif heads < 1 or common % heads:
             raise ConfigError(
                 f"{type(self).__name__} needs heads that divide both widths, input {input_size} and "

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from core.errors import ConfigError
 from core.kernels.gated_loop import Cell, States, Weights
+from core.parts.heads import default_heads
 from core.units.gated.gated_unit import GatedUnit
 
 
@@ -74,11 +75,6 @@ class SLSTM(GatedUnit):
 
     def weights(self) -> tuple[Tensor, ...]:
         return (self.weight_hh,)
-
-
-def default_heads(hidden_size: int) -> int:
-    """The largest number of heads of at least 64 channels that divides the width."""
-    return max(heads for heads in range(1, max(1, hidden_size // 64) + 1) if hidden_size % heads == 0)
 
 
 def preactivations(gates: Tensor, y: Tensor, R: Tensor) -> tuple[Tensor, ...]:

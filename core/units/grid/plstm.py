@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from core.errors import ConfigError
 from core.kernels.plstm.scan import plstm_scan
 from core.kernels.precision import state_zeros
-from core.parts.heads import head_count
+from core.parts.heads import default_heads, head_count
 from core.parts.lengths import still, window_at_end
 from core.units.contract import Unit
 
@@ -132,8 +132,7 @@ class PLSTM(Unit):
 def grid_heads(name: str, input_size: int, hidden_size: int, heads: int | None) -> int:
     """As `head_count`, with heads that divide the input too: the projections are headwise."""
     if heads is None:
-        count = head_count(name, hidden_size, None)
-        return next(h for h in range(count, 0, -1) if input_size % h == 0 and hidden_size % h == 0)
+        return default_heads(hidden_size, input_size)
     if heads >= 1 and input_size % heads:
         raise ConfigError(f"{name} needs heads that divide the input width {input_size}, got {heads}")
     return head_count(name, hidden_size, heads)

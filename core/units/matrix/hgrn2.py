@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from core.errors import ConfigError
 from core.kernels.matrix_scan import decay_scan, decay_step
-from core.parts.heads import at_least_single, empty_state, head_count, split
+from core.kernels.precision import at_least_single
+from core.parts.heads import empty_state, head_count, split
 from core.parts.lengths import still
 from core.parts.norm import RMSNorm
 from core.units.contract import Unit

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from core.kernels.matrix_scan import decay_scan, decay_step
 from core.parts.heads import empty_state, head_count, split
 from core.parts.lengths import still
+from core.parts.rotary import rotate
 from core.units.contract import Unit
 
 State = tuple[Tensor, Tensor]
@@ -49,7 +50,7 @@ class Retention(Unit):
         """x (.., I), position (..,) -> rotated q, k and v (.., h, D), gate (.., H)."""
         q_k_v, gate = self.qkvg(x).split([3 * self.hidden_size, self.hidden_size], -1)
         qk, v = split(q_k_v, 3 * self.heads).split([2 * self.heads, self.heads], -2)
-        q, k = rotate(qk, position, self.constants(x)[1]).chunk(2, -2)
+        q, k = rotate(qk, position[..., None, None] * self.constants(x)[1]).chunk(2, -2)
         return q, k * k.shape[-1] ** -0.5, v, gate
 
     def log_decay(self, memory: Tensor) -> Tensor:
@@ -93,13 +94,3 @@ def retention_log_decay(heads: int) -> Tensor:
 def frequencies(width: int) -> Tensor:
     """Angle per token of each channel pair: 10000^(-2 i / width), (width // 2,) in float64."""
     return 10000 ** (-2 * torch.arange(width // 2, dtype=torch.float64) / width)
-
-
-def rotate(x: Tensor, position: Tensor, frequency: Tensor) -> Tensor:
-    """Turn channel pairs (i, i + K/2) of x (.., h, K) by position (..,) times their frequency."""
-    half = frequency.shape[0]
-    # angles in float64: in float32 they would be off by a tenth of a radian after a million tokens
-    angle = position[..., None, None] * frequency
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    a, b, rest = x.split([half, half, x.shape[-1] - 2 * half], -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)

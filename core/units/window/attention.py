@@ -15,6 +15,7 @@ from core.errors import ConfigError
 from core.parts.heads import head_count, split
 from core.parts.lengths import window_at_end
 from core.parts.options import above_zero, sizes
+from core.parts.rotary import rotate
 from core.units.contract import Unit
 
 State = tuple[Tensor, Tensor, Tensor]
@@ -115,11 +116,3 @@ class LocalAttention(Unit):
         rates = self.theta ** (-torch.arange(turning, dtype=torch.float64, device=count.device) / turning)
         position = count[:, None] + torch.arange(time, device=count.device)
         return (position[..., None] * rates)[:, :, None]
-
-
-def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Turn the first half of each head of x (B, T, h, D)."""
-    turning, still = x.chunk(2, -1)
-    a, b = turning.chunk(2, -1)
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin, still], -1)
