@@ -301,3 +301,54 @@ def info(
     if results:
         emit(results[0] if len(results) == 1 else {"scans": results}, json_path, lines)
     finish(done)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A cloud, or labels (.label.txt, .csv, .json).")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write; its suffix names the layout.")],
+    calib: Annotated[Path | None, typer.Option("--calib", help="KITTI calibration, for labels.")] = None,
+) -> None:
+    """Write a cloud or labels in another layout; every field that was read is written again.
+
+    Example: recurra pointcloud convert scan.pcd -o scan.npz
+    """
+    from vision.pointcloud.convert import write_cloud, write_labels
+    from vision.pointcloud.data import read_cloud
+    from vision.pointcloud.formats.kitti import CAMERA, read_calibration
+    from vision.pointcloud.formats.labels import read_json_labels, read_kitti_labels, read_table_labels
+
+    labels = source.name.endswith((".label.txt", ".labels.csv", ".labels.json")) or calib is not None
+    if not labels:
+        cloud = read_cloud(source)
+        say_all(cloud.remarks)
+        write_cloud(cloud, out)
+        print(f"{out}: {len(cloud):,} points")
+        return
+    camera = CAMERA if calib is None else read_calibration(calib)
+    readers = {".csv": read_table_labels, ".json": read_json_labels}
+    if source.suffix in readers:
+        truth = readers[source.suffix](source)
+    else:
+        truth = read_kitti_labels(source, camera)
+    written = write_labels(truth, out, camera)
+    print(f"{out}: {written} of {len(truth)} labels")
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option("-o", "--out", help="ONNX file to write.")],
+    weights: Weights = None,
+    json_path: Json = None,
+) -> None:
+    """Write the dense part of a detector (maps to boxes' numbers) as ONNX, checked against torch.
+
+    Example: recurra pointcloud export -o pointcloud.onnx --weights pointcloud-bev
+    """
+    from vision.pointcloud.export import export_onnx
+    from vision.pointcloud.predict import Detector
+
+    worst = export_onnx(Detector.open(weights), out)
+    size = out.stat().st_size
+    result = {"file": str(out), "bytes": size, "largest_difference": worst}
+    emit(result, json_path, [f"{out}: {size / 1024:.0f} KB, largest difference from torch {worst:.2g}"])

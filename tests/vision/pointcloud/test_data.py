@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from core.errors import DataError
+from vision.pointcloud.cli import app
+from vision.pointcloud.convert import write_labels
 from vision.pointcloud.data import read_cloud
 from vision.pointcloud.formats.kitti import CAMERA, kitti_label, read_calibration, to_label, to_lidar
-from vision.pointcloud.formats.labels import read_kitti_labels, read_table_labels, role
+from vision.pointcloud.formats.labels import Truth, read_kitti_labels, read_table_labels, role
 
 ROWS = np.random.default_rng(0).uniform([-30, -20, -2, 0], [30, 20, 2, 1], (400, 4)).astype(np.float32)
 
@@ -154,3 +157,21 @@ def test_json_of_rows_is_no_cloud(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(json.dumps({"a": [1, 2]}))
     with pytest.raises(DataError):
         read_cloud(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".npy", ".npz", ".pcd", ".ply", ".csv", ".parquet", ".feather"])
+def test_a_cloud_survives_every_layout(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(ROWS.tobytes())
+    answer = CliRunner().invoke(app, ["convert", str(tmp_path / "a.bin"), "-o", str(tmp_path / f"b{suffix}")])
+    assert answer.exit_code == 0, answer.output
+    if suffix == ".npz":
+        np.testing.assert_allclose(read_cloud(tmp_path / "b.npz").points, ROWS[:, :3])
+    same(tmp_path / f"b{suffix}")
+
+
+def test_labels_go_to_kitti_and_back(tmp_path: Path) -> None:
+    box = np.array([[12.0, 2.0, -0.7, 4.2, 1.7, 1.5, 0.6]])
+    write_labels(Truth(box, ("Car",)), tmp_path / "a.label.txt", CAMERA)
+    words = ["convert", str(tmp_path / "a.label.txt"), "-o", str(tmp_path / "b.labels.csv")]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    np.testing.assert_allclose(read_table_labels(tmp_path / "b.labels.csv").boxes, box, atol=1e-2)
