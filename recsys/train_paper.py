@@ -57,7 +57,7 @@ def train_paper(
     counts = Counted(count(slates, users))
     first = replace(config, model=replace(config.model, user="linear")) if staged else config
     model = build(first, slates, counts)
-    folder = out / "1-items" if staged else out
+    folder = out / "items" if staged else out
     outcome = run(first, model, slates, learned, kept, folder, resume=resume and folder.exists(), quiet=quiet)
     if not staged:
         return outcome

@@ -87,7 +87,7 @@ def test_the_paper_s_gru_is_trained_in_stages_with_frozen_items(tmp_path: Path) 
         },
     )
     train(log().slates, tmp_path / "run", config, quiet=True)
-    items, _ = load(tmp_path / "run" / "1-items" / "model.safetensors")
+    items, _ = load(tmp_path / "run" / "items" / "model.safetensors")
     state, card = load(tmp_path / "run" / "model.safetensors")
     name = "posterior.mean.itemvec"
     assert torch.equal(items[name], state[name])
