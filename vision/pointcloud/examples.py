@@ -1,6 +1,5 @@
 """Labelled scans of a folder, in the layouts that `evaluate` reads."""
 
-import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -161,12 +160,3 @@ def generated(count: int, sensor: str, front: bool = False, first: int = 0) -> I
         occluded = np.where(scan.visible > 0.85, 0, np.where(scan.visible > 0.5, 1, 2))
         truth = Truth(scan.boxes.astype(np.float64), names, None, occluded, np.zeros(len(names)))
         yield Example(cloud.name, cloud, truth, CAMERA if front else None)
-
-
-def sensor_of(folder: str | Path) -> dict[str, str]:
-    """What a folder says of the scans in it (`simulate` writes it); empty otherwise."""
-    about = Path(folder) / "about.json"
-    try:
-        return dict(json.loads(about.read_text(encoding="utf-8"))) if about.is_file() else {}
-    except ValueError:
-        return {}

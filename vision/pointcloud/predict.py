@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from core.config import replace as configured
-from core.errors import ConfigError, DataError, WeightsError
+from core.errors import ConfigError, WeightsError
 from core.weights import Card, find, load, load_into
 from vision.pointcloud.boxes import count_inside, wrap
 from vision.pointcloud.config import ModelConfig
@@ -265,14 +265,3 @@ def detect(cloud: Cloud | str | Path, weights: str | Path | None = None) -> Boxe
     if not isinstance(cloud, Cloud):
         cloud = read_cloud(cloud)
     return Detector.open(weights)(cloud)
-
-
-def checked(cloud: Cloud) -> Cloud:
-    """A cloud that can be worked on.
-
-    Raises:
-        DataError: it has no points at all.
-    """
-    if not len(cloud):
-        raise DataError(f"{cloud.name}: no points.")
-    return cloud

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -150,8 +149,3 @@ def describe(config: TrainConfig) -> Card:
         data=f"generated scans, sensor {config.data.sensor}; no recording of any kind",
         terms="generated data: none",
     )
-
-
-def settings_of(card: Card) -> Any:
-    """The model's settings in a card."""
-    return card.settings["model"]

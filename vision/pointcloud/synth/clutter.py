@@ -6,7 +6,7 @@ Most false alarms of early networks lay on such things, so there is more of it t
 import math
 
 from core.kernels.jit import compiled
-from vision.pointcloud.synth.chance import arrivals, between, draw, normal, waiting
+from vision.pointcloud.synth.chance import arrivals, between, draw, normal
 from vision.pointcloud.synth.movers import bicycle
 from vision.pointcloud.synth.scene import (
     BLOCK,
@@ -241,9 +241,3 @@ def building(scene, road, s, d, length, depth, height):  # noqa: ANN001, ANN201
                 scene, x, y, z + 1, heading, between(dice, 0.5, 2.0), between(dice, 0.4, 0.9),
                 between(dice, 0.5, 1.6), between(dice, 0.1, 0.5), 0.0, -1,
             )  # fmt: skip
-
-
-@compiled
-def pause(scene, mean):  # noqa: ANN001, ANN201
-    """Metres to the next thing of a row."""
-    return waiting(scene.dice, mean)
