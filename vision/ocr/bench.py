@@ -60,9 +60,9 @@ def network() -> Calls:
 def frames() -> np.ndarray:
     """Log-probabilities (T, V) like those of a trained network: clear best labels, blanks, some doubt."""
     rng = np.random.default_rng(0)
-    logits = rng.normal(0, 1.5, (T, V))
+    logits = rng.normal(0, 1.0, (T, V))
     said = np.where(rng.random(T) < 0.6, 0, rng.integers(1, V, T))
-    logits[np.arange(T), said] += rng.uniform(4, 12, T)
+    logits[np.arange(T), said] += rng.uniform(7, 16, T)
     return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
 
 
