@@ -352,3 +352,30 @@ def export(
     size = out.stat().st_size
     result = {"file": str(out), "bytes": size, "largest_difference": worst}
     emit(result, json_path, [f"{out}: {size / 1024:.0f} KB, largest difference from torch {worst:.2g}"])
+
+
+@app.command()
+def operators(
+    width: Annotated[int, typer.Option("--width", min=4, max=512, help="Channels of a voxel.")] = 64,
+    tokens: Annotated[int, typer.Option("--tokens", min=64, max=65536, help="Voxels, in two groups.")] = 8192,
+    threads: Threads = None,
+    json_path: Json = None,
+) -> None:
+    """Parameters and time of every operator along groups of voxels, on this machine.
+
+    Example: recurra pointcloud operators --width 32
+    """
+    from core.report import table as lined
+    from vision.pointcloud.models.operators import measured
+
+    set_threads(threads)
+    rows = measured(width, tokens)
+    head = ("operator", "parameters", "ms", "of min_gru")
+    lines = lined(
+        head,
+        [
+            (row["operator"], f"{row['parameters']:,}", f"{row['ms']:.1f}", f"{row['of_min_gru']:.1f}")
+            for row in rows
+        ],
+    )
+    emit({"width": width, "tokens": tokens, "operators": rows}, json_path, lines)

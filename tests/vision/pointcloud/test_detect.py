@@ -262,3 +262,12 @@ def test_wrong_words_are_one_sentence(
     answer = RUN.invoke(app, words)
     assert answer.exit_code != 0
     assert sentence in f"{answer.exception} {answer.output}"
+
+
+def test_operators_are_measured_side_by_side() -> None:
+    answer = RUN.invoke(app, ["operators", "--width", "16", "--tokens", "128", "--json", "-"])
+    assert answer.exit_code == 0, answer.output
+    rows = {row["operator"]: row for row in json.loads(answer.stdout)["operators"]}
+    assert {"min_gru", "gru", "Mamba", "RWKV", "RetNet", "xLSTM", "TTT"} <= set(rows)
+    assert rows["min_gru"]["of_min_gru"] == 1
+    assert rows["Mamba"]["parameters"] > rows["min_gru"]["parameters"]

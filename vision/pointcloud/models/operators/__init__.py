@@ -39,3 +39,34 @@ def build_operator(name: str, width: int, drop_path: float = 0.0, **options: Any
     from vision.pointcloud.models.operators.both_ways import BothWays
 
     return BothWays(name, width, drop_path, **options)
+
+
+UNITS = ("min_gru", "hgrn", "gru", "mamba2", "gated_delta_net", "mlstm")
+"""Core units that stand beside the published operators in `recurra pointcloud operators`."""
+
+
+def measured(width: int, tokens: int, repeats: int = 3) -> list[dict[str, Any]]:
+    """Parameters and milliseconds (best of some runs) of each operator along two groups of tokens."""
+    import time
+
+    import torch
+
+    rows = []
+    x, filled = torch.randn(2, tokens // 2, width), torch.full((2,), tokens // 2)
+    for name in (*UNITS, *PUBLISHED):
+        operator = build_operator(name, width).eval()
+        best = float("inf")
+        with torch.no_grad():
+            for _ in range(repeats + 1):  # the first one compiles
+                began = time.perf_counter()
+                operator(x, filled)
+                best = min(best, time.perf_counter() - began)
+        rows.append(
+            {
+                "operator": name,
+                "parameters": sum(part.numel() for part in operator.parameters()),
+                "ms": 1000 * best,
+            }
+        )
+    first = rows[0]["ms"]
+    return [{**row, "of_min_gru": row["ms"] / first} for row in rows]
