@@ -177,3 +177,51 @@ def simulate(
 
     written = write_set(task, out, count, digits, part, shortest, longest, seed, show=show)
     print(f"{written}: {count} {task}")
+
+
+@app.command()
+def convert(
+    inputs: Annotated[list[str], typer.Argument(help="ALTO, PAGE or JSON files, folders or globs.")],
+    form: Annotated[str, typer.Option("--format", help="text, json, alto, page or hocr.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="File, or folder for many inputs.")],
+) -> None:
+    """Write pages in another format without reading them again.
+
+    Example: recurra ocr convert pages/*.xml --format hocr -o out/
+    """
+    from vision.ocr.converting import convert_all
+
+    convert_all(inputs, form, out)
+
+
+lm = typer.Typer(no_args_is_help=True, add_completion=False, help="Character models: train, score.")
+app.add_typer(lm, name="lm")
+
+
+@lm.command("train")
+def lm_train(
+    texts: Annotated[list[Path], typer.Argument(help="Text files, a line of writing a line.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Model to write; .arpa is ARPA text.")],
+    order: Annotated[int, typer.Option(min=1, max=10, help="Longest n-gram.")] = 6,
+) -> None:
+    """Train an interpolated modified Kneser-Ney model of characters.
+
+    Example: recurra ocr lm train letters.txt -o letters.npz --order 6
+    """
+    from vision.ocr.converting import train_model
+
+    print(train_model(texts, out, order))
+
+
+@lm.command("score")
+def lm_score(
+    model: Annotated[Path, typer.Argument(help="Model of `lm train`, or ARPA.")],
+    texts: Annotated[list[Path], typer.Argument(help="Text files.")],
+) -> None:
+    """Perplexity per character, ends of lines counted.
+
+    Example: recurra ocr lm score letters.npz other.txt
+    """
+    from vision.ocr.converting import perplexity
+
+    print(f"{perplexity(model, texts):.3f}")

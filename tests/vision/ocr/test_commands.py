@@ -160,3 +160,18 @@ def test_a_kraken_file_reads_lines(images: Path) -> None:
     assert "".join(char["c"] for char in line["chars"]) == line["text"]
     assert "older extractor" in said or said == ""
     assert "best labels" in run("read", images / "a.png", "--weights", model, "--allow", "ab")[2]
+
+
+def test_convert_and_character_models(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(
+        '<alto><Page WIDTH="9" HEIGHT="9"><TextLine HPOS="1" VPOS="1" WIDTH="5" HEIGHT="3">'
+        '<String CONTENT="abc"/></TextLine></Page></alto>'
+    )
+    assert run("convert", tmp_path / "a.xml", "--format", "text", "-o", tmp_path / "a.txt")[0] == 0
+    assert (tmp_path / "a.txt").read_text() == "abc\n"
+    for name in ("m.npz", "m.arpa"):
+        assert run("lm", "train", tmp_path / "a.txt", "-o", tmp_path / name, "--order", 3)[0] == 0
+        code, out, _ = run("lm", "score", tmp_path / name, tmp_path / "a.txt")
+        assert code == 0
+        assert 1 < float(out) < 10
+    assert "no format" in run("convert", tmp_path / "a.xml", "--format", "docx", "-o", tmp_path / "b")[2]
