@@ -194,6 +194,41 @@ def convert(
     convert_all(inputs, form, out)
 
 
+@app.command()
+def segment(
+    inputs: Annotated[list[str], typer.Argument(help="Page images, folders or globs.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="File, or folder for many inputs.")],
+    form: Annotated[str, typer.Option("--format", help="json, alto or page.")] = "alto",
+    rtl: Annotated[bool, typer.Option("--rtl", help="Lines run from right to left.")] = False,
+) -> None:
+    """Find the lines of pages and their reading order, without reading them.
+
+    Example: recurra ocr segment scans/ --format page -o lines/
+    """
+    from vision.ocr.converting import segment_all
+
+    segment_all(inputs, form, out, right_to_left=rtl)
+
+
+@app.command()
+def align(
+    image: Annotated[Path, typer.Argument(help="Image of one line.")],
+    text: Annotated[str, typer.Argument(help="What it says.")],
+    weights: Weights = None,
+    json_path: Json = None,
+) -> None:
+    """Where each character of a known text stands in a line.
+
+    Example: recurra ocr align line.png "Ceci est mon testament" --json boxes.json
+    """
+    from core.terminal import emit
+    from vision.ocr.converting import aligned
+
+    line = aligned(image, text, weights)
+    rows = [f"{c.x0_px:7.1f} {c.x1_px:7.1f}  {c.confidence:.2f}  {c.text}" for c in line.chars]
+    emit(line.as_dict(), json_path, rows)
+
+
 lm = typer.Typer(no_args_is_help=True, add_completion=False, help="Character models: train, score.")
 app.add_typer(lm, name="lm")
 

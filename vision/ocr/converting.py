@@ -1,4 +1,4 @@
-"""`recurra ocr convert` and `recurra ocr lm`: files into other files without a network."""
+"""What needs no reading: `recurra ocr convert`, `segment`, `align` and `lm`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +7,14 @@ from core.ctc.char_lm import load_char_lm, save_char_lm, to_arpa, train_char_lm
 from core.errors import ConfigError, DataError
 from core.files import write_text
 from core.jobs import Job, finish, gather, mirror, run
+from vision.ocr.answer import Line
 from vision.ocr.codec import clean
+from vision.ocr.data import PICTURES
+from vision.ocr.decode import Decoding
 from vision.ocr.formats import SUFFIXES, read_page_file, written
+from vision.ocr.image import read_grey
+from vision.ocr.page import find_page
+from vision.ocr.predict import load_reader
 
 
 def convert_all(inputs: Sequence[str], form: str, out: Path) -> None:
@@ -26,6 +32,38 @@ def convert_all(inputs: Sequence[str], form: str, out: Path) -> None:
 
     found = gather(inputs, (".xml", ".json"))
     finish(run(mirror(found, out, SUFFIXES[form]), work, "pages", again=True))
+
+
+def segment_all(inputs: Sequence[str], form: str, out: Path, *, right_to_left: bool = False) -> None:
+    """Find the lines of every page and write them.
+
+    Raises:
+        ConfigError: a format that holds no lines.
+    """
+    if form not in ("json", "alto", "page"):
+        raise ConfigError(f"lines are written as json, alto or page, not as {form!r}.")
+
+    def work(job: Job) -> None:
+        assert job.target is not None
+        path = job.source.path
+        page = find_page(read_grey(path), path.name, right_to_left=right_to_left)
+        write_text(job.target, written(page, form))
+
+    found = gather(inputs, PICTURES)
+    finish(run(mirror(found, out, SUFFIXES[form]), work, "pages", again=True))
+
+
+def aligned(image: Path, text: str, weights: str | None = None) -> Line:
+    """The line with the places of a known text's characters.
+
+    Raises:
+        DataError: a character outside the alphabet, or a text longer than the line's frames.
+    """
+    reader = load_reader(weights, "lines", lm=False)
+    line = reader.read([read_grey(image)], Decoding(choices=(clean(text),)))[0]
+    if not line.chars:
+        raise DataError(f"{image}: the line has too few frames for {len(clean(text))} characters.")
+    return line
 
 
 def lines_of(files: Sequence[Path]) -> list[str]:

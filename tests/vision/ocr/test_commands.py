@@ -1,6 +1,7 @@
 """Commands as a person types them: results on stdout, one sentence and code 2 for bad input."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -175,3 +176,14 @@ def test_convert_and_character_models(tmp_path: Path) -> None:
         assert code == 0
         assert 1 < float(out) < 10
     assert "no format" in run("convert", tmp_path / "a.xml", "--format", "docx", "-o", tmp_path / "b")[2]
+
+
+def test_segment_and_align(images: Path, untrained: dict[str, Path], tmp_path: Path) -> None:
+    assert run("segment", images, "-o", tmp_path / "out", "--format", "page")[0] == 0
+    assert sorted(p.name for p in (tmp_path / "out").rglob("*.xml")) == ["a.xml", "b.xml"]
+    code, out, _ = run("align", images / "a.png", "ab cé", "--weights", untrained["lines"], "--json", "-")
+    assert code == 0
+    chars = json.loads(out)["chars"]
+    assert "".join(char["c"] for char in chars) == "ab cé"
+    assert all(a["x0_px"] <= b["x0_px"] for a, b in pairwise(chars))
+    assert "'z'" in run("align", images / "a.png", "z", "--weights", untrained["lines"])[2]
