@@ -30,6 +30,8 @@ HEADLINE = Headline(
 )
 NOISY, TALK = "noisy voice", "two talkers"
 EXAMPLES = [NOISY, TALK]
+FIRST = 3
+"""Example that the page opens with: clicks and knocks, which no simple filter follows."""
 MOST_S = 120.0
 LIVE_S = 4.0
 """Seconds of a recording that the live replay plays."""
@@ -210,7 +212,7 @@ def build() -> gr.Blocks:
                     run = gr.Button("Live replay", variant="primary", min_width=80)
                     stop = gr.Button("Stop", min_width=60)
                 with gr.Accordion("More settings", open=False):
-                    seed = gr.Number(value=0, precision=0, label="Number of the example", minimum=0)
+                    seed = gr.Number(value=FIRST, precision=0, label="Number of the example", minimum=0)
             with gr.Column(elem_classes="r-right"):
                 figures = gr.HTML(elem_id="stats", padding=False)
                 drawn = gr.HTML(elem_id="spectrograms")

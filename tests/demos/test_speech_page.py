@@ -23,7 +23,9 @@ def test_the_page_opens_with_the_figure_that_python_gives(
 ) -> None:
     from playwright.sync_api import expect
 
-    clip = noisy_example(0)
+    from demos.pages.speech import FIRST
+
+    clip = noisy_example(FIRST)
     figure = metrics.si_sdr(speech.enhance(clip.noisy, 16000), clip.clean)
     page.goto(served("speech"))
     expect(stats(page).first).to_have_text(f"SI-SDR after the network{figure:.1f} dB")
