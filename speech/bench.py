@@ -49,7 +49,7 @@ def separate() -> Calls:
 
 def dense() -> Calls:
     """Two depthwise convolutions in place of one with groups of two channels."""
-    part = DilatedDense(256).eval()
+    part: Any = DilatedDense(256).eval()
     x = torch.randn(1, 256, 2000, generator=torch.Generator().manual_seed(0))
 
     @torch.inference_mode()

@@ -42,7 +42,8 @@ class ComplexConv(nn.Module):
             self.add_module(name, kind(inputs, outputs, kernel, stride=stride, padding=pad))
 
     def forward(self, x: Tensor) -> Tensor:
-        return complex_product(*(getattr(self, name) for name in self.names), x)
+        re, im = (getattr(self, name) for name in self.names)
+        return complex_product(re, im, x)
 
 
 class ComplexNorm(nn.Module):
