@@ -59,9 +59,8 @@ def dense() -> Calls:
     @torch.inference_mode()
     def peer() -> Any:
         skip = x[..., None]
-        for i, (conv, norm, prelu) in enumerate(
-            ((part.conv1, part.norm1, part.prelu1), (part.conv2, part.norm2, part.prelu2)), 1
-        ):
+        stages: list[Any] = [(part.conv1, part.norm1, part.prelu1), (part.conv2, part.norm2, part.prelu2)]
+        for i, (conv, norm, prelu) in enumerate(stages, 1):
             padded = torch.nn.functional.pad(skip, (0, 0, 19 * i, 19 * i))
             y = prelu(norm(conv(padded)))
             skip = torch.cat([y, skip], 1)

@@ -22,6 +22,7 @@ import numpy as np
 from core.errors import ConfigError, RecurraError
 from core.files import whole_file, write_text
 from core.tables import write_table
+from core.terminal import need
 from speech.data import RATE, Corpus, Voice
 from speech.synth import generated_corpus
 
@@ -185,12 +186,13 @@ def at_level(wave: np.ndarray, level_db: float) -> np.ndarray:
 
 
 def at_loudness(wave: np.ndarray, lufs: float) -> np.ndarray:
-    """At an integrated loudness (ITU-R BS.1770) where pyloudnorm is installed and the clip has 0.4 s."""
-    try:
-        import pyloudnorm
+    """At an integrated loudness (ITU-R BS.1770); a clip below 0.4 s, which has none, by its power."""
+    need("speech", "pyloudnorm")
+    import pyloudnorm
 
+    try:
         loudness = float(pyloudnorm.Meter(RATE).integrated_loudness(wave))
-    except (ImportError, ValueError):
+    except ValueError:
         loudness = 20 * np.log10(rms(wave)) - 0.69
     if not np.isfinite(loudness):
         return at_level(wave, lufs)

@@ -42,7 +42,7 @@ class ComplexConv(nn.Module):
             self.add_module(name, kind(inputs, outputs, kernel, stride=stride, padding=pad))
 
     def forward(self, x: Tensor) -> Tensor:
-        re, im = (getattr(self, name) for name in self.names)
+        re, im = getattr(self, self.names[0]), getattr(self, self.names[1])
         return complex_product(re, im, x)
 
 

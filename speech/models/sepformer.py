@@ -37,8 +37,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         att = self.att
         q, k, v = F.linear(x, att.in_proj_weight, att.in_proj_bias).chunk(3, -1)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
-        return att.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        by_head = [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v)]
+        mixed = F.scaled_dot_product_attention(by_head[0], by_head[1], by_head[2])
+        return att.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
