@@ -120,8 +120,8 @@ class GatedAttention(nn.Module):
         y = torch.cat([F.pad(shifted, (0, 0, 1, -1)), still], -1)
         v, u = self.to_hidden(y).chunk(2, -1)
         offsets = self.qk_offset_scale(self.to_qk(y))
-        turned = [self.rotary_pos_emb(part) for part in offsets]
-        a_v, a_u = self.attention(*turned, torch.cat([v, u], -1)).chunk(2, -1)
+        quad_q, lin_q, quad_k, lin_k = [self.rotary_pos_emb(part) for part in offsets]
+        a_v, a_u = self.attention(quad_q, lin_q, quad_k, lin_k, torch.cat([v, u], -1)).chunk(2, -1)
         return x + self.to_out(a_u * v * (a_v * u).sigmoid())
 
     def attention(self, quad_q: Tensor, lin_q: Tensor, quad_k: Tensor, lin_k: Tensor, y: Tensor) -> Tensor:
