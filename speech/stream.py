@@ -37,11 +37,14 @@ Channels = Literal["each", "link", "mono"]
 class FrameStream:
     """Waves (C, n) at the network's rate -> those samples that are final, and the gain of its top bands."""
 
-    def __init__(self, network: nn.Module, channels: int, *, link: bool, top_hz: float) -> None:
+    def __init__(
+        self, network: nn.Module, channels: int, *, link: bool, top_hz: float, gains: bool = True
+    ) -> None:
         self.network: Any = network
         self.window, self.hop = int(self.network.window), int(self.network.hop)
         self.reflect = getattr(network, "ends", "zeros") == "reflect"
         self.channels, self.link = channels, link and channels > 1
+        self.want_gains = gains
         self.device = next(network.parameters()).device
         bins = self.window // 2 + 1
         last = min(bins, int(top_hz / (RATE / 2) * (bins - 1)) + 1)
@@ -126,6 +129,8 @@ class FrameStream:
             clean = spectra * gain.clamp(max=1.0)
         else:
             clean = self.through_network(spectra)
+        if not self.want_gains:
+            return clean
         top = slice(self.top.start, self.top.stop)
         before = spectra[..., top].abs().square().sum(-1) + 1e-12
         after = clean[..., top].abs().square().sum(-1) + 1e-12
@@ -193,7 +198,9 @@ class EnhanceStream:
         inside = 1 if mode == "mono" else channels
         self.dry_share = 0.0 if limit_db is None else 10 ** (-limit_db / 20)
         self.mix = mix
-        self.core = FrameStream(network, inside, link=mode == "link", top_hz=min(rate, RATE) / 2)
+        self.core = FrameStream(
+            network, inside, link=mode == "link", top_hz=min(rate, RATE) / 2, gains=self.rate != RATE
+        )
         self.latency_samples = self.core.latency
         self.down = self.up = self.through = None
         if self.rate != RATE:
