@@ -47,7 +47,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 .venv/.quickstart: pyproject.toml | $(BIN)/python
-	$(PIP) install -e ".[demos,ocr,speech]"
+	$(PIP) install -e ".[demos,metrics,ocr,speech]"
 	@touch $@
 
 .venv/.dev: pyproject.toml | $(BIN)/python
