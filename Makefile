@@ -46,7 +46,7 @@ $(BIN)/python:
 		{ echo "Recurra needs Python 3.11 or newer; name it with: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv .venv
 
-.venv/.quickstart: pyproject.toml | $(BIN)/python
+.venv/.quickstart: pyproject.toml Makefile | $(BIN)/python
 	$(PIP) install -e ".[demos,metrics,ocr,speech]"
 	@touch $@
 
