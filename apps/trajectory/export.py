@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from apps.trajectory.models.predictor import Predictor
 from apps.trajectory.models.vector import VectorPredictor
 from core.blocks.stack import Stack
-from core.errors import ConfigError, DataError
-from core.export import quiet, reason, rebuild, require_onnx
+from core.errors import DataError, WorkError
+from core.export import rebuild, require_onnx, save_graph
 from core.files import check_place, whole_file
 from core.layouts.torch_nn import torch_nn_state_dict
 from core.state import tensors
@@ -101,7 +101,8 @@ def export_onnx(network: nn.Module, path: str | Path) -> float:
 
     Raises:
         MissingExtraError: the extra `export` is not installed.
-        ConfigError: an operator that ONNX does not have, or a graph that disagrees with torch.
+        ConfigError: an operator that ONNX does not have.
+        WorkError: the graph disagrees with torch.
     """
     require_onnx()
     check_place(path)
@@ -120,27 +121,13 @@ def export_onnx(network: nn.Module, path: str | Path) -> float:
     batch = torch.export.Dim("batch", min=1, max=65_536)
     shapes: Any = ({0: batch}, tuple({0: batch} for _ in inputs[1:])) if stateful else ({0: batch},)
     with whole_file(path) as partial:
-        try:
-            with quiet(), torch.no_grad():
-                program = torch.onnx.export(
-                    graph,
-                    inputs,
-                    dynamo=True,
-                    dynamic_shapes=shapes,
-                    input_names=names,
-                    output_names=outputs,
-                    verbose=False,
-                )
-                assert program is not None
-                program.save(str(partial), external_data=False)
-        except Exception as error:  # the exporter wraps any cause in types of its own
-            raise ConfigError(f"the network cannot be written as ONNX: {reason(error)}.") from error
+        save_graph(graph, inputs, shapes, names, outputs, partial, "the network")
         with torch.no_grad():
             expected = graph(*check)[0]
         found = session(partial)(*(part.numpy() for part in check))[0]
         worst = float((torch.from_numpy(found).double() - expected.double()).abs().max())
         if not worst < 1e-3:
-            raise ConfigError(f"the ONNX graph differs from torch by {worst:.2g} m.")
+            raise WorkError(f"the ONNX graph differs from torch by {worst:.2g} m.")
     return worst
 
 
