@@ -13,23 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from core.kernels.jit import compiled
-from core.kernels.vector_math import sigmoid32, tanh32
-from core.streaming.gru import add_product
+from core.kernels.vector_math import tanh32
+from core.streaming.lstm import lstm_cell, lstm_step, lstm_weights
+from core.streaming.products import add_product, array, linear, row_product
 from speech.models.enhance import FLOOR_RATE, LEVEL_RATE, EnhanceNet
 from speech.models.recurrence import Recurrence, plain
-
-
-@compiled
-def lstm_cell(gates: Any, h: Any, c: Any) -> None:
-    """gates (4 H,) as i, f, g, o -> h, c (H,) in place."""
-    H = h.shape[0]
-    for j in range(H):
-        i = sigmoid32(gates[j])
-        f = sigmoid32(gates[H + j])
-        g = tanh32(gates[2 * H + j])
-        o = sigmoid32(gates[3 * H + j])
-        c[j] = f * c[j] + i * g
-        h[j] = o * tanh32(c[j])
 
 
 @compiled
@@ -111,23 +99,6 @@ def features(y: Any, level: Any, floor: Any, weights: Any, rates: Any, out: Any)
 
 
 @compiled
-def row_product(x: Any, w: Any, b: Any, out: Any) -> None:
-    """out (K, O) = x (K, I) @ w (I, O) + b (O,)."""
-    for k in range(x.shape[0]):
-        out[k] = b
-        add_product(x[k], w, out[k])
-
-
-@compiled
-def whole_step(x: Any, w: Any, u: Any, b: Any, h: Any, c: Any) -> None:
-    """One LSTM step of the recurrence over all bands: x (I,), h, c (H,) in place."""
-    gates = b.copy()
-    add_product(x, w, gates)
-    add_product(h, u, gates)
-    lstm_cell(gates, h, c)
-
-
-@compiled
 def weigh(taps: Any, starts: Any, past: Any, y: Any, out: Any) -> None:
     """Taps (K, widest P) on a spectrum (F, 2) and its past (taps - 1, F, 2), which moves on."""
     F, back = y.shape[0], past.shape[0]
@@ -165,7 +136,7 @@ class Quick:
         self.across = [across_weights(block) for block in (*network.across, network.last)]
         self.over = [over_weights(block) for block in network.over]
         self.share = linear(network.share)
-        self.whole = [lstm_weights(unit) for unit in network.whole]
+        self.whole = [lstm_weights(part.units[0]) for part in network.whole]
         self.spread = linear(network.spread)
         self.hidden = linear(network.hidden)
         self.decode = array(network.decode.weight), array(network.decode.bias)
@@ -220,8 +191,8 @@ class Quick:
         shared = np.empty((len(x), len(self.share[1])), np.float32)
         row_product(x, *self.share, shared)
         (h1, c1), (h2, c2) = bound["whole"]
-        whole_step(shared.reshape(-1), *self.whole[0], h1, c1)
-        whole_step(h1, *self.whole[1], h2, c2)
+        lstm_step(shared.reshape(-1), *self.whole[0], h1, c1)
+        lstm_step(h1, *self.whole[1], h2, c2)
         together = self.spread[1].copy()
         add_product(h1 + h2, self.spread[0], together)
         x = np.concatenate([x, together.reshape(len(x), -1)], 1)
@@ -252,24 +223,9 @@ def own(part: Tensor) -> np.ndarray:
     return np.array(part.detach().numpy(), np.float32, order="C")
 
 
-def array(weight: Any) -> np.ndarray:
-    return np.ascontiguousarray(weight.detach().numpy(), np.float32)
-
-
-def linear(layer: nn.Linear) -> tuple[np.ndarray, np.ndarray]:
-    """Weight (I, O) and bias (O,)."""
-    return array(layer.weight.T), array(layer.bias)
-
-
-def lstm_weights(recurrence: Any, direction: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """W (I, 4 H), U (H, 4 H) and the sum of both biases (4 H,)."""
-    unit = recurrence.units[direction]
-    return array(unit.weight_ih.T), array(unit.weight_hh.T), array(unit.bias_ih + unit.bias_hh)
-
-
 def across_weights(block: Any) -> tuple[np.ndarray, ...]:
     """What `across` takes after x."""
-    both = [lstm_weights(block.recurrence, direction) for direction in (0, 1)]
+    both = [lstm_weights(unit) for unit in block.recurrence.units]
     stacked = [np.stack(parts) for parts in zip(*both, strict=True)]
     return array(block.norm.weight), array(block.norm.bias), *stacked, *linear(block.out)
 
@@ -279,6 +235,6 @@ def over_weights(block: Any) -> tuple[np.ndarray, ...]:
     return (
         array(block.norm.weight),
         array(block.norm.bias),
-        *lstm_weights(block.recurrence),
+        *lstm_weights(block.recurrence.units[0]),
         *linear(block.out),
     )

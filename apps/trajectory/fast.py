@@ -15,7 +15,8 @@ from apps.trajectory.features import HEADING_MEMORY_S, SPEED_FLOOR, STREAM_MEMOR
 from apps.trajectory.models.predictor import VARIANCE_FLOOR, Predictor
 from apps.trajectory.prediction import Prediction
 from core.kernels.jit import compiled
-from core.streaming.gru import add_product, gru_layers, pack
+from core.streaming.gru import GRUStream
+from core.streaming.products import linear, two_layers
 
 RESIDUAL, VELOCITY, POSITION = 0, 1, 2
 POINT, GAUSSIAN, QUANTILE = 0, 1, 2
@@ -123,22 +124,15 @@ def softplus(x: Any) -> Any:
 
 @compiled
 def read_out(
-    h: Any, inner: Any, outer: Any, form: Any, kind: Any, dt: Any, turn: Any, scale: Any, last: Any,
+    raw: Any, form: Any, kind: Any, dt: Any, turn: Any, scale: Any, last: Any,
     anchor: Any, mean: Any, spread: Any, shape: Any,
 ) -> None:  # fmt: skip
-    """Encoder output (H,) -> mean (K, D) metres, spread (K,) and shape.
+    """The head's answer (K D + K + shape,) -> mean (K, D) metres, spread (K,) and shape.
 
     shape is (K, D, D): the covariance in the world's axes, or in its rows 0 and 1 the offsets of the 10 and
-    90 % quantiles along the heading's axes. inner and outer are linear layers, the bias in the last row.
+    90 % quantiles along the heading's axes.
     """
     steps, dims = mean.shape
-    width, hidden = inner.shape[0] - 1, inner.shape[1]
-    middle = inner[width].copy()
-    add_product(h, inner[:width], middle)
-    for i in range(hidden):
-        middle[i] = 0.5 * middle[i] * (1 + math.erf(middle[i] / math.sqrt(2.0)))
-    raw = outer[hidden].copy()
-    add_product(middle, outer[:hidden], raw)
     gates, tail = raw[steps * dims : steps * dims + steps], raw[steps * dims + steps :]
     total = np.zeros(dims)
     place = np.zeros(dims)
@@ -195,12 +189,6 @@ def read_out(
                     shape[k, i, j] += turned[i, m] * turned[j, m]
 
 
-def layer(linear: Any) -> np.ndarray:
-    """A linear layer as (inputs + 1, outputs) float32, the bias last."""
-    weight = linear.weight.detach().float().cpu().numpy()
-    return np.ascontiguousarray(np.vstack([weight.T, linear.bias.detach().float().cpu().numpy()[None]]))
-
-
 class FastEngine:
     """`Predictor` for one track at a time, as the stream's engine.
 
@@ -212,20 +200,17 @@ class FastEngine:
         config = model.config
         if config.encoder != "recurrent":
             raise ValueError("the compiled call needs a recurrent encoder")
-        self.weights = pack(model.encoder)
+        self.gru = GRUStream(model.encoder)
         self.dt, self.history, self.horizon, self.dims = model.dt, model.history, model.horizon, model.dims
         self.stateful = config.stateful
         self.yaw = config.frame == "yaw"
         self.form, self.kind = REPRESENTATIONS[config.representation], HEADS[config.head]
-        self.inputs, self.hidden, self.layers = model.encoder.input_size, config.hidden, config.layers
-        self.inner, self.outer = layer(model.inner), layer(model.outer)
+        self.head = *linear(model.inner), *linear(model.outer)
         self.ahead = self.dt * np.arange(1, self.horizon + 1)
         self.factor = None if calibration is None else calibration.factor(0.1)
-        longest = self.history
-        self.tokens = np.zeros((longest, max(self.inputs, self.hidden)), np.float32)
-        self.work = np.empty((longest + 1, 3 * self.hidden), np.float32)
+        self.tokens = self.gru.tokens(self.history)
         self.turn, self.last = np.zeros(2), np.zeros(self.dims)
-        self.h = np.zeros((self.layers, self.hidden), np.float32)
+        self.h = self.gru.initial_state()
 
     def window(self, past: np.ndarray) -> Prediction:
         """past (T, D) metres, the newest `history` of them are read -> prediction.
@@ -245,8 +230,8 @@ class FastEngine:
         tokens = self.tokens[:time]
         scale = window_input(past, self.dt, self.yaw, tokens, self.turn, self.last)
         self.h[:] = 0
-        gru_layers(self.weights, self.inputs, self.hidden, self.layers, tokens, self.h, self.work[: time + 1])
-        return self.answer(tokens[-1, : self.hidden], past[-1], self.turn, scale, self.last)
+        h = self.gru.advance(tokens, self.h)[-1]
+        return self.answer(h, past[-1], self.turn, scale, self.last)
 
     def begin(self, position: np.ndarray) -> Any:
         """State of a track that starts here.
@@ -258,8 +243,7 @@ class FastEngine:
         position = position_of(position, self.dims)
         if not self.stateful:
             raise ValueError("this model was trained on windows; train with model.stateful=true to stream it")
-        hidden = np.zeros((self.layers, self.hidden), np.float32)
-        return (position, np.zeros(2 * self.dims + 2), hidden, None)
+        return (position, np.zeros(2 * self.dims + 2), self.gru.initial_state(), None)
 
     def step(self, state: Any, position: np.ndarray) -> Any:
         """State after the next position, dt later.
@@ -271,18 +255,18 @@ class FastEngine:
         position = position_of(position, self.dims)
         before, running, hidden, _ = self.own(state)
         running, hidden = running.copy(), hidden.copy()
-        token = np.zeros((1, max(self.inputs, self.hidden)), np.float32)
+        token = self.gru.tokens(1)
         turn, last = np.empty(2), np.empty(self.dims)
         velocity = (position - before) / self.dt
         scale = stream_input(velocity, running, self.dt, self.yaw, token, turn, last)
-        gru_layers(self.weights, self.inputs, self.hidden, self.layers, token, hidden, self.work[:2])
+        self.gru.advance(token, hidden)
         return (position, running, hidden, (turn, scale, last))
 
     def own(self, state: Any) -> Any:
         """The state, if its arrays are as long as the compiled calls take them to be."""
         position, running, hidden, _ = state
         lengths = len(position), len(running), hidden.shape
-        expected = self.dims, 2 * self.dims + 2, (self.layers, self.hidden)
+        expected = self.dims, 2 * self.dims + 2, self.h.shape
         if lengths != expected:
             raise ValueError(f"this model's state has the sizes {expected}, got {lengths}")
         return state
@@ -300,10 +284,8 @@ class FastEngine:
     ) -> Prediction:
         mean, spread = np.empty((self.horizon, self.dims)), np.empty(self.horizon)
         shape = np.zeros((self.horizon, self.dims, self.dims))
-        read_out(
-            h, self.inner, self.outer, self.form, self.kind, self.dt, turn, scale, last,
-            anchor, mean, spread, shape,
-        )  # fmt: skip
+        raw = two_layers(h, *self.head)
+        read_out(raw, self.form, self.kind, self.dt, turn, scale, last, anchor, mean, spread, shape)
         covariance = quantiles = axes = None
         if self.kind == GAUSSIAN:
             covariance = shape

@@ -3,7 +3,8 @@
     stream = core.streaming.open(core.build("mamba", 128))
     y = stream.step(x)
 
-`core.streaming.gru` is a stack of GRUs without any graph.
+`core.streaming.gru` is a stack of GRUs without any graph; `lstm` and `products` are what other compiled
+networks are made of.
 """
 
 from typing import TYPE_CHECKING, Any

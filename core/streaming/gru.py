@@ -9,38 +9,10 @@ first-level cache over all its tokens.
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from core.kernels.jit import compiled
 from core.kernels.vector_math import sigmoid32, tanh32
-
-BLOCK = 8
-"""Rows of a matrix that one pass over the outputs takes."""
-
-
-@compiled
-def add_product(x: Any, w: Any, out: Any) -> None:
-    """out (O,) += x (I,) @ w (I, O)."""
-    inputs, outputs = w.shape
-    whole = inputs - inputs % BLOCK
-    for j in range(0, whole, BLOCK):
-        a, b, c, d = x[j], x[j + 1], x[j + 2], x[j + 3]
-        e, f, g, h = x[j + 4], x[j + 5], x[j + 6], x[j + 7]
-        for i in range(outputs):
-            out[i] += (
-                a * w[j, i]
-                + b * w[j + 1, i]
-                + c * w[j + 2, i]
-                + d * w[j + 3, i]
-                + e * w[j + 4, i]
-                + f * w[j + 5, i]
-                + g * w[j + 6, i]
-                + h * w[j + 7, i]
-            )
-    for j in range(whole, inputs):
-        a = x[j]
-        for i in range(outputs):
-            out[i] += a * w[j, i]
+from core.streaming.products import add_product, array
 
 
 @compiled
@@ -97,19 +69,18 @@ def pack(stack: Any) -> np.ndarray:
         raise ValueError("the compiled stream takes one-directional stacks of reset-after GRUs, no residuals")
     parts = []
     for unit in units:
-        parts += [matrix(unit.weight_ih).T, matrix(unit.weight_hh).T]
+        parts += [array(unit.weight_ih).T, array(unit.weight_hh).T]
         for bias in (unit.bias_ih, unit.bias_hh):
-            parts.append(np.zeros(3 * unit.hidden_size, np.float32) if bias is None else matrix(bias))
+            parts.append(np.zeros(3 * unit.hidden_size, np.float32) if bias is None else array(bias))
     return np.concatenate([part.ravel() for part in parts])
 
 
-def matrix(parameter: nn.Parameter) -> np.ndarray:
-    """A parameter as a float32 array."""
-    return np.asarray(parameter.detach().float().cpu().numpy())
-
-
 class GRUStream:
-    """A stack of GRUs for windows (T, I) and single tokens (I,) of one sequence, in numpy."""
+    """A stack of GRUs for windows (T, I) and single tokens (I,) of one sequence, in numpy.
+
+    Raises:
+        ValueError: not a one-directional stack of reset-after GRUs without residuals.
+    """
 
     def __init__(self, stack: Any) -> None:
         self.weights = pack(stack)
@@ -121,25 +92,44 @@ class GRUStream:
         """(L, H) zeros."""
         return np.zeros((self.layers, self.hidden_size), np.float32)
 
+    def tokens(self, count: int) -> np.ndarray:
+        """(count, max(I, H)) zeros: inputs go into the first I columns, outputs come in the first H."""
+        return np.zeros((count, max(self.input_size, self.hidden_size)), np.float32)
+
+    def advance(self, tokens: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """tokens (T, max(I, H)) and state (L, H), both changed in place -> outputs (T, H), a view of tokens.
+
+        The door for live use: nothing is allocated once the longest window was seen.
+
+        Raises:
+            ValueError: tokens or state of another shape or type than this stack's.
+        """
+        width, expected = max(self.input_size, self.hidden_size), (self.layers, self.hidden_size)
+        if tokens.ndim != 2 or tokens.shape[1] != width or tokens.dtype != np.float32:
+            raise ValueError(f"expected float32 tokens (T, {width}), got {tokens.dtype} {tokens.shape}")
+        if state.shape != expected or state.dtype != np.float32:
+            raise ValueError(f"expected a float32 state {expected}, got {state.dtype} {state.shape}")
+        time = len(tokens)
+        if len(self.work) <= time:
+            self.work = np.empty((time + 1, 3 * self.hidden_size), np.float32)
+        work = self.work[: time + 1]
+        gru_layers(self.weights, self.input_size, self.hidden_size, self.layers, tokens, state, work)
+        return tokens[:, : self.hidden_size]
+
     def run(self, x: np.ndarray, state: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """x (T, I) -> y (T, H), state (L, H)."""
-        state = self.initial_state() if state is None else state.copy()
-        tokens = np.zeros((len(x), max(self.input_size, self.hidden_size)), np.float32)
+        """x (T, I) -> y (T, H), state (L, H).
+
+        Raises:
+            ValueError: x or state of another shape than this stack's.
+        """
+        if x.ndim != 2 or x.shape[1] != self.input_size:
+            raise ValueError(f"expected tokens (T, {self.input_size}), got {x.shape}")
+        state = self.initial_state() if state is None else np.array(state, np.float32)
+        tokens = self.tokens(len(x))
         tokens[:, : self.input_size] = x
-        if self.work.shape[0] < len(x) + 1:
-            self.work = np.empty((len(x) + 1, 3 * self.hidden_size), np.float32)
-        gru_layers(
-            self.weights,
-            self.input_size,
-            self.hidden_size,
-            self.layers,
-            tokens,
-            state,
-            self.work[: len(x) + 1],
-        )
-        return tokens[:, : self.hidden_size], state
+        return self.advance(tokens, state), state
 
     def step(self, x: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """x (I,), state (L, H) -> y (H,), state."""
+        """x (I,), state (L, H) -> y (H,), state; errors as in `run`."""
         y, state = self.run(x[None], state)
         return y[0], state

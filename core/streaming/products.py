@@ -1,0 +1,72 @@
+"""Products of one token outside of torch: what every compiled stream is made of.
+
+A matrix lies as (inputs, outputs), so that one pass over the outputs takes eight inputs at once and the
+compiler turns it into vector instructions.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from core.kernels.jit import compiled
+
+BLOCK = 8
+"""Rows of a matrix that one pass over the outputs takes."""
+
+
+@compiled
+def add_product(x: Any, w: Any, out: Any) -> None:
+    """out (O,) += x (I,) @ w (I, O)."""
+    inputs, outputs = w.shape
+    whole = inputs - inputs % BLOCK
+    for j in range(0, whole, BLOCK):
+        a, b, c, d = x[j], x[j + 1], x[j + 2], x[j + 3]
+        e, f, g, h = x[j + 4], x[j + 5], x[j + 6], x[j + 7]
+        for i in range(outputs):
+            out[i] += (
+                a * w[j, i]
+                + b * w[j + 1, i]
+                + c * w[j + 2, i]
+                + d * w[j + 3, i]
+                + e * w[j + 4, i]
+                + f * w[j + 5, i]
+                + g * w[j + 6, i]
+                + h * w[j + 7, i]
+            )
+    for j in range(whole, inputs):
+        a = x[j]
+        for i in range(outputs):
+            out[i] += a * w[j, i]
+
+
+@compiled
+def row_product(x: Any, w: Any, b: Any, out: Any) -> None:
+    """out (K, O) = x (K, I) @ w (I, O) + b (O,)."""
+    for k in range(x.shape[0]):
+        out[k] = b
+        add_product(x[k], w, out[k])
+
+
+@compiled
+def two_layers(x: Any, w1: Any, b1: Any, w2: Any, b2: Any) -> Any:
+    """gelu(x W_1 + b_1) W_2 + b_2 of one token x (I,) -> (O,); the exact GELU, with erf."""
+    middle = b1.copy()
+    add_product(x, w1, middle)
+    for i in range(middle.shape[0]):
+        middle[i] = 0.5 * middle[i] * (1 + math.erf(middle[i] / math.sqrt(2.0)))
+    out = b2.copy()
+    add_product(middle, w2, out)
+    return out
+
+
+def array(weight: Any) -> np.ndarray:
+    """A parameter as a contiguous float32 array."""
+    return np.ascontiguousarray(weight.detach().float().cpu().numpy(), np.float32)
+
+
+def linear(layer: nn.Linear) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (I, O) and bias (O,) of a layer; zeros where it has no bias."""
+    bias = np.zeros(layer.out_features, np.float32) if layer.bias is None else array(layer.bias)
+    return array(layer.weight.T), bias
