@@ -22,6 +22,8 @@ NODES = ("/dev/", "/proc/")
 PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 """First bytes of a packed file -> what opens it."""
 CHUNK = 1 << 20
+FOLD, UNPACKED = 200, 64 << 20
+"""A packed file may become so many times as large, or as large as this; tables of numbers pack tenfold."""
 
 
 @contextmanager
@@ -189,15 +191,27 @@ def read_bytes(
     opener = next((way for magic, way in PACKED.items() if data.startswith(magic)), None)
     if not unpack or opener is None:
         return data
+    most = unpacked_limit(len(data), limit)
     try:
         with opener(memory(data), "rb") as file:
-            inside = up_to(file, limit)
+            inside = up_to(file, most)
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as cause:
         raise error(f"{path}: cannot be unpacked; is it cut short or damaged?") from cause
-    if len(inside) > limit:
-        packed = in_words(len(data))
-        raise error(f"{path}: {packed} unpack to more than {in_words(limit)}, which is the limit.")
+    if len(inside) > most:
+        raise error(f"{path}: {too_much(len(data), most, limit)}")
     return inside
+
+
+def unpacked_limit(packed: int, limit: int) -> int:
+    """Bytes that so many packed ones may become: a file made to fill memory packs a thousandfold."""
+    return min(limit, max(UNPACKED, FOLD * packed))
+
+
+def too_much(packed: int, most: int, limit: int) -> str:
+    """Why unpacking was given up, in a sentence."""
+    if most < limit:
+        return f"{in_words(packed)} unpack more than {most // packed}-fold, which no file of data does."
+    return f"{in_words(packed)} unpack to more than {in_words(limit)}, which is the limit."
 
 
 def memory(data: bytes) -> Any:

@@ -55,7 +55,7 @@ def read_text(path: Path, text: bytes, options: Options) -> list[Track]:
     kind = options.format or textual_kind(text)
     if kind in READERS:
         return READERS[kind](path, text, options)
-    table = parse(path, text)
+    table = parse(path, text, options)
     kind = options.format or detect(table, options)
     if kind == "kitti":
         return read_kitti(table, options)

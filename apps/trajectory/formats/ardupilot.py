@@ -3,11 +3,13 @@
 A `FMT` row names the columns of each kind (https://ardupilot.org/copter/docs/common-logs.html).
 """
 
+import io
 from pathlib import Path
 
 import pandas as pd
 
 from apps.trajectory.formats.columns import from_names
+from apps.trajectory.formats.held import OBJECTS
 from apps.trajectory.formats.options import Options
 from apps.trajectory.formats.table import Table
 from apps.trajectory.track import Track
@@ -15,6 +17,7 @@ from core.errors import DataError
 
 KINDS = ("POS", "GPS")
 """Rows with places, the better ones first."""
+WANTED = tuple(f"{kind},".encode() for kind in ("FMT", *KINDS))
 NAMES = {"TimeUS": "time_us", "Lat": "lat", "Lng": "lon", "Alt": "alt", "I": "instance"}
 """Their columns -> the names that tables here have."""
 
@@ -27,12 +30,16 @@ def read_ardupilot(path: Path, text: bytes, options: Options) -> list[Track]:
     """
     columns: dict[str, list[str]] = {}
     rows: dict[str, list[list[str]]] = {kind: [] for kind in KINDS}
-    for line in text.decode(errors="replace").splitlines():
-        cells = [cell.strip() for cell in line.split(",")]
+    for line in io.BytesIO(text):
+        if not line.lstrip().startswith(WANTED):
+            continue
+        cells = [cell.strip() for cell in line.decode(errors="replace").split(",")]
         if cells[0] == "FMT" and len(cells) > 5:
             columns[cells[3]] = cells[5:]
         elif cells[0] in rows and len(cells) - 1 == len(columns.get(cells[0], ())):
             rows[cells[0]].append(cells[1:])
+            if len(rows[cells[0]]) > OBJECTS:
+                raise DataError(f"{path}: more than {OBJECTS:,} rows of {cells[0]}; cut it into parts.")
     for kind in KINDS:
         if rows[kind]:
             whole = pd.DataFrame(rows[kind], columns=columns[kind])

@@ -35,10 +35,9 @@ def from_names(table: Table, options: Options) -> list[Track]:
         DataError: no time, no position, or nothing usable in them.
     """
     given = dict(options.columns or {})
-    listed = ", ".join(table.rows.columns[:20])
     for ours, theirs in given.items():
         if theirs not in table.rows.columns:
-            raise DataError(f"{table.path}: no column {theirs!r} for {ours}; the file has {listed}.")
+            raise DataError(f"{table.path}: no column {theirs!r} for {ours}; the file has {table.listed}.")
     free = [name for name in table.rows.columns if name not in given.values()]
     found = find_columns(free) if table.named else {}
     if any(name in given for name in ("x", "y", "z")):
@@ -47,12 +46,12 @@ def from_names(table: Table, options: Options) -> list[Track]:
     if "t" not in found and not ("sec" in found and "nsec" in found) and options.rate is None:
         raise DataError(
             f"{table.path}: no column of time; name one by --read columns=t=NAME or give --read rate=10. "
-            f"It has {listed}."
+            f"It has {table.listed}."
         )
     if not {"x", "y"} <= found.keys() and not {"lat", "lon"} <= found.keys():
         raise DataError(
             f"{table.path}: no columns of position; name them by --read columns=x=NAME,y=NAME. "
-            f"It has {listed}."
+            f"It has {table.listed}."
         )
     return tracks_of(table, found, options)
 

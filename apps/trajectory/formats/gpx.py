@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from apps.trajectory.formats.columns import from_names
+from apps.trajectory.formats.held import OBJECTS
 from apps.trajectory.formats.options import Options
 from apps.trajectory.formats.table import Table
 from apps.trajectory.track import Track
@@ -22,6 +23,8 @@ def read_gpx(path: Path, text: bytes, options: Options) -> list[Track]:
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import ParseError, iterparse
 
+    if text.count(b"trkpt") > 2 * OBJECTS:  # a point has two tags
+        raise DataError(f"{path}: more than {OBJECTS:,} points; cut it into parts.")
     rows: list[dict[str, Any]] = []
     track = 0
     try:

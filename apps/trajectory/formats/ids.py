@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from apps.trajectory.formats.held import TRACKS
 from apps.trajectory.formats.names import IDS, plain
 from apps.trajectory.formats.options import Options
 from apps.trajectory.formats.table import Table
@@ -24,9 +25,7 @@ def groups(
     if options.group is not None:
         missing = [name for name in options.group if name not in rows.columns]
         if missing:
-            raise DataError(
-                f"{table.path}: no column {missing[0]!r} to group by; it has {', '.join(rows.columns[:20])}."
-            )
+            raise DataError(f"{table.path}: no column {missing[0]!r} to group by; it has {table.listed}.")
         names = list(options.group)
     else:
         names = telling(table, used, order, warnings)
@@ -38,6 +37,10 @@ def groups(
     if not known.all():
         warnings.append(f"{int((~known).sum())} rows without an id ({', '.join(names)}) left out.")
     numbers = np.where(known, numbered(keys), -1)
+    if numbers.max(initial=0) >= TRACKS:
+        raise DataError(
+            f"{table.path}: more than {TRACKS:,} tracks by {', '.join(names)}; see --read group=."
+        )
     ordered = np.argsort(numbers, kind="stable")
     ordered = ordered[numbers[ordered] >= 0]
     for part in np.split(ordered, np.flatnonzero(np.diff(numbers[ordered])) + 1):

@@ -4,19 +4,33 @@
 objects inside objects as ROS has them, `{"header": {"stamp": {..}}, "pose": {"position": {..}}}`.
 """
 
+import io
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from apps.trajectory.formats.columns import from_names
+from apps.trajectory.formats.held import check_held, used
 from apps.trajectory.formats.options import Options
-from apps.trajectory.formats.table import Table
+from apps.trajectory.formats.table import MAX_COLUMNS, Table
 from apps.trajectory.track import Track
 from core.errors import DataError
 
+PIECE = 50_000
+"""Samples that are objects at once."""
+LONGEST = 1000
+"""Characters of a text in a sample."""
+VECTORS = {
+    "p": ("x", "y", "z"),
+    "position": ("x", "y", "z"),
+    "v": ("vx", "vy", "vz"),
+    "velocity": ("vx", "vy", "vz"),
+}
+"""Lists of numbers -> the columns that they are."""
 DEEPEST = 8
 """Objects inside objects that are still columns."""
 
@@ -27,25 +41,61 @@ def read_json(path: Path, text: bytes, options: Options) -> list[Track]:
     Raises:
         DataError: a line that is not a JSON object of numbers and text.
     """
-    records = parse_records(path, text)
-    vectors = {"p": "xyz", "position": "xyz", "v": ("vx", "vy", "vz"), "velocity": ("vx", "vy", "vz")}
-    rows = []
-    for number, record in records:
-        row = {}
-        for key, value in flattened(record).items():
-            if isinstance(value, list) and key in vectors and len(value) <= 3:
-                row |= {
-                    axis: scalar(path, number, key, cell)
-                    for axis, cell in zip(vectors[key], value, strict=False)
-                }
-            else:
-                row[key] = scalar(path, number, key, value)
-        rows.append(row)
+    names: dict[str, bool] = {}  # name -> whether it may mean something
+    parts, rows = [], []
+    for number, record in parse_records(path, text):
+        rows.append(row_of(path, number, record, names, options))
+        if len(rows) == PIECE:
+            parts.append(in_columns(path, rows, names, number))
+            rows = []
+            if not any(names.values()):
+                break  # so many samples of another kind: `from_names` says what they have
+    if rows:
+        parts.append(in_columns(path, rows, names, PIECE * len(parts) + len(rows)))
+    if not parts:
+        raise DataError(f"{path}: the array is empty.")
     try:
-        table = Table(path, pd.DataFrame(rows), named=True)
+        frame = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{path}: the samples make no table ({error}).") from None
+    return from_names(Table(path, frame, named=True, names=tuple(names)), options)
+
+
+def row_of(path: Path, number: int, record: Any, names: dict[str, bool], options: Options) -> dict[str, Any]:
+    """The cells of one sample that may mean something; `names` takes those that are new.
+
+    Raises:
+        DataError: no object, or a cell that is neither number nor text.
+    """
+    if not isinstance(record, dict) or not record:
+        raise DataError(f'{path} line {number}: a sample is an object such as {{"t": 0.1, "p": [1, 2, 3]}}.')
+    row = {}
+    for key, value in flattened(record).items():
+        if isinstance(value, list) and key in VECTORS and len(value) <= 3:
+            cells = zip(VECTORS[key], value, strict=False)
+            row |= {axis: scalar(path, number, key, cell) for axis, cell in cells}
+            names.update(dict.fromkeys(VECTORS[key], True))
+            continue
+        if key not in names:
+            names[key] = bool(used([key], options))
+        if names[key]:
+            row[key] = scalar(path, number, key, value)
+    return row
+
+
+def in_columns(path: Path, rows: list[dict[str, Any]], names: dict[str, bool], count: int) -> pd.DataFrame:
+    """Samples as columns, which take a tenth of their memory.
+
+    Raises:
+        DataError: there would be too many, or they are no table.
+    """
+    if len(names) > MAX_COLUMNS:
+        raise DataError(f"{path}: {len(names):,} names of columns are no track.")
+    check_held(path, count, sum(names.values()))
+    try:
+        return pd.DataFrame(rows)
     except (ValueError, OverflowError) as error:
         raise DataError(f"{path}: the samples make no table ({error}).") from None
-    return from_names(table, options)
 
 
 def flattened(record: dict[str, Any], name: str = "", depth: int = 0) -> dict[str, Any]:
@@ -60,22 +110,17 @@ def flattened(record: dict[str, Any], name: str = "", depth: int = 0) -> dict[st
     return found
 
 
-def parse_records(path: Path, text: bytes) -> list[tuple[int, dict[str, Any]]]:
-    """(line, object) of every sample; in an array, the position counts for the line."""
+def parse_records(path: Path, text: bytes) -> Iterator[tuple[int, Any]]:
+    """(line, what is there) of every sample; in an array, the position counts for the line."""
+    check_held(path, text.count(b"\n"), 1)
     if text.lstrip()[:1] == b"[":
+        check_held(path, text.count(b"{"), 1)
         found = parse_json(path, 1, text)
-        records = list(enumerate(found if isinstance(found, list) else [found], 1))
-    else:
-        lines = enumerate(text.split(b"\n"), 1)
-        records = [(number, parse_json(path, number, line)) for number, line in lines if line.strip()]
-    for number, record in records:
-        if not isinstance(record, dict):
-            raise DataError(
-                f'{path} line {number}: a sample is an object such as {{"t": 0.1, "p": [1, 2, 3]}}.'
-            )
-    if not records:
-        raise DataError(f"{path}: the array is empty.")
-    return records
+        yield from enumerate(found if isinstance(found, list) else [found], 1)
+        return
+    for number, line in enumerate(io.BytesIO(text), 1):
+        if not line.isspace():
+            yield number, parse_json(path, number, line)
 
 
 def parse_json(path: Path, number: int, text: bytes) -> Any:
@@ -89,10 +134,23 @@ def scalar(path: Path, number: int, key: str, value: Any) -> Any:
     """A number or text; null is a missing number, and any other thing is told by its JSON."""
     if value is None:
         return math.nan
-    if isinstance(value, str | float):
+    if isinstance(value, float):
+        return value
+    if isinstance(value, str):
+        if len(value) > LONGEST or not (value.isascii() or is_unicode(value)):
+            raise DataError(f"{path} line {number}: {key} is a text that is no time, number or name.")
         return value
     if isinstance(value, int) and abs(value) < 2**63:
         return value
     if isinstance(value, list | dict) and key not in ("p", "v", "position", "velocity", "t", "x", "y", "z"):
         return math.nan
     raise DataError(f"{path} line {number}: {key} is {json.dumps(value)[:40]}, not a number.")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written down: JSON can spell half of a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

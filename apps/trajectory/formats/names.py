@@ -40,6 +40,13 @@ SUFFIXES = {axis: re.compile(rf".*_(?:position|translation|point)_{axis}") for a
 TIME_SUFFIX = re.compile(r".*_(?:header_stamp|timestamp)")
 SECONDS = re.compile(r"(?:.*_)?stamp_(?:secs?)")
 NANOSECONDS = re.compile(r"(?:.*_)?stamp_(?:nsecs?|nanosecs?|nanosec)")
+SPELLED = frozenset(
+    spelling
+    for table in (AXES, VELOCITIES, GEOGRAPHIC)
+    for spellings in table.values()
+    for spelling in spellings
+) | {*TIME, *DOWN}
+SUFFIXED = (*SUFFIXES.values(), TIME_SUFFIX, SECONDS, NANOSECONDS)
 IDS: tuple[str, ...] = tuple(
     (
         "track_id trackid object_id obj_id trajectory_id traj_id agent_id vehicle_id drone_id uav_id "

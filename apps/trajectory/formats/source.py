@@ -1,10 +1,12 @@
 """Bytes of a file, unpacked, within limits that a hostile or damaged file cannot pass."""
 
 import gzip
+import os
 import zlib
 from pathlib import Path
 
 from core.errors import DataError
+from core.files import too_much, unpacked_limit
 
 MAX_BYTES = 512 * 2**20
 """Unpacked size; about five million rows of text."""
@@ -27,12 +29,15 @@ def read_bytes(path: Path) -> bytes:
         with path.open("rb") as raw:
             packed = raw.read(2) == GZIP
             raw.seek(0)
+            size = os.fstat(raw.fileno()).st_size
+            most = unpacked_limit(size, MAX_BYTES) if packed else MAX_BYTES
             stream = gzip.open(raw) if packed else raw
             while piece := stream.read(CHUNK):
                 total += len(piece)
-                if total > MAX_BYTES:
-                    unpacked = "unpacks to more than" if packed else "is larger than"
-                    raise DataError(f"{path}: {unpacked} {MAX_BYTES >> 20} MB; cut it into parts.")
+                if total > most:
+                    if packed:
+                        raise DataError(f"{path}: {too_much(size, most, MAX_BYTES)}")
+                    raise DataError(f"{path}: is larger than {MAX_BYTES >> 20} MB; cut it into parts.")
                 if not pieces and piece.startswith(BINARY):
                     since_newline = -MAX_BYTES  # lines mean nothing there
                 newline = piece.rfind(b"\n")

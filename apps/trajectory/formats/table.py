@@ -3,21 +3,30 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
+from apps.trajectory.formats.held import COLUMNS, ROWS, check_held, used
 from apps.trajectory.formats.names import IDS, plain
+from apps.trajectory.formats.options import Options
+from apps.trajectory.formats.source import MAX_LINE
 from core.errors import DataError
 
 LONG_NUMBER = re.compile(r"[0-9]{9,}\.[0-9]+|[0-9]{16,}")
 """More digits than a float64 keeps."""
 MISSING = {"", "nan", "na", "n/a", "null", "none", "inf", "+inf", "-inf", "infinity", "-infinity", "-nan"}
 MAX_COLUMNS = 10_000
+BLOCK = 8 << 20
+PIECE = 4 << 20
+"""Cells that are taken apart at once."""
+NEWLINE, HASH = 10, 35
+BLANK = np.zeros(256, dtype=bool)
+BLANK[list(b" \t\r\v\f")] = True
 
 
 @dataclass(frozen=True)
@@ -26,18 +35,28 @@ class Table:
 
     path: Path
     rows: pd.DataFrame
+    """Those columns that may mean something."""
     named: bool
     """Whether the names come from the file."""
     sure: bool = True
     """False where the names come from a comment, which may be prose."""
     text: bytes = field(default=b"", repr=False)
+    names: tuple[str, ...] = ()
+    """Of all columns in the file, for messages."""
+
+    @property
+    def listed(self) -> str:
+        """The first names of the file, for messages."""
+        names = self.names or tuple(str(name) for name in self.rows.columns)
+        return ", ".join(name[:40] for name in names[:20])
 
     def line_of(self, row: int) -> int | None:
         """Line number of a row, counted from 1; None where rows have no lines."""
-        skip = 1 if self.named and self.sure else 0
-        for index, number in enumerate(number for number, _ in content(self.text)):
-            if index == row + skip:
-                return number
+        wanted = row + (1 if self.named and self.sure else 0)
+        for numbers, _ in content(self.text):
+            if wanted < len(numbers):
+                return int(numbers[wanted])
+            wanted -= len(numbers)
         return None
 
     def column(self, name: str) -> pd.Series:
@@ -70,73 +89,133 @@ def numeric(column: pd.Series) -> pd.Series:
     return cast(pd.Series, pd.to_numeric(column, errors="coerce"))
 
 
-def content(text: bytes) -> Iterator[tuple[int, bytes]]:
-    """(line number, line) of every line that is neither empty nor a comment."""
-    for number, line in enumerate(io.BytesIO(text), 1):
-        stripped = line.strip()
-        if stripped and not stripped.startswith(b"#"):
-            yield number, stripped
+def content(text: bytes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(numbers, offsets) of the lines that are neither empty nor a comment, a block of the text at a time.
+
+    Lines are told apart by arrays: a file of a hundred million comments is passed in seconds.
+    """
+    begin, passed = 0, 0
+    while begin < len(text):
+        end = len(text) if begin + BLOCK >= len(text) else text.rfind(b"\n", begin, begin + BLOCK) + 1
+        if end <= begin:  # a line longer than a block
+            end = text.find(b"\n", begin) + 1 or len(text)
+        block = np.frombuffer(text, np.uint8, end - begin, begin)
+        breaks = np.flatnonzero(block == NEWLINE)
+        starts = np.concatenate([[0], breaks + 1]) if block[-1] != NEWLINE else np.append(0, breaks[:-1] + 1)
+        ends = np.append(breaks, len(block)) if block[-1] != NEWLINE else breaks
+        first = starts.copy()
+        blank = (first < ends) & BLANK[block[np.minimum(first, len(block) - 1)]]
+        if blank.any():  # few lines begin with a blank; only for them is the first other byte looked for
+            other = np.append(np.flatnonzero(~BLANK[block]), len(block))
+            first = other[np.searchsorted(other, starts)]
+        filled = first < ends
+        filled[filled] = block[first[filled]] != HASH
+        yield passed + 1 + np.flatnonzero(filled), begin + first[filled]
+        passed += len(breaks)
+        begin = end
 
 
-def parse(path: Path, text: bytes) -> Table:
-    """Rows of CSV, semicolon, tab or blank separated text.
+def line_at(text: bytes, offset: int) -> bytes:
+    """The line that begins there, without blanks around it."""
+    end = text.find(b"\n", offset)
+    return text[offset : end if end >= 0 else len(text)].strip()
+
+
+def parse(path: Path, text: bytes, options: Options | None = None) -> Table:
+    """Rows of CSV, semicolon, tab or blank separated text; of a table with a header the columns in use.
 
     Raises:
-        DataError: no rows, or rows of different length.
+        DataError: no rows, rows of different length, or more than can be held.
     """
-    lines = content(text)
-    first = next(lines, None)
-    if first is None:
+    found = ((n, o) for numbers, offsets in content(text) for n, o in zip(numbers, offsets, strict=True))
+    begin = next(found, None)
+    if begin is None:
         raise DataError(f"{path}: there are comments and no data.")
-    second = next(lines, None)
-    separator = separator_of((second or first)[1])
-    names = cells(first[1].lstrip(b"%"), separator)
+    number, offset = int(begin[0]), int(begin[1])
+    after = next(found, None)
+    line = line_at(text, offset)
+    second = line if after is None else line_at(text, int(after[1]))
+    separator = separator_of(second)
+    names = cells(line.lstrip(b"%"), separator)
     header = not any(is_number(name) for name in names)
-    if header and second is None:
+    if header and after is None:
         raise DataError(f"{path}: there is a header and no data.")
-    sample = cells((second or first)[1], separator) if header else names
+    sample = cells(second, separator) if header else names
     sure = header
     if not header:
-        names = comment_names(text, first[0], separator, len(sample))
-    if len(sample) > MAX_COLUMNS:
-        raise DataError(f"{path}: {len(sample)} columns are no track.")
+        names = comment_names(text, offset, separator, len(sample))
+    if max(len(sample), len(names)) > MAX_COLUMNS:
+        raise DataError(f"{path}: {max(len(sample), len(names))} columns are no track.")
     if header and len(names) < len(sample):
         raise DataError(
-            f"{path} line {first[0]}: the header has {len(names)} names, the next row {len(sample)} cells."
+            f"{path} line {number}: the header has {len(names)} names, the next row {len(sample)} cells."
         )
-    count = len(names) if names else len(sample)
+    called = unique(names) if names else [str(index) for index in range(len(sample))]
+    chosen = set(used(called, options)) if header and options is not None else set(called)
+    keep = [index for index, name in enumerate(called) if name in chosen] or [0]
+    start = int(after[1]) if header and after is not None else offset
+    check_held(path, rows_after(text, start), len(keep) if header else min(len(keep), COLUMNS))
     long = {index: "str" for index, cell in enumerate(sample) if LONG_NUMBER.fullmatch(cell.lstrip("+-"))}
     # an id is a name: 39e102 is no number, and 007 is not 7
     long |= {index: "str" for index, name in enumerate(names) if plain(name) in IDS}
     decimal = "," if separator == ";" and any(re.fullmatch(r"[+-]?\d+,\d+", cell) for cell in sample) else "."
+    first_line = (int(after[0]) if header and after is not None else number) - 1
+    shape: dict[str, Any] = {
+        "sep": r"\s+" if separator is None else separator,
+        "names": range(len(called)),
+        "decimal": decimal,
+    }
     try:
-        rows = pd.read_csv(
-            io.BytesIO(text),
-            sep=r"\s+" if separator is None else separator,
-            header=None,
-            names=range(count),
-            index_col=False,
-            skiprows=first[0] if header else first[0] - 1,
-            comment="#",
-            skipinitialspace=True,
-            dtype=long,  # type: ignore[arg-type]
-            decimal=decimal,
-            low_memory=False,
-            on_bad_lines="error",
-        )
+        rows = pieces(text, start, keep, long, shape)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}: rows are not alike ({pandas_words(error)}).") from None
+        raise DataError(f"{path}: rows are not alike ({pandas_words(error, first_line)}).") from None
     except (ValueError, OverflowError, MemoryError) as error:
         raise DataError(f"{path}: no table can be read ({error}).") from None
-    rows.columns = unique(names) if names else [str(index) for index in range(count)]
+    rows.columns = [called[index] for index in keep]
     if not len(rows):
         raise DataError(f"{path}: there is a header and no data.")
-    return Table(path, rows, bool(names), sure, text)
+    return Table(path, rows, bool(names), sure, text, tuple(called))
 
 
-def pandas_words(error: Exception) -> str:
-    """The parser's message in one line."""
-    return " ".join(str(error).removeprefix("Error tokenizing data. C error: ").lower().split())
+def pieces(
+    text: bytes, start: int, keep: Sequence[int], kinds: Mapping[int, str], shape: Mapping[str, Any]
+) -> pd.DataFrame:
+    """The columns `keep` from the byte `start` on, read in pieces; each is of one type throughout."""
+    body = io.BytesIO(text)
+    body.seek(start)
+    with pd.read_csv(
+        body,
+        header=None,
+        index_col=False,
+        comment="#",
+        skipinitialspace=True,
+        dtype=dict(kinds),  # type: ignore[arg-type]
+        low_memory=False,
+        on_bad_lines="error",
+        chunksize=max(1, PIECE // len(shape["names"])),
+        **shape,
+    ) as reader:
+        found = [piece[list(keep)] for piece in reader]
+    words = [
+        index for index in keep if len({pd.api.types.is_numeric_dtype(part[index]) for part in found}) > 1
+    ]
+    if words:  # numbers in one piece, text in another: what would be numbers keeps its digits as text
+        return pieces(text, start, keep, {**kinds, **dict.fromkeys(words, "str")}, shape)
+    return pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
+
+
+def rows_after(text: bytes, start: int) -> int:
+    """At most so many rows; comments are looked at only where there might be too many."""
+    count = text.count(b"\n", start) + 1
+    if count > ROWS:
+        count = sum(int((offsets >= start).sum()) for _, offsets in content(text))
+    return count
+
+
+def pandas_words(error: Exception, lines: int) -> str:
+    """The parser's message in one line; it does not know of the lines above the data."""
+    words = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").lower().split())
+    return re.sub(r"in line (\d+)", lambda found: f"in line {int(found[1]) + lines}", words)
 
 
 def separator_of(line: bytes) -> str | None:
@@ -167,24 +246,26 @@ def is_number(cell: str) -> bool:
     return True
 
 
-def comment_names(text: bytes, first: int, separator: str | None, count: int) -> list[str]:
+def comment_names(text: bytes, offset: int, separator: str | None, count: int) -> list[str]:
     """Names from the last comment above the data (`#timestamp, p_RS_R_x [m], ...`) where they fit."""
-    last = b""
-    for number, line in enumerate(io.BytesIO(text), 1):
-        if number >= first:
-            break
-        last = line.strip() or last
+    above = text[max(0, offset - MAX_LINE) : offset].rstrip()
+    last = above[above.rfind(b"\n") + 1 :].strip()
     names = cells(last.lstrip(b"#% "), separator)
     fits = len(names) == count and all(names) and not any(is_number(name) for name in names)
     return names if fits else []
 
 
-def unique(names: list[str]) -> list[str]:
-    """Names with a number behind those that repeat or are empty."""
-    seen: dict[str, int] = {}
+def unique(names: Sequence[str]) -> list[str]:
+    """Names with a number behind those that repeat or are empty; none twice, whatever the file has."""
+    given, taken, counts = set(names), set(), dict[str, int]()
     found = []
     for index, name in enumerate(names):
-        name = name or f"column {index}"
-        seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f"{name}.{seen[name] - 1}")
+        base = name or f"column {index}"
+        new, number = base, counts.get(base, 0)
+        while new in taken or (number and new in given):
+            number += 1
+            new = f"{base}.{number}"
+        counts[base] = number
+        taken.add(new)
+        found.append(new)
     return found
