@@ -17,7 +17,7 @@ from vision.pointcloud.predict import Detector
 
 
 class BevPart(nn.Module):
-    """image (B, 15, 192, 192) -> heat logits, numbers."""
+    """image (B, 15, 256, 256) -> heat logits, numbers."""
 
     def __init__(self, network: BevNetwork) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class BevPart(nn.Module):
 
 
 class LIONPart(nn.Module):
-    """volume (B, C * Z, 96, 96) of the last voxels and image (B, 15, 192, 192) -> heat logits, numbers."""
+    """volume (B, C * Z, 128, 128) of the last voxels and image (B, 15, 256, 256) -> heat logits, numbers."""
 
     def __init__(self, network: LIONDetector) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ LOW_RETURN_M = 0.5
 
 
 def bev_image(points: Tensor, crop: Tensor, crops: int) -> Tensor:
-    """Points (N, 3) of crops, `crop` (N,) their crop -> (crops, 15, 192, 192); x runs along the last axis.
+    """Points (N, 3) of crops, `crop` (N,) their crop -> (crops, 15, H, W); x runs along the last axis.
 
     Channels: eleven slices of height (0 when empty, else .5 + .25 min(ln n, 4) for n points), the highest
     point over 3 m, ln(1 + n) / 3, the range of the cell over 40 m, and whether the cell lies before the

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from vision.pointcloud.assign import NUMBERS, draw_targets, empty_targets
 from vision.pointcloud.baselines import hand_made
 from vision.pointcloud.cli import app
-from vision.pointcloud.crops import OUT_CELLS, MakeCrops, batch_of, crop_points, crops_of, turned, view
+from vision.pointcloud.crops import CELLS, OUT_CELLS, MakeCrops, batch_of, crop_points, crops_of, turned, view
 from vision.pointcloud.data import Cloud, read_cloud
 from vision.pointcloud.decode import decode_maps
 from vision.pointcloud.evaluate import view_points
@@ -141,7 +141,7 @@ def test_neutral_places_ask_nothing() -> None:
 def test_images_count_points_in_their_slices() -> None:
     points = torch.tensor([[5.0, 5.0, 0.3], [5.0, 5.0, 0.3], [5.0, 5.0, 1.5], [20.0, 1.0, 0.0], [99.0, 0, 0]])
     image = bev_image(points, torch.zeros(5, dtype=torch.int64), 1)
-    assert image.shape == (1, CHANNELS, 192, 192)
+    assert image.shape == (1, CHANNELS, CELLS, CELLS)
     row = column = 33  # (5 + 1.6) / .2
     assert image[0, 1, row, column] == pytest.approx(0.5 + 0.25 * np.log(2))
     assert image[0, 6, row, column] == pytest.approx(0.5)

@@ -70,7 +70,7 @@ class MapHead(nn.Module):
 
 
 class BevNetwork(nn.Module):
-    """Crops -> heat logits (B, 3, 96, 96) and numbers (B, 9, 96, 96)."""
+    """Crops -> heat logits (B, 3, 128, 128) and numbers (B, 9, 128, 128)."""
 
     def __init__(self, width: int = 32, deep: int = 64, blocks: int = 2) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from vision.pointcloud.voxels import DynamicVoxels, from_above
 
 
 class LIONDetector(nn.Module):
-    """Crops -> heat logits (B, 3, 96, 96) and numbers (B, 9, 96, 96)."""
+    """Crops -> heat logits (B, 3, 128, 128) and numbers (B, 9, 128, 128)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

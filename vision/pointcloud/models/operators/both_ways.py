@@ -13,6 +13,34 @@ from core.parts.drop_path import DropPath
 from core.registry import build
 
 
+class Exchange(torch.autograd.Function):
+    """x (G, T, C) with its tokens exchanged by an involution (G, T); the way back exchanges too."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, places: Tensor) -> Tensor:  # noqa: ANN001
+        ctx.save_for_backward(places)
+        return taken(x, places)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:  # noqa: ANN001
+        return taken(grads[0], *ctx.saved_tensors), None
+
+
+def taken(x: Tensor, places: Tensor) -> Tensor:
+    """Rows of every group, (G, T, C)."""
+    rows = places + torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    return x.reshape(-1, x.shape[2]).index_select(0, rows.flatten()).view_as(x)
+
+
+def mirrored(x: Tensor, filled: Tensor) -> Tensor:
+    """Groups (G, T, C) with the tokens that they own reversed; what pads their ends stays."""
+    place = torch.arange(x.shape[1], device=x.device)
+    mirror = filled[:, None] - 1 - place
+    y = Exchange.apply(x, torch.where(mirror >= 0, mirror, place))
+    assert isinstance(y, Tensor)
+    return y
+
+
 class BothWays(nn.Module):
     """x + W(forward(LN x) + backward(LN x)) of two core units, the second on the reversed tokens.
 
@@ -30,8 +58,5 @@ class BothWays(nn.Module):
     def forward(self, x: Tensor, filled: Tensor) -> Tensor:
         normed = self.norm(x)
         y, _ = self.forth(normed)
-        place = torch.arange(x.shape[1], device=x.device)
-        mirror = filled[:, None] - 1 - place
-        mirror = torch.where(mirror >= 0, mirror, place)[..., None].expand_as(normed)
-        z, _ = self.back(normed.gather(1, mirror))
-        return x + self.drop_path(self.out(y + z.gather(1, mirror)))
+        z, _ = self.back(mirrored(normed, filled))
+        return x + self.drop_path(self.out(y + mirrored(z, filled)))
