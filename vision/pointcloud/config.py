@@ -28,6 +28,8 @@ class ModelConfig:
     generate: float = 0.0
     """Share of voxels that send out new ones; .2 as published, 0 for none."""
     drop_path: float = 0.0
+    recompute: bool = False
+    """Whether recurrent layers make their activations again in the backward pass: slower, less memory."""
     width: int = 32
     """Channels of the bird's-eye map at .4 m."""
     deep: int = 64

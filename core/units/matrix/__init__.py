@@ -43,6 +43,7 @@ ROWS = (
         "core.units.matrix.gated_delta_net:GatedDeltaNet",
         "delta rule after a decay per head",
     ),
+    Row("ttt", "core.units.matrix.ttt:TTT", "a linear model that learns by mini-batches", ("ttt_linear",)),
     Row("delta_product", "core.units.matrix.delta_product:DeltaProduct", "several delta steps a token"),
 )
 """One row a unit; the registry name is the file name."""

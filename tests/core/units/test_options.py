@@ -49,6 +49,8 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("para_gru", {"heads": 3}),
     ("plstm", {"conv_width": 0}),
     ("aaren", {"heads": 3}),
+    ("ttt", {"mini_batch": 0}),
+    ("ttt", {"base_rate": -1}),
 ]
 
 

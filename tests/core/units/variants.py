@@ -41,5 +41,6 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "aaren": [{"heads": 2}],
     "delta_net": [{"heads": 2, "negative_eigenvalues": True}],
     "gated_delta_net": [{"heads": 4, "key_heads": 2, "key_size": 3, "value_size": 5, "conv_width": 2}],
+    "ttt": [{"heads": 2, "mini_batch": 3}, {"rotary": False, "base_rate": 0.5}],
     "delta_product": [{"heads": 2, "steps": 3}],
 }

@@ -7,6 +7,7 @@ crop cannot be told from occupied voxels alone.
 import torch
 from torch import Tensor, nn
 
+from core.parts.recompute import checkpointed
 from vision.pointcloud.config import ModelConfig
 from vision.pointcloud.crops import CELLS, HEIGHT_LOW, LOW, OUT_CELLS, SIZE
 from vision.pointcloud.features import CHANNELS, bev_image
@@ -31,7 +32,8 @@ class LIONDetector(nn.Module):
         )  # fmt: skip
 
         def operator() -> nn.Module:
-            return build_operator(config.operator, dim, config.drop_path)
+            made = build_operator(config.operator, dim, config.drop_path)
+            return checkpointed(made) if config.recompute else made
 
         self.blocks = nn.ModuleList()
         self.merges = nn.ModuleList()

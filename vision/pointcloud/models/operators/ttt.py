@@ -1,11 +1,7 @@
 """LION's TTT-Linear (Sun et al. 2024, arXiv 2407.04620): a linear model per head that learns while it reads.
 
-For each mini-batch of 16 tokens, with inner model W, b, a_i = max(0, 1/i + learned_i), l_j the learned step:
-
-    Z = K W + b,  g = d/dZ 1/2 ||LN(Z) - (V - K)||^2,  E_ij = a_i l_j for j <= i
-    out = Q W - (E * tril(Q K^T)) g + b - E g,          o = Q + LN(out)
-    W <- W - (a_n l K)^T g,  b <- b - sum_j a_n l_j g_j
-
+The inner model is core.kernels.ttt_scan with mini-batches of 16; a_i = max(0, 1/i + learned_i), l_j the
+learned step, o = Q + LN(out). Rotary pairs are (2 i, 2 i + 1), other than in core.units.matrix.ttt.
 One direction only, as published.
 """
 
@@ -14,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.errors import ConfigError
+from core.kernels.ttt_scan import Learned, ttt_scan
 from core.parts.drop_path import DropPath
 
 MINI, BASE, EPS = 16, 10000.0, 1e-6
@@ -68,36 +65,19 @@ class TTTLinear(nn.Module):
         q, k = rotate(q, place), rotate(k, place)
         rate = torch.einsum("gtc,hc->ght", x, self.learnable_ttt_lr_weight[:, 0])
         rate = (rate + self.learnable_ttt_lr_bias).sigmoid() / q.shape[-1]
-        index = torch.arange(1, MINI + 1, device=x.device, dtype=x.dtype)
-        token = (1 / index + self.learnable_token_idx).clamp(min=0)
-        gain, offset = self.ttt_norm_weight[:, None], self.ttt_norm_bias[:, None]
-        w, b, outputs = self.W1, self.b1, []
-        for start in range(0, x.shape[1], MINI):
-            piece = slice(start, start + MINI)
-            qs, ks, vs, rates = q[:, :, piece], k[:, :, piece], v[:, :, piece], rate[:, :, piece]
-            n = qs.shape[2]
-            g = inner_gradient(ks @ w + b, vs - ks, gain, offset)
-            steps = token[:n, None] * rates[:, :, None]  # (G, h, n, n)
-            steps = steps.tril()
-            out = qs @ w - (steps * (qs @ ks.mT)) @ g + b - steps @ g
-            last = token[n - 1] * rates[..., None]
-            w = w - (last * ks).mT @ g
-            b = b - (last * g).sum(2, keepdim=True)
-            normed = functional.layer_norm(out, out.shape[-1:], eps=EPS)
-            outputs.append(qs + normed * gain + offset)
-        o = torch.cat(outputs, 2).transpose(1, 2).flatten(-2)
-        return self.o_proj(self.post_norm(o))
-
-
-def inner_gradient(z: Tensor, target: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
-    """The gradient of 1/2 ||LN(z) - target||^2 with respect to z (..., K)."""
-    middle = z - z.mean(-1, keepdim=True)
-    scale = torch.rsqrt(middle.square().mean(-1, keepdim=True) + EPS)
-    normed = middle * scale
-    grad = (normed * gain + offset - target) * gain
-    mean = grad.mean(-1, keepdim=True)
-    along = (grad * normed).mean(-1, keepdim=True)
-    return (grad - mean - normed * along) * scale
+        token = (
+            1 / torch.arange(1, MINI + 1, device=x.device, dtype=x.dtype) + self.learnable_token_idx
+        ).clamp(min=0)
+        state = Learned(
+            self.W1.expand(len(x), -1, -1, -1),
+            self.b1[:, 0].expand(len(x), -1, -1),
+            q.new_zeros(len(x), *self.W1.shape),
+            q.new_zeros(len(x), *self.W1.shape[:2]),
+        )
+        gain, offset = self.ttt_norm_weight, self.ttt_norm_bias
+        out, _ = ttt_scan(q, k, v, token[place].expand_as(rate), rate, gain, offset, state, MINI)
+        o = q + functional.layer_norm(out, out.shape[-1:], eps=EPS) * gain[:, None] + offset[:, None]
+        return self.o_proj(self.post_norm(o.transpose(1, 2).flatten(-2)))
 
 
 class SwiGLU(nn.Module):
