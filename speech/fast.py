@@ -17,7 +17,7 @@ from core.kernels.vector_math import tanh32
 from core.streaming.lstm import lstm_cell, lstm_step, lstm_weights
 from core.streaming.products import add_product, array, linear, row_product
 from speech.models.enhance import FLOOR_RATE, LEVEL_RATE, EnhanceNet
-from speech.models.recurrence import Recurrence, plain
+from speech.models.recurrence import Recurrence
 
 
 @compiled
@@ -136,7 +136,7 @@ class Quick:
         self.across = [across_weights(block) for block in (*network.across, network.last)]
         self.over = [over_weights(block) for block in network.over]
         self.share = linear(network.share)
-        self.whole = [lstm_weights(part.units[0]) for part in network.whole]
+        self.whole = [lstm_weights(unit) for part in network.whole for unit in part.units]  # pyright: ignore
         self.spread = linear(network.spread)
         self.hidden = linear(network.hidden)
         self.decode = array(network.decode.weight), array(network.decode.bias)
@@ -215,7 +215,7 @@ def quick_of(network: nn.Module, rows: int) -> Quick | None:
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
         return None
     cells = [part for part in network.modules() if isinstance(part, Recurrence)]
-    return Quick(network) if all(plain(cell.units) == "lstm" for cell in cells) else None
+    return Quick(network) if all(unit.library == "lstm" for cell in cells for unit in cell.units) else None
 
 
 def own(part: Tensor) -> np.ndarray:

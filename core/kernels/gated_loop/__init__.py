@@ -18,7 +18,8 @@ adds to dweights, so a long sequence is worked in pieces. Matrices (N, K) among 
 
 Second derivatives go through the definition. Forward-mode derivatives, torch.func, tracing and export use the
 definition altogether, and so do devices other than the CPU, except that the plain LSTM and GRU have faster
-loops on CUDA (`core.kernels.gated_loop.gpu`).
+loops on CUDA (`core.kernels.gated_loop.gpu`). Where both directions of such a cell read one sequence,
+`cudnn_layer` runs them together (`core.blocks.directions` asks for it).
 """
 
 import torch
@@ -27,9 +28,10 @@ from torch.nn import functional as F
 
 from core.kernels.choice import memory_on, version
 from core.kernels.gated_loop.cell import Cell, States, Weights
+from core.kernels.gated_loop.cudnn import cudnn_layer
 from core.kernels.gated_loop.definition import plain_loop
 
-__all__ = ["Cell", "States", "Weights", "gated_loop", "gated_step", "plain_loop"]
+__all__ = ["Cell", "States", "Weights", "cudnn_layer", "gated_loop", "gated_step", "plain_loop"]
 
 
 def gated_loop(

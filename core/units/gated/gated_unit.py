@@ -21,6 +21,11 @@ class GatedUnit(Unit):
     states: int = 1
     """How many tensors (B, H) make the state; a single one is not wrapped in a tuple."""
 
+    @property
+    def library(self) -> str | None:
+        """Which layer of torch and cuDNN computes the same from the same four weights: lstm, gru or none."""
+        return None
+
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
         """W (G, I) and b (G,) or none of the input projection."""
         raise NotImplementedError

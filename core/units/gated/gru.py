@@ -53,6 +53,11 @@ class GRU(GatedUnit):
         step = step_reset_before if reset == "before" else step_reset_after
         self.cell = Cell(step, "gru", (reset == "before",))
 
+    @property
+    def library(self) -> str | None:
+        usual = (self.reset, self.update) == ("after", "keep")
+        return "gru" if usual and self.bias_ih is not None else None
+
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
         bias = self.bias_ih if self.reset == "after" else added(self.bias_ih, self.bias_hh)
         return self.signed(self.weight_ih), self.signed(bias)

@@ -98,6 +98,11 @@ class LSTM(GatedUnit):
     def output_size(self) -> int:
         return self.projection or self.hidden_size
 
+    @property
+    def library(self) -> str | None:
+        usual = self.cell.kernel is not None and self.cell.options == (0, 1, 2, 3, False, True, True)
+        return "lstm" if usual and self.weight_ph is None and self.bias_ih is not None else None
+
     def initial_state(self, x: Tensor) -> tuple[Tensor, ...]:
         h, c = x.new_zeros(x.shape[0], self.output_size), x.new_zeros(x.shape[0], self.hidden_size)
         return (h, c) if self.weight_gg is None else (h, c, x.new_zeros(x.shape[0], 3 * self.hidden_size))

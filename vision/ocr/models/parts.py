@@ -4,11 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import core
-from core.blocks.rows import flip_within
-from core.units.gated.lstm import LSTM
+from core.blocks.directions import run_directions
 
 
 def beyond(x: Tensor, widths: Tensor | None) -> Tensor:
@@ -60,72 +58,9 @@ class BothWays(nn.Module):
         for layer in range(0, len(self.units), 2):
             if layer:
                 x = self.dropout(x)
-            forth, back = self.units[layer], self.units[layer + 1]
-            if fusable(forth, back, x):
-                x = fused(forth, back, x, lengths if on_host is None else on_host)
-            else:
-                x = plain(forth, back, x, lengths)
+            pair = [self.units[layer], self.units[layer + 1]]
+            x, _ = run_directions(pair, x, lengths=lengths, on_host=on_host)
         return x
-
-
-def plain(forth: nn.Module, back: nn.Module, x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Both directions through the units' own forward."""
-    there = forth(x)[0]
-    again = flip_within(back(flip_within(x, lengths))[0], lengths)
-    y = torch.cat([there, again], -1)
-    if lengths is None:
-        return y
-    return y * (torch.arange(y.shape[1], device=y.device) < lengths[:, None])[..., None].to(y.dtype)
-
-
-def fusable(forth: nn.Module, back: nn.Module, x: Tensor) -> bool:
-    """Plain LSTMs on a GPU: cuDNN runs both directions of the whole sequence in one call."""
-    return x.is_cuda and all(
-        isinstance(unit, LSTM)
-        and unit.gates == ("i", "f", "g", "o")
-        and not unit.coupled
-        and unit.squash_input
-        and unit.squash_output
-        and unit.weight_ph is None
-        and unit.weight_hr is None
-        and unit.weight_gg is None
-        and unit.bias_ih is not None
-        for unit in (forth, back)
-    )
-
-
-def fused(forth: Any, back: Any, x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Two LSTM units as one bidirectional layer of torch, on their own weights."""
-    weights = [
-        part
-        for unit in (forth, back)
-        for part in (unit.weight_ih, unit.weight_hh, unit.bias_ih, unit.bias_hh)
-    ]
-    # under autocast torch would run cuDNN in float16, whose gradients vanish
-    with torch.autocast("cuda", enabled=False):
-        return in_float32(forth, weights, x.float(), lengths)
-
-
-def in_float32(forth: Any, weights: list[Tensor], x: Tensor, lengths: Tensor | None) -> Tensor:
-    """One bidirectional LSTM layer of torch; rows of different length run packed."""
-    together(weights, x.shape[-1], forth.hidden_size)
-    zeros = x.new_zeros(2, x.shape[0], forth.hidden_size)
-    state = (zeros, zeros)
-    if lengths is None:
-        return torch.lstm(x, state, weights, True, 1, 0.0, forth.training, True, True)[0]
-    packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-    data = torch.lstm(packed.data, packed.batch_sizes, state, weights, True, 1, 0.0, forth.training, True)[0]
-    packed = packed._replace(data=data)
-    return pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])[0]
-
-
-@torch.no_grad()
-def together(weights: list[Tensor], inputs: int, hidden: int) -> None:
-    """Lay the weights of a layer into one piece of memory, once: else cuDNN copies them at every call."""
-    storages = {weight.untyped_storage().data_ptr() for weight in weights}
-    if len(storages) > 1 and all(weight.dtype == torch.float32 for weight in weights):
-        lstm = 2  # cuDNN's number of the mode
-        torch._cudnn_rnn_flatten_weight(weights, 4, inputs, lstm, hidden, 0, 1, True, True)  # pyright: ignore
 
 
 def hide_spans(x: Tensor, lengths: Tensor | None, share: float, longest: int, generator: Any) -> Tensor:
