@@ -18,6 +18,8 @@ from core.files import write_text
 from core.training.checkpoint import load_state
 
 STATE = "last/state.pt"
+BEST = "last/best.safetensors"
+"""The best weights as training left them, where `finish` has been at those on top before the run was over."""
 LOCK = "last/lock"
 FREE = ("max_minutes", "checkpoint_steps", "tensorboard", "workers")
 """Options that do not change what a run computes, so resuming may change them."""
@@ -54,15 +56,22 @@ def locked(out: Path) -> Iterator[None]:
         yield
 
 
-def check_folder(out: str | Path, resume: bool) -> None:
-    """Whether a run may begin in a folder, or go on: a question before data are read or made. Writes nothing.
+def check_folder(out: str | Path, resume: bool | str) -> bool:
+    """Whether a run of this folder goes on: a question before data are read or made. Writes nothing.
+
+    `resume` is True (a run must be there), False (none may be), or "auto": go on where one is.
 
     Raises:
-        ConfigError: a new run where one exists, or no run to resume.
+        ConfigError: a new run where one exists, no run to resume, a place where no folder can be, or another
+            word for `resume`.
     """
     out = Path(out)
+    if resume not in (True, False, "auto"):
+        raise ConfigError(f'resume must be true, false or "auto", got {resume!r}.')
     stages = sorted(path.parent.name for path in out.glob("[1-9]-*/config.toml"))
     present = [name for name in (*FILES, *stages) if (out / name).exists()]
+    if resume == "auto":
+        resume = bool(present)
     if present and not resume:
         raise ConfigError(
             f"{out} already holds a run ({', '.join(present)}). "
@@ -70,9 +79,24 @@ def check_folder(out: str | Path, resume: bool) -> None:
         )
     if resume and not out.is_dir():
         raise ConfigError(f"{out}: no run to resume here. Leave --resume out to begin one.")
+    check_writable(out)
+    return bool(resume)
 
 
-def open_run(out: Path, origin: Mapping[str, Any], resume: bool) -> dict[str, Any] | None:
+def check_writable(out: Path) -> None:
+    """Whether a folder is there to write into, or can be made.
+
+    Raises:
+        ConfigError: a file lies there or on the way, or nothing may be written.
+    """
+    place = next(path for path in (out, *out.absolute().parents) if os.path.lexists(path))
+    if not place.is_dir():
+        raise ConfigError(f"{out}: cannot be made, {place} is no folder.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ConfigError(f"{out}: cannot be made, nothing may be written into {place}.")
+
+
+def open_run(out: Path, origin: Mapping[str, Any], resume: bool | str) -> dict[str, Any] | None:
     """Make the folder of a new run, or give the state to resume from (None: from the start).
 
     `origin` is all that decides the result; its part "settings" goes to config.toml.

@@ -31,6 +31,7 @@ from core.training.start import PARENT, Parent, Start
 from core.weights import UNFINISHED, Card, load, load_into
 
 UNDONE = "Unfinished"
+CLOCK = "time was over; --resume goes on"
 """Row of card.md of a run that the clock stopped."""
 
 
@@ -66,7 +67,7 @@ def train(
     settings: Mapping[str, Any],
     seed: int,
     card: Card,
-    resume: bool = False,
+    resume: bool | str = False,
     quiet: bool = False,
     start: str | Path | Start | None = None,
     finish: Finish | None = None,
@@ -84,8 +85,10 @@ def train(
         card: what the run is about; the loop fills in settings, score and commit. Batches are moved to the
             model's device.
         start: weights to begin from. They are validated before the first step and count as the best so far.
-        finish: best weights -> what belongs into their card. Called once, in the first process, when the run
-            is over; until then the card says "unfinished".
+        resume: whether a run is there to go on with; "auto": go on if there is one, else begin.
+        finish: best weights -> what belongs into their card. Called in the first process when the run is
+            over; until then the card says "unfinished". Weights of a run that the clock stopped have it too,
+            and the run goes on from them as they were before.
         after_step: called with the model and the steps taken after every change of the weights.
         learns: patterns of the parameters that learn; modules of others alone stay in evaluation.
         began: `time.monotonic()` of the session's begin, which `max_minutes` counts from; None: now.
@@ -151,12 +154,12 @@ def train(
             getattr(batches, "close", lambda: None)()
             if own_workers is not None:
                 batches.workers = own_workers  # pyright: ignore[reportAttributeAccessIssue]
-        if finish is not None and stopped != "time":
-            run.finish(finish)
+        if finish is not None:
+            run.finish(finish, CLOCK if stopped == "time" else None)
         if place.first:
             facts = run.facts()
             if stopped == "time":
-                facts[UNDONE] = "time was over; --resume goes on"
+                facts[UNDONE] = CLOCK
             write_card(
                 out / "card.md", replace(card, score=card.score or load(out / WEIGHTS)[1].score), facts
             )

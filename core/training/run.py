@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError, WorkError
+from core.files import write_bytes
 from core.training.batches import Batches, mix
 from core.training.checkpoint import kept_generators, rng_states, save_state, seed_generators, set_rng_states
 from core.training.distributed import Place
-from core.training.folder import STATE
+from core.training.folder import BEST, STATE
 from core.training.frozen import train_mode
 from core.training.interrupt import Stopped
 from core.training.learner import AfterStep, Learner, Step, Sums, means, merged
@@ -28,7 +30,8 @@ Validation = Callable[[nn.Module], Mapping[str, float]] | Callable[[nn.Module, P
 """Model in evaluation mode -> named figures. Runs in the first process alone; one that takes (model, place)
 runs in all, so that they can share the work, and counts as the first one's answer."""
 Finish = Callable[[nn.Module], Mapping[str, Any]]
-"""Best weights -> what belongs into the card beside them, such as a calibration. It may change them."""
+"""Best weights -> what belongs into the card beside them, such as a calibration. It may change them. Called
+when the run is over, and when the clock stops it: then again, from the untouched weights, at the true end."""
 
 WEIGHTS = "model.safetensors"
 CHECKED = 20  # steps between looks at the loss and at wishes to stop; a look waits for the GPU
@@ -97,6 +100,7 @@ class Run:
         self.fresh = {name: both.to(device) for name, both in own["fresh"].items()}
         self.skips = own["skips"]
         self.earlier = self.at.seconds
+        self.place.agree(self.unfinish)
         set_rng_states(own["generators"], device)
 
     def ended(self) -> str | None:
@@ -339,24 +343,33 @@ class Run:
             figures = self.means() if validate is None else self.validated(validate)
             self.save(replace(card, score=figures))
 
-    def finish(self, finish: Finish) -> None:
-        """Once for the best weights: add to their card what `finish` finds, in one write.
+    def finish(self, finish: Finish, undone: str | None = None) -> None:
+        """For the best weights: add to their card what `finish` finds, in one write.
 
-        After a kill in between it runs again, with the same bits.
+        After a kill in between it runs again, with the same bits. `undone` says why the run is not over: the
+        weights as they were are kept for `unfinish`, and the card stays an unfinished one.
         """
 
         def act() -> None:
             tensors, card = load(self.out / WEIGHTS)
             if UNFINISHED not in card.extra:
                 return
+            if undone is not None:
+                write_bytes(self.out / BEST, (self.out / WEIGHTS).read_bytes())
             load_into(self.model, tensors)
             self.model.eval()
-            seed_generators(mix(self.origin["seed"], 5))
-            found = dict(finish(self.model))
-            extra = {name: value for name, value in card.extra.items() if name != UNFINISHED}
-            save(self.out / WEIGHTS, self.model, replace(card, extra=extra | found))
+            save(
+                self.out / WEIGHTS,
+                self.model,
+                finished(self.model, card, finish, self.origin["seed"], undone),
+            )
 
         self.place.agree(act)
+
+    def unfinish(self) -> None:
+        """Take back what `finish` did to the weights of a run that goes on."""
+        if (self.out / BEST).exists():
+            os.replace(self.out / BEST, self.out / WEIGHTS)
 
     def seconds(self) -> float:
         """Wall time of all sessions."""
@@ -380,6 +393,14 @@ class Run:
             f"{name}, {processes}, {torch.get_num_threads()} threads, torch {torch.__version__}"
         )
         return facts
+
+
+def finished(model: nn.Module, card: Card, finish: Finish, seed: int, undone: str | None = None) -> Card:
+    """The card of a model with what `finish` finds, which draws from generators of its own."""
+    seed_generators(mix(seed, 5))
+    found = dict(finish(model))
+    extra = {name: value for name, value in card.extra.items() if name != UNFINISHED}
+    return replace(card, extra=extra | found | ({} if undone is None else {UNFINISHED: undone}))
 
 
 def copied(model: nn.Module) -> dict[str, Tensor]:

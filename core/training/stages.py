@@ -20,15 +20,16 @@ from core.config import to_toml
 from core.errors import ConfigError
 from core.files import write_bytes, write_text
 from core.training.batches import Batches
+from core.training.checkpoint import kept_generators
 from core.training.distributed import join
 from core.training.folder import STATE, check_folder, without_none
 from core.training.learner import AfterStep, Step
 from core.training.log import METRICS, read_rows, write_rows
 from core.training.loop import Outcome, train
 from core.training.options import LoopOptions
-from core.training.run import WEIGHTS, Finish, Validation
+from core.training.run import WEIGHTS, Finish, Validation, finished
 from core.training.start import Start
-from core.weights import UNFINISHED, Card, load, save
+from core.weights import UNFINISHED, Card, load, load_into, save
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def train_stages(
     settings: Mapping[str, Any],
     seed: int,
     card: Card,
-    resume: bool = False,
+    resume: bool | str = False,
     quiet: bool = False,
     start: str | Path | Start | None = None,
     finish: Finish | None = None,
@@ -65,7 +66,8 @@ def train_stages(
     """Train through all stages into `out`; each begins from the best weights of the one before.
 
     A stage that is done is not run again. `max_minutes` counts from the begin of this call in every stage.
-    `start` is for the first stage, `finish` for the last.
+    `start` is for the first stage, `finish` for the last, and for the weights at the top where the clock
+    stopped an earlier one.
 
     Raises:
         ConfigError: no stage, two of one name, or as in `train`.
@@ -108,12 +110,23 @@ def train_stages(
     number = len(outcomes)
     text = f"stopped by the clock in stage {number} of {len(stages)}, {names[number - 1]}"
     unfinished = text if outcomes[-1].stopped == "time" else None
-    place.agree(lambda: publish(folders[:number], out, unfinished))
+    early = finish if number < len(stages) else None
+
+    def at_the_top() -> None:
+        publish(folders[:number], out, unfinished)
+        if unfinished is not None and early is not None:
+            tensors, card = load(out / WEIGHTS)
+            load_into(model, tensors)
+            with kept_generators(next(model.parameters()).device):
+                card = finished(model.eval(), card, early, seed + len(stages) - 1, unfinished)
+            save(out / WEIGHTS, model, card)
+
+    place.agree(at_the_top)
     card = load(out / WEIGHTS)[1]
     return replace(outcomes[-1], weights=out / WEIGHTS, card=card, stages=tuple(outcomes))
 
 
-def open_folder(out: Path, settings: Mapping[str, Any], resume: bool) -> None:
+def open_folder(out: Path, settings: Mapping[str, Any], resume: bool | str) -> None:
     """Make the folder of new stages, or see that there are some to go on with.
 
     Raises:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError, UnfinishedWarning, WeightsError, WorkError
-from core.training import LoopOptions, Start, freeze, unfreeze
+from core.training import LoopOptions, Start, check_folder, freeze, unfreeze
 from core.training.frozen import train_mode
 from core.weights import Card, load, load_network, save
 from tests.core.training.runs import CARD, OPTIONS, build, final, run, same, step
@@ -172,6 +172,50 @@ def test_a_finish_that_was_cut_short_runs_again_with_the_same_bits(tmp_path: Pat
     assert "unfinished" in load(tmp_path / "b" / "model.safetensors")[1].extra
     again = run(tmp_path / "b", finish=calibrating, resume=True)
     assert again.card.extra == whole.card.extra
+
+
+def rounding(model: nn.Module) -> dict[str, Any]:
+    """A finish that changes the weights, too."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(64).round_().div_(64)
+    return calibrating(model)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_a_run_that_the_clock_stops_again_and_again_keeps_the_weights_of_one_left_alone(
+    tmp_path: Path, schedule: str
+) -> None:
+    options = dataclasses.replace(OPTIONS, schedule=schedule)
+    alone = run(tmp_path / "a", options=options, finish=rounding)
+    hurried = dataclasses.replace(options, max_minutes=1e-9)
+    outcome, sessions = run(tmp_path / "b", options=hurried, finish=rounding, resume="auto"), 1
+    while outcome.stopped == "time":
+        assert set(outcome.card.extra) == {"temperature", "unfinished"}
+        tensors = load(outcome.weights)[0]
+        assert all(torch.equal(64 * part, (64 * part).round()) for part in tensors.values())
+        outcome, sessions = run(tmp_path / "b", options=hurried, finish=rounding, resume="auto"), sessions + 1
+    assert sessions == 21
+    assert same(load(outcome.weights)[0], load(alone.weights)[0])
+    assert outcome.card.extra == alone.card.extra
+    assert (outcome.score, outcome.epoch) == (alone.score, alone.epoch)
+    assert not (tmp_path / "b" / "last" / "best.safetensors").exists()
+
+
+def test_auto_begins_and_goes_on_and_other_words_are_refused(tmp_path: Path) -> None:
+    assert run(tmp_path / "a", options=PLAIN, resume="auto").steps == 28
+    assert run(tmp_path / "a", options=PLAIN, resume="auto").steps == 28
+    with pytest.raises(ConfigError, match="already holds a run"):
+        run(tmp_path / "a", options=PLAIN)
+    with pytest.raises(ConfigError, match="resume must be true, false or \"auto\", got 'maybe'"):
+        run(tmp_path / "a", options=PLAIN, resume="maybe")
+
+
+def test_a_run_folder_that_cannot_be_made_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(ConfigError, match="file is no folder"):
+            check_folder(out, False)
 
 
 def test_validation_inside_an_epoch_counts_and_resumes_to_the_same_bits(tmp_path: Path) -> None:

@@ -113,9 +113,9 @@ def test_stages_stopped_by_the_clock_go_on_and_say_that_they_are_unfinished(
 ) -> None:
     hurried = dataclasses.replace(OPTIONS, max_minutes=1e-9)
     outcome = stages(tmp_path, options=hurried)
-    assert load(tmp_path / "model.safetensors")[1].extra["unfinished"] == (
-        "stopped by the clock in stage 1 of 2, body"
-    )
+    extra = load(tmp_path / "model.safetensors")[1].extra
+    assert extra["unfinished"] == "stopped by the clock in stage 1 of 2, body"
+    assert 0 <= extra["factor"] < 1  # calibrated all the same
     sessions = 1
     while outcome.stopped == "time":
         outcome = stages(tmp_path, options=hurried, resume=True)
