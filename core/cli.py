@@ -12,7 +12,8 @@ from typer.core import TyperGroup
 
 from core.domains import COMMANDS, DOMAINS, Signed, domain, usable
 from core.errors import RecurraError, SignInError, UnfinishedWarning, WorkError
-from core.terminal import Json, Threads, emit, printable, say, say_all
+from core.terminal import Json, Threads, emit, say, say_all
+from core.text import shown
 
 __all__ = ["app", "emit", "main", "run_app"]
 
@@ -181,7 +182,7 @@ def run_app(application: typer.Typer) -> None:
     except RecurraError as error:
         if os.environ.get("RECURRA_DEBUG"):
             raise
-        print(f"{type(error).__name__}: {printable(str(error))}", file=sys.stderr)
+        print(f"{type(error).__name__}: {shown(error)}", file=sys.stderr)
         sys.exit(1 if isinstance(error, WorkError) else 2)
     except BrokenPipeError:  # the reader of our output went away, for example `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -210,7 +211,7 @@ def in_a_sentence(show: Callable[..., None]) -> Callable[..., None]:
 def stop(wish: KeyboardInterrupt) -> None:
     """End with 128 and the signal, 130 for Ctrl-C; a training says what it kept."""
     if str(wish):
-        print(str(wish), file=sys.stderr)
+        print(shown(wish), file=sys.stderr)
     sys.exit(128 + getattr(wish, "signal", signal.SIGINT))
 
 

@@ -9,9 +9,12 @@ from typing import Any
 
 from core.errors import ConfigError, DataError
 from core.files import read_bytes, write_text
+from core.text import from_cell, in_cell
 
-LIMIT = 256 << 20
+LIMIT = 64 << 20
 """Bytes that an index may unpack to."""
+CELLS = 4_000_000
+"""Cells that an index may have; each is a text of its own in memory."""
 DELIMITERS = ",;\t"
 
 
@@ -112,8 +115,10 @@ def read_index(
         raise DataError(f"{path}: not text in UTF-8 (byte {error.start}).") from error
     if "\0" in text:
         raise DataError(f"{path}: not a table of text (it holds zero bytes).")
-    first = text.splitlines()[0] if text.strip() else ""
+    first = next((line for line in io.StringIO(text) if line.strip()), "")
     delimiter = max(DELIMITERS, key=first.count)
+    if text.count("\n") * (first.count(delimiter) + 1) > CELLS:
+        raise DataError(f"{path}: more than {CELLS:,} cells; an index lists files, so cut it into parts.")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[Row] = []
     head: list[str] = []
@@ -128,7 +133,7 @@ def read_index(
                 raise DataError(
                     f"{path} line {reader.line_num}: {len(cells)} cells, the header has {len(head)}."
                 )
-            values = {name: cell.strip() for name, cell in zip(head, cells, strict=True)}
+            values = {name: from_cell(cell.strip()) for name, cell in zip(head, cells, strict=True)}
             rows.append(Row(path, reader.line_num, values))
     except csv.Error as error:
         raise DataError(f"{path} line {reader.line_num}: not CSV ({error}).") from error
@@ -175,20 +180,13 @@ def of_split(path: Path, rows: Sequence[Row], head: Sequence[str], split: str) -
 
 def write_table(path: str | Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV whole or not at all; text that a spreadsheet would take for a formula gets a quote."""
+    write_text(path, table_text(head, rows))
+
+
+def table_text(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A CSV as text, its cells as in `write_table`; `read_index` takes the quotes away again."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([cell(name) for name in head])
-    writer.writerows([cell(value) for value in row] for row in rows)
-    write_text(path, buffer.getvalue())
-
-
-def cell(value: Any) -> Any:
-    """A value as a cell: unknown is empty, and text never begins a formula."""
-    if value is None or (isinstance(value, float) and value != value):
-        return ""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        try:
-            float(value)
-        except ValueError:
-            return f"'{value}"
-    return value
+    writer.writerow([in_cell(name) for name in head])
+    writer.writerows([in_cell(value) for value in row] for row in rows)
+    return buffer.getvalue()

@@ -1,10 +1,7 @@
 """What every command shares: its option types, results on stdout, remarks and progress on stderr."""
 
 import dataclasses
-import json
-import math
 import os
-import re
 import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +13,7 @@ import typer
 
 from core.errors import ConfigError, MissingExtraError
 from core.files import check_place, write_text
+from core.text import in_json, shown
 
 MOST_REMARKS = 20
 """Remarks that are shown; the rest is counted."""
@@ -58,17 +56,10 @@ Split = Annotated[
 ]
 """Types of options: `def predict(files: ..., weights: Weights = None, json_path: Json = None)`."""
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    """Text for a terminal: control characters, and those that turn its direction, are shown as codes."""
-    return CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
-
 
 def say(text: str) -> None:
     """A remark for people, on stderr beside the result."""
-    print(printable(text), file=sys.stderr, flush=True)
+    print(shown(text), file=sys.stderr, flush=True)
 
 
 def say_all(remarks: Iterable[str], most: int = MOST_REMARKS) -> None:
@@ -86,29 +77,14 @@ def emit(result: Any, json_path: str | Path | None, lines: Sequence[str]) -> Non
     Numbers that are not finite become null.
     """
     if json_path is None:
-        print(printable("\n".join(lines)))
+        print(shown("\n".join(lines)))
         return
-    text = json.dumps(finite(result), indent=2, allow_nan=False)
+    text = in_json(result, 2)
     if str(json_path) == "-":
         print(text)
         return
     write_text(json_path, text + "\n")
-    print(printable("\n".join(lines)))
-
-
-def finite(value: Any) -> Any:
-    """Plain values with every NaN and infinity as None, numpy's numbers and arrays as Python's."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(part) for part in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):
-        return finite(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    print(shown("\n".join(lines)))
 
 
 def set_threads(threads: int | None) -> None:
@@ -234,7 +210,7 @@ def progress(what: str, total: int | None = None, *, quiet: bool = False) -> Ite
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(printable(what), total=total)
+        task = bar.add_task(shown(what), total=total)
         yield lambda count=1: bar.advance(task, count)
 
 

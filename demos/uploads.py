@@ -1,5 +1,6 @@
 """Files that people drop on a page, and errors as sentences: never a stack, never a path of the server."""
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -12,6 +13,10 @@ from typing import Any
 import gradio as gr
 
 from core.errors import RecurraError
+from core.text import in_html
+
+log = logging.getLogger(__name__)
+OURS = "This is an error of ours, not of your input. The server's log has its details; please tell us."
 
 
 def uploaded(file: str) -> Path:
@@ -37,7 +42,12 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except (RecurraError, OSError) as error:
-        raise gr.Error(without_paths(str(error))) from error
+        raise gr.Error(in_html(without_paths(str(error)))) from error  # the page takes it for HTML
+    except gr.Error:
+        raise
+    except Exception as error:
+        log.exception("a page failed")
+        raise gr.Error(OURS) from error
 
 
 def without_paths(text: str) -> str:

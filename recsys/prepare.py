@@ -1,6 +1,5 @@
 """Logs of any readable kind -> one folder in the slate layout, with ids and a report beside it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from core.errors import ConfigError, DataError
 from core.files import whole_file, write_text
+from core.text import in_json
 from recsys.data import Slates, check_slates, read_catalogue, read_slates
 from recsys.tables import read_frame, slates_of
 
@@ -64,7 +64,7 @@ def prepare(
         "no_click": float((np.asarray(slates.click_idx) == 0)[used].mean()) if used.any() else None,
         "remarks": list(slates.remarks),
     }
-    write_text(out / "report.json", json.dumps(report, indent=2) + "\n")
+    write_text(out / "report.json", in_json(report, 2) + "\n")
     return report
 
 

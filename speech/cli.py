@@ -223,11 +223,10 @@ def live(
     if report.lost_bytes:
         say(f"the input ended inside a sample; {report.lost_bytes} bytes were left out.")
     if json_path:
-        import json
-
         from core.files import write_text
+        from core.text import in_json
 
-        write_text(json_path, json.dumps(report.as_dict(), indent=2) + "\n")
+        write_text(json_path, in_json(report.as_dict(), 2) + "\n")
 
 
 @app.command()

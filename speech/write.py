@@ -1,12 +1,12 @@
 """What is written beside sound: who speaks when; and whether every output can be written at all."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigError
 from core.files import write_text
+from core.text import in_json
 from speech.audio import RAW, check_output
 
 SEGMENTS = (".rttm", ".json")
@@ -36,7 +36,7 @@ def check_segments(path: Path) -> None:
 def write_segments(path: Path, found: Sequence[Any]) -> None:
     """Who speaks when, of all files: RTTM (NIST) or JSON."""
     if path.suffix.lower() == ".json":
-        write_text(path, json.dumps({r.path: r.segments for r in found}, indent=2) + "\n")
+        write_text(path, in_json({r.path: r.segments for r in found}, 2) + "\n")
         return
     lines = [
         f"SPEAKER {Path(r.path).stem.replace(' ', '_')} 1 {s['begin_s']:.3f} "

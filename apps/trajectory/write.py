@@ -1,12 +1,9 @@
 """Predictions as files: JSON, CSV, and for geographic tracks GeoJSON and KML."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 
@@ -15,6 +12,8 @@ from apps.trajectory.prediction import Prediction
 from apps.trajectory.track import Track
 from core.errors import ConfigError, DataError
 from core.files import check_place, write_text
+from core.tables import table_text
+from core.text import in_xml
 
 Answers = Sequence[tuple[Track, Prediction]]
 
@@ -85,12 +84,11 @@ def geographic(track: Track, prediction: Prediction) -> np.ndarray:
 
 def as_csv(answers: Answers) -> str:
     """One row a predicted step; an empty field is beyond the model's horizon."""
-    out = io.StringIO()
     dims = max(len(prediction.anchor) for _, prediction in answers)
     axes = ["x", "y", "z"][:dims] if dims <= 3 else [f"p{index}" for index in range(dims)]
-    writer = csv.writer(out, lineterminator="\n")
+    rows = []
     dated = any(track.dated for track, _ in answers)
-    writer.writerow(["track", "t", "ahead_s", *axes, "radius", *(["utc"] if dated else [])])
+    head = ["track", "t", "ahead_s", *axes, "radius", *(["utc"] if dated else [])]
     for track, prediction in answers:
         for k, ahead in enumerate(prediction.ahead_s):
             radius = None if prediction.radius is None else prediction.radius[k]
@@ -98,8 +96,8 @@ def as_csv(answers: Answers) -> str:
             cells = ["" if value is None or not np.isfinite(value) else f"{value:.4f}" for value in numbers]
             if dated:
                 cells.append(track.utc(prediction.time_s + float(ahead)) or "")
-            writer.writerow([track.name, f"{prediction.time_s:.6f}", f"{ahead:.3f}", *cells])
-    return out.getvalue()
+            rows.append([track.name, f"{prediction.time_s:.6f}", f"{ahead:.3f}", *cells])
+    return table_text(head, rows)
 
 
 def as_geojson(answers: Answers) -> str:
@@ -141,7 +139,7 @@ def as_kml(answers: Answers) -> str:
         lla = geographic(track, prediction)
         line = " ".join(f"{lon:.8f},{lat:.8f},{alt:.3f}" for lat, lon, alt in lla.tolist())
         places.append(
-            f"  <Placemark><name>{escape(track.name)} at {prediction.time_s:.2f} s</name>\n"
+            f"  <Placemark><name>{in_xml(track.name)} at {prediction.time_s:.2f} s</name>\n"
             "    <LineString><altitudeMode>absolute</altitudeMode>\n"
             f"      <coordinates>{line}</coordinates>\n"
             "    </LineString></Placemark>\n"

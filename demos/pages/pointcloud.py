@@ -1,6 +1,5 @@
 """What is around me? Drop a scan or generate one: boxes in space and from above."""
 
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import plotly.graph_objects as go
 from core.bundled import bundled
 from core.errors import DataError
 from core.files import write_text
+from core.text import in_json
 from demos.camera import fitted
 from demos.first import once
 from demos.headline import Headline
@@ -219,7 +219,7 @@ def downloads(
     """The boxes as JSON and KITTI text."""
     boxes = shown(chosen(file, sensor, seed, weights), score, classes)
     folder = Path(tempfile.mkdtemp())
-    write_text(folder / "boxes.json", json.dumps(boxes.as_dict(), indent=2) + "\n")
+    write_text(folder / "boxes.json", in_json(boxes.as_dict(), 2) + "\n")
     write_text(folder / "boxes.txt", text_of(boxes, "kitti"))
     return [str(folder / "boxes.json"), str(folder / "boxes.txt")]
 

@@ -9,7 +9,8 @@ import pytest
 
 from core import report
 from core.errors import ConfigError, MissingExtraError
-from core.terminal import device, emit, need, printable, reader_options, say_all, set_threads
+from core.terminal import device, emit, need, reader_options, say_all, set_threads
+from core.text import shown
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def test_many_remarks_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_control_characters_are_shown_as_codes() -> None:
-    assert printable("a\x1b[31mb\u202ec\nd\te\ud800") == "a\\x1b[31mb\\u202ec\nd\te\\ud800"
+    assert shown("a\x1b[31mb\u202ec\nd\te\ud800") == "a\\x1b[31mb\\u202ec\nd\te\\ud800"
 
 
 def test_devices_threads_and_extras_are_checked() -> None:

@@ -125,5 +125,17 @@ def test_expected_failures_are_sentences_without_paths() -> None:
     for kind in (DataError, MissingExtraError, OSError):
         with pytest.raises(gr.Error, match=r"^'?log.csv: is empty\."):
             handler(kind)
-    with pytest.raises(ZeroDivisionError):
+
+
+def test_an_error_of_ours_is_called_ours_and_tags_are_text(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(gr.Error, match="error of ours"):
         said(lambda: 1 / 0)()
+    assert "ZeroDivisionError" in caplog.text
+
+    @said
+    def refuse() -> None:
+        raise DataError("no column <img src=http://127.0.0.1:9/x>, but \x1b[2J")
+
+    with pytest.raises(gr.Error) as error:
+        refuse()
+    assert str(error.value.message) == "no column &lt;img src=http://127.0.0.1:9/x&gt;, but \\x1b[2J"

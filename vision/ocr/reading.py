@@ -1,6 +1,5 @@
 """`recurra ocr read`: many images through one reader to text or files."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from core.errors import ConfigError, DataError
 from core.files import write_text
 from core.jobs import Job, finish, gather, mirror, run
 from core.terminal import device, say, say_all, set_threads
+from core.text import in_json
 from vision.ocr.answer import Line, Page
 from vision.ocr.data import PICTURES
 from vision.ocr.decode import Decoding
@@ -120,7 +120,7 @@ def read_all(
             say(f"{job.source.path}: {remark}")
         if stream:
             for line in page.lines:
-                row = json.dumps({"image": str(job.source.path), **line.as_dict()}, ensure_ascii=False)
+                row = in_json({"image": str(job.source.path), **line.as_dict()}, letters=True)
                 collected.append(row)
                 if out is None:
                     print(row, flush=True)

@@ -1,12 +1,12 @@
 """Boxes as files: JSON, JSON lines, KITTI text, CSV, PLY frames, a picture from above, a page in 3D."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from core.errors import ConfigError
 from core.files import whole_file, write_text
+from core.text import in_json
 from vision.pointcloud.boxes import corners_bev
 from vision.pointcloud.data import Cloud
 from vision.pointcloud.formats.kitti import CAMERA, Camera, corners, image_box, kitti_label, to_label
@@ -27,9 +27,9 @@ def text_of(found: Boxes, format: str, camera: Camera | None = None) -> str:
     """
     match format:
         case "json":
-            return json.dumps(found.as_dict(), indent=2) + "\n"
+            return in_json(found.as_dict(), 2) + "\n"
         case "jsonl":
-            return json.dumps(found.as_dict()) + "\n"
+            return in_json(found.as_dict()) + "\n"
         case "kitti":
             return "".join(kitti_lines(found, camera or CAMERA))
         case "csv":

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from core.errors import ConfigError
+from core.text import in_json
 from vision.ocr.answer import Page
 
 SUFFIXES = {"text": ".txt", "json": ".json", "alto": ".xml", "page": ".xml", "hocr": ".html"}
@@ -17,9 +18,7 @@ def written(page: Page, form: str) -> str:
     if form == "text":
         return page.text + "\n"
     if form == "json":
-        import json
-
-        return json.dumps({"pages": [page.as_dict()]}, indent=1, ensure_ascii=False) + "\n"
+        return in_json({"pages": [page.as_dict()]}, 1, letters=True) + "\n"
     if form == "alto":
         from vision.ocr.formats.alto import to_alto
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import core
+from core.text import in_xml
 from vision.ocr.answer import Line, Page, Point
 from vision.ocr.formats.xml import attributes, local_name, named, points_of, whole
 
@@ -23,7 +23,7 @@ def to_alto(page: Page) -> str:
 xsi:schemaLocation="{NAMESPACE} http://www.loc.gov/standards/alto/v4/alto-4-2.xsd">
   <Description>
     <MeasurementUnit>pixel</MeasurementUnit>
-    <sourceImageInformation><fileName>{escape(page.image)}</fileName></sourceImageInformation>
+    <sourceImageInformation><fileName>{in_xml(page.image)}</fileName></sourceImageInformation>
     <Processing ID="OCR_1">
       <processingStepDescription>handwriting recognition</processingStepDescription>
       <processingSoftware><softwareName>Recurra</softwareName>\
@@ -92,7 +92,7 @@ def words(line: Line, number: int) -> str:
 def alternatives(line: Line) -> str:
     """Other readings of a one-word line."""
     return "".join(
-        f"<ALTERNATIVE>{escape(text)}</ALTERNATIVE>"
+        f"<ALTERNATIVE>{in_xml(text)}</ALTERNATIVE>"
         for text, share in line.alternatives
         if share >= LEAST and text != line.text
     )

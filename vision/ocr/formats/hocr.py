@@ -1,7 +1,6 @@
 """hOCR: HTML with boxes, baselines and word confidences in titles."""
 
-from html import escape
-
+from core.text import in_html
 from vision.ocr.answer import Line, Page
 from vision.ocr.formats.xml import whole
 
@@ -9,12 +8,12 @@ from vision.ocr.formats.xml import whole
 def to_hocr(page: Page) -> str:
     """A page as hOCR."""
     lines = "\n".join(line_element(line, number) for number, line in enumerate(page.lines, 1))
-    title = escape(f'image "{page.image}"; bbox 0 0 {page.width_px} {page.height_px}; ppageno 0')
+    title = in_html(f'image "{page.image}"; bbox 0 0 {page.width_px} {page.height_px}; ppageno 0')
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE html>
 <html xmlns="http://www.w3.org/1999/xhtml">
 <head>
-<meta charset="utf-8"/><title>{escape(page.image)}</title>
+<meta charset="utf-8"/><title>{in_html(page.image)}</title>
 <meta name="ocr-system" content="Recurra"/>
 <meta name="ocr-capabilities" content="ocr_page ocr_carea ocr_line ocrx_word"/>
 </head>
@@ -37,7 +36,7 @@ def line_element(line: Line, number: int) -> str:
         a, b = max(x0, min(whole(x0 + left), x1 - 1)), max(x0 + 1, min(whole(x0 + right), x1))
         title = f"bbox {a} {y0} {b} {y1}; x_wconf {round(100 * confidence)}"
         words.append(
-            f'<span class="ocrx_word" id="word_{number}_{place}" title="{title}">{escape(text)}</span>'
+            f'<span class="ocrx_word" id="word_{number}_{place}" title="{title}">{in_html(text)}</span>'
         )
     title = f"bbox {x0} {y0} {x1} {y1}{baseline(line)}"
     return f'<span class="ocr_line" id="line_{number}" title="{title}">{" ".join(words)}</span>'

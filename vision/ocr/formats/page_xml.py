@@ -4,8 +4,8 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
+from core.text import in_xml
 from vision.ocr.answer import Line, Page, Point
 from vision.ocr.formats.xml import attributes, child, local_name, named, points_of, whole
 
@@ -66,7 +66,7 @@ def equivalent(text: str, confidence: float, index: int | None) -> str:
     """A TextEquiv; an unknown confidence is left out."""
     told = f"{confidence:.4f}" if confidence == confidence else None
     about = attributes(index=index, conf=told)
-    return f"<TextEquiv{about}><Unicode>{escape(text)}</Unicode></TextEquiv>"
+    return f"<TextEquiv{about}><Unicode>{in_xml(text)}</Unicode></TextEquiv>"
 
 
 def spelled(points: tuple[Point, ...]) -> str:

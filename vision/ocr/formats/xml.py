@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 from core.errors import DataError
+from core.text import xml_attribute
 from vision.ocr.answer import Point
 
 LARGEST = 200 << 20
@@ -61,7 +61,7 @@ def points_of(text: str | None) -> tuple[Point, ...]:
 
 def attributes(**values: Any) -> str:
     """` a="1" b="2"`, those that are None left out."""
-    return "".join(f" {name}={quoteattr(str(value))}" for name, value in values.items() if value is not None)
+    return "".join(f" {name}={xml_attribute(value)}" for name, value in values.items() if value is not None)
 
 
 def whole(value: float) -> int:
