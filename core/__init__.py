@@ -8,8 +8,9 @@
 Names load on first use, so `import core` costs nothing.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from core.lazy import lazy
 
 __version__ = "0.1.0"
 
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
     from core.units.contract import Unit
 
 _HOMES = {
-    "Stack": "core.blocks.stack:Stack",
-    "stack": "core.blocks.stack:stack",
-    "ConfigError": "core.errors:ConfigError",
-    "DataError": "core.errors:DataError",
-    "RecurraError": "core.errors:RecurraError",
-    "WeightsError": "core.errors:WeightsError",
-    "linear_scan": "core.kernels.linear_scan:linear_scan",
-    "build": "core.registry:build",
-    "unit_names": "core.registry:names",
-    "Unit": "core.units.contract:Unit",
+    "Stack": ".blocks.stack",
+    "stack": ".blocks.stack",
+    "ConfigError": ".errors",
+    "DataError": ".errors",
+    "RecurraError": ".errors",
+    "WeightsError": ".errors",
+    "linear_scan": ".kernels.linear_scan",
+    "build": ".registry",
+    "unit_names": ".registry:names",
+    "Unit": ".units.contract",
 }
 
 __all__ = [
@@ -47,13 +48,4 @@ __all__ = [
     "unit_names",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'core' has no attribute {name!r}")
-    module, attribute = _HOMES[name].split(":")
-    return getattr(import_module(module), attribute)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+__getattr__, __dir__ = lazy(globals(), _HOMES)

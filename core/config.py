@@ -63,11 +63,17 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not a TOML file ({error}).") from error
 
 
-def resolve(default: C, file: str | Path | None = None, words: Iterable[str] = ()) -> C:
-    """Defaults, then a TOML file, then `--set` words."""
+def resolve(
+    default: C, file: str | Path | None = None, words: Iterable[str] | None = None, **named: Any
+) -> C:
+    """Defaults, then a TOML file, `--set` words, and settings with an option of their own (None: not given).
+
+    `resolve(TrainConfig(), config, sets, seed=seed)`
+    """
     if file is not None:
         default = replace(default, read_toml(file))
-    return replace(default, parse_set(words))
+    default = replace(default, parse_set(words or ()))
+    return replace(default, {name: value for name, value in named.items() if value is not None})
 
 
 def replace(config: C, changes: Mapping[str, Any], section: str = "") -> C:

@@ -76,6 +76,22 @@ def check_place(path: str | Path) -> None:
         raise RecurraError(f"{path}: cannot be written ({error.strerror or error}).") from error
 
 
+def check_folder_place(folder: str | Path) -> None:
+    """Whether a folder is there to write into, or can be made, as far as that can be told before the work.
+
+    Raises:
+        RecurraError: a file lies there or on the way, or nothing may be written.
+    """
+    if not str(folder):
+        raise RecurraError("the name of the folder to write is empty.")
+    folder = Path(folder)
+    place = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not place.is_dir():
+        raise RecurraError(f"{folder}: cannot be made, {place} is no folder.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise RecurraError(f"{folder}: cannot be made, nothing may be written into {place}.")
+
+
 def named(path: str | Path) -> Path:
     """A path that is not empty, as a script's unset variable is."""
     if not str(path) or str(path) == ".":

@@ -16,6 +16,7 @@ from pathlib import Path, PurePath
 from typing import Any, TextIO
 
 from core.errors import ConfigError, DataError, RecurraError
+from core.files import check_folder_place
 from core.terminal import say_all, watched
 
 PACKING = (".gz", ".bz2", ".xz")
@@ -186,6 +187,7 @@ def mirror(inputs: Sequence[Input], out: str | Path | None, suffix: str | None =
 
     Raises:
         ConfigError: many inputs for one file, two inputs for one output, or an output that is its own input.
+        RecurraError: nothing can be written there.
     """
     if out is None:
         return [Job(source) for source in inputs]
@@ -202,6 +204,7 @@ def mirror(inputs: Sequence[Input], out: str | Path | None, suffix: str | None =
             )
             for source in inputs
         ]
+    check_folder_place(folder if jobs and jobs[0].target != folder else folder.parent)
     taken: dict[Path, Input] = {}
     for job in jobs:
         assert job.target is not None

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import typer
 
 from core.errors import ConfigError, MissingExtraError
-from core.files import check_place, write_text
+from core.files import check_folder_place, check_place, write_text
 from core.text import in_json, shown
 
 MOST_REMARKS = 20
@@ -28,15 +28,55 @@ def checked_place(value: str | None) -> str | None:
     return value
 
 
+def checked_file(value: Path | None) -> Path | None:
+    """The file of a result, likewise."""
+    checked_place(None if value is None else str(value))
+    return value
+
+
+def checked_folder(value: Path | None) -> Path | None:
+    """The folder of many results, likewise; it need not be there."""
+    if value is not None:
+        check_folder_place(value)
+    return value
+
+
+def target(text: str, *names: str) -> Any:
+    """The option of a file that is written, `-o` if it has no name; it is looked at before the work."""
+    return typer.Option(*(names or ("-o", "--out")), callback=checked_file, help=text)
+
+
+def application(text: str) -> typer.Typer:
+    """The commands of a domain, with its text of help."""
+    return typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        help=text,
+    )
+
+
 Json = Annotated[
     str | None,
     typer.Option("--json", callback=checked_place, help="Write the result as JSON here; - is stdout."),
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", help="What to write: a file, or a folder for many inputs.")]
+OUTPUTS = typer.Option("-o", "--out", help="File, or folder for many inputs.")
+"""Of commands that mirror their inputs: `core.jobs.mirror` looks at the place, when it knows them."""
+OutFile = Annotated[Path, target("File to write.")]
+OutFolder = Annotated[Path, typer.Option("-o", "--out", callback=checked_folder, help="Folder to write.")]
+RunFolder = Annotated[Path, typer.Option("-o", "--out", callback=checked_folder, help="Run folder.")]
 Weights = Annotated[
     str | None, typer.Option("--weights", help="Bundled name, weights file or run folder. Default: bundled.")
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+SetSeed = Annotated[
+    int | None, typer.Option("--seed", help="Seed of everything random; short for --set seed=.")
+]
+Start = Annotated[
+    str | None, typer.Option("--start", help="Weights to go on from: bundled name, weights file or run.")
+]
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads; as many as there are by default."),

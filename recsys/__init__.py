@@ -3,10 +3,8 @@
 Public names are imported on first use, so `import recsys` costs nothing.
 """
 
-from importlib import import_module
-from typing import Any
-
 from core.domains import Domain
+from core.lazy import lazy
 
 DOMAIN = Domain(
     name="recsys",
@@ -18,22 +16,13 @@ DOMAIN = Domain(
 )
 
 PUBLIC = {
-    "Catalogue": "data",
-    "Slates": "data",
-    "SlateModel": "model",
-    "load_model": "model",
-    "read_slates": "data",
-    "recommend": "predict",
-    "simulate": "simulator",
+    "Catalogue": ".data",
+    "Slates": ".data",
+    "SlateModel": ".model",
+    "load_model": ".model",
+    "read_slates": ".data",
+    "recommend": ".predict",
+    "simulate": ".simulator",
 }
 __all__ = ["DOMAIN", *PUBLIC]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{PUBLIC[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(PUBLIC)
+__getattr__, __dir__ = lazy(globals(), PUBLIC)

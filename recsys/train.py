@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from core.config import to_dict
 from core.errors import ConfigError
-from core.training import Outcome, ShuffledBatches
+from core.training import Outcome, ShuffledBatches, check_folder
 from core.training import train as run_loop
 from core.weights import Card
 from recsys.baselines import Counted, count
@@ -57,6 +57,7 @@ def train(
     Raises:
         ConfigError: settings that contradict each other or the data.
     """
+    check_folder(out, resume)
     config = SlateConfig() if config is None else config
     if isinstance(config, FilterRun):
         from recsys.train_filter import train_filter

@@ -9,10 +9,8 @@
 Public names are imported on first use, so `import speech` costs nothing.
 """
 
-from importlib import import_module
-from typing import Any
-
 from core.domains import Domain
+from core.lazy import lazy
 
 DOMAIN = Domain(
     name="speech",
@@ -23,20 +21,11 @@ DOMAIN = Domain(
 )
 
 PUBLIC = {
-    "Model": "model",
-    "enhance": "predict",
-    "load_model": "model",
-    "open_stream": "predict",
-    "separate": "predict",
+    "Model": ".model",
+    "enhance": ".predict",
+    "load_model": ".model",
+    "open_stream": ".predict",
+    "separate": ".predict",
 }
 __all__ = ["DOMAIN", *PUBLIC]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{PUBLIC[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(globals(), PUBLIC)

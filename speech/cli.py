@@ -7,15 +7,22 @@ from typing import Annotated, Any
 import typer
 
 from core.terminal import (
+    OUTPUTS,
     Config,
     Device,
     Json,
+    OutFile,
+    OutFolder,
     Quiet,
     Resume,
+    RunFolder,
     Seed,
     Sets,
+    SetSeed,
+    Start,
     Threads,
     Weights,
+    application,
     device,
     emit,
     say,
@@ -23,17 +30,13 @@ from core.terminal import (
     set_threads,
 )
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Separate talkers and remove noise, from files or live.\n\n"
-    "Example: recurra speech enhance noisy.wav -o clean.wav",
+app = application(
+    "Separate talkers and remove noise, from files or live.\n\n"
+    "Example: recurra speech enhance noisy.wav -o clean.wav"
 )
 Task = Annotated[str, typer.Argument(help="enhance or separate.")]
 Inputs = Annotated[list[str], typer.Argument(help="Sound files, folders, globs, or - for a list on stdin.")]
-OutPath = Annotated[str, typer.Option("-o", "--out", help="File, or folder for several inputs.")]
+OutPath = Annotated[str, OUTPUTS]
 RawRate = Annotated[int | None, typer.Option("--rate", help="Of raw samples, Hz.")]
 RawChannels = Annotated[int | None, typer.Option("--channels-in", help="Channels of raw samples.")]
 RawKind = Annotated[str | None, typer.Option("--format", help="Of raw samples: s16, s24, s32, f32, u8.")]
@@ -199,7 +202,7 @@ def live(
     mix: Annotated[float, typer.Option("--mix", help="1 is all clean, 0 the input.")] = 1.0,
     weights: Weights = None,
     threads: Threads = 1,
-    json_path: Annotated[str | None, typer.Option("--json", help="Write the report as JSON here.")] = None,
+    json_path: Json = None,
 ) -> None:
     """Clean samples as they come: stdin to stdout, or the sound card. The report goes to stderr.
 
@@ -235,7 +238,7 @@ def mix(
         list[str] | None,
         typer.Argument(help="Indexes or folders of speech and noise; generated ones when left out."),
     ] = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write.")] = Path("mixtures"),
+    out: OutFolder = Path("mixtures"),
     law: Annotated[
         str, typer.Option("--law", help="voicebank-demand, dns, wsj0-2mix, librimix, wham or sparse.")
     ] = "voicebank-demand",
@@ -355,11 +358,11 @@ def train(
             "left out. The first is drawn at least as often as all others together."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/speech"),
-    start: Annotated[Path | None, typer.Option("--start", help="Weights or run to go on from.")] = None,
+    out: RunFolder = Path("runs/speech"),
+    start: Start = None,
     config: Config = None,
     sets: Sets = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
+    seed: SetSeed = None,
     minutes: Annotated[
         float | None, typer.Option("--minutes", help="Plan as many steps as fit into this time.")
     ] = None,
@@ -379,10 +382,7 @@ def train(
 
     if task not in RUNS:
         raise ConfigError(f"a task is one of {', '.join(RUNS)}; got {task!r}.")
-    words = [*(sets or [])]
-    words += [f"seed={seed}"] if seed is not None else []
-    words += [f"minutes={minutes}"] if minutes is not None else []
-    settings = resolve(RUNS[task](), config, words)
+    settings = resolve(RUNS[task](), config, sets, seed=seed, minutes=minutes)
     set_threads(threads)
     place = device(device_name)
 
@@ -391,28 +391,14 @@ def train(
 
     reuse_memory()
     outcome = run(task, settings, out, data or [], device=str(place), start=start, resume=resume, quiet=quiet)
-    result = {
-        "run": str(out),
-        "weights": str(outcome.weights),
-        "score": outcome.score,
-        "epochs": outcome.epochs,
-        "steps": outcome.steps,
-        "seconds": outcome.seconds,
-        "stopped": outcome.stopped,
-        "figures": outcome.card.score,
-    }
-    lines = [
-        f"{out}: {outcome.steps} steps in {outcome.seconds:.0f} s, stopped by {outcome.stopped}",
-        *(f"  {name:<12} {value:.4g}" for name, value in outcome.card.score.items()),
-    ]
-    emit(result, json_path, lines)
+    emit(outcome.as_dict(), json_path, outcome.lines())
 
 
 @app.command("import")
 def import_(
     files: Annotated[list[Path], typer.Argument(help="Published checkpoint: .tar, .pth, .safetensors.")],
     layout: Annotated[str, typer.Option("--layout", help="Whose tensors they are: gtcrn, ...")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Weights file to write.")],
+    out: OutFile,
     sets: Sets = None,
 ) -> None:
     """Read a published checkpoint into weights of ours, every tensor accounted for.

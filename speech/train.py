@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.files import write_text
-from core.training import DrawnBatches, Outcome
+from core.training import DrawnBatches, Outcome, check_folder
 from core.training import train as run_loop
 from core.weights import Card
 from speech.config import EnhanceRun, RunConfig, SeparateRun
@@ -58,6 +58,7 @@ def train(
         ConfigError: settings that contradict each other or the data.
         DataError: a corpus cannot be read.
     """
+    check_folder(out, resume)
     place, began = torch.device(device), time.monotonic()
     model = build(task, config).to(place)
     if place.type == "cuda":

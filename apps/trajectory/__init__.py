@@ -3,10 +3,8 @@
 Public names are imported on first use, so `import apps.trajectory` costs nothing.
 """
 
-from importlib import import_module
-from typing import Any
-
 from core.domains import Domain
+from core.lazy import lazy
 
 DOMAIN = Domain(
     name="trajectory",
@@ -17,30 +15,21 @@ DOMAIN = Domain(
 )
 
 PUBLIC = {
-    "Model": "model",
-    "Prediction": "prediction",
-    "Segment": "data",
-    "Track": "track",
-    "Windows": "data",
-    "closest_approach": "questions",
-    "entry_probability": "questions",
-    "load_model": "model",
-    "predict_along": "predict",
-    "read_many": "data",
-    "read_tracks": "data",
-    "resample": "data",
-    "sample_futures": "questions",
-    "split_by_flight": "data",
-    "windows": "data",
+    "Model": ".model",
+    "Prediction": ".prediction",
+    "Segment": ".data",
+    "Track": ".track",
+    "Windows": ".data",
+    "closest_approach": ".questions",
+    "entry_probability": ".questions",
+    "load_model": ".model",
+    "predict_along": ".predict",
+    "read_many": ".data",
+    "read_tracks": ".data",
+    "resample": ".data",
+    "sample_futures": ".questions",
+    "split_by_flight": ".data",
+    "windows": ".data",
 }
 __all__ = ["DOMAIN", *PUBLIC]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{PUBLIC[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(PUBLIC)
+__getattr__, __dir__ = lazy(globals(), PUBLIC)

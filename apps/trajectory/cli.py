@@ -15,25 +15,26 @@ from core.terminal import (
     Config,
     Device,
     Json,
+    OutFile,
     Quiet,
     Read,
     Resume,
+    RunFolder,
     Seed,
     Sets,
+    SetSeed,
     Threads,
+    application,
     emit,
     say,
     say_all,
     set_threads,
+    target,
 )
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Predict where drones and other movers will be, with calibrated uncertainty.\n\n"
-    "Example: recurra trajectory predict flight.csv --horizon 2 -o prediction.json",
+app = application(
+    "Predict where drones and other movers will be, with calibrated uncertainty.\n\n"
+    "Example: recurra trajectory predict flight.csv --horizon 2 -o prediction.json"
 )
 
 Files = Annotated[list[str], typer.Argument(help="Track files, folders, globs, or - for a list on stdin.")]
@@ -114,7 +115,7 @@ def named_model(weights: str | None, stats: Path | None, compat: bool, device: s
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option("-o", "--out", help="CSV file to write, .gz packs it.")],
+    out: Annotated[Path, target("CSV file to write, .gz packs it.")],
     flights: Annotated[int, typer.Option(min=1, max=100_000, help="How many flights.")] = 10,
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="Length of each.")] = 30.0,
     family: Annotated[str | None, typer.Option(help="One family of flights; a mix when left out.")] = None,
@@ -138,10 +139,10 @@ def train(
     data: Annotated[
         list[str] | None, typer.Argument(help="Track files or folders; generated flights alone if left out.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/trajectory"),
+    out: RunFolder = Path("runs/trajectory"),
     config: Config = None,
     sets: Sets = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    seed: SetSeed = None,
     resume: Resume = False,
     device: Device = None,
     threads: Threads = None,
@@ -159,23 +160,10 @@ def train(
 
     set_threads(threads)
     reuse_memory()
-    words = [*(sets or []), *([f"seed={seed}"] if seed is not None else [])]
-    settings = resolve(TrainConfig(), config, words)
+    settings = resolve(TrainConfig(), config, sets, seed=seed)
     where = str(terminal.device(device))
     outcome = run(settings, out, data or [], device=where, resume=resume, quiet=quiet)
-    result = {
-        "run": str(out),
-        "weights": str(outcome.weights),
-        "score": outcome.score,
-        "epoch": outcome.epoch,
-        "steps": outcome.steps,
-        "seconds": outcome.seconds,
-        "stopped": outcome.stopped,
-    }
-    lines = [str(outcome.weights), f"best in epoch {outcome.epoch}: {outcome.score:.5g}"]
-    if outcome.stopped == "time":
-        lines.append(f"time was over after {outcome.steps:,} steps; go on with --resume")
-    emit(result, json_path, lines)
+    emit(outcome.as_dict(), json_path, outcome.lines())
 
 
 @app.command(cls=Reading, epilog=READER)
@@ -231,7 +219,7 @@ def predict(
     radius: Annotated[
         float | None, typer.Option(help="With --near: chance of entering this sphere, m.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help=".json, .csv, .geojson or .kml.")] = None,
+    out: Annotated[Path | None, target(".json, .csv, .geojson or .kml.")] = None,
     reading: Read = None,
     device: Device = None,
     threads: Threads = None,
@@ -401,7 +389,7 @@ def stream(
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option("-o", "--out", help="ONNX file to write.")],
+    out: OutFile,
     weights: Weights = None,
     stats: Stats = None,
     compat: Compat = False,

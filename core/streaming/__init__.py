@@ -9,6 +9,8 @@ networks are made of.
 
 from typing import TYPE_CHECKING, Any
 
+from core.lazy import lazy
+
 if TYPE_CHECKING:
     from core.streaming.onnx import Streamer
 
@@ -22,9 +24,4 @@ def open(unit: Any, batch: int = 1, threads: int = 1) -> "Streamer":
     return Streamer(unit, batch, threads)
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Streamer":  # loads torch
-        from core.streaming.onnx import Streamer
-
-        return Streamer
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy(globals(), {"Streamer": ".onnx"})  # loads torch

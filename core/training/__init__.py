@@ -1,7 +1,8 @@
 """One training loop for every domain: exact resume, best weights, a card. Names load on first use."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from core.lazy import lazy
 
 if TYPE_CHECKING:
     from core.training.batches import Batches, ShuffledBatches
@@ -25,29 +26,29 @@ if TYPE_CHECKING:
     from core.weights import Card
 
 _HOMES = {
-    "Batches": "core.training.batches",
-    "BucketedBatches": "core.training.buckets",
+    "Batches": ".batches",
+    "BucketedBatches": ".buckets",
     "Card": "core.weights",
-    "DrawnBatches": "core.training.drawn",
-    "GroupOptions": "core.training.options",
-    "LoopOptions": "core.training.options",
-    "OptimizerOptions": "core.training.options",
-    "Outcome": "core.training.loop",
-    "Place": "core.training.distributed",
-    "RecoverOptions": "core.training.options",
-    "ScheduleOptions": "core.training.options",
-    "ShuffledBatches": "core.training.batches",
-    "Stage": "core.training.stages",
-    "Start": "core.training.start",
-    "build_optimizer": "core.training.optim",
-    "check_folder": "core.training.folder",
-    "freeze": "core.training.frozen",
-    "local_device": "core.training.distributed",
-    "parameter_groups": "core.training.optim",
-    "reuse_memory": "core.training.memory",
-    "train": "core.training.loop",
-    "train_stages": "core.training.stages",
-    "unfreeze": "core.training.frozen",
+    "DrawnBatches": ".drawn",
+    "GroupOptions": ".options",
+    "LoopOptions": ".options",
+    "OptimizerOptions": ".options",
+    "Outcome": ".loop",
+    "Place": ".distributed",
+    "RecoverOptions": ".options",
+    "ScheduleOptions": ".options",
+    "ShuffledBatches": ".batches",
+    "Stage": ".stages",
+    "Start": ".start",
+    "build_optimizer": ".optim",
+    "check_folder": ".folder",
+    "freeze": ".frozen",
+    "local_device": ".distributed",
+    "parameter_groups": ".optim",
+    "reuse_memory": ".memory",
+    "train": ".loop",
+    "train_stages": ".stages",
+    "unfreeze": ".frozen",
 }
 
 __all__ = [
@@ -76,8 +77,4 @@ __all__ = [
     "unfreeze",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'core.training' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy(globals(), _HOMES)

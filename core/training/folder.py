@@ -14,7 +14,7 @@ except ImportError:  # not on Windows
 
 from core.config import to_toml
 from core.errors import ConfigError
-from core.files import write_text
+from core.files import check_folder_place, write_text
 from core.training.checkpoint import load_state
 
 STATE = "last/state.pt"
@@ -62,8 +62,8 @@ def check_folder(out: str | Path, resume: bool | str) -> bool:
     `resume` is True (a run must be there), False (none may be), or "auto": go on where one is.
 
     Raises:
-        ConfigError: a new run where one exists, no run to resume, a place where no folder can be, or another
-            word for `resume`.
+        ConfigError: a new run where one exists, no run to resume, or another word for `resume`.
+        RecurraError: no folder can be there.
     """
     out = Path(out)
     if resume not in (True, False, "auto"):
@@ -79,21 +79,8 @@ def check_folder(out: str | Path, resume: bool | str) -> bool:
         )
     if resume and not out.is_dir():
         raise ConfigError(f"{out}: no run to resume here. Leave --resume out to begin one.")
-    check_writable(out)
+    check_folder_place(out)
     return bool(resume)
-
-
-def check_writable(out: Path) -> None:
-    """Whether a folder is there to write into, or can be made.
-
-    Raises:
-        ConfigError: a file lies there or on the way, or nothing may be written.
-    """
-    place = next(path for path in (out, *out.absolute().parents) if os.path.lexists(path))
-    if not place.is_dir():
-        raise ConfigError(f"{out}: cannot be made, {place} is no folder.")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise ConfigError(f"{out}: cannot be made, nothing may be written into {place}.")
 
 
 def open_run(out: Path, origin: Mapping[str, Any], resume: bool | str) -> dict[str, Any] | None:

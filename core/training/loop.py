@@ -54,6 +54,32 @@ class Outcome:
     stages: "tuple[Outcome, ...]" = ()
     """Of `train_stages`: how each stage ended that was begun, the last one too."""
 
+    def as_dict(self) -> dict[str, Any]:
+        """What `train --json` writes."""
+        return {
+            "run": str(self.weights.parent),
+            "weights": str(self.weights),
+            "score": self.score,
+            "figures": dict(self.card.score),
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "stopped": self.stopped,
+        }
+
+    def lines(self) -> list[str]:
+        """The same for people."""
+        told = [
+            str(self.weights),
+            f"best in epoch {self.epoch} of {self.epochs}: {self.score:.5g}",
+            *(f"  {name:<12} {value:.4g}" for name, value in self.card.score.items()),
+            f"{self.steps:,} steps in {self.seconds:.0f} s, ended by {self.stopped}",
+        ]
+        if self.stopped == "time":
+            told.append(f"time was over after {self.steps:,} steps; go on with --resume")
+        return told
+
 
 def train(
     model: nn.Module,

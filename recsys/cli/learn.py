@@ -8,11 +8,15 @@ import typer
 from core.terminal import (
     Config,
     Json,
+    OutFolder,
     Quiet,
     Resume,
+    RunFolder,
     Sets,
+    SetSeed,
     Threads,
     Weights,
+    checked_folder,
     emit,
     say,
     say_all,
@@ -24,7 +28,7 @@ from recsys.cli.shared import Items, Logs, app, logs_of, mapped, words
 @app.command()
 def prepare(
     inputs: Logs,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write.")],
+    out: OutFolder,
     columns: Annotated[
         list[str] | None, typer.Option("--map", help="A column of a table by name, such as user=uid.")
     ] = None,
@@ -49,7 +53,7 @@ def train(
         list[str] | None,
         typer.Argument(help="`slates` or `next`, then a log; the simulator when left out."),
     ] = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Run folder.")] = Path("runs/recsys"),
+    out: RunFolder = Path("runs/recsys"),
     model: Annotated[
         str, typer.Option(help="network, filter (both ours), or paper: the published model in stages.")
     ] = "network",
@@ -57,7 +61,7 @@ def train(
     items: Items = None,
     config: Config = None,
     sets: Sets = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
+    seed: SetSeed = None,
     resume: Resume = False,
     threads: Threads = None,
     quiet: Quiet = False,
@@ -67,10 +71,9 @@ def train(
 
     Example: recurra recsys train slates.npz --out runs/a --set loop.epochs=10
     """
-    from dataclasses import replace
-
     from core.config import resolve
     from core.errors import ConfigError
+    from core.training import check_folder
 
     set_threads(threads)
     from recsys.config import FilterRun, PaperRun, SlateConfig
@@ -86,11 +89,10 @@ def train(
         raise ConfigError(f"--model is {' or '.join(defaults)}, got {model!r}.")
     if (model == "filter") != (start is not None):
         raise ConfigError("--model filter and --start NETWORK belong together.")
-    settings = resolve(defaults[model], config, sets or [])
-    if seed is not None:
-        settings = replace(settings, seed=seed)
+    settings = resolve(defaults[model], config, sets, seed=seed)
     if data is not None and len(data) > 1:
         raise ConfigError("a slate model learns from one log; join several with `recurra recsys prepare`.")
+    check_folder(out, resume)
     if data:
         slates = logs_of(data, items)[0]
     else:
@@ -98,16 +100,8 @@ def train(
 
         slates = simulate_log(World(), users=2000, seed=settings.seed).slates
     outcome = run(slates, out, settings, start=start, resume=resume, quiet=quiet)
-    result = {
-        "weights": str(outcome.weights),
-        "score": outcome.score,
-        "epoch": outcome.epoch,
-        "epochs": outcome.epochs,
-        "seconds": outcome.seconds,
-        "stopped": outcome.stopped,
-    }
     emit(
-        result,
+        outcome.as_dict(),
         json_path,
         [
             f"{outcome.weights}: best epoch {outcome.epoch} of {outcome.epochs}, {-outcome.score:.4f} log "
@@ -159,7 +153,9 @@ def evaluate(
 @app.command()
 def protocol(
     data: Annotated[str, typer.Argument(help="A slate log.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the folds' runs.")] = Path("runs/folds"),
+    out: Annotated[
+        Path, typer.Option("-o", "--out", callback=checked_folder, help="Folder of the folds' runs.")
+    ] = Path("runs/folds"),
     models: Annotated[
         str, typer.Option(help="Models with commas (network, filter, flat, linear, gru, ...).")
     ] = ("network,filter,flat,linear,gru"),
@@ -204,22 +200,20 @@ def learn_next(
     json_path: str | None,
 ) -> None:
     """`train next FILE`: a next-item model; the last item of every user is left for the test."""
-    from dataclasses import replace
-
     from core.config import resolve
     from core.errors import ConfigError
+    from core.training import check_folder
     from recsys.config import NextRun
     from recsys.sequences.data import read_sequences
     from recsys.sequences.train import train_next
 
-    settings = resolve(NextRun(), config, sets or [])
-    if seed is not None:
-        settings = replace(settings, seed=seed)
+    settings = resolve(NextRun(), config, sets, seed=seed)
     if len(data) != 1:
         raise ConfigError("train next wants one file of sequences.")
+    check_folder(out, resume)
     outcome = train_next(settings, read_sequences(data[0]), out, resume=resume, quiet=quiet)
-    result = {"weights": str(outcome.weights), "NDCG@10": outcome.score, "epoch": outcome.epoch}
     told = f"NDCG@10 {abs(outcome.score):.4f} on the items before the last, {outcome.seconds:.0f} s"
+    result = {**outcome.as_dict(), "NDCG@10": outcome.score}
     emit(result, json_path, [f"{outcome.weights}: best epoch {outcome.epoch} of {outcome.epochs}, {told}"])
 
 

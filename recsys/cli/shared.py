@@ -5,15 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from core.terminal import say_all
+from core.terminal import application, pairs, say_all
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Slates that learn: user models, Thompson sampling, simulation, next-item models.\n\n"
-    "Example: recurra recsys recommend --history clicks.json --policy inslate --k 10",
+app = application(
+    "Slates that learn: user models, Thompson sampling, simulation, next-item models.\n\n"
+    "Example: recurra recsys recommend --history clicks.json --policy inslate --k 10"
 )
 
 Logs = Annotated[
@@ -41,9 +37,4 @@ def words(text: str) -> list[str]:
 
 def mapped(columns: list[str] | None) -> dict[str, str]:
     """`--map NAME=COLUMN` options as a dictionary."""
-    from core.errors import ConfigError
-
-    pairs = [word.partition("=") for word in columns or []]
-    if not all(name and equals and column for name, equals, column in pairs):
-        raise ConfigError("--map wants NAME=COLUMN, such as user=uid.")
-    return {name: column for name, _, column in pairs}
+    return pairs("--map", ",".join(columns)) if columns else {}

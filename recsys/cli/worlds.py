@@ -11,8 +11,10 @@ from core.terminal import (
     Quiet,
     Seed,
     Sets,
+    checked_folder,
     emit,
     say,
+    target,
 )
 from recsys.cli.shared import app, mapped, words
 
@@ -29,7 +31,9 @@ app.add_typer(simulation, name="simulate")
 @simulation.callback()
 def simulate(
     context: typer.Context,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder to write.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", callback=checked_folder, help="Folder to write.")
+    ] = None,
     users: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many users.")] = 2000,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps of each.")] = 20,
     sets: Sets = None,
@@ -75,7 +79,7 @@ def compare(
     positions: Annotated[str, typer.Option(help="known, estimated or both.")] = "known,estimated",
     seeds: Annotated[int, typer.Option(min=2, max=1000, help="Paired seeds.")] = 10,
     rounds: Annotated[int, typer.Option(min=2, max=100_000, help="Rounds of each game.")] = 150,
-    plot: Annotated[Path | None, typer.Option(help="PNG of the regret curves.")] = None,
+    plot: Annotated[Path | None, target("PNG of the regret curves.", "--plot")] = None,
     quiet: Quiet = False,
     seed: Seed = 0,
     json_path: Json = None,

@@ -13,7 +13,7 @@ from core.config import to_dict
 from core.errors import ConfigError, DataError, WeightsError
 from core.metrics.bootstrap import mean_interval
 from core.metrics.ranking import rank_of
-from core.training import Outcome, ShuffledBatches
+from core.training import Outcome, ShuffledBatches, check_folder
 from core.training import train as run_loop
 from core.weights import Card, find, load, load_into
 from recsys.config import NextConfig, NextRun
@@ -48,6 +48,7 @@ def train_next(
     hold: int = 1,
 ) -> Outcome:
     """Train on all but the last `hold` items of every user (0: the file has withheld its tests already)."""
+    check_folder(out, resume)
     items = len(data.names)
     known = [part[: len(part) - hold] for part in data.items]
     parts = [part[:-1] for part in known if len(part) > 2]

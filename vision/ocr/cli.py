@@ -5,15 +5,29 @@ from typing import Annotated
 
 import typer
 
-from core.terminal import Config, Device, Json, Quiet, Resume, Seed, Sets, Split, Threads, Weights
+from core.terminal import (
+    OUTPUTS,
+    Config,
+    Device,
+    Json,
+    OutFolder,
+    Quiet,
+    Resume,
+    RunFolder,
+    Seed,
+    Sets,
+    SetSeed,
+    Split,
+    Start,
+    Threads,
+    Weights,
+    application,
+    target,
+)
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Read handwriting from lines, digit strings and pages.\n\n"
-    "Example: recurra ocr read page.jpg --task page --format alto -o page.xml",
+app = application(
+    "Read handwriting from lines, digit strings and pages.\n\n"
+    "Example: recurra ocr read page.jpg --task page --format alto -o page.xml"
 )
 
 Task = Annotated[str, typer.Argument(help="lines or digits.")]
@@ -24,7 +38,7 @@ def read(
     inputs: Annotated[list[str], typer.Argument(help="Images, folders, globs, or - for a list on stdin.")],
     task: Annotated[str, typer.Option(help="lines, digits or page.")] = "lines",
     form: Annotated[str, typer.Option("--format", help="text, json, jsonl, alto, page or hocr.")] = "text",
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="File, or folder for many inputs.")] = None,
+    out: Annotated[Path | None, OUTPUTS] = None,
     weights: Weights = None,
     lm: Annotated[
         str | None, typer.Option("--lm", help="Character model: a file, or none. Default: the weights' own.")
@@ -107,39 +121,35 @@ def train(
         list[str] | None,
         typer.Argument(help="Index CSVs or folders of pictures with .gt.txt; none: the generator."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")] = Path("runs/ocr"),
+    out: RunFolder = Path("runs/ocr"),
     digits: Annotated[
         Path | None, typer.Option(help="Folder of idx files (MNIST) to compose digit strings from.")
     ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Plan the epochs for so many minutes and stop by the clock.")
     ] = None,
-    start: Annotated[
-        str | None, typer.Option(help="Weights to begin from: bundled name, file or run.")
-    ] = None,
+    start: Start = None,
     config: Config = None,
     sets: Sets = None,
-    seed: Seed = 0,
+    seed: SetSeed = None,
     device: Device = None,
     threads: Threads = None,
     resume: Resume = False,
     quiet: Quiet = False,
+    json_path: Json = None,
 ) -> None:
     """Train a network on files and generated examples.
 
     Example: recurra ocr train lines data/lines/index.csv --out runs/lines --set loop.epochs=40
     """
-    from core.config import parse_set, read_toml, replace
+    from core.config import resolve
     from core.terminal import device as device_of
-    from core.terminal import set_threads
+    from core.terminal import emit, set_threads
     from vision.ocr.config import defaults
     from vision.ocr.train import train as run
 
     set_threads(threads)
-    settings = defaults(task)
-    if config is not None:
-        settings = replace(settings, read_toml(config))
-    settings = replace(settings, parse_set([*(sets or []), f"seed={seed}"]))
+    settings = resolve(defaults(task), config, sets, seed=seed)
     outcome = run(
         settings,
         out,
@@ -151,14 +161,13 @@ def train(
         resume=resume,
         quiet=quiet,
     )
-    score = ", ".join(f"{name} {value:.4f}" for name, value in outcome.card.score.items())
-    print(f"{outcome.weights}: {score} (epoch {outcome.epoch} of {outcome.epochs}, {outcome.seconds:.0f} s)")
+    emit(outcome.as_dict(), json_path, outcome.lines())
 
 
 @app.command()
 def simulate(
     task: Task,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write.")],
+    out: OutFolder,
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many.")] = 100,
     digits: Annotated[Path | None, typer.Option(help="Folder of idx files to compose from.")] = None,
     part: Annotated[
@@ -183,7 +192,7 @@ def simulate(
 def convert(
     inputs: Annotated[list[str], typer.Argument(help="ALTO, PAGE or JSON files, folders or globs.")],
     form: Annotated[str, typer.Option("--format", help="text, json, alto, page or hocr.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="File, or folder for many inputs.")],
+    out: Annotated[Path, OUTPUTS],
 ) -> None:
     """Write pages in another format without reading them again.
 
@@ -197,7 +206,7 @@ def convert(
 @app.command()
 def segment(
     inputs: Annotated[list[str], typer.Argument(help="Page images, folders or globs.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="File, or folder for many inputs.")],
+    out: Annotated[Path, OUTPUTS],
     form: Annotated[str, typer.Option("--format", help="json, alto or page.")] = "alto",
     rtl: Annotated[bool, typer.Option("--rtl", help="Lines run from right to left.")] = False,
 ) -> None:
@@ -236,7 +245,7 @@ app.add_typer(lm, name="lm")
 @lm.command("train")
 def lm_train(
     texts: Annotated[list[Path], typer.Argument(help="Text files, a line of writing a line.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Model to write; .arpa is ARPA text.")],
+    out: Annotated[Path, target("Model to write; .arpa is ARPA text.")],
     order: Annotated[int, typer.Option(min=1, max=10, help="Longest n-gram.")] = 6,
 ) -> None:
     """Train an interpolated modified Kneser-Ney model of characters.

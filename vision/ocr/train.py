@@ -17,7 +17,7 @@ from core.ctc.greedy import greedy
 from core.ctc.loss import frames_needed
 from core.errors import ConfigError, DataError
 from core.metrics.edit_distance import error_rates
-from core.training import Outcome
+from core.training import Outcome, check_folder
 from core.training import train as run_loop
 from core.training.batches import to_device
 from core.training.buckets import BucketedBatches
@@ -65,6 +65,7 @@ def train(
         ConfigError: settings that contradict each other or the data.
         DataError: a file cannot be read, or a text cannot be learned.
     """
+    check_folder(out, resume)
     if resume:
         config = replace(config, read_toml(Path(out) / "config.toml"))
     began = time.monotonic()

@@ -3,10 +3,8 @@
 Public names are imported on first use, so `import vision.pointcloud` costs nothing.
 """
 
-from importlib import import_module
-from typing import Any
-
 from core.domains import Domain
+from core.lazy import lazy
 
 DOMAIN = Domain(
     name="pointcloud",
@@ -18,23 +16,14 @@ DOMAIN = Domain(
 )
 
 PUBLIC = {
-    "Boxes": "predict",
-    "Cloud": "data",
-    "Detector": "predict",
-    "detect": "predict",
-    "evaluate": "evaluate",
-    "read_cloud": "data",
-    "Tracker": "track",
-    "simulate": "synth.scan",
+    "Boxes": ".predict",
+    "Cloud": ".data",
+    "Detector": ".predict",
+    "detect": ".predict",
+    "evaluate": ".evaluate",
+    "read_cloud": ".data",
+    "Tracker": ".track",
+    "simulate": ".synth.scan",
 }
 __all__ = ["DOMAIN", *PUBLIC]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{PUBLIC[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(globals(), PUBLIC)

@@ -7,42 +7,44 @@ import typer
 
 from core.errors import DataError
 from core.terminal import (
+    OUTPUTS,
     Config,
     Device,
     Json,
+    OutFile,
+    OutFolder,
     Quiet,
     Resume,
+    RunFolder,
     Seed,
     Sets,
+    SetSeed,
+    Start,
     Threads,
     Weights,
+    application,
     emit,
     say,
     say_all,
     set_threads,
+    target,
 )
 from core.terminal import device as named_device
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Find cars, people and cyclists in LiDAR scans of any sensor.\n\n"
-    "Example: recurra pointcloud detect scan.bin --json boxes.json",
+app = application(
+    "Find cars, people and cyclists in LiDAR scans of any sensor.\n\n"
+    "Example: recurra pointcloud detect scan.bin --json boxes.json"
 )
 
 
 @app.command()
 def train(
-    out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/pointcloud"),
+    out: RunFolder = Path("runs/pointcloud"),
     config: Config = None,
     sets: Sets = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
+    seed: SetSeed = None,
     device: Device = None,
-    start: Annotated[
-        str | None, typer.Option("--start", help="Weights to go on from: a name, a file or a run.")
-    ] = None,
+    start: Start = None,
     resume: Resume = False,
     threads: Threads = None,
     quiet: Quiet = False,
@@ -62,24 +64,14 @@ def train(
     set_threads(threads)
     reuse_memory()
     torch.set_float32_matmul_precision("high")
-    words = [*(sets or []), *([f"seed={seed}"] if seed is not None else [])]
-    settings = resolve(TrainConfig(), config, words)
+    settings = resolve(TrainConfig(), config, sets, seed=seed)
     outcome = run(settings, out, device=named_device(device), start=start, resume=resume, quiet=quiet)
-    result = {
-        "run": str(out),
-        "weights": str(outcome.weights),
-        "score": outcome.score,
-        "epoch": outcome.epoch,
-        "steps": outcome.steps,
-        "seconds": outcome.seconds,
-        "stopped": outcome.stopped,
-    }
-    emit(result, json_path, [str(outcome.weights), f"best in epoch {outcome.epoch}: {outcome.score:.5g}"])
+    emit(outcome.as_dict(), json_path, outcome.lines())
 
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write.")],
+    out: OutFolder,
     scans: Annotated[int, typer.Option("--scans", min=1, max=100_000, help="How many scans.")] = 10,
     sensor: Annotated[
         str, typer.Option("--sensor", help="hdl64, hdl32, vlp16, av2, rings128, random, mixture, or a .toml.")
@@ -103,14 +95,13 @@ Inputs = Annotated[list[str], typer.Argument(help="Scans: files, folders or glob
 @app.command()
 def detect(
     inputs: Inputs,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="File for one scan, folder for many.")
-    ] = None,
+    out: Annotated[Path | None, OUTPUTS] = None,
     format: Annotated[str, typer.Option("--format", help="json, jsonl, kitti, csv or ply.")] = "json",
     html: Annotated[
-        Path | None, typer.Option("--html", help="A page with the scan in 3D (one scan).")
+        Path | None,
+        target("A page with the scan in 3D (one scan).", "--html"),
     ] = None,
-    png: Annotated[Path | None, typer.Option("--png", help="A picture from above (one scan).")] = None,
+    png: Annotated[Path | None, target("A picture from above (one scan).", "--png")] = None,
     weights: Weights = None,
     score: Annotated[
         str | None, typer.Option("--score", help="Least score: one number, or Car=.4,Pedestrian=.3.")
@@ -306,7 +297,7 @@ def info(
 @app.command()
 def convert(
     source: Annotated[Path, typer.Argument(help="A cloud, or labels (.label.txt, .csv, .json).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="File to write; its suffix names the layout.")],
+    out: Annotated[Path, target("File to write; its suffix names the layout.")],
     calib: Annotated[Path | None, typer.Option("--calib", help="KITTI calibration, for labels.")] = None,
 ) -> None:
     """Write a cloud or labels in another layout; every field that was read is written again.
@@ -337,7 +328,7 @@ def convert(
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option("-o", "--out", help="ONNX file to write.")],
+    out: OutFile,
     weights: Weights = None,
     json_path: Json = None,
 ) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from core.errors import ConfigError
-from core.training import DrawnBatches, Outcome
+from core.training import DrawnBatches, Outcome, check_folder
 from core.training import train as run_loop
 from core.weights import Card, find
 from vision.pointcloud.calibrate import thresholds
@@ -43,6 +43,7 @@ def train(
     Raises:
         ConfigError: settings that contradict each other.
     """
+    check_folder(out, resume)
     config = preset(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

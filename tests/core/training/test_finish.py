@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.errors import ConfigError, UnfinishedWarning, WeightsError, WorkError
+from core.errors import ConfigError, RecurraError, UnfinishedWarning, WeightsError, WorkError
 from core.training import LoopOptions, Start, check_folder, freeze, unfreeze
 from core.training.frozen import train_mode
 from core.weights import Card, load, load_network, save
@@ -214,7 +214,7 @@ def test_auto_begins_and_goes_on_and_other_words_are_refused(tmp_path: Path) -> 
 def test_a_run_folder_that_cannot_be_made_is_said_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(ConfigError, match="file is no folder"):
+        with pytest.raises(RecurraError, match="file is no folder"):
             check_folder(out, False)
 
 
