@@ -1,4 +1,4 @@
-"""Non-maximum suppression of turned boxes: greedy by score."""
+"""Non-maximum suppression of turned boxes: greedy by score, per class, by distance, or by lowered scores."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from core.kernels.jit import compiled
 from vision.pointcloud.boxes import corners_bev
-from vision.pointcloud.iou import clip_area
+from vision.pointcloud.iou import clip_area, iou_bev
 
 
 @compiled(fastmath=False)
@@ -40,3 +40,45 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     if len(order):
         greedy(ordered, corners_bev(ordered), float(threshold), keep)
     return order[keep]
+
+
+def nms_per_class(boxes: np.ndarray, scores: np.ndarray, kinds: np.ndarray, threshold: float) -> np.ndarray:
+    """As `nms` among the boxes of each class (N,) alone; indices of what stays, best first."""
+    kinds = np.asarray(kinds)
+    kept = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
+    kept = [rows[nms(boxes[rows], scores[rows], threshold)] for rows in kept]
+    every = np.concatenate(kept) if kept else np.zeros(0, int)
+    return every[np.argsort(-np.asarray(scores)[every], kind="stable")]
+
+
+def circle_nms(boxes: np.ndarray, scores: np.ndarray, radius_m: float) -> np.ndarray:
+    """Indices of the boxes (N, 7) that stay: centres within `radius_m` of a better one go."""
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    places = np.asarray(boxes, np.float64)[order, :2]
+    keep = np.ones(len(order), bool)
+    for k in range(len(order)):
+        if keep[k]:
+            near = np.hypot(*(places[k + 1 :] - places[k]).T) <= radius_m
+            keep[k + 1 :] &= ~near
+    return order[keep]
+
+
+def soft_nms(
+    boxes: np.ndarray, scores: np.ndarray, sigma: float = 0.5, floor: float = 0.001
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lower scores by exp(-overlap^2 / sigma) instead of dropping boxes (Bodla et al. 2017, 1704.04503).
+
+    Gives indices of those at `floor` or above in the order in which they were taken, and their new scores.
+    """
+    boxes, left = np.asarray(boxes, np.float64), np.array(scores, np.float64)
+    overlap = iou_bev(boxes, boxes)
+    open_, order, out = np.ones(len(boxes), bool), [], []
+    while open_.any():
+        k = int(np.where(open_, left, -1.0).argmax())
+        if left[k] < floor:
+            break
+        order.append(k)
+        out.append(left[k])
+        open_[k] = False
+        left[open_] *= np.exp(-(overlap[k, open_] ** 2) / sigma)
+    return np.array(order, int), np.array(out)

@@ -24,7 +24,7 @@ from vision.pointcloud.data import Cloud
 from vision.pointcloud.decode import decode_maps
 from vision.pointcloud.ground import NO_GROUND, Plane, estimate_ground
 from vision.pointcloud.models.detector import build_network
-from vision.pointcloud.nms import nms
+from vision.pointcloud.nms import nms_per_class
 
 DEFAULT, BASELINE = "pointcloud-tiny", "pointcloud-bev"
 NAMES = ("Car", "Pedestrian", "Cyclist")
@@ -187,13 +187,7 @@ class Detector:
             scores.append(labels[:, 0])
             kinds.append(labels[:, 1].astype(int))
         box, score, kind = np.concatenate(boxes), np.concatenate(scores), np.concatenate(kinds)
-        keep = np.concatenate(
-            [
-                np.flatnonzero(kind == k)[nms(box[kind == k], score[kind == k], OVERLAP)]
-                for k in range(len(NAMES))
-            ]
-        ).astype(int)
-        keep = keep[np.argsort(-score[keep], kind="stable")]
+        keep = nms_per_class(box, score, kind, OVERLAP)
         return box[keep], score[keep], kind[keep]
 
     def __call__(

@@ -108,7 +108,11 @@ def read_as(path: str | Path, reading: Reading) -> Cloud:
     Raises:
         DataError: the file is no point cloud.
     """
-    cloud = read_cloud(path)
+    return as_said(read_cloud(path), reading)
+
+
+def as_said(cloud: Cloud, reading: Reading) -> Cloud:
+    """A cloud in metres with its axes brought to ours (or known as "yx")."""
     remarks = list(cloud.remarks)
     if reading.unit is None:
         unit, reason = guess_unit(cloud)

@@ -1,0 +1,149 @@
+"""Figures: detectors beside each other, operators beside each other."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.errors import DataError
+from core.terminal import (
+    Device,
+    Json,
+    Threads,
+    Weights,
+    emit,
+    say,
+    set_threads,
+)
+from core.terminal import device as named_device
+from vision.pointcloud.cli.app import app
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[
+        str, typer.Argument(help="Folder of labelled scans; a number of scans for --format synthetic.")
+    ],
+    format: Annotated[
+        str, typer.Option("--format", help="kitti, av2, nuscenes, labels or synthetic.")
+    ] = "kitti",
+    weights: Weights = None,
+    sensor: Annotated[str, typer.Option("--sensor", help="Of synthetic scans.")] = "hdl64",
+    front: Annotated[bool, typer.Option("--front", help="Synthetic scans cut to a camera's view.")] = False,
+    baselines: Annotated[bool, typer.Option("--baselines/--alone", help="Score the baselines too.")] = True,
+    device: Device = None,
+    threads: Threads = None,
+    json_path: Json = None,
+) -> None:
+    """Score the detector beside both baselines, by one protocol for every folder.
+
+    Example: recurra pointcloud evaluate kitti/ --format kitti --json report.json
+    """
+    from core.errors import ConfigError, WeightsError
+    from vision.pointcloud.evaluate import evaluate as score
+    from vision.pointcloud.evaluate import hand_made_finder, network_finder, table
+    from vision.pointcloud.examples import find_examples, generated, read_example
+    from vision.pointcloud.predict import BASELINE, Detector
+
+    set_threads(threads)
+    where = named_device(device)
+    detector = Detector.open(weights, where)
+    others: dict[str, Any] = {}
+    if baselines:
+        others["hand_made"] = hand_made_finder()
+        try:
+            other = Detector.open(BASELINE, where)
+            finder: Any = network_finder(other)
+            finder.thresholds = other.thresholds
+            others["bev"] = finder
+        except WeightsError as error:
+            say(f"without the bird's-eye baseline: {error}")
+    failed = []
+    if format == "synthetic":
+        if not folder.isdigit() or not 1 <= int(folder) <= 100_000:
+            raise ConfigError(
+                f"--format synthetic wants a number of scans in place of a folder, got {folder!r}."
+            )
+        examples = list(generated(int(folder), sensor, front))
+    else:
+        paths, unlabelled = find_examples(folder, format)
+        if unlabelled:
+            say(f"{folder}: {unlabelled} scans without labels left out.")
+        examples = []
+        for path in paths:
+            try:
+                examples.append(read_example(path, format))
+            except DataError as error:
+                say(str(error))
+                failed.append({"name": path.name, "error": str(error)})
+        if not examples:
+            raise DataError(f"{folder}: no scan could be read.")
+    report = score(examples, detector, others)
+    report["items"] += failed
+    report["n"] += len(failed)
+    emit(report, json_path, table(report))
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command()
+def operators(
+    width: Annotated[int, typer.Option("--width", min=4, max=512, help="Channels of a voxel.")] = 64,
+    tokens: Annotated[int, typer.Option("--tokens", min=64, max=65536, help="Voxels, in two groups.")] = 8192,
+    threads: Threads = None,
+    json_path: Json = None,
+) -> None:
+    """Parameters and time of every operator along groups of voxels, on this machine.
+
+    Example: recurra pointcloud operators --width 32
+    """
+    from core.report import table as lined
+    from vision.pointcloud.models.operators import measured
+
+    set_threads(threads)
+    rows = measured(width, tokens)
+    head = ("operator", "parameters", "ms", "of min_gru")
+    lines = lined(
+        head,
+        [
+            (row["operator"], f"{row['parameters']:,}", f"{row['ms']:.1f}", f"{row['of_min_gru']:.1f}")
+            for row in rows
+        ],
+    )
+    emit({"width": width, "tokens": tokens, "operators": rows}, json_path, lines)
+
+
+@app.command()
+def score(
+    truth: Annotated[Path, typer.Argument(help="Folder of labels: tables, or KITTI text.")],
+    found: Annotated[Path, typer.Argument(help="Folder of detections of the same names.")],
+    metric: Annotated[
+        str, typer.Option("--metric", help="kitti, nuscenes, waymo, av2, once or tracking.")
+    ] = "nuscenes",
+    json_path: Json = None,
+) -> None:
+    """Score detections that lie on disk, by the protocol of a benchmark; no network is asked.
+
+    Tables have category, length_m, width_m, height_m, tx_m, ty_m, tz_m, yaw and, as the metric wants, score,
+    num_interior_pts, hard, vx, vy, id.
+
+    Example: recurra pointcloud score labels/ boxes/ --metric waymo --json figures.json
+    """
+    from vision.pointcloud.scoring import score as scored
+
+    report = scored(truth, found, metric)
+    flat = []
+    for name, value in report["model"].items():
+        if isinstance(value, dict):
+            parts = ", ".join(f"{key} {number_of(part)}" for key, part in value.items())
+            flat.append(f"{name}: {parts}")
+        elif isinstance(value, list):
+            flat.append(f"{name}: {' / '.join(number_of(part) for part in value)}")
+        else:
+            flat.append(f"{name}: {number_of(value)}")
+    emit(report, json_path, [f"{report['n']} files, {metric}", *flat])
+
+
+def number_of(value: Any) -> str:
+    """A figure for people."""
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,116 @@
+"""Scans themselves: generated, described, in other layouts; and weights in another format."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.terminal import (
+    Json,
+    OutFile,
+    OutFolder,
+    Seed,
+    Weights,
+    emit,
+    say_all,
+    target,
+)
+from vision.pointcloud.cli.app import Inputs, app
+
+
+@app.command()
+def simulate(
+    out: OutFolder,
+    scans: Annotated[int, typer.Option("--scans", min=1, max=100_000, help="How many scans.")] = 10,
+    sensor: Annotated[
+        str, typer.Option("--sensor", help="hdl64, hdl32, vlp16, av2, rings128, random, mixture, or a .toml.")
+    ] = "hdl64",
+    layout: Annotated[str, typer.Option("--as", help="kitti or labels.")] = "labels",
+    seed: Seed = 0,
+) -> None:
+    """Write labelled scans of generated streets; the same bytes for a seed.
+
+    Example: recurra pointcloud simulate -o scans --scans 20 --sensor vlp16 --as kitti
+    """
+    from vision.pointcloud.write import write_scans
+
+    written = write_scans(out, scans, sensor, layout, seed)
+    print(f"{out}: {written} scans")
+
+
+@app.command()
+def info(
+    inputs: Inputs,
+    axes: Annotated[str | None, typer.Option("--axes", help="Axes of the file.")] = None,
+    unit: Annotated[float | None, typer.Option("--unit", help="Metres of one unit of the file.")] = None,
+    json_path: Json = None,
+) -> None:
+    """Say what is in a scan: format, channels, extent, rings, ground, axes and unit with their reason.
+
+    Example: recurra pointcloud info scan.pcd
+    """
+    from core.jobs import finish, gather, run
+    from core.jobs import mirror as jobs_of
+    from vision.pointcloud.data import SUFFIXES
+    from vision.pointcloud.reading import Reading, about, read_as, told
+
+    reading = Reading(axes, unit, None)
+    done = run(
+        jobs_of(gather(inputs, SUFFIXES), None), lambda job: about(read_as(job.source.path, reading)), "scans"
+    )
+    results = [result for _, result in done.results]
+    lines = [line for result in results for line in told(result)]
+    if results:
+        emit(results[0] if len(results) == 1 else {"scans": results}, json_path, lines)
+    finish(done)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A cloud, or labels (.label.txt, .csv, .json).")],
+    out: Annotated[Path, target("File to write; its suffix names the layout.")],
+    calib: Annotated[Path | None, typer.Option("--calib", help="KITTI calibration, for labels.")] = None,
+) -> None:
+    """Write a cloud or labels in another layout; every field that was read is written again.
+
+    Example: recurra pointcloud convert scan.pcd -o scan.npz
+    """
+    from vision.pointcloud.convert import write_cloud, write_labels
+    from vision.pointcloud.data import read_cloud
+    from vision.pointcloud.formats.kitti import CAMERA, read_calibration
+    from vision.pointcloud.formats.labels import read_json_labels, read_kitti_labels, read_table_labels
+
+    labels = source.name.endswith((".label.txt", ".labels.csv", ".labels.json")) or calib is not None
+    if not labels:
+        cloud = read_cloud(source)
+        say_all(cloud.remarks)
+        write_cloud(cloud, out)
+        print(f"{out}: {len(cloud):,} points")
+        return
+    camera = CAMERA if calib is None else read_calibration(calib)
+    readers = {".csv": read_table_labels, ".json": read_json_labels}
+    if source.suffix in readers:
+        truth = readers[source.suffix](source)
+    else:
+        truth = read_kitti_labels(source, camera)
+    written = write_labels(truth, out, camera)
+    print(f"{out}: {written} of {len(truth)} labels")
+
+
+@app.command()
+def export(
+    out: OutFile,
+    weights: Weights = None,
+    json_path: Json = None,
+) -> None:
+    """Write the dense part of a detector (maps to boxes' numbers) as ONNX, checked against torch.
+
+    Example: recurra pointcloud export -o pointcloud.onnx --weights pointcloud-bev
+    """
+    from vision.pointcloud.export import export_onnx
+    from vision.pointcloud.predict import Detector
+
+    worst = export_onnx(Detector.open(weights), out)
+    size = out.stat().st_size
+    result = {"file": str(out), "bytes": size, "largest_difference": worst}
+    emit(result, json_path, [f"{out}: {size / 1024:.0f} KB, largest difference from torch {worst:.2g}"])
