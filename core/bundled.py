@@ -11,6 +11,7 @@ from typing import Any
 
 from core.domains import weights_folders
 from core.errors import WeightsError
+from core.text import first_line
 
 
 def find(name: str | Path) -> Path:
@@ -84,9 +85,3 @@ def check_index(path: Path, data: bytes) -> None:
             else:
                 return
             raise WeightsError(f"{path}: not the file that was bundled ({wrong}). Install Recurra again.")
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a library's message, cut to a readable length."""
-    text = str(error).strip().splitlines()
-    return text[0][:160].rstrip(".") if text else type(error).__name__

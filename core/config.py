@@ -9,11 +9,36 @@ import types
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from core.errors import ConfigError
+from core.text import shown
 
 C = TypeVar("C")
+FAR, WHOLE = 1e15, 1 << 53
+"""No setting is a larger number: beyond, a float64 tells neighbours no longer apart."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """What a number may be: `hidden: Annotated[int, Range(1, 8192)]`. NaN is in no range."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
+
+Size = Annotated[int, Range(1, 65_536)]
+"""A width of a network."""
+Count = Annotated[int, Range(1, 1000)]
+"""Layers, blocks, heads."""
+Share = Annotated[float, Range(0, 1)]
+"""A part of a whole, or a chance."""
 
 
 def parse_set(words: Iterable[str]) -> dict[str, Any]:
@@ -82,7 +107,7 @@ def replace(config: C, changes: Mapping[str, Any], section: str = "") -> C:
     Raises:
         ConfigError: unknown name, wrong type, or what the class itself refuses.
     """
-    hints = get_type_hints(type(config))
+    hints = get_type_hints(type(config), include_extras=True)
     known = {field.name for field in dataclasses.fields(config)}  # pyright: ignore[reportArgumentType]
     values: dict[str, Any] = {}
     for name, value in changes.items():
@@ -108,10 +133,16 @@ def replace(config: C, changes: Mapping[str, Any], section: str = "") -> C:
 def convert(value: Any, wanted: Any, path: str) -> Any:
     """`value` as the annotation asks, or a ConfigError that names the setting."""
     origin, options = get_origin(wanted), get_args(wanted)
+    if origin is Annotated:
+        value = convert(value, options[0], path)
+        for about in options[1:]:
+            if isinstance(about, Range) and value not in about:
+                raise ConfigError(f"{path} must be {about}, got {brief(value)}.")
+        return value
     if origin is Literal:
         if value in options:
             return value
-        raise ConfigError(f"{path} must be one of {options}, got {value!r}.")
+        raise ConfigError(f"{path} must be one of {options}, got {brief(value)}.")
     if origin in (Union, types.UnionType):
         if type(None) in options and (value is None or value == "none"):
             return None
@@ -121,7 +152,7 @@ def convert(value: Any, wanted: Any, path: str) -> Any:
                     return convert(value, option, path)
                 except ConfigError:
                     continue
-        raise ConfigError(f"{path} must be {describe(wanted)}, got {value!r}.")
+        raise ConfigError(f"{path} must be {describe(wanted)}, got {brief(value)}.")
     if origin is tuple and isinstance(value, (list, tuple)):
         if len(options) == 2 and options[1] is Ellipsis:
             return tuple(convert(item, options[0], path) for item in value)
@@ -133,8 +164,10 @@ def convert(value: Any, wanted: Any, path: str) -> Any:
         return {key: convert(item, options[1], f"{path}.{key}") for key, item in value.items()}
     if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
         return made(value, wanted, path)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if wanted in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+        if not abs(value) <= (WHOLE if isinstance(value, int) else FAR):  # NaN neither
+            raise ConfigError(f"{path} must be a finite number, got {brief(value)}.")
+        value = float(value) if wanted is float else value
     if wanted is Path and isinstance(value, str):
         return Path(value)
     if (
@@ -143,7 +176,15 @@ def convert(value: Any, wanted: Any, path: str) -> Any:
         and (wanted is bool or not isinstance(value, bool))
     ):
         return value
-    raise ConfigError(f"{path} must be {describe(wanted)}, got {value!r}.")
+    raise ConfigError(f"{path} must be {describe(wanted)}, got {brief(value)}.")
+
+
+def brief(value: Any) -> str:
+    """A value of a message: a list of a million numbers is told by its beginning."""
+    try:
+        return shown(repr(value), 80)
+    except ValueError:  # a whole number of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 def made(value: Any, wanted: type, path: str) -> Any:
@@ -152,7 +193,7 @@ def made(value: Any, wanted: type, path: str) -> Any:
         return value
     if not isinstance(value, Mapping):
         raise ConfigError(f"{path} must be a table such as {{{dataclasses.fields(wanted)[0].name} = ..}}.")
-    hints = get_type_hints(wanted)
+    hints = get_type_hints(wanted, include_extras=True)
     known = [field.name for field in dataclasses.fields(wanted)]
     for name in value:
         if name not in known:
@@ -166,6 +207,8 @@ def made(value: Any, wanted: type, path: str) -> Any:
 def describe(wanted: Any) -> str:
     """An annotation in words."""
     options = get_args(wanted)
+    if get_origin(wanted) is Annotated:
+        return f"{describe(options[0])} ({', '.join(str(about) for about in options[1:])})"
     if get_origin(wanted) is tuple:
         return "a list of " + ", ".join(describe(option) for option in options if option is not Ellipsis)
     if options:

@@ -12,8 +12,8 @@ from core.errors import WeightsError
 
 KeyMap = Callable[[str], str | None] | Sequence[tuple[str, str]]
 """Foreign name -> ours (None: leave this tensor out), or pairs (pattern, replacement) applied in order."""
-MOST = 12
-"""Names and problems that one message tells."""
+MOST = 6
+"""Problems that one message tells."""
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], rename: KeyMap | None = None) -> None:
@@ -190,5 +190,5 @@ def listed(names: Iterable[Any]) -> str:
 
 def some(names: Sequence[str]) -> str:
     """The first names of many, and how many more there are."""
-    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
-    return ", ".join(name[:80] for name in names[:MOST]) + more
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(name[:80] for name in names[:3]) + more

@@ -108,15 +108,13 @@ def load(path: str | Path) -> Any:
     """
     import json
 
-    from safetensors import SafetensorError, safe_open
-
-    from core.errors import DataError
+    from core.door import safetensors
+    from core.errors import DataError, WeightsError
 
     try:
-        with safe_open(str(path), framework="pt") as file:
-            layout = json.loads((file.metadata() or {})["recurra_state"])
-            parts = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        parts, metadata = safetensors(path)
+        layout = json.loads(metadata["recurra_state"])
+    except (WeightsError, KeyError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a saved recurrent state ({error})") from error
 
     def build(part: Any) -> Any:

@@ -36,6 +36,12 @@ def shown(value: Any, longest: int | None = None) -> str:
     return CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message, cut to a readable length."""
+    text = str(error).strip().splitlines()
+    return shown(text[0], 160).rstrip(".") if text else type(error).__name__
+
+
 def in_xml(text: str) -> str:
     """Text between two tags of XML; what XML cannot hold becomes U+FFFD."""
     return escape(NOT_XML.sub("\ufffd", text))

@@ -11,24 +11,23 @@ import hashlib
 import json
 import threading
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from core.bundled import bundled, check_index, find, first_line
+from core.bundled import bundled, check_index, find
+from core.door import LARGEST, read, safetensors, state_dict
 from core.errors import ConfigError, UnfinishedWarning, WeightsError
 from core.files import in_words, whole_file, write_text
-from core.fitting import KeyMap, Taken, check_finite, listed, load_into, load_part
+from core.fitting import KeyMap, Taken, check_finite, load_into, load_part
+from core.text import first_line
 
 __all__ = [
     "Card",
@@ -43,6 +42,7 @@ __all__ = [
     "load_network",
     "load_part",
     "load_torch",
+    "network_for",
     "save",
     "write_index",
 ]
@@ -57,10 +57,9 @@ COLUMNS = ("name", "file", "task", "unit", "parameters", "bytes", "sha256", "sco
 """What every row of an index has."""
 BUNDLED = 4_000_000
 """Bytes that one bundled file may have: the whole package stays small."""
-HEADER = 8 << 20
-"""Bytes of names and shapes: some fifty thousand tensors."""
-LARGEST = 4 << 30
-"""Bytes a weights file may have: above every network here, below what would exhaust a laptop."""
+SLACK = 4_000_000
+"""Numbers of buffers that a network makes of its settings, such as windows: beyond those of its file."""
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -131,28 +130,9 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], Card]:
     return parse(path, data)
 
 
-def read(path: Path) -> bytes:
-    """The bytes of a file of sensible size."""
-    check_size(path, LARGEST)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}).") from error
-
-
 def parse(path: Path, data: bytes) -> tuple[dict[str, Tensor], Card]:
     """Tensors and card from the bytes of a file; `path` is for messages."""
-    size = int.from_bytes(data[:8], "little")
-    if HEADER < size < len(data):
-        raise WeightsError(
-            f"{path}: a header of {in_words(size)}; weights here have less than {in_words(HEADER)}."
-        )
-    try:
-        tensors = parse_safetensors(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise WeightsError(f"{path}: not a complete safetensors file ({first_line(error)}).") from error
-    metadata = header.get("__metadata__") or {}
+    tensors, metadata = safetensors(path, data)
     if "recurra" not in metadata:
         raise WeightsError(f"{path}: holds tensors but no card of ours. Is it from another program?")
     version = metadata["recurra"]
@@ -183,37 +163,11 @@ def load_torch(path: str | Path, largest: int = LARGEST) -> dict[str, Tensor]:
     """The state dict of a foreign `.pth`/`.pt` file, as it is or under "state_dict" or "model".
 
     Raises:
-        WeightsError: missing, damaged, too large, asks to run code, or not a state dict.
+        WeightsError: missing, damaged, too large, asks to run code, not a state dict, or not finite.
     """
-    path = Path(path)
-    check_size(path, largest)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:  # a small file may unpack to a huge one
-            unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > largest:
-            raise WeightsError(f"{path}: unpacks to {unpacked:,} bytes; the limit is {largest:,}.")
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or hostile pickle can raise anything
-        reason = first_line(error)
-        if "weights_only" in str(error) or "Weights only" in str(error):
-            reason = "it is damaged, or holds objects that would run code; save a plain state dict instead"
-        raise WeightsError(f"{path}: not a readable torch file ({reason}).") from error
-    for wrapping in ("state_dict", "model_state_dict", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(wrapping), Mapping):
-            found = found[wrapping]
-    if not isinstance(found, Mapping) or not found:
-        raise WeightsError(f"{path}: holds {type(found).__name__}, not a state dict of named tensors.")
-    odd = [name for name, value in found.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
-    if odd:
-        raise WeightsError(f"{path}: {listed(odd)} not a named tensor, so this is not a state dict.")
-    for name, value in found.items():
-        if value.layout != torch.strided or value.is_quantized:
-            raise WeightsError(f"{path}: {name[:80]} is sparse or quantised; save it as a plain tensor.")
-        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise WeightsError(f"{path}: {name[:80]} claims {value.numel():,} numbers that the file has not.")
+    found = state_dict(path, largest)
     check_finite(found, str(path))
-    return dict(found)
+    return found
 
 
 def write_index(folder: str | Path) -> None:
@@ -244,15 +198,6 @@ def further(card: Card) -> dict[str, str]:
     """What a card tells about its weights beside the columns of every row."""
     about = card.extra.get(ABOUT, {})
     return {key: str(value) for key, value in about.items() if key not in COLUMNS}
-
-
-def check_size(path: Path, largest: int) -> None:
-    """The file exists and is not larger than we are ready to read."""
-    if not path.is_file():
-        raise WeightsError(f"{path}: there is no such weights file.")
-    size = path.stat().st_size
-    if size > largest:
-        raise WeightsError(f"{path}: {size:,} bytes; the limit for weights is {largest:,}.")
 
 
 @dataclass(frozen=True)
@@ -316,52 +261,74 @@ def kept(
     tensors, card = load(path)
     if card.task not in tasks:
         raise WeightsError(f"{path}: weights for {card.task[:60]!r}, not for {' or '.join(tasks)}.")
-    network = built(path, card, tensors, build)
-    try:
-        load_into(network, tensors)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
+    network = network_for(path, tensors, lambda: build(card))
     return Loaded(network.to(device, dtype).eval(), card, name, path)
 
 
-def built(
-    path: Path, card: Card, tensors: Mapping[str, Tensor], build: Callable[[Card], nn.Module]
-) -> nn.Module:
-    """The network of a card, given up as soon as it outgrows the tensors of its file.
+def network_for(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    make: Callable[[], N],
+    fill: Callable[[N, Mapping[str, Tensor]], Any] = load_into,
+) -> N:
+    """The network that `make` builds, filled with the tensors of a file; built only where they fit.
 
-    A card of a few bytes could ask for more memory and time than the machine has, so parameters are counted
-    while they are made; one that is not initialised yet has taken no memory.
+    A card of a few bytes could ask for more memory and time than the machine has. So the network is first
+    made without memory, its numbers counted while it grows, its names and shapes compared with the file's.
+
+    Args:
+        fill: copies the tensors into the network, or raises WeightsError.
+
+    Raises:
+        WeightsError: the settings are not the network's, or its tensors are not those of the file.
     """
-    numbers = 4 * sum(tensor.numel() for tensor in tensors.values()) + 10_000
-    with limited(path, numbers, 4 * len(tensors) + 100):
-        try:
-            return build(card)
-        except ConfigError as error:
-            raise WeightsError(f"{path}: its settings are not ours ({error})") from error
-        except (KeyError, TypeError, ValueError, OverflowError, MemoryError, RuntimeError) as error:
-            raise WeightsError(
-                f"{path}: no network can be built from its card ({first_line(error)})."
-            ) from error
+    numbers = 4 * sum(tensor.numel() for tensor in tensors.values()) + SLACK
+    try:
+        with limited(path, numbers, 4 * len(tensors) + 100):
+            with torch.device("meta"):
+                plan = make()
+            fill(plan, tensors)
+            network = make()
+        fill(network, tensors)
+        return network
+    except WeightsError as error:
+        raise error if str(path) in str(error) else WeightsError(f"{path}: {error}") from error
+    except ConfigError as error:
+        raise WeightsError(f"{path}: its settings are not ours ({error})") from error
+    except (
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        ValueError,
+        MemoryError,
+        RuntimeError,
+    ) as error:
+        raise WeightsError(f"{path}: no network can be built from its card ({first_line(error)}).") from error
 
 
 @contextmanager
-def limited(path: Path, numbers: int, tensors: int) -> Iterator[None]:
-    """Inside, modules made by this thread may have so many numbers and parameters, else WeightsError."""
+def limited(path: str | Path, numbers: int, tensors: int) -> Iterator[None]:
+    """Inside, what this thread makes of modules may have so many numbers and tensors, else WeightsError."""
     thread, counted = threading.get_ident(), {"numbers": 0, "tensors": 0}
 
-    def count(module: nn.Module, name: str, parameter: Tensor | None) -> None:
-        if parameter is None or threading.get_ident() != thread:
+    def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+        if tensor is None or threading.get_ident() != thread:
             return
-        counted["numbers"] += parameter.numel()
+        counted["numbers"] += tensor.numel()
         counted["tensors"] += 1
-        if counted["numbers"] > numbers or counted["tensors"] > tensors:
+        if counted["numbers"] > 2 * numbers or counted["tensors"] > 2 * tensors:  # made twice
             raise WeightsError(f"{path}: its card asks for a larger network than its tensors fill.")
 
-    hook = nn.modules.module.register_module_parameter_registration_hook(count)
+    hooks = (
+        nn.modules.module.register_module_parameter_registration_hook(count),
+        nn.modules.module.register_module_buffer_registration_hook(count),
+    )
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def bundle(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from core.config import Count, Share, Size
 from core.errors import ConfigError
 from core.training import LoopOptions
 from core.training.options import GroupOptions, OptimizerOptions, ScheduleOptions
@@ -13,12 +14,12 @@ class InterestConfig:
     """The network of a user: state, traces, interests."""
 
     unit: str = "gru"
-    hidden: int = 64
-    dims: int = 8  # of an item's vector
-    interests: int = 1
+    hidden: Size = 64
+    dims: Size = 8  # of an item's vector
+    interests: Count = 1
     traces: int = 3  # speeds of the linear traces
-    width: int = 64  # of the two-layer nets
-    dropout: float = 0.2
+    width: Size = 64  # of the two-layer nets
+    dropout: Share = 0.2
     context: bool = True  # the slate that is judged is known to the choice
     groups: bool = True  # off: one group for all items, the flat prior
 
@@ -37,7 +38,7 @@ class PaperConfig:
     """The model of the paper: user model, score, priors, temperatures."""
 
     user: str = "gru"  # gru, linear, markov, lingru or a unit of core
-    dims: int = 8
+    dims: Size = 8
     score: Literal["l2", "dot"] = "l2"
     likelihood: Literal["slate", "all"] = "slate"  # over the slate, or against uniform items
     groups: bool = True  # off: one group for all items
@@ -110,13 +111,13 @@ class PaperRun:
 class FilterConfig:
     """The user's state as a particle filter; its scalars are learned from these starts."""
 
-    dims: int = 8
-    particles: int = 24  # in training
-    judges: int = 150  # when it is asked
-    pull: float = 0.2  # of a click on the state
-    drift: float = 0.13
-    jump: float = 0.04  # chance per step
-    spread: float = 0.74  # around a group after a jump
+    dims: Size = 8
+    particles: Size = 24  # in training
+    judges: Size = 150  # when it is asked
+    pull: Share = 0.2  # of a click on the state
+    drift: Share = 0.13
+    jump: Share = 0.04  # chance per step
+    spread: Share = 0.74  # around a group after a jump
     sharpness: float = 1.0  # of the group that a search shows
 
     def __post_init__(self) -> None:
@@ -156,11 +157,11 @@ class NextConfig:
     """A next-item model."""
 
     block: str = "sasrec"  # sasrec, esasrec, gsasrec, fmlp, gru4rec, or a unit of core
-    hidden: int = 64
-    layers: int = 2
-    heads: int = 2
-    length: int = 50
-    dropout: float = 0.3
+    hidden: Size = 64
+    layers: Count = 2
+    heads: Count = 2
+    length: Size = 50
+    dropout: Share = 0.3
 
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "heads", "length"):

@@ -1,5 +1,6 @@
 """A slate model: its network with the catalogue and the counts it was trained with."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from core.config import replace as changed
-from core.errors import WeightsError
-from core.weights import Card, find, load, load_into
+from core.errors import ConfigError, WeightsError
+from core.text import shown
+from core.weights import Card, find, load, network_for
 from recsys.baselines import Counted, Counts
 from recsys.config import InterestConfig, PaperConfig
-from recsys.data import Catalogue, Slates
+from recsys.data import FIRST, Catalogue, Slates
 from recsys.features import Steps
 from recsys.history import History, parse_history, steps_from
 from recsys.models.interest import InterestNetwork
@@ -23,6 +25,8 @@ from recsys.models.slate import SlateNetwork
 if TYPE_CHECKING:
     from recsys.predict import Slate
 
+SLOTS = 1000
+"""Most items of a slate."""
 DEFAULT, LINEAR = "recsys-gru", "recsys-linear"
 """Bundled weights: ours, and the published linear model that stands among the baselines."""
 
@@ -105,35 +109,61 @@ def load_model(name: str = DEFAULT) -> SlateModel:
 
 
 def build_model(tensors: dict[str, Tensor], card: Card, name: str = "") -> SlateModel:
-    """A model from tensors and their card."""
-    kind, slots = card.extra["kind"], int(card.extra["slots"])
-    names = card.extra.get("names")
-    settings = {key: value for key, value in card.settings["model"].items()}
-    key = "group" if "group" in tensors else "items.group"
-    catalogue = Catalogue(
-        tensors["catalogue.group"].numpy().astype(np.int64), tuple(names) if names else None
-    )
-    group = torch.from_numpy(catalogue.group)
-    if key not in tensors:
-        raise WeightsError(f"{name}: no table of groups in these weights.")
-    network: nn.Module
-    if kind == "interest":
-        network = InterestNetwork(changed(InterestConfig(), settings), group, slots)
-    elif kind == "slate":
-        network = SlateNetwork(changed(PaperConfig(), settings), group, slots)
-    elif kind == "filter":
-        from recsys.config import FilterConfig
-        from recsys.models.filter import FilterNetwork
+    """A model from tensors and their card.
 
-        network = FilterNetwork(changed(FilterConfig(), settings), group, slots)
-    else:
-        raise WeightsError(f"{name}: slate models of kind {kind!r} are not known to this version.")
-    equip(network, catalogue, Counted.empty(len(catalogue), slots))
-    load_into(network, tensors)
-    network.eval()
+    Raises:
+        WeightsError: they do not fit each other.
+    """
+    kind, slots, names = card.extra["kind"], card.extra.get("slots"), card.extra.get("names")
+    if not isinstance(slots, int) or not 1 <= slots <= SLOTS:
+        raise WeightsError(f"{name}: {shown(slots, 40)} slots are no slate.")
+    group = checked_groups(tensors, name)
+    if names is not None and (not isinstance(names, list) or len(names) != len(group)):
+        raise WeightsError(f"{name}: its names are not one for each of {len(group)} items.")
+    catalogue = Catalogue(group, tuple(map(str, names)) if names else None)
+
+    def make() -> nn.Module:
+        network = network_of(kind, card.settings["model"], torch.from_numpy(group), slots)
+        equip(network, catalogue, Counted.empty(len(catalogue), slots))
+        return network
+
+    network = network_for(name, tensors, make).eval()
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     return SlateModel(network, catalogue, network.counts.values, card, name)  # pyright: ignore
+
+
+def checked_groups(tensors: Mapping[str, Tensor], name: str) -> np.ndarray:
+    """The group of every item (I,) int64.
+
+    Raises:
+        WeightsError: there is no such table, or it numbers groups that have no item.
+    """
+    table = tensors.get("catalogue.group")
+    if table is None or table.ndim != 1 or table.is_floating_point() or len(table) <= FIRST:
+        raise WeightsError(f"{name}: no table of groups in these weights.")
+    group = table.numpy().astype(np.int64)
+    if group.min() < 0 or group.max() >= len(group):
+        raise WeightsError(f"{name}: its groups are not numbered from 0 by the items they have.")
+    return group
+
+
+def network_of(kind: Any, settings: Mapping[str, Any], group: Tensor, slots: int) -> nn.Module:
+    """The network of a kind without its weights.
+
+    Raises:
+        ConfigError: a kind that is not known, or settings that are not its own.
+    """
+    if kind == "interest":
+        return InterestNetwork(changed(InterestConfig(), settings), group, slots)
+    if kind == "slate":
+        return SlateNetwork(changed(PaperConfig(), settings), group, slots)
+    if kind == "filter":
+        from recsys.config import FilterConfig
+        from recsys.models.filter import FilterNetwork
+
+        return FilterNetwork(changed(FilterConfig(), settings), group, slots)
+    raise ConfigError(f"slate models of kind '{shown(kind, 40)}' are not known to this version.")
 
 
 def equip(network: nn.Module, catalogue: Catalogue, counts: Counted) -> None:

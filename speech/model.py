@@ -1,13 +1,14 @@
 """Networks by name: bundled weights, runs of `train`, imported checkpoints."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from core.config import replace as changed
 from core.errors import ConfigError
 from core.weights import Card, load_network
 from speech.models.enhance import EnhanceConfig, EnhanceNet
@@ -59,23 +60,24 @@ def network_of(card: Card) -> nn.Module:
     if LAYOUT in settings:
         from speech.layouts import build
 
-        return build(str(settings[LAYOUT]), settings.get("options", {}))
+        options = settings.get("options", {})
+        if not isinstance(options, Mapping) or not all(plain(value) for value in options.values()):
+            raise ConfigError("the card's words of a layout are no numbers of a network")
+        return build(str(settings[LAYOUT]), options)
     model = settings.get("model")
     if not isinstance(model, Mapping):
         raise ConfigError("the card names no network")
     if card.task == "enhance":
-        return EnhanceNet(EnhanceConfig(**known(EnhanceConfig, model)))
-    return SeparateNet(SeparateConfig(**known(SeparateConfig, model)))
+        return EnhanceNet(changed(EnhanceConfig(), model))
+    return SeparateNet(changed(SeparateConfig(), model))
 
 
-def known(kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that a dataclass has.
-
-    Raises:
-        ConfigError: one that it has not.
-    """
-    names = {field.name for field in fields(kind)}
-    odd = sorted(set(settings) - names)
-    if odd:
-        raise ConfigError(f"unknown setting {odd[0]!r}")
-    return dict(settings)
+def plain(value: Any) -> bool:
+    """Whether a word of a constructor is text, a switch, or a number of sensible size, or a few of them."""
+    if isinstance(value, list | tuple):
+        return len(value) <= 64 and all(plain(part) for part in value)
+    return (
+        value is None
+        or isinstance(value, str | bool)
+        or (isinstance(value, int | float) and abs(value) <= 65_536)
+    )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from core.config import Count, Share, Size
 from core.errors import ConfigError
 from core.training.options import LoopOptions
 
@@ -48,9 +49,9 @@ class ModelConfig:
     encoder: Literal["recurrent", "transformer"] = "recurrent"
     unit: str = "gru"
     """Any unit of `recurra units`, for the recurrent encoder."""
-    hidden: int = 64
-    layers: int = 2
-    dims: int = 3
+    hidden: Size = 64
+    layers: Count = 2
+    dims: Count = 3
     """Coordinates of a position; markers or several bodies may share one vector."""
     representation: Representation = "residual_over_cv"
     frame: Frame = "yaw"
@@ -58,7 +59,7 @@ class ModelConfig:
     head: Head = "gaussian"
     stateful: bool = False
     """Train on streams of random length, so that the state can be carried from sample to sample."""
-    heads: int = 4
+    heads: Count = 4
     """Attention heads of the transformer encoder."""
 
     def __post_init__(self) -> None:
@@ -84,22 +85,22 @@ class ModelConfig:
 class AugmentConfig:
     """Chances and ranges of what is done to a training window; every change keeps it a possible flight."""
 
-    mirror: float = 0.5
+    mirror: Share = 0.5
     """Left becomes right."""
-    flip: float = 0.3
+    flip: Share = 0.3
     """Up becomes down."""
-    reverse: float = 0.3
+    reverse: Share = 0.3
     """The flight runs backwards."""
-    scale: float = 0.7
+    scale: Share = 0.7
     """Chance that the window is scaled in space, and so in speed."""
     scale_range: tuple[float, float] = (0.4, 2.0)
-    noise: float = 0.2
+    noise: Share = 0.2
     """Chance of white noise on the history (never on the future)."""
     noise_m: float = 0.02
     """Largest standard deviation of that noise."""
-    gaps: float = 0.05
+    gaps: Share = 0.05
     """Chance that inner samples of the history are lost and filled by a straight line."""
-    shorten: float = 0.15
+    shorten: Share = 0.15
     """Chance that a batch sees a shorter history."""
     shortest: int = 6
 

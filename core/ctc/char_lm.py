@@ -25,10 +25,14 @@ from typing import Any
 
 import numpy as np
 
+from core.door import arrays
 from core.errors import ConfigError, DataError
+from core.files import read_bytes
 
 BEGIN, END, UNKNOWN, SPACE = "<s>", "</s>", "<unk>", "<space>"
 Gram = tuple[str, ...]
+LARGEST = 64 << 20
+"""Bytes of a stored model, also when it is unpacked; five characters of a language have two million."""
 LN10 = math.log(10.0)
 
 
@@ -292,19 +296,14 @@ def load_char_lm(path: str | Path) -> CharLM:
         DataError: missing, damaged, or neither.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    data = read_bytes(path, LARGEST, unpack=False)
     if data[:2] != b"PK":
         try:
             return from_arpa(data.decode("utf-8-sig"))
         except UnicodeDecodeError:
             raise DataError(f"{path}: neither a binary of ours nor ARPA text.") from None
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        return unpacked(arrays)
+        return unpacked(arrays(data, path, largest=LARGEST, error=DataError))
     except Exception as error:  # a damaged archive can raise anything
         raise DataError(f"{path}: a damaged character model ({type(error).__name__}).") from error
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from core.door import torch_file
 from core.errors import WeightsError
 from core.files import whole_file
 
@@ -37,8 +38,8 @@ def load_state(path: Path) -> dict[str, Any]:
         WeightsError: damaged, foreign, or of another version.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can raise anything
+        state = torch_file(path)
+    except WeightsError as error:
         raise WeightsError(f"{path}: this checkpoint is damaged; start the run again elsewhere.") from error
     if not isinstance(state, dict) or state.get("version") != VERSION:
         raise WeightsError(f"{path}: not a checkpoint of this version of Recurra.")

@@ -15,7 +15,7 @@ from core.metrics.bootstrap import mean_interval
 from core.metrics.ranking import rank_of
 from core.training import Outcome, ShuffledBatches, check_folder
 from core.training import train as run_loop
-from core.weights import Card, find, load, load_into
+from core.weights import Card, find, load, network_for
 from recsys.config import NextConfig, NextRun
 from recsys.models.next.losses import full_softmax, gbce, gbce_beta, sampled_softmax
 from recsys.sequences.data import Sequences, left_padded
@@ -121,8 +121,12 @@ def load_next(name: str | Path) -> tuple[NextItem, Card]:
     tensors, card = load(find(name))
     if card.task != "recsys-next":
         raise WeightsError(f"{name}: weights for {card.task!r}, not for the next item.")
-    model = NextItem(changed(NextConfig(), card.settings["model"]), len(card.extra["names"]))
-    load_into(model, tensors)
+    names = card.extra.get("names")
+    if not isinstance(names, list):
+        raise WeightsError(f"{name}: its card names no items.")
+    model = network_for(
+        name, tensors, lambda: NextItem(changed(NextConfig(), card.settings["model"]), len(names))
+    )
     return model.eval(), card
 
 

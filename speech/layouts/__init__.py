@@ -16,8 +16,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from core.door import safetensors
 from core.errors import ConfigError, WeightsError
-from core.weights import Card, load_into, load_torch, save
+from core.fitting import check_finite
+from core.weights import Card, load_into, load_torch, network_for, save
 
 LAYOUTS = {
     "gtcrn": "speech.models.gtcrn:GTCRN",
@@ -120,16 +122,10 @@ def read_tensors(files: Sequence[str | Path]) -> dict[str, Tensor]:
     Raises:
         WeightsError: missing, damaged, or asks to run code.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     found: dict[str, Tensor] = {}
     for file in map(Path, files):
         if file.suffix == ".safetensors":
-            try:
-                part = load_file(file)
-            except (OSError, SafetensorError) as error:
-                raise WeightsError(f"{file}: not a safetensors file that can be read ({error}).") from error
+            part, _ = safetensors(file)
         else:
             part = load_torch(file)
         if len(files) > 1:  # encoder.ckpt holds `conv1d.weight` of `encoder.conv1d.weight`
@@ -153,8 +149,14 @@ def import_files(
     from core.config import toml_value
 
     words = {key: toml_value(value) for key, _, value in (word.partition("=") for word in options)}
-    network = build(layout, words)
-    load_published(network, read_tensors(files), UNUSED.get(layout, ()))
+    tensors, unused = read_tensors(files), UNUSED.get(layout, ())
+    check_finite(tensors, str(files[0]))
+    network = network_for(
+        files[0],
+        tensors,
+        lambda: build(layout, words),
+        lambda made, given: load_published(made, given, unused),
+    )
     about = {
         "task": "separate" if hasattr(network, "talkers") else "enhance",
         "unit": layout,

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.config import Count, Size
 from core.errors import ConfigError
 from speech.features import analyse, smooth, smooth_step, synthesise
 from speech.models.recurrence import Recurrence
@@ -35,15 +36,15 @@ class EnhanceConfig:
     """Any unit of `recurra units`, over time."""
     band_unit: str = "lstm"
     """Over the bands of a frame, in both directions."""
-    channels: int = 40
+    channels: Size = 40
     """Features of a band."""
-    blocks: int = 2
-    band_hidden: int = 40
-    time_hidden: int = 64
-    shared: int = 12
+    blocks: Count = 2
+    band_hidden: Size = 40
+    time_hidden: Size = 64
+    shared: Size = 12
     """Features that a band gives to the recurrence over all bands."""
-    whole_hidden: int = 256
-    taps: int = 3
+    whole_hidden: Size = 256
+    taps: Count = 3
 
     def __post_init__(self) -> None:
         sizes = (self.channels, self.blocks, self.band_hidden, self.time_hidden, self.shared, self.taps)

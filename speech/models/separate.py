@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from core.config import Count, Size
 from core.errors import ConfigError
 from speech.features import analyse, synthesise
 from speech.models.enhance import AcrossBands, Bands, PerBand
@@ -27,26 +28,26 @@ RATE = 16000
 class SeparateConfig:
     """Sizes of the network; the defaults are those of the bundled weights."""
 
-    talkers: int = 2
+    talkers: Count = 2
     window: int = 512
-    band: int = 10
+    band: Count = 10
     """Bins of a band."""
-    stride: int = 2
+    stride: Count = 2
     """Frames that one step over time takes."""
     unit: str = "lstm"
     """Any unit of `recurra units`, over time in both directions."""
     band_unit: str = "lstm"
-    channels: int = 64
-    blocks: int = 4
-    hidden: int = 80
-    shared: int = 12
+    channels: Size = 64
+    blocks: Count = 4
+    hidden: Size = 80
+    shared: Size = 12
     """Features that a band gives to the recurrence over whole frames."""
     whole_hidden: int = 128
     """Of that recurrence; 0 leaves it out."""
-    heads: int = 4
-    keys: int = 4
+    heads: Count = 4
+    keys: Count = 4
     """Features of a band in queries and keys, per head."""
-    taps: int = 3
+    taps: Count = 3
 
     def __post_init__(self) -> None:
         if (

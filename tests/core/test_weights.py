@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from core import weights
+from core import door
 from core.errors import WeightsError
 from core.weights import (
     Card,
@@ -372,6 +372,6 @@ def test_tensors_that_are_larger_than_their_file_are_refused(
 
 def test_a_header_of_countless_names_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path)
-    monkeypatch.setattr(weights, "HEADER", 100)
+    monkeypatch.setattr(door, "HEADER", 100)
     with pytest.raises(WeightsError, match=r"a header of .* bytes; weights here have less than 100 bytes"):
         load(path)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from core.config import Count, Share, Size
 from core.errors import ConfigError
 from core.training.options import LoopOptions
 from vision.ocr.line import LineSettings
@@ -16,13 +17,13 @@ class ModelConfig:
 
     name: Literal["lines", "digits", "pylaia"] = "lines"
     unit: str = "lstm"
-    hidden: int = 192
-    layers: int = 2
-    channels: tuple[int, ...] = (32, 48, 96, 128)
+    hidden: Size = 192
+    layers: Count = 2
+    channels: tuple[Size, ...] = (32, 48, 96, 128)
     pools: int = 2
-    dropout: float = 0.4
-    between_dropout: float = 0.3
-    hidden_share: float = 0.15  # of the frames of a line that spans of zeros may cover in training
+    dropout: Share = 0.4
+    between_dropout: Share = 0.3
+    hidden_share: Share = 0.15  # of the frames of a line that spans of zeros may cover in training
     shortcut: bool = True  # a second head on the convolutions, in training only
 
     def __post_init__(self) -> None:
@@ -55,8 +56,8 @@ class DataConfig:
     """`generated` lines or strings are made once and mixed in; `real_share` of a batch is from files."""
 
     generated: int = 2000
-    real_share: float = 0.5
-    validation: float = 0.1  # of the documents, where an index has no rows with split "val"
+    real_share: Share = 0.5
+    validation: Share = 0.1  # of the documents, where an index has no rows with split "val"
     longest: int = 10  # digits of a generated string
     unknown: Literal["error", "drop"] = "error"
 

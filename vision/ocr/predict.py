@@ -17,6 +17,7 @@ from core.ctc.exact import label_score
 from core.ctc.loss import frames_needed
 from core.ctc.prefix_beam import Hypothesis
 from core.errors import ConfigError, DataError, WeightsError
+from core.text import first_line
 from core.weights import Card, load_network
 from vision.ocr.answer import Char, Line, Page
 from vision.ocr.codec import Codec
@@ -184,15 +185,17 @@ def load_reader(
     try:
         codec = Codec.from_dict(card.extra["codec"])
         line = settings(LineSettings(), card.extra["line"])
-        calibration = Calibration(**card.extra.get("calibration", {}))
+        calibration = settings(Calibration(), card.extra.get("calibration", {}))
         named = card.extra.get("lm") or {}
         decoding = Decoding(
             lm=character_model(lm, named.get("file")),
-            lm_weight=float(named.get("weight", 0.6)),
-            lm_bonus=float(named.get("bonus", 1.2)),
+            lm_weight=bounded(named.get("weight", 0.6)),
+            lm_bonus=bounded(named.get("bonus", 1.2)),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{loaded.path}: its card lacks what reading needs ({error}).") from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(
+            f"{loaded.path}: its card lacks what reading needs ({first_line(error)})."
+        ) from error
     return Reader(
         loaded.network,
         card,
@@ -205,10 +208,23 @@ def load_reader(
     )
 
 
+def bounded(value: Any) -> float:
+    """A weight of a card.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not abs(float(value)) <= 100:  # NaN neither
+        raise ValueError(f"{float(value):g} is no weight of a character model")
+    return float(value)
+
+
 def character_model(lm: bool | str, named: str | None) -> CharLM | None:
     """The model of a file, or the one that the weights name, or none."""
     if lm is False or (lm is True and not named):
         return None
+    if lm is True and str(named) != Path(str(named)).name:
+        raise ValueError("its character model is no name of a file beside the package")
     path = MODELS / str(named) if lm is True else Path(str(lm))
     return cached_model(path, path.stat().st_mtime_ns if path.is_file() else 0)
 

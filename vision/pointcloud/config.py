@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from core.config import Count, Share, Size
 from core.errors import ConfigError
 from core.training.options import LoopOptions, ScheduleOptions
 
@@ -14,27 +15,27 @@ class ModelConfig:
     backbone: Literal["lion", "bev"] = "lion"
     operator: str = "min_gru"
     """A unit of core, run in both directions along every group."""
-    dim: int = 32
+    dim: Size = 32
     """Channels of a voxel."""
-    layers: int = 16
+    layers: Count = 16
     """Voxels in height."""
     layer_m: float = 0.25
     """Height of a voxel in metres; on x and y they are .4 m."""
-    blocks: int = 2
+    blocks: Count = 2
     """LION blocks; each halves the layers."""
-    groups: tuple[int, ...] = (256, 256, 256)
+    groups: tuple[Size, ...] = (256, 256, 256)
     """Tokens of a group in each block and in the last layer."""
-    window: int = 13
-    generate: float = 0.0
+    window: Count = 13
+    generate: Share = 0.0
     """Share of voxels that send out new ones; .2 as published, 0 for none."""
-    drop_path: float = 0.0
+    drop_path: Share = 0.0
     recompute: bool = False
     """Whether recurrent layers make their activations again in the backward pass: slower, less memory."""
-    width: int = 32
+    width: Size = 32
     """Channels of the bird's-eye map at .4 m."""
-    deep: int = 64
+    deep: Size = 64
     """Channels at .8 and 1.6 m."""
-    depth: int = 2
+    depth: Count = 2
     """Residual blocks at .8 and 1.6 m."""
 
     def __post_init__(self) -> None:

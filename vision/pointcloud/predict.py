@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from core.config import replace as configured
-from core.errors import ConfigError, WeightsError
-from core.weights import Card, find, load, load_into
+from core.errors import WeightsError
+from core.weights import Card, load_network
 from vision.pointcloud.boxes import count_inside, wrap
 from vision.pointcloud.config import ModelConfig
 from vision.pointcloud.crops import crop_points
@@ -121,6 +121,24 @@ def averaged(heat: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
     return torch.logit(p.clamp(1e-6, 1 - 1e-6)), straight
 
 
+def network_of(card: Card) -> nn.Module:
+    """The network that a card describes, without its weights."""
+    return build_network(configured(ModelConfig(), card.settings["model"]))
+
+
+def checked_thresholds(path: Path, stored: Any) -> dict[str, float]:
+    """Scores from which a box is shown, by class; those of a card over the usual ones.
+
+    Raises:
+        WeightsError: they are no scores.
+    """
+    if not isinstance(stored, Mapping) or not all(
+        isinstance(value, int | float) and 0 <= value <= 1 for value in stored.values()
+    ):
+        raise WeightsError(f"{path}: its thresholds are no scores from 0 to 1.")
+    return {**THRESHOLDS, **{str(name): float(value) for name, value in stored.items() if name in THRESHOLDS}}
+
+
 class Detector:
     """A network with its thresholds, kept warm: `Detector.open()`, then `detector(cloud)`."""
 
@@ -138,21 +156,9 @@ class Detector:
         Raises:
             WeightsError: there are none by this name, or they are of something else.
         """
-        path = find(weights or DEFAULT)
-        tensors, card = load(path)
-        if card.task != "pointcloud" or "model" not in card.settings:
-            raise WeightsError(f"{path}: weights of {card.task}, not of pointcloud.")
-        try:
-            config = configured(ModelConfig(), card.settings["model"])
-        except ConfigError as error:
-            raise WeightsError(f"{path}: settings of another version ({error}).") from error
-        network = build_network(config)
-        load_into(
-            network,
-            {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()},
-        )
-        thresholds = {**THRESHOLDS, **card.extra.get("thresholds", {})}
-        return cls(network.to(device), thresholds, str(weights or DEFAULT), card)
+        loaded = load_network(weights or DEFAULT, "pointcloud", network_of, device=device)
+        thresholds = checked_thresholds(loaded.path, loaded.card.extra.get("thresholds", {}))
+        return cls(loaded.network, thresholds, str(weights or DEFAULT), loaded.card)
 
     @property
     def device(self) -> torch.device:

@@ -7,10 +7,6 @@ x are normalised velocities (or positions), y the same kind of value for the nex
 decoder always makes K = 10 steps; here K is an argument, and beyond 10 steps it extrapolates.
 """
 
-import io
-import math
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +17,9 @@ from torch import Tensor, nn
 import core
 from apps.trajectory.features import Normalisation, integrate, velocities
 from apps.trajectory.models.forecast import Forecast
+from core.door import arrays
 from core.errors import WeightsError
-from core.files import in_words, read_bytes
-from core.weights import load_torch
+from core.weights import load_torch, network_for
 
 HISTORY = 20
 """Samples that the published weights were trained to read."""
@@ -32,6 +28,8 @@ HORIZON = 10
 Kind = Literal["velocity", "position"]
 LARGEST = 256 << 20
 """Bytes of a published checkpoint; they have less than one million."""
+STATS = ("max_velocity", "max_length", "input_mean", "L_matrix")
+"""Arrays that a statistics file may have."""
 STATISTICS = 16 << 20
 """Bytes of a statistics file; they have a few hundred."""
 
@@ -123,36 +121,8 @@ def from_state(state: dict[str, Tensor]) -> Vector:
     dims, hidden = state["fc.weight"].shape
     if not dims or not hidden:
         raise WeightsError(f"these are no VECTOR weights: fc.weight is {dims} x {hidden}.")
-    network = Vector(dims, hidden, layers)
     mapped = {ours(name): tensor for name, tensor in state.items()}
-    expected = network.state_dict()
-    missing, foreign = sorted(expected.keys() - mapped), sorted(mapped.keys() - expected)
-    if missing or foreign:
-        raise WeightsError(
-            f"VECTOR weights do not fit: missing {missing or 'none'}, unexpected {foreign or 'none'}."
-        )
-    for name, tensor in mapped.items():
-        if tensor.shape != expected[name].shape:
-            raise WeightsError(
-                f"{name} is {tuple(tensor.shape)} in the file, {tuple(expected[name].shape)} in the model."
-            )
-    network.load_state_dict(mapped)
-    return network.eval()
-
-
-def parsed(data: bytes) -> np.ndarray:
-    """A numeric array of a .npy file whose header claims no more than there is.
-
-    Raises:
-        ValueError: it does, or it is no array of numbers.
-    """
-    file = io.BytesIO(data)
-    version = np.lib.format.read_magic(file)
-    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = reader(file)
-    if dtype.kind not in "fiu" or math.prod(shape) * dtype.itemsize > len(data):
-        raise ValueError("no array of numbers, or larger than its file")
-    return np.load(io.BytesIO(data), allow_pickle=False)
+    return network_for("VECTOR weights", mapped, lambda: Vector(dims, hidden, layers)).eval()
 
 
 def read_stats(path: str | Path, normalisation: Literal["max", "white"]) -> tuple[Normalisation, Kind]:
@@ -161,16 +131,11 @@ def read_stats(path: str | Path, normalisation: Literal["max", "white"]) -> tupl
     Raises:
         WeightsError: the file cannot be read or lacks a key.
     """
-    data = read_bytes(path, STATISTICS, unpack=False, error=WeightsError)
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-            if unpacked > STATISTICS:
-                raise WeightsError(f"{path}: unpacks to {in_words(unpacked)}; such statistics are small.")
-            arrays = {member.filename: archive.read(member) for member in archive.infolist()}
-        stats = {name.removesuffix(".npy"): parsed(array) for name, array in arrays.items()}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise WeightsError(f"{path}: not a statistics file of numpy (.npz).") from error
+        stats = arrays(Path(path), path, wanted=STATS, largest=STATISTICS)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: not a statistics file of numpy (.npz): {error}") from error
+    stats = {name: array for name, array in stats.items() if array.dtype.kind in "fiu"}
     kind: Kind = "velocity" if "max_velocity" in stats else "position"
     needed = ["max_velocity" if kind == "velocity" else "max_length"]
     needed = needed if normalisation == "max" else ["input_mean", "L_matrix"]

@@ -11,10 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.door import read, safetensors
 from core.errors import ConfigError, WeightsError
-from core.weights import load_into
+from core.fitting import check_finite
+from core.weights import network_for
 from vision.ocr.models.vgsl import VGSL
 
+LARGEST = 1 << 30
+"""Bytes of a file of models; those that are published have up to 20 MB."""
 Row = tuple[Any, int, int, float]
 """Label or character, first frame, last frame, confidence."""
 
@@ -165,10 +169,7 @@ def load_kraken(path: str | Path) -> tuple[list[KrakenModel], list[str]]:
         WeightsError: missing, damaged, or no file of kraken.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}).") from error
+    data = read(path, LARGEST)
     if data[8:9] == b"{":
         return from_safetensors(path, data)
     from vision.ocr.layouts.coreml import from_mlmodel
@@ -198,15 +199,10 @@ def stored(path: Path, text: str) -> dict[str, Any]:
 
 def from_safetensors(path: Path, data: bytes) -> tuple[list[KrakenModel], list[str]]:
     """Models of a file of kraken 7."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        meta = stored(path, header["__metadata__"]["kraken_meta"])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path}: not a safetensors file of kraken ({error}).") from error
+    tensors, metadata = safetensors(path, data)
+    if "kraken_meta" not in metadata:
+        raise WeightsError(f"{path}: not a safetensors file of kraken (it has no kraken_meta).")
+    meta = stored(path, metadata["kraken_meta"])
     models, remarks = [], []
     for name, about in meta.items():
         kind = about.get("_model")
@@ -232,12 +228,6 @@ def built(
     tensors: Mapping[str, Tensor],
 ) -> KrakenModel:
     """The network of a spec with its weights."""
-    try:
-        network = VGSL(str(about.get("vgsl", "")))
-    except ConfigError as error:
-        raise WeightsError(f"{path}: {error}") from error
-    try:
-        load_into(network, tensors)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
+    check_finite(tensors, str(path))
+    network = network_for(path, tensors, lambda: VGSL(str(about.get("vgsl", ""))))
     return KrakenModel(name, tasks, network.eval(), codec if "recognition" in tasks else None, about)

@@ -1,16 +1,16 @@
 """Rows of floats without a header (KITTI, nuScenes, ONCE), and numpy's arrays."""
 
-import io
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from core.door import arrays
 from core.errors import DataError
 from vision.pointcloud.data import Cloud, cloud_of
 
 CHOICES = (4, 5, 6, 3)
+LARGEST = 512 << 20
+"""Bytes that the arrays of a file may unpack to."""
 
 
 def read_floats(data: bytes, name: str, columns: int | None = None) -> Cloud:
@@ -82,23 +82,12 @@ def read_arrays(data: bytes, name: str) -> Cloud:
     Raises:
         DataError: pickled objects, no array of rows, or a damaged file.
     """
-    try:
-        loaded: Any = np.load(io.BytesIO(data), allow_pickle=False)
-        arrays = (
-            {"points": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
-        )
-    except ValueError as error:
-        if "pickle" in str(error).lower() or "object" in str(error).lower():
-            raise DataError(
-                f"{name}: holds pickled objects, which may run code; save plain arrays with numpy.savez."
-            ) from error
-        raise DataError(f"{name}: damaged ({error}).") from error
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
-        raise DataError(f"{name}: damaged ({error}).") from error
-    tables = {key: value for key, value in arrays.items() if value.ndim == 2 and 3 <= value.shape[1] <= 64}
+    stored = arrays(data, name, largest=LARGEST, error=DataError)
+    named = {key or "points": value for key, value in stored.items()}
+    tables = {key: value for key, value in named.items() if value.ndim == 2 and 3 <= value.shape[1] <= 64}
     chosen = next((key for key in NAMES["points"] if key in tables), next(iter(tables), None))
     if chosen is None:
-        shapes = ", ".join(f"{key} {value.shape}" for key, value in arrays.items()) or "nothing"
+        shapes = ", ".join(f"{key} {value.shape}" for key, value in named.items()) or "nothing"
         raise DataError(f"{name}: no array of rows x, y, z; there is {shapes}.")
     table = tables[chosen]
     if not np.issubdtype(table.dtype, np.number) or np.iscomplexobj(table):
@@ -108,9 +97,7 @@ def read_arrays(data: bytes, name: str) -> Cloud:
     if table.shape[1] > 3:
         found["intensity"] = table[:, 3]
     for column in ("intensity", "ring", "time"):
-        key = next(
-            (key for key in NAMES[column] if key in arrays and arrays[key].shape == (len(table),)), None
-        )
+        key = next((key for key in NAMES[column] if key in named and named[key].shape == (len(table),)), None)
         if key is not None:
-            found[column] = arrays[key]
+            found[column] = named[key]
     return cloud_of(found, Path(name).suffix.lstrip(".") or "npy", name)
