@@ -8,7 +8,8 @@ Backward, also a scan, from right to left, with g_t the gradient of h_t:
     dx_t = d_t        da_t = d_t * conj(h_{t-1})        dh_0 = conj(a_1) * d_1
 
 Only a and h are kept for it. The backward pass is an operator with a rule of its own, made of the same
-scan, so every order of derivative exists. `definition.py` beside this file says it in six lines.
+scan, so every order of derivative exists. `definition.py` beside this file says it in six lines
+(`linear_scan_ref`, what units run as their sequential mode).
 """
 
 from types import ModuleType
@@ -19,6 +20,9 @@ from torch import Tensor
 
 from core.kernels.choice import beyond_operators, version
 from core.kernels.linear_scan import chunked
+from core.kernels.linear_scan.definition import linear_scan_ref
+
+__all__ = ["linear_scan", "linear_scan_ref"]
 
 
 def linear_scan(a: Tensor, x: Tensor, h0: Tensor | None = None) -> Tensor:

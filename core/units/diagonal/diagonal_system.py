@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from core.errors import ConfigError
 from core.kernels.fft_conv import fft_conv
-from core.kernels.linear_scan import linear_scan
+from core.kernels.linear_scan import linear_scan, linear_scan_ref
 from core.kernels.precision import state_zeros, widen
 from core.parts.discretize import powers
 from core.parts.lengths import at_end
@@ -62,11 +62,7 @@ class DiagonalSystem(TimeInvariant):
             u = torch.cat([(u[:, 0] + a * start)[:, None], u[:, 1:]], 1)
             h = fft_conv(u, powers(self.system()[0], x.shape[1]).T)
         else:
-            rows = []
-            for u_t in u.unbind(1):
-                start = a * start + u_t
-                rows.append(start)
-            h = torch.stack(rows, 1)
+            h = linear_scan_ref(a.expand_as(u), u, start)
         return self.readout(h, c, x), torch.view_as_real(at_end(h, lengths, before))
 
     def drive(self, x: Tensor, b: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
-from core.kernels.linear_scan import linear_scan
+from core.kernels.linear_scan import linear_scan, linear_scan_ref
 from core.kernels.precision import state_zeros, widen
 from core.parts.lengths import at_end
 from core.parts.options import above_zero
@@ -95,14 +95,7 @@ class HGRN(Unit):
     ) -> tuple[Tensor, Tensor]:
         a, b = self.terms(x)
         h = self.inside(state)
-        if mode == "scan":
-            states = linear_scan(a, b, h)
-        else:
-            rows = []
-            for a_t, b_t in zip(a.unbind(1), b.unbind(1), strict=True):
-                h = a_t * h + b_t
-                rows.append(h)
-            states = torch.stack(rows, 1)
+        states = linear_scan(a, b, h) if mode == "scan" else linear_scan_ref(a, b, h)
         return self.readout(states, x), self.outside(at_end(states, lengths, self.inside(state)))
 
     def inside(self, state: Tensor) -> Tensor:

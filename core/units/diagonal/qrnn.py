@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.kernels.linear_scan import linear_scan
+from core.kernels.linear_scan import linear_scan, linear_scan_ref
 from core.kernels.precision import state_zeros, widen
 from core.parts.lengths import at_end, window_at_end
 from core.parts.options import one_of, sizes
@@ -69,14 +69,7 @@ class QRNN(Unit):
         seen = torch.cat([tail, x], 1)
         windows = torch.cat([seen[:, lag : lag + time] for lag in range(self.window)], -1)
         f, inputs, o = self.terms(windows)
-        if mode == "scan":
-            states = linear_scan(f, inputs, c)
-        else:
-            rows = []
-            for f_t, input_t in zip(f.unbind(1), inputs.unbind(1), strict=True):
-                c = f_t * c + input_t
-                rows.append(c)
-            states = torch.stack(rows, 1)
+        states = linear_scan(f, inputs, c) if mode == "scan" else linear_scan_ref(f, inputs, c)
         y = states if o is None else o * states
         tail = window_at_end(seen, self.window - 1, lengths)
         return y.to(x.dtype), (tail, at_end(states, lengths, state[1]))

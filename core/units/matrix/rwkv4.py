@@ -17,6 +17,7 @@ from core.parts.lengths import at_end
 from core.parts.options import sizes
 from core.parts.shift import ramp, shifted
 from core.units.contract import Unit
+from core.units.matrix.channel_mix import ChannelMix
 
 State = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -75,14 +76,13 @@ class RWKV4(Unit):
         return k, v, self.receptance(torch.lerp(previous, x, self.time_mix_receptance))
 
 
-class RWKV4ChannelMix(Unit):
+class RWKV4ChannelMix(ChannelMix):
     """y = sigmoid(R x^_receptance) * V relu(K x^_key)^2; state: the previous token (B, I).
 
     hidden_size is the width of the squared layer, four times the input by default; y is as wide as x.
     """
 
     paper = RWKV4.paper
-    freezes = True
     no_decay = ("time_mix_key", "time_mix_receptance")
 
     def __init__(self, input_size: int, hidden_size: int | None = None) -> None:
@@ -92,17 +92,6 @@ class RWKV4ChannelMix(Unit):
         self.key = nn.Linear(input_size, self.hidden_size, bias=False)
         self.receptance = nn.Linear(input_size, input_size, bias=False)
         self.value = nn.Linear(self.hidden_size, input_size, bias=False)
-
-    @property
-    def output_size(self) -> int:
-        return self.input_size
-
-    def initial_state(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape[0], self.input_size)
-
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        y, state = self.run(x.unsqueeze(1), state, "sequential")
-        return y.squeeze(1), state
 
     def run(
         self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None

@@ -22,6 +22,7 @@ from core.parts.lengths import at_end, still
 from core.parts.options import sizes
 from core.parts.shift import group_norm, ramp, shifted
 from core.units.contract import Unit
+from core.units.matrix.channel_mix import ChannelMix
 
 State = tuple[Tensor, Tensor]
 STRONGEST = 20.0
@@ -116,11 +117,10 @@ class RWKV6(Unit):
         return self.output(group_norm(o.to(g.dtype), self.ln_x) * F.silu(g))
 
 
-class RWKV6ChannelMix(Unit):
+class RWKV6ChannelMix(ChannelMix):
     """y = sigmoid(R x^_r) * V relu(K x^_k)^2 on mixed inputs; state: the previous token (B, I)."""
 
     paper = RWKV6.paper
-    freezes = True
     no_decay = ("time_maa_k", "time_maa_r")
 
     def __init__(self, input_size: int, hidden_size: int | None = None) -> None:
@@ -130,17 +130,6 @@ class RWKV6ChannelMix(Unit):
         self.key = nn.Linear(input_size, self.hidden_size, bias=False)
         self.receptance = nn.Linear(input_size, input_size, bias=False)
         self.value = nn.Linear(self.hidden_size, input_size, bias=False)
-
-    @property
-    def output_size(self) -> int:
-        return self.input_size
-
-    def initial_state(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape[0], self.input_size)
-
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        y, state = self.run(x.unsqueeze(1), state, "sequential")
-        return y.squeeze(1), state
 
     def run(
         self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None

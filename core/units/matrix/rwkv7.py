@@ -23,6 +23,7 @@ from core.parts.lengths import at_end, still
 from core.parts.options import sizes
 from core.parts.shift import group_norm, ramp, shifted
 from core.units.contract import Unit
+from core.units.matrix.channel_mix import ChannelMix
 
 State = tuple[Tensor, Tensor]
 
@@ -161,11 +162,10 @@ def low_rank(inputs: int, rank: int, outputs: int) -> tuple[nn.Parameter, nn.Par
     return nn.Parameter(first), nn.Parameter(0.1 * nn.init.orthogonal_(torch.empty(rank, outputs)))
 
 
-class RWKV7ChannelMix(Unit):
+class RWKV7ChannelMix(ChannelMix):
     """y = V relu(K (x_t + (x_{t-1} - x_t) * x_k))^2; state: the previous token (B, I)."""
 
     paper = RWKV7.paper
-    freezes = True
     no_decay = ("x_k",)
 
     def __init__(self, input_size: int, hidden_size: int | None = None) -> None:
@@ -173,17 +173,6 @@ class RWKV7ChannelMix(Unit):
         self.x_k = nn.Parameter(1 - ramp(input_size) ** 4)
         self.key = nn.Linear(input_size, self.hidden_size, bias=False)
         self.value = nn.Linear(self.hidden_size, input_size, bias=False)
-
-    @property
-    def output_size(self) -> int:
-        return self.input_size
-
-    def initial_state(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape[0], self.input_size)
-
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        y, state = self.run(x.unsqueeze(1), state, "sequential")
-        return y.squeeze(1), state
 
     def run(
         self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
