@@ -66,6 +66,8 @@ class DataConfig:
     check: int = 24
     """Scans that the best epoch is chosen on; none of them is trained on."""
 
+    paste: int = 0
+    """Objects of other scans that are pasted into each scan."""
     hard: int = 16
     """Harder scans that the thresholds of the finished weights come from."""
 

@@ -1,22 +1,27 @@
 """Training of a detector on scans that are generated while it learns."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
 
-from core.errors import ConfigError
+from core.errors import ConfigError, DataError
+from core.fitting import load_part
 from core.training import DrawnBatches, Outcome, check_folder
 from core.training import train as run_loop
-from core.weights import Card, find
+from core.training.run import Finish
+from core.training.start import Start
+from core.weights import Card, find, load
 from vision.pointcloud.calibrate import thresholds
 from vision.pointcloud.config import TrainConfig, preset
 from vision.pointcloud.crops import FIRST_TEST, Crops, MakeCrops, batch_of, crops_of, view
 from vision.pointcloud.loss import FRONT, REGRESSION, focal_loss, numbers_loss
 from vision.pointcloud.models.detector import build_network
+from vision.pointcloud.own import Labelled, SameCrops, find_own, learnt, make_of, read_own, split_own
 from vision.pointcloud.synth.scan import simulate
 
 SPARE = 0.88
@@ -31,14 +36,20 @@ def train(
     out: str | Path,
     *,
     device: torch.device | str = "cpu",
+    data: Sequence[str | Path] = (),
+    overfit: int | None = None,
     start: str | Path | None = None,
     resume: bool = False,
     quiet: bool = False,
 ) -> Outcome:
-    """Train into the run folder `out` on generated scans; the best weights end in `out/model.safetensors`.
+    """Train on generated or own scans into the run folder `out`; the best weights end in `model.safetensors`.
 
     Args:
-        start: weights to go on from; they are validated first and stay the best until they are beaten.
+        data: folders of labelled scans, in any layout that `evaluate` reads, instead of generated ones.
+        overfit: learn so many of the scans by heart, without augmentation, and say in the card how well: a
+            proof that labels and points fit together, before a run is paid for.
+        start: weights to go on from; they are validated first and stay the best until they are beaten. What
+            they lack keeps its own start.
 
     Raises:
         ConfigError: settings that contradict each other.
@@ -52,8 +63,7 @@ def train(
     for module in model.modules():
         if isinstance(module, nn.Conv2d):  # sparse weights have five axes and stay as they are
             module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    make = MakeCrops(config.data.sensor, config.data.views)
-    check = check_batches(config)
+    make, check, finish = sources_of(config, data, overfit)
     if config.minutes is not None and not resume:
         config = planned(config, model, make)
     return run_loop(
@@ -63,14 +73,71 @@ def train(
         config.loop,
         out,
         validate=validation(check),
-        finish=lambda trained: thresholds(trained, config.data.hard, config.data.sensor),
+        finish=finish,
         settings=asdict(config),
         seed=config.seed,
-        card=describe(config),
-        start=None if start is None else find(start),
+        card=describe(config, bool(data)),
+        start=None if start is None else Start(find(start), part=True),
         resume=resume,
         quiet=quiet,
     )
+
+
+Make = Callable[[int, Generator], Crops]
+
+
+def sources_of(
+    config: TrainConfig, data: Sequence[str | Path], overfit: int | None
+) -> tuple[Make, list[Crops], Finish]:
+    """What makes batches, what the best epoch is chosen by, and what is worked out for the finished weights.
+
+    Raises:
+        ConfigError: nothing to learn by heart.
+        DataError: folders without labelled scans.
+    """
+    given = find_own(data)
+    if overfit is not None:
+        if overfit < 1 or not given:
+            raise ConfigError("overfit is a number of labelled scans, 1 or more; give their folder.")
+        few = tuple(given[:overfit])
+        return SameCrops(few), own_batches(few), lambda trained: {"by_heart": learnt(trained, few)}
+    if given:
+        taught, held = split_own(given)
+        make = make_of(taught, config.data.views, config.data.paste, config.data.sensor)
+        return make, own_batches(held), lambda trained: thresholds(trained, config.data.hard)
+    if config.data.paste:
+        make = make_of([], config.data.views, config.data.paste, config.data.sensor)
+    else:
+        make = MakeCrops(config.data.sensor, config.data.views)
+    finish = partial(thresholds, scans=config.data.hard, sensor=config.data.sensor)
+    return make, check_batches(config), finish
+
+
+def fitting(config: TrainConfig, start: str | Path) -> list[str]:
+    """What a network takes from weights and what it does not, in sentences.
+
+    Raises:
+        WeightsError: nothing fits.
+    """
+    tensors, _ = load(find(start))
+    taken = load_part(build_network(preset(config).model), tensors)
+    lines = [f"{len(taken.taken)} tensors taken from {start}."]
+    for words, names in (
+        ("keep their own start", taken.missing),
+        ("do not fit", taken.unfit),
+        ("are not known here", taken.unknown),
+    ):
+        if names:
+            lines.append(f"{len(names)} {words}: {', '.join(names)}.")
+    return lines
+
+
+def own_batches(scans: Sequence[Labelled]) -> list[Crops]:
+    """Crops of labelled scans as they are."""
+    crops = [crop for labelled in scans for crop in crops_of(view(read_own(labelled), None))]
+    if not crops:
+        raise DataError("no quadrant of the scans has 50 points: is the unit of the files metres?")
+    return [batch_of(crops[k : k + CHECK_BATCH]) for k in range(0, len(crops), CHECK_BATCH)]
 
 
 def learn(model: nn.Module, batch: Crops) -> dict[str, Tensor]:
@@ -107,7 +174,7 @@ def validation(check: list[Crops]) -> Callable[[nn.Module], dict[str, float]]:
     return validate
 
 
-def planned(config: TrainConfig, model: nn.Module, make: MakeCrops) -> TrainConfig:
+def planned(config: TrainConfig, model: nn.Module, make: Make) -> TrainConfig:
     """The settings with as many epochs as fit into `minutes`, from a few steps on a copy of nothing kept.
 
     A step costs what its crops cost to make, shared by the workers, or what the device needs, whichever is
@@ -141,12 +208,14 @@ def planned(config: TrainConfig, model: nn.Module, make: MakeCrops) -> TrainConf
     return replace(config, loop=replace(config.loop, epochs=epochs, max_minutes=config.minutes))
 
 
-def describe(config: TrainConfig) -> Card:
+def describe(config: TrainConfig, own: bool) -> Card:
     """What the weights are, in words."""
     operator = "none" if config.model.backbone == "bev" else config.model.operator
     return Card(
         task="pointcloud",
         unit=operator,
-        data=f"generated scans, sensor {config.data.sensor}; no recording of any kind",
-        terms="generated data: none",
+        data="own labelled scans"
+        if own
+        else f"generated scans, sensor {config.data.sensor}; no recording of any kind",
+        terms="those of the scans" if own else "generated data: none",
     )
