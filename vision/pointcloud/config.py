@@ -7,12 +7,14 @@ from core.config import Count, Share, Size
 from core.errors import ConfigError
 from core.training.options import LoopOptions, ScheduleOptions
 
+ORDERS = ("x", "y", "z", "z-trans", "hilbert", "hilbert-trans")
+
 
 @dataclass(frozen=True)
 class ModelConfig:
     """A detector. `backbone` "bev" is the network without recurrence; then width, deep and depth are all."""
 
-    backbone: Literal["lion", "bev"] = "lion"
+    backbone: Literal["lion", "voxel_mamba", "unimamba", "bev"] = "lion"
     operator: str = "min_gru"
     """A unit of core, run in both directions along every group."""
     dim: Size = 32
@@ -26,6 +28,8 @@ class ModelConfig:
     groups: tuple[Size, ...] = (256, 256, 256)
     """Tokens of a group in each block and in the last layer."""
     window: Count = 13
+    orders: tuple[str, ...] = ("x", "y")
+    """Orders of a LION layer, one after another: windows x, y, curves z, z-trans, hilbert, hilbert-trans."""
     generate: Share = 0.0
     """Share of voxels that send out new ones; .2 as published, 0 for none."""
     drop_path: Share = 0.0
@@ -44,6 +48,9 @@ class ModelConfig:
                 raise ConfigError(f"model.{name} must be at least 1, got {getattr(self, name)}.")
         if self.layers >> self.blocks < 1:
             raise ConfigError(f"model.blocks: {self.layers} layers cannot be halved {self.blocks} times.")
+        wrong = [name for name in self.orders if name not in ORDERS]
+        if wrong or not self.orders:
+            raise ConfigError(f"model.orders: {wrong or 'none'}; there are {', '.join(ORDERS)}.")
         if len(self.groups) != self.blocks + 1:
             raise ConfigError(
                 f"model.groups needs a size for each of the {self.blocks} blocks and one for the last layer; "

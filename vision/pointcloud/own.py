@@ -1,4 +1,4 @@
-"""Training on one's own labelled scans, in any layout that `evaluate` reads, and objects pasted between scans."""
+"""Training on own labelled scans, in any layout that `evaluate` reads; objects pasted from scan to scan."""
 
 import math
 from collections.abc import Sequence

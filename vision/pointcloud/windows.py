@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vision.pointcloud.orders import curve_keys
 from vision.pointcloud.voxels import Voxels
 
 
@@ -50,6 +51,16 @@ def window_order(
     return key.argsort()
 
 
+def order_of(voxels: Voxels, window: Sequence[int], shift: bool, name: str) -> Tensor:
+    """A permutation (N,) by name: windows "x", "y", or a curve, whose shift moves it by half a window."""
+    if name in ("x", "y"):
+        return window_order(voxels.coords, voxels.shape, window, shift, name)
+    step = [size // 2 if shift else 0 for size in reversed(window)]
+    coords = voxels.coords + voxels.coords.new_tensor([0, *step])
+    most = max(extent + move for extent, move in zip(voxels.shape, step, strict=True))
+    return curve_keys(coords, name, max(1, (most - 1).bit_length())).argsort()
+
+
 def equal_groups(batch_of_row: Tensor, batch: int, size: int) -> Groups:
     """Cut sorted rows of a batch into groups of `size`; 0 makes one group of each sample.
 
@@ -77,9 +88,7 @@ def mapping(
     """Orders by direction and the groups that they share; worked out once for a set of coordinates."""
     name = ("windows", tuple(window), size, shift, tuple(directions))
     if name not in voxels.memo:
-        orders = {
-            first: window_order(voxels.coords, voxels.shape, window, shift, first) for first in directions
-        }
+        orders = {first: order_of(voxels, window, shift, first) for first in directions}
         sample = voxels.coords[:, 0].sort().values
         voxels.memo[name] = orders, equal_groups(sample, voxels.batch, size)
     return voxels.memo[name]

@@ -4,17 +4,23 @@ Beside the voxels' own map, the stem reads what the bird's-eye network reads: th
 crop cannot be told from occupied voxels alone.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
+from core.errors import ConfigError
 from core.parts.recompute import checkpointed
+from core.registry import build
 from vision.pointcloud.config import ModelConfig
 from vision.pointcloud.crops import CELLS, HEIGHT_LOW, LOW, OUT_CELLS, SIZE
 from vision.pointcloud.features import CHANNELS, bev_image
 from vision.pointcloud.models.bev import BevNetwork, MapHead, Pyramid, conv
 from vision.pointcloud.models.lion import LIONBlock, LIONLayer, PatchMerging3D
 from vision.pointcloud.models.operators import build_operator
-from vision.pointcloud.voxels import DynamicVoxels, from_above
+from vision.pointcloud.models.unimamba import UniMambaLevel
+from vision.pointcloud.models.voxel_mamba import VoxelMamba
+from vision.pointcloud.voxels import DynamicVoxels, Voxels, from_above
 
 
 class LIONDetector(nn.Module):
@@ -35,14 +41,30 @@ class LIONDetector(nn.Module):
             made = build_operator(config.operator, dim, config.drop_path)
             return checkpointed(made) if config.recompute else made
 
+        def quarter(width: int) -> nn.Module:
+            made = build_operator(config.operator, width, config.drop_path)
+            return checkpointed(made) if config.recompute else made
+
         self.blocks = nn.ModuleList()
         self.merges = nn.ModuleList()
-        for k in range(config.blocks):
-            window, group = (config.window, config.window, max(1, layers >> k)), config.groups[k]
-            self.blocks.append(LIONBlock(dim, ((2, 2, 2), (2, 2, 2)), window, group, operator))
-            self.merges.append(PatchMerging3D(dim, -1, (1, 1, 2), config.generate))
         left = layers >> config.blocks
-        self.last = LIONLayer(operator, (config.window, config.window, max(1, left)), config.groups[-1], True)
+        if config.backbone == "voxel_mamba":
+            self.last: nn.Module = curve_body(config)
+            left = 1
+        else:
+            for k in range(config.blocks):
+                window, group = (config.window, config.window, max(1, layers >> k)), config.groups[k]
+                if config.backbone == "unimamba":
+                    self.blocks.append(UniMambaLevel(dim, config.window, quarter))
+                else:
+                    scales = ((2, 2, 2), (2, 2, 2))
+                    self.blocks.append(LIONBlock(dim, scales, window, group, operator, config.orders))
+                self.merges.append(PatchMerging3D(dim, -1, (1, 1, 2), config.generate))
+            if config.backbone == "unimamba":
+                self.last = nn.Identity()
+            else:
+                window = (config.window, config.window, max(1, left))
+                self.last = LIONLayer(operator, window, config.groups[-1], True, config.orders)
         self.flat = conv(dim * left, config.width)
         self.stem = conv(CHANNELS, config.width, CELLS // OUT_CELLS)
         self.join = conv(2 * config.width, config.width)
@@ -59,6 +81,44 @@ class LIONDetector(nn.Module):
         flat = self.flat(from_above(voxels).contiguous(memory_format=torch.channels_last))
         image = bev_image(points, crop, crops).contiguous(memory_format=torch.channels_last)
         return self.head(self.pyramid(self.join(torch.cat([flat, self.stem(image)], 1))))
+
+
+def curve_body(config: ModelConfig) -> nn.Module:
+    """Voxel Mamba over the grid of a crop, two blocks for each setting of `blocks`.
+
+    Raises:
+        ConfigError: layers that so many stages do not bring down to a plane.
+    """
+    deep = config.layers
+    for _ in range(config.blocks + 1):
+        deep = (deep + 1 - 3) // 2 + 1 if deep == config.layers else (deep - 3) // 2 + 1
+    if deep != 1:
+        raise ConfigError(f"voxel_mamba: {config.layers} layers are no plane after {config.blocks} stages.")
+    stages = config.blocks
+    bits = (OUT_CELLS + 2 * stages).bit_length()
+    name = "mamba" if config.operator == "Mamba" else config.operator
+
+    def unit(width: int) -> nn.Module:
+        return build(name, width, width)
+
+    return OneMoreLayer(
+        VoxelMamba(
+            config.dim, (2,) * stages, tuple(1 << k for k in range(stages)),
+            tuple(3 if k < 2 else 5 for k in range(stages)), (bits,) * stages, unit,
+        )
+    )  # fmt: skip
+
+
+class OneMoreLayer(nn.Module):
+    """The sparse shape has one layer more than the grid, as published."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, voxels: Voxels) -> Voxels:
+        depth, height, width = voxels.shape
+        return self.body(replace(voxels, shape=(depth + 1, height, width), memo={}))
 
 
 def build_network(config: ModelConfig) -> nn.Module:
