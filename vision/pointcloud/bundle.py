@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.weights import bundle as put
 from core.weights import find, load, save
-from vision.pointcloud.calibrate import thresholds
+from vision.pointcloud.calibrate import curves, thresholds
 from vision.pointcloud.predict import Detector
 
 UNDONE = "unfinished"
@@ -23,8 +23,9 @@ def bundle(run: str | Path, name: str, score: Mapping[str, float], note: str, sc
     """
     tensors, card = load(find(run))
     detector = Detector.open(run)
+    network = detector.network
     extra = {key: value for key, value in card.extra.items() if key != UNDONE}
-    card = replace(card, extra={**extra, **thresholds(detector.network, scans)})
+    card = replace(card, extra={**extra, **thresholds(network, scans), **curves(network, scans)})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         save(path, tensors, card)

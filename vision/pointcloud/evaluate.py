@@ -8,10 +8,10 @@ import numpy as np
 
 from vision.pointcloud.baselines import hand_made
 from vision.pointcloud.boxes import count_inside
-from vision.pointcloud.examples import Example
+from vision.pointcloud.examples import Example, generated
 from vision.pointcloud.formats.kitti import Camera, corners, image_box
 from vision.pointcloud.formats.labels import role
-from vision.pointcloud.metrics import Frame, average_precision, recall_precision
+from vision.pointcloud.metrics import Frame, average_precision, calibration_error, recall_precision
 from vision.pointcloud.predict import NAMES, Boxes, Detector, to_ours
 
 NEAR_M = 30.0
@@ -88,6 +88,19 @@ def hand_made_finder() -> Finder:
     return find
 
 
+def sensors_report(
+    count: int, detector: Detector, names: Sequence[str], front: bool = False
+) -> dict[str, dict[str, float | int | None]]:
+    """Figures of cars by sensor, one file of weights and one threshold, on generated scans."""
+    out = {}
+    for name in names:
+        rows = list(generated(count, name, front))
+        finder = network_finder(detector)
+        found = [finder(example) for example in rows]
+        out[name] = figures(rows, found, detector.thresholds)["Car"]
+    return out
+
+
 def frame_of(example: Example, found: Boxes, kind: str, moderate: bool) -> Frame:
     """Truth, neutral boxes and detections of a class.
 
@@ -155,6 +168,7 @@ def figures(
             recall, precision, counts = recall_precision(near, overlap, thresholds[kind], NEAR_M)
             row[f"recall30m@{overlap}"], row[f"precision30m@{overlap}"] = recall, precision
             row[f"found30m@{overlap}"], row[f"false30m@{overlap}"] = counts["found"], counts["false"]
+        row["ece@0.5"] = calibration_error(near, 0.5 if kind == "Car" else 0.25, range_m=NEAR_M)
         row["bev@0.5"] = average_precision(every, 0.5)
         for overlap in (0.25, 0.5, 0.7):
             row[f"3d@{overlap}"] = average_precision(every, overlap, volume=True)
@@ -163,13 +177,21 @@ def figures(
 
 
 def evaluate(
-    examples: Iterable[Example], detector: Detector, baselines: dict[str, Finder] | None = None
+    examples: Iterable[Example],
+    detector: Detector,
+    baselines: dict[str, Finder] | None = None,
+    disturb: Callable[[Example], Example] | None = None,
 ) -> dict[str, Any]:
     """Score a detector, and baselines beside it, on labelled scans.
+
+    Args:
+        disturb: done to every scan and its labels after the camera's cut, which then no longer counts.
 
     Baselines answer at `thresholds["hand_made"]` or at those of their own weights, which their finders know.
     """
     rows = [seen_part(example) for example in examples]
+    if disturb is not None:
+        rows = [disturb(example) for example in rows]
     finder = network_finder(detector)
     found = [finder(example) for example in rows]
     report: dict[str, Any] = {

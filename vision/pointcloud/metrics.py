@@ -114,6 +114,46 @@ def average_precision(
     return 100 * total / samples
 
 
+def calibration_error(
+    frames: Sequence[Frame],
+    overlap: float,
+    volume: bool = False,
+    range_m: float | None = None,
+    bins: int = 10,
+) -> float | None:
+    """Expected calibration error of the scores: mean |share found - mean score| over bins, by their sizes."""
+    rows = hits_of(frames, overlap, volume, range_m)
+    if not len(rows):
+        return None
+    place = np.minimum((rows[:, 0] * bins).astype(int), bins - 1)
+    total = 0.0
+    for k in range(bins):
+        own = rows[place == k]
+        if len(own):
+            total += abs(own[:, 1].mean() - own[:, 0].mean()) * len(own)
+    return total / len(rows)
+
+
+def hits_of(
+    frames: Sequence[Frame], overlap: float, volume: bool = False, range_m: float | None = None
+) -> np.ndarray:
+    """Rows (score, 1 found or 0 false) of all detections that count."""
+    parts = [np.zeros((0, 2))]
+    for frame in frames:
+        state = matched(frame, overlap, volume, range_m)
+        parts.append(np.column_stack([frame.scores, state])[state >= 0])
+    return np.concatenate(parts)
+
+
+def precise_threshold(
+    frames: Sequence[Frame], overlap: float, precision: float, range_m: float | None = None
+) -> float | None:
+    """The least score from which on the precision is at least so much; None where it never is."""
+    rows = curve(frames, overlap, False, range_m)
+    good = np.flatnonzero(rows[:, 2] >= precision)
+    return float(rows[good[-1], 0]) if len(good) else None
+
+
 def best_threshold(
     frames: Sequence[Frame], overlap: float, range_m: float | None = None
 ) -> tuple[float, float]:

@@ -139,6 +139,21 @@ def checked_thresholds(path: Path, stored: Any) -> dict[str, float]:
     return {**THRESHOLDS, **{str(name): float(value) for name, value in stored.items() if name in THRESHOLDS}}
 
 
+def checked_curves(path: Path, stored: Any) -> dict[str, tuple[float, float]]:
+    """Slopes and offsets of logits by class.
+
+    Raises:
+        WeightsError: they are no such numbers.
+    """
+    try:
+        found = {str(name): (float(slope), float(offset)) for name, (slope, offset) in stored.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: its calibration is no slope and offset of each class.") from error
+    if not all(0 < a < 100 and abs(b) < 100 for a, b in found.values()):
+        raise WeightsError(f"{path}: a slope of its calibration is not above 0, or a number is too large.")
+    return {name: curve for name, curve in found.items() if name in NAMES}
+
+
 class Detector:
     """A network with its thresholds, kept warm: `Detector.open()`, then `detector(cloud)`."""
 
@@ -146,6 +161,8 @@ class Detector:
         self, network: nn.Module, thresholds: Mapping[str, float], name: str, card: Card | None = None
     ) -> None:
         self.network, self.thresholds, self.name, self.card = network.eval(), dict(thresholds), name, card
+        self.curves: dict[str, tuple[float, float]] = dict.fromkeys(NAMES, (1.0, 0.0))
+        """Slope and offset of every class's logits, fitted on generated scans: scores become chances."""
         self.mirror = True
         """Look at each quadrant twice, once mirrored at its diagonal: twice the work, fewer false alarms."""
 
@@ -157,8 +174,23 @@ class Detector:
             WeightsError: there are none by this name, or they are of something else.
         """
         loaded = load_network(weights or DEFAULT, "pointcloud", network_of, device=device)
-        thresholds = checked_thresholds(loaded.path, loaded.card.extra.get("thresholds", {}))
-        return cls(loaded.network, thresholds, str(weights or DEFAULT), loaded.card)
+        detector = cls(loaded.network, THRESHOLDS, str(weights or DEFAULT), loaded.card)
+        detector.curves.update(checked_curves(loaded.path, loaded.card.extra.get("calibration", {})))
+        for name, value in checked_thresholds(loaded.path, loaded.card.extra.get("thresholds", {})).items():
+            detector.thresholds[name] = round(float(detector.chance(np.array([value]), name)[0]), 4)
+        return detector
+
+    def chance(self, score: np.ndarray, name: str) -> np.ndarray:
+        """What a network's score says, as a chance to be right."""
+        slope, offset = self.curves[name]
+        p = np.clip(score, 1e-6, 1 - 1e-6)
+        return 1 / (1 + np.exp(-(slope * np.log(p / (1 - p)) + offset)))
+
+    def raw(self, chance: float) -> float:
+        """The least score of any class that may reach a chance."""
+        p = min(max(chance, 1e-6), 1 - 1e-6)
+        logits = [(math.log(p / (1 - p)) - offset) / slope for slope, offset in self.curves.values()]
+        return 1 / (1 + math.exp(-min(logits)))
 
     @property
     def device(self) -> torch.device:
@@ -183,7 +215,7 @@ class Detector:
         level[:, 2] -= plane.height(level).astype(np.float32)
         heat, numbers = self.maps(level, turns)
         boxes, scores, kinds = [], [], []
-        for turn, (found, labels) in zip(turns, decode_maps(heat, numbers, floor), strict=True):
+        for turn, (found, labels) in zip(turns, decode_maps(heat, numbers, self.raw(floor)), strict=True):
             c, s = round(math.cos(turn * math.pi / 2)), round(math.sin(turn * math.pi / 2))
             x, y = found[:, 0].copy(), found[:, 1].copy()
             found[:, 0], found[:, 1] = c * x - s * y, s * x + c * y
@@ -193,6 +225,8 @@ class Detector:
             scores.append(labels[:, 0])
             kinds.append(labels[:, 1].astype(int))
         box, score, kind = np.concatenate(boxes), np.concatenate(scores), np.concatenate(kinds)
+        for k, name in enumerate(NAMES):
+            score[kind == k] = self.chance(score[kind == k], name)
         keep = nms_per_class(box, score, kind, OVERLAP)
         return box[keep], score[keep], kind[keep]
 

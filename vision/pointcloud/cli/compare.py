@@ -1,5 +1,6 @@
 """Figures: detectors beside each other, operators beside each other."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,11 +26,14 @@ def evaluate(
         str, typer.Argument(help="Folder of labelled scans; a number of scans for --format synthetic.")
     ],
     format: Annotated[
-        str, typer.Option("--format", help="kitti, av2, nuscenes, labels or synthetic.")
+        str, typer.Option("--format", help="kitti, av2, nuscenes, labels, synthetic or sensors.")
     ] = "kitti",
     weights: Weights = None,
     sensor: Annotated[str, typer.Option("--sensor", help="Of synthetic scans.")] = "hdl64",
     front: Annotated[bool, typer.Option("--front", help="Synthetic scans cut to a camera's view.")] = False,
+    disturb: Annotated[
+        str | None, typer.Option("--disturb", help="Scans and labels moved: turn=DEG,tilt=DEG,thin.")
+    ] = None,
     baselines: Annotated[bool, typer.Option("--baselines/--alone", help="Score the baselines too.")] = True,
     device: Device = None,
     threads: Threads = None,
@@ -37,17 +41,31 @@ def evaluate(
 ) -> None:
     """Score the detector beside both baselines, by one protocol for every folder.
 
+    --format sensors scores cars in so many generated scans of each of six sensors.
+
     Example: recurra pointcloud evaluate kitti/ --format kitti --json report.json
     """
+    from functools import partial
+
     from core.errors import ConfigError, WeightsError
+    from vision.pointcloud.disturb import disturbed, parsed
     from vision.pointcloud.evaluate import evaluate as score
-    from vision.pointcloud.evaluate import hand_made_finder, network_finder, table
+    from vision.pointcloud.evaluate import hand_made_finder, network_finder, sensors_report, table
     from vision.pointcloud.examples import find_examples, generated, read_example
     from vision.pointcloud.predict import BASELINE, Detector
+    from vision.pointcloud.synth.sensors import NAMES as SENSORS
 
     set_threads(threads)
     where = named_device(device)
     detector = Detector.open(weights, where)
+    moved = None if disturb is None else partial(disturbed, how=parsed(disturb))
+    if format in ("synthetic", "sensors") and not (folder.isdigit() and 1 <= int(folder) <= 100_000):
+        raise ConfigError(f"--format {format} wants a number of scans in place of a folder, got {folder!r}.")
+    if format == "sensors":
+        by_sensor = sensors_report(int(folder), detector, SENSORS, front)
+        told = {"n": int(folder), "weights": detector.name, "sensors": by_sensor}
+        emit(told, json_path, sensor_lines(by_sensor))
+        return
     others: dict[str, Any] = {}
     if baselines:
         others["hand_made"] = hand_made_finder()
@@ -60,10 +78,6 @@ def evaluate(
             say(f"without the bird's-eye baseline: {error}")
     failed = []
     if format == "synthetic":
-        if not folder.isdigit() or not 1 <= int(folder) <= 100_000:
-            raise ConfigError(
-                f"--format synthetic wants a number of scans in place of a folder, got {folder!r}."
-            )
         examples = list(generated(int(folder), sensor, front))
     else:
         paths, unlabelled = find_examples(folder, format)
@@ -78,12 +92,22 @@ def evaluate(
                 failed.append({"name": path.name, "error": str(error)})
         if not examples:
             raise DataError(f"{folder}: no scan could be read.")
-    report = score(examples, detector, others)
+    report = score(examples, detector, others, moved)
     report["items"] += failed
     report["n"] += len(failed)
     emit(report, json_path, table(report))
     if failed:
         raise typer.Exit(2)
+
+
+def sensor_lines(rows: dict[str, dict[str, float | int | None]]) -> list[str]:
+    """A line a sensor."""
+    lines = [f"{'sensor':<10}{'cars':>6}{'recall@.5':>11}{'precision':>11}{'bev@.5':>8}{'ece':>6}"]
+    for name, row in rows.items():
+        shown = [row[key] for key in ("recall30m@0.5", "precision30m@0.5", "bev@0.5", "ece@0.5")]
+        recall, precision, area, error = (math.nan if value is None else value for value in shown)
+        lines.append(f"{name:<10}{row['gt30m']:>6}{recall:>11.2f}{precision:>11.2f}{area:>8.1f}{error:>6.2f}")
+    return lines
 
 
 @app.command()
