@@ -158,7 +158,7 @@ def state_dict(path: str | Path, largest: int = LARGEST) -> dict[str, Tensor]:
     """
     path = Path(path)
     found = torch_file(path, largest)
-    for wrapping in ("state_dict", "model_state_dict", "model"):
+    for wrapping in ("state_dict", "model_state_dict", "model_state", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(wrapping), Mapping):
             found = found[wrapping]
     if not isinstance(found, Mapping) or not found:

@@ -1,7 +1,7 @@
 """Scans themselves: generated, described, in other layouts; and weights in another format."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,25 +41,52 @@ def simulate(
 @app.command()
 def info(
     inputs: Inputs,
+    labels: Annotated[Path | None, typer.Option("--labels", help="Labels of the scan (one scan).")] = None,
+    png: Annotated[Path | None, target("A picture from above (one scan).", "--png")] = None,
     axes: Annotated[str | None, typer.Option("--axes", help="Axes of the file.")] = None,
     unit: Annotated[float | None, typer.Option("--unit", help="Metres of one unit of the file.")] = None,
     json_path: Json = None,
 ) -> None:
     """Say what is in a scan: format, channels, extent, rings, ground, axes and unit with their reason.
 
+    With --labels also what is odd about its labels. Weights (.pth, .pt, .ckpt, .safetensors) are named: which
+    published detector, which operator, which keys are missing or unknown.
+
     Example: recurra pointcloud info scan.pcd
     """
-    from core.jobs import finish, gather, run
+    from dataclasses import asdict
+
+    from core.errors import ConfigError
+    from core.jobs import Job, finish, gather, run
     from core.jobs import mirror as jobs_of
     from vision.pointcloud.data import SUFFIXES
+    from vision.pointcloud.labelled import about_labels, read_labels, write_truth
+    from vision.pointcloud.layouts import WEIGHTS, recognised
     from vision.pointcloud.reading import Reading, about, read_as, told
 
+    if all(Path(word).suffix in WEIGHTS for word in inputs):
+        found = [(word, recognised(word)) for word in inputs]
+        rows = [{"file": word, **asdict(one)} for word, one in found]
+        told_of = [line for word, one in found for line in (f"{word}: {one.lines()[0]}", *one.lines()[1:])]
+        emit(rows[0] if len(rows) == 1 else {"weights": rows}, json_path, told_of)
+        return
     reading = Reading(axes, unit, None)
-    done = run(
-        jobs_of(gather(inputs, SUFFIXES), None), lambda job: about(read_as(job.source.path, reading)), "scans"
-    )
+    if (labels or png) and len(inputs) != 1:
+        raise ConfigError(f"--labels and --png belong to one scan; there are {len(inputs)}.")
+
+    def describe(job: Job) -> dict[str, Any]:
+        cloud = read_as(job.source.path, reading)
+        truth = None if labels is None else read_labels(labels, job.source.path)
+        if png is not None:
+            write_truth(cloud, truth, png)
+        facts = about(cloud)
+        return facts if truth is None else {**facts, "labels": about_labels(cloud, truth)}
+
+    done = run(jobs_of(gather(inputs, SUFFIXES), None), describe, "scans")
     results = [result for _, result in done.results]
     lines = [line for result in results for line in told(result)]
+    if labels is not None and results:
+        lines += results[0]["labels"]["remarks"] or ["  labels: nothing odd"]
     if results:
         emit(results[0] if len(results) == 1 else {"scans": results}, json_path, lines)
     finish(done)
