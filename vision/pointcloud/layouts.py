@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from core.errors import DataError
-from core.weights import load_torch, parse, read
+from core.weights import load, load_torch
 from vision.pointcloud.models.published import Recognised, recognise
 
 WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors")
@@ -20,7 +20,7 @@ def recognised(path: str | Path) -> Recognised:
     if not path.is_file():
         raise DataError(f"{path}: no such file.")
     if path.suffix == ".safetensors":
-        tensors, card = parse(path, read(path))
+        tensors, card = load(path)
         if card.task == "pointcloud":
             total = sum(value.numel() for value in tensors.values())
             backbone = card.settings.get("model", {}).get("backbone", "unknown")

@@ -1,7 +1,8 @@
 """Whole detectors as they are published: LION with its heads, Voxel Mamba's backbone, under their own names.
 
 Built from their tables (KITTI, Waymo, nuScenes, Argoverse 2, ONCE) in this package's parts, so that weights
-in OpenPCDet's layout load with every key accounted for (`vfe.`, `backbone_3d.`, `backbone_2d.`, `dense_head.`).
+in OpenPCDet's layout load with every key accounted for: `vfe.`, `backbone_3d.`, `backbone_2d.`
+and `dense_head.`
 """
 
 from collections.abc import Mapping
