@@ -9,6 +9,7 @@ from core.files import whole_file, write_text
 from vision.pointcloud.crops import FIRST_TEST
 from vision.pointcloud.formats.kitti import CAMERA, kitti_label, write_calibration
 from vision.pointcloud.synth.scan import Scan, simulate
+from vision.pointcloud.synth.sequence import sequence
 
 LAYOUTS = ("kitti", "labels")
 COLUMNS = "category,length_m,width_m,height_m,tx_m,ty_m,tz_m,yaw,num_interior_pts,visible"
@@ -30,6 +31,44 @@ def write_scans(out: str | Path, count: int, sensor: str, layout: str, seed: int
     return count
 
 
+def write_sequences(out: str | Path, count: int, sweeps: int, sensor: str, seed: int) -> int:
+    """Write sequences into folders 000000, 000001, ...: scans, labels with id and velocity, poses.csv.
+
+    Raises:
+        ConfigError: no such sensor, or a number of sweeps that cannot be.
+    """
+    for number in range(count):
+        folder = Path(out) / f"{number:06d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        poses = ["time_s,x_m,y_m,yaw_rad"]
+        for k, sweep in enumerate(sequence(FIRST_TEST + 10_000 * seed + number, sensor, sweeps)):
+            scan = sweep.scan
+            write_points(folder / f"{k:06d}.npz", scan)
+            rows = [f"{COLUMNS},id,vx,vy"]
+            for line, who, (vx, vy) in zip(table_lines(scan), sweep.ids, sweep.velocity, strict=True):
+                rows.append(f"{line},{who},{vx:.3f},{vy:.3f}")
+            write_text(folder / f"{k:06d}.labels.csv", "\n".join(rows) + "\n")
+            x, y, yaw = sweep.pose
+            poses.append(f"{sweep.time_s:.3f},{x:.4f},{y:.4f},{yaw:.6f}")
+        write_text(folder / "poses.csv", "\n".join(poses) + "\n")
+    return count * sweeps
+
+
+def write_points(path: Path, scan: Scan) -> None:
+    """Points, rings and times of a scan."""
+    with whole_file(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, points=scan.points, ring=scan.ring, time=scan.time)
+
+
+def table_lines(scan: Scan) -> list[str]:
+    """Rows of a table of labels."""
+    rows = []
+    for box, kind, points, seen in zip(scan.boxes, scan.names(), scan.counts, scan.visible, strict=True):
+        x, y, z, length, width, height, heading = (f"{value:.4f}" for value in box)
+        rows.append(f"{kind},{length},{width},{height},{x},{y},{z},{heading},{points},{seen:.3f}")
+    return rows
+
+
 def write_scan(folder: Path, name: str, scan: Scan, layout: str) -> None:
     """One scan and its labels."""
     if layout == "kitti":
@@ -38,12 +77,8 @@ def write_scan(folder: Path, name: str, scan: Scan, layout: str) -> None:
         write_calibration(folder / f"{name}.calib.txt")
         write_text(folder / f"{name}.label.txt", "".join(kitti_lines(scan)))
         return
-    with whole_file(folder / f"{name}.npz") as part, part.open("wb") as file:
-        np.savez_compressed(file, points=scan.points, ring=scan.ring, time=scan.time)
-    rows = [COLUMNS]
-    for box, kind, points, seen in zip(scan.boxes, scan.names(), scan.counts, scan.visible, strict=True):
-        x, y, z, length, width, height, heading = (f"{value:.4f}" for value in box)
-        rows.append(f"{kind},{length},{width},{height},{x},{y},{z},{heading},{points},{seen:.3f}")
+    write_points(folder / f"{name}.npz", scan)
+    rows = [COLUMNS, *table_lines(scan)]
     write_text(folder / f"{name}.labels.csv", "\n".join(rows) + "\n")
 
 

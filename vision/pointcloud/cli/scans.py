@@ -26,16 +26,29 @@ def simulate(
         str, typer.Option("--sensor", help="hdl64, hdl32, vlp16, av2, rings128, random, mixture, or a .toml.")
     ] = "hdl64",
     layout: Annotated[str, typer.Option("--as", help="kitti or labels.")] = "labels",
+    sweeps: Annotated[
+        int | None, typer.Option("--sweeps", help="Sequences of so many sweeps, with ids, velocities, poses.")
+    ] = None,
+    report: Annotated[
+        Path | None, target("A page that sets the scans beside numbers of real ones.", "--report")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Write labelled scans of generated streets; the same bytes for a seed.
 
     Example: recurra pointcloud simulate -o scans --scans 20 --sensor vlp16 --as kitti
     """
-    from vision.pointcloud.write import write_scans
+    from vision.pointcloud.realism import write_report
+    from vision.pointcloud.write import write_scans, write_sequences
 
-    written = write_scans(out, scans, sensor, layout, seed)
+    if sweeps is not None:
+        written = write_sequences(out, scans, sweeps, sensor, seed)
+    else:
+        written = write_scans(out, scans, sensor, layout, seed)
     print(f"{out}: {written} scans")
+    if report is not None:
+        for line in write_report(report, scans, sensor, seed):
+            print(line)
 
 
 @app.command()

@@ -19,6 +19,8 @@ from vision.pointcloud.synth.scene import (
     GRID,
     KERB,
     LOOSE,
+    OBJECTS,
+    OLANE,
     REGION,
     ROADS,
     ROUGH,
@@ -126,7 +128,7 @@ def traffic(scene, road, kind, keep):  # noqa: ANN001, ANN201
         while s < REACH:
             x, y, heading = place(scene, road, s, d + normal(dice, 0.0, 0.15))
             heading += turn + normal(dice, 0.0, 0.03)
-            u = draw(dice)
+            u, before = draw(dice), scene.used[1]
             if u < 0.06:
                 if draw(dice) < keep and claim(scene, x, y, 12.5, 2.8, heading, 2):
                     add_truck(scene, x, y, heading)
@@ -136,6 +138,8 @@ def traffic(scene, road, kind, keep):  # noqa: ANN001, ANN201
                     add_cyclist(scene, x, y, heading)
             else:
                 park(scene, x, y, heading, keep)
+            for added in range(before, scene.used[1]):
+                scene.objects[min(added, OBJECTS - 1), OLANE] = 1 + 2 * road + (turn > 0)
             s += 6.0 + waiting(dice, gap)
 
 

@@ -38,6 +38,8 @@ class Scan:
     sensor: Sensor
     fired: int
     """Rays of the turn."""
+    numbers: np.ndarray | None = None
+    """(M,) which object of its street each box is."""
 
     def names(self) -> list[str]:
         """The class of each box."""
@@ -109,6 +111,7 @@ def cast(scene: Scene, device: Sensor, speed: float, tilt: np.ndarray, phase: fl
         met=met[:count][seen],
         sensor=device,
         fired=depth.size,
+        numbers=np.flatnonzero(seen),
     )
 
 

@@ -25,8 +25,8 @@ ALBEDO, POWER, DENSITY, GLASS, GLASS_LOW, GLASS_HIGH, PERIOD, SHARE, STOREY = ra
 SHAPE, CUT, OWNER, KIND = range(4)
 BLOCK, ELLIPSOID = 0, 1
 PLAIN, CABIN, FACADE = 0, 1, 2
-# columns of Scene.objects: box of the label, class, box of the metal's size
-OX, OY, OZ, OL, OW, OH, OA, OCLASS = range(8)
+# columns of Scene.objects: box of the label, class, lane of moving traffic (0 for none)
+OX, OY, OZ, OL, OW, OH, OA, OCLASS, OLANE = range(9)
 # places in Scene.land
 ROADS, KERB, ROUGH, WAVES, TALL_GRASS, LOOSE, REGION = 0, 16, 17, 18, 34, 35, 36
 BANKS = 40
@@ -53,7 +53,7 @@ def empty_scene(seed: int) -> Scene:
         body=np.zeros((PARTS, 20)),
         cuts=np.zeros((PARTS, CUTS, 4)),
         code=np.zeros((PARTS, 4), np.int32),
-        objects=np.zeros((OBJECTS, 8)),
+        objects=np.zeros((OBJECTS, 9)),
         taken=np.zeros((GRID, GRID), np.uint8),
         land=np.zeros(64),
         used=np.zeros(2, np.int64),
