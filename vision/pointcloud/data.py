@@ -11,7 +11,8 @@ from core.files import read_bytes
 LARGEST = 2 << 30
 """Bytes a scan may have."""
 SUFFIXES = {
-    ".bin", ".npz", ".npy", ".pcd", ".ply", ".csv", ".txt", ".xyz", ".feather", ".parquet",
+    ".bin", ".npz", ".npy", ".pcd", ".ply", ".csv", ".txt", ".xyz", ".feather", ".parquet", ".las",
+    ".laz", ".e57", ".bag", ".db3", ".mcap",
 }  # fmt: skip
 NO_RETURN_M = 0.1
 """A return nearer than this is none: organised clouds hold zeros where nothing came back."""
@@ -86,7 +87,8 @@ def read_cloud(path: str | Path, columns: int | None = None) -> Cloud:
     """A scan from a file.
 
     KITTI and nuScenes .bin, .npy and .npz, PCD (ascii, binary, compressed), PLY (ascii, both byte orders),
-    Parquet and feather, CSV and text with or without a header.
+    Parquet and feather, CSV and text with or without a header, LAS; with their extras LAZ, E57, and
+    PointCloud2 in .bag, .db3 and .mcap.
 
     Args:
         columns: numbers per point of a raw .bin, where its size leaves a choice.
@@ -94,7 +96,7 @@ def read_cloud(path: str | Path, columns: int | None = None) -> Cloud:
     Raises:
         DataError: the file cannot be read, is none of these, or contradicts its own header.
     """
-    from vision.pointcloud.formats import pcd, ply, raw, tables
+    from vision.pointcloud.formats import las, pcd, ply, raw, scanners, tables
 
     path = Path(path)
     data = read_bytes(path, LARGEST)
@@ -111,7 +113,11 @@ def read_cloud(path: str | Path, columns: int | None = None) -> Cloud:
         if data[:4] == b"PAR1" or data[:6] == b"ARROW1":
             return tables.read_columns(data, str(path))
         if data[:4] == b"LASF":
-            raise DataError(f"{path}: LAS is not read yet; convert it to PCD, PLY or CSV.")
+            return las.read_las(data, str(path))
+        if data[:8] == b"ASTM-E57":
+            return scanners.read_e57(path)
+        if data.startswith(scanners.BAGS):
+            return scanners.read_bag(path)
         if data[:1] == b"\x80" and name.endswith((".pkl", ".pickle")):
             raise DataError(
                 f"{path}: pickles may run code and are refused; save the arrays with numpy.savez."
@@ -122,4 +128,4 @@ def read_cloud(path: str | Path, columns: int | None = None) -> Cloud:
     except (ValueError, KeyError, OverflowError, MemoryError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: damaged, or not a point cloud ({error}).") from error
+        raise DataError(f"{path}: damaged, or not a point cloud.") from error

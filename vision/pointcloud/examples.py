@@ -141,7 +141,7 @@ def read_annotations(path: Path, stamp: str) -> Truth:
             )
         names = tuple(str(table["category"][k]) for k in rows)
     except (ArrowException, OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path}: no annotations of Argoverse 2 ({error}).") from error
+        raise DataError(f"{path}: damaged, or no annotations of Argoverse 2.") from error
     return Truth(np.array(boxes, np.float64).reshape(-1, 7), names)
 
 

@@ -62,7 +62,7 @@ def read_rows(path: Path) -> Rows:
             column("hard", 0.0) > 0,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: a box needs category, *_m, t*_m and yaw as numbers ({error}).") from error
+        raise DataError(f"{path}: a box needs category, sizes (*_m), place (t*_m) and yaw.") from error
     if not np.isfinite(found.boxes).all() or (found.boxes[:, 3:6] <= 0).any():
         raise DataError(f"{path}: a box has a number that is not finite, or a size that is not above 0.")
     return found

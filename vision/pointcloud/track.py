@@ -158,7 +158,7 @@ class Tracker:
             ]
             return cls(TrackConfig(**state["config"]), tracks, state["time_s"], state["made"])
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"not the state of a tracker ({error}).") from error
+            raise DataError("not the state of a tracker: a part is missing or of another kind.") from error
 
 
 def begin(number: int, name: str, box: np.ndarray, score: float) -> Track:

@@ -1,5 +1,6 @@
 """Sequences of sweeps, reports of realism, and scans that another vehicle would have recorded."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def test_the_first_sweep_is_the_scan_of_the_same_seed_but_for_noise(drive: list[
 
 def test_every_box_moves_by_its_velocity_and_against_the_own_way(drive: list[Sweep]) -> None:
     followed = 0
-    for before, after in zip(drive, drive[1:], strict=False):
+    for before, after in pairwise(drive):
         step = after.time_s - before.time_s
         own = after.pose[:2] - before.pose[:2]
         for who, box, velocity in zip(before.ids, before.scan.boxes, before.velocity, strict=True):
@@ -80,10 +81,8 @@ def test_a_disturbed_scan_keeps_its_points_in_its_labels(scan: Scan) -> None:
     truth = Truth(scan.boxes.astype(float), tuple(scan.names()))
     example = Example("a", Cloud(scan.points[:, :3], name="a"), truth)
     turned = disturbed(example, parsed("turn=30"))
-    before, after = (
-        count_inside(scan.points, scan.boxes),
-        count_inside(turned.cloud.points, turned.truth.boxes),
-    )
+    before = count_inside(scan.points, scan.boxes)
+    after = count_inside(turned.cloud.points, turned.truth.boxes)
     assert np.abs(before - after).max() <= 3
     tilted = disturbed(example, parsed("tilt=2"))
     plane = estimate_ground(tilted.cloud.points)

@@ -65,7 +65,7 @@ def read_calibration(path: str | Path, width: int = WIDTH, height: int = HEIGHT)
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}).") from error
+        raise DataError(f"{path}: cannot be read: no such file, or no text.") from error
     tables = {}
     for line in lines:
         name, _, rest = line.partition(":" if ":" in line else " ")

@@ -96,7 +96,7 @@ def read_table_labels(path: str | Path) -> Truth:
             names.append(row["category"])
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"{path} line {number}: a label needs category, sizes, place and yaw ({error})."
+                f"{path} line {number}: a label needs category, sizes, place and yaw, all of them numbers."
             ) from error
         if not np.isfinite([*centre, *size, yaw]).all():
             raise DataError(f"{path} line {number}: a number is not finite.")
@@ -116,7 +116,7 @@ def read_json_labels(path: str | Path) -> Truth:
         names = tuple(str(item["name"]) for item in objects)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path}: no labels: objects with name and box_lidar are needed ({error})."
+            f"{path}: no labels: objects with name and box_lidar of seven numbers are needed."
         ) from error
     return Truth(boxes, names)
 
@@ -130,4 +130,4 @@ def text_of(path: str | Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}).") from error
+        raise DataError(f"{path}: cannot be read as text.") from error

@@ -41,7 +41,7 @@ def read_text(data: bytes, name: str) -> Cloud:
     try:
         table = np.array([line.split(separator) for line in lines], dtype=np.float64)
     except ValueError as error:
-        raise DataError(f"{name}: rows of different length, or words among the numbers ({error}).") from error
+        raise DataError(f"{name}: rows of different length, or words among the numbers.") from error
     table = table.reshape(len(lines), -1)
     if header is None:
         if table.shape[1] < 3:
@@ -76,6 +76,6 @@ def read_columns(data: bytes, name: str) -> Cloud:
         table = parquet.read_table(source) if data[:4] == b"PAR1" else feather.read_table(source)
         columns = {label: table.column(label).to_numpy(zero_copy_only=False) for label in table.column_names}
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{name}: damaged ({str(error).splitlines()[0][:120]}).") from error
+        raise DataError(f"{name}: damaged, or no Parquet or feather.") from error
     found = standard({label: values for label, values in columns.items() if values.dtype != object})
     return cloud_of(found, "parquet" if data[:4] == b"PAR1" else "feather", name)

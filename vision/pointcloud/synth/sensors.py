@@ -123,4 +123,4 @@ def read_sensor(path: Path) -> Sensor:
             float(table.get("forward", 0.0)),
         )
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: a sensor needs elevations and columns ({error}).") from error
+        raise ConfigError(f"{path}: a sensor is TOML with elevations and columns, all numbers.") from error
