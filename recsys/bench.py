@@ -3,6 +3,7 @@
 `recurra bench recsys`. One thread unless `--threads` says otherwise; the million items take 0.6 GB.
 """
 
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -31,8 +32,37 @@ def cases() -> list[Case]:
         Case(
             "recsys clicks kept", f"{BATCH} users, SQLite", clicks, limit_us=BATCH / 20_000 * 1e6, repeats=7
         ),
+        Case("recsys in-slate, 20 slots", SIZES, in_slate, "Thompson, 20 users", target=1.5, repeats=3),
+        Case(
+            "recsys top-k beside faiss, 32 users", SIZES, beside_faiss, "IndexFlatIP", target=0.3, repeats=3
+        ),
+        Case("recsys product in bfloat16, 32 users", SIZES, half, "float32", repeats=3),
+        Case("recsys memory per item", f"{ITEMS:,} items x {DIMS}", value=per_item, unit="bytes"),
+        Case(
+            "recsys step of rows, 1 M items",
+            "64 sequences x 20",
+            rows_step,
+            "10,000 items",
+            target=3.0,
+            repeats=7,
+        ),
         Case("recsys simulator", "1,000 users x 20 steps", market, limit_us=20_000 / 1e5 * 1e6, repeats=5),
         Case("recsys training step", "128 users x 20 steps", learning, repeats=7),
+        Case(
+            "recsys training speed",
+            "128 users x 20 steps",
+            value=user_steps,
+            unit="user-steps/s",
+            at_least=48_000,
+        ),  # three times the 16 k of the published implementation (GRU, 8 numbers, batches of 1,000)
+        Case(
+            "recsys serve, CPU per request",
+            "100,000 items, half clicks",
+            value=served,
+            unit="ms",
+            at_most=1.6,
+        ),
+        Case("recsys draws of distances", "100,000 items, top 10", distance_draws, "full draws", repeats=3),
         Case("recsys recommend", "3,000 items, in-slate, 10 slots", recommended, repeats=7),
     ]
 
@@ -68,6 +98,122 @@ def draw_many() -> Calls:
     return lambda: table.thompson(users, TOP, 0), lambda: table.top(users, TOP)
 
 
+def in_slate() -> Calls:
+    """A draw for each of 20 slots of one user, beside one draw for each of 20 users."""
+    table, users = index()
+    one = np.repeat(users[:1], 20, 0)
+    return lambda: table.thompson(one, TOP, 0), lambda: table.thompson(users[:20], TOP, 0)
+
+
+def beside_faiss() -> Calls:
+    import faiss  # pyright: ignore[reportMissingImports]
+
+    table, users = index()
+    faiss.omp_set_num_threads(1)
+    peer = faiss.IndexFlatIP(DIMS)
+    peer.add(table.means)
+    return lambda: table.top(users, TOP), lambda: peer.search(users, TOP)
+
+
+def half() -> Calls:
+    table, users = index()
+    wide, people = torch.from_numpy(table.means), torch.from_numpy(users)
+    narrow, few = wide.bfloat16(), people.bfloat16()
+    return lambda: few @ narrow.T, lambda: people @ wide.T
+
+
+def per_item() -> float:
+    """Of an index with spreads."""
+    table, _ = index()
+    assert table.square is not None
+    assert table.ceiling is not None
+    parts = (table.means, table.square, table.ceiling, table.order)
+    return sum(part.nbytes for part in parts) / len(table)
+
+
+def rows_step() -> Calls:
+    """Forward, backward, clip and both optimisers of a next-item model with gradients of rows."""
+    return next_step(1_000_000), next_step(10_000)
+
+
+def next_step(items: int) -> Callable[[], Any]:
+    from core.config import replace
+    from core.training.optim import build_optimizers, clip_gradients
+    from recsys.config import NextRun
+    from recsys.models.next.losses import sampled_softmax
+    from recsys.sequences.model import NextItem
+    from recsys.sequences.train import by_rows
+
+    settings = {"block": "gru4rec", "hidden": 32, "layers": 1, "length": 20, "sparse": True, "dropout": 0.0}
+    config = replace(NextRun(), {"model": settings})
+    model = NextItem(config.model, items)
+    optimizers = build_optimizers(model, by_rows(config, model))
+    generator = torch.Generator().manual_seed(0)
+
+    def step() -> None:
+        seen = torch.randint(1, items + 1, (64, 21), generator=generator)
+        negatives = torch.randint(1, items + 1, (256,), generator=generator)
+        features, target = model(seen[:, :-1]).flatten(0, 1), seen[:, 1:].flatten()
+        own = model.score_of(features, target)[:, None]
+        logits = torch.cat([own, model.scores(features, negatives)], 1)
+        sampled_softmax(logits, torch.ones_like(target)).backward()
+        clip_gradients(list(model.parameters()), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def user_steps() -> float:
+    """Used steps of users a second, forward and backward."""
+    step, _ = learning()
+    step()
+    began = time.process_time()
+    for _ in range(5):
+        step()
+    return 5 * 128 * 20 * 0.82 / (time.process_time() - began)
+
+
+def served() -> float:
+    """CPU milliseconds of a server per request, half of them clicks, asked by a client on loopback."""
+    from recsys.serve.load import load
+
+    return load(items=100_000, requests=400)["cpu_ms"]
+
+
+def distance_draws() -> Calls:
+    """Scores of one draw of every item, beside the draw of those that can win."""
+    from recsys.retrieval.draws import ItemDraws
+    from recsys.serve.load import large_model
+
+    network = large_model(100_000).network.eval()
+    with torch.inference_mode():
+        steps = steps_of_clicks([40, 90, 300])
+        means = network.rank(steps)[0].double().numpy()
+        parts = network.last(steps)
+    random = np.random.default_rng(0)
+    generator = torch.Generator().manual_seed(0)
+
+    def ours() -> None:
+        with torch.inference_mode():
+            ItemDraws.of(network, parts, means, 10, 0.3).drawn(10, random)
+
+    def full() -> None:
+        with torch.inference_mode():
+            network.rank(steps, network.draw(generator, 0.3))
+
+    return ours, full
+
+
+def steps_of_clicks(items: list[int]) -> Any:
+    """One user's clicks as steps."""
+    from recsys.data import SEARCH
+    from recsys.history import Event, History, steps_from
+
+    return steps_from([History(tuple(Event((item,), 1, SEARCH) for item in items))])
+
+
 def clicks() -> Calls:
     """A micro-batch of clicks: keys, one unit step for all, states and last clicks written."""
     from recsys.serve.engine import Engine
@@ -100,7 +246,7 @@ def learning() -> Calls:
 
     slates = simulate_log(World(), 128).slates
     network = InterestNetwork(InterestConfig(), torch.from_numpy(slates.catalogue.group), slates.slots)
-    steps, at_step = steps_of(slates), torch.full((128,), 5)
+    steps, at_step = steps_of(slates), torch.full((128, 1), 5)
 
     def step() -> None:
         slots, items, divergence = network(steps, at_step, network.items.noise())

@@ -13,7 +13,7 @@ user's position is told up to noise (`known`), or estimated from the clicks by a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,17 @@ class Town:
     slots: int
     rounds: int = 150
     dims: int = 6
+
+
+def town_of(impressions: float) -> Town:
+    """A town of 300 items with so many impressions an item over 150 rounds.
+
+    Raises:
+        ConfigError: fewer than three, or more than a thousand.
+    """
+    if not 3 <= impressions <= 1000:
+        raise ConfigError(f"impressions an item lie between 3 and 1,000, got {impressions:g}.")
+    return Town(300, 10, max(2, round(impressions * 300 / (3 * 150))), 3)
 
 
 WORLDS = {"dense": Town(300, 12, 60, 5), "sparse": Town(600, 10, 16, 3)}
@@ -215,30 +226,39 @@ def between(z: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def compare(
-    worlds: Sequence[str] = ("dense", "sparse"),
+    worlds: Sequence[str | Town] = ("dense", "sparse"),
     policies: Sequence[str] = ("ts", "inslate", "eps"),
     temperatures: Sequence[float] = (0.1, 0.3, 0.5, 1.0),
     seeds: int = 10,
     *,
     rounds: int = 150,
     positions: Sequence[str] = POSITIONS,
+    horizons: Sequence[int] = (),
     seed: int = 0,
     progress: Any = None,
 ) -> dict[str, Any]:
     """Every policy in every world with paired seeds, as differences to greedy with 95 % intervals.
 
+    Args:
+        horizons: rounds after which the differences are told, too; the last one always is.
+
     Raises:
-        ConfigError: an unknown world, policy or position; fewer than two seeds.
+        ConfigError: an unknown world, policy or position; fewer than two seeds; a horizon beyond the rounds.
     """
     for name in worlds:
-        if name not in WORLDS:
+        if isinstance(name, str) and name not in WORLDS:
             raise ConfigError(f"no world {name!r}; there are {', '.join(WORLDS)}.")
     if seeds < 2 or rounds < 2:
         raise ConfigError(f"intervals need at least 2 seeds and 2 rounds, got {seeds} and {rounds}.")
+    for horizon in horizons:
+        if not 1 <= horizon <= rounds:
+            raise ConfigError(f"a horizon lies between 1 and the {rounds} rounds, got {horizon}.")
     contestants = players(policies, temperatures)
     answer: dict[str, Any] = {"seeds": seeds, "rounds": rounds, "worlds": {}}
-    for name in worlds:
-        town = WORLDS[name] if rounds == 150 else Town(**{**vars(WORLDS[name]), "rounds": rounds})
+    for world in worlds:
+        town = WORLDS[world] if isinstance(world, str) else world
+        name = world if isinstance(world, str) else f"{town.items} items, {town.users} people"
+        town = replace(town, rounds=rounds)
         for position in positions:
             if position not in POSITIONS:
                 raise ConfigError(f"position is {' or '.join(POSITIONS)}, got {position!r}.")
@@ -250,7 +270,7 @@ def compare(
                     if player.policy == "greedy"
                     else [play(town, player, seed + n, position) for n in range(seeds)]
                 )
-                rows[player.name] = summary(played, base)
+                rows[player.name] = summary(played, base, horizons)
                 if progress is not None:
                     progress(f"{name}, position {position}: {player.name}")
             drawn = [key for key in rows if key.startswith(("ts", "inslate"))]
@@ -265,7 +285,7 @@ def compare(
     return answer
 
 
-def summary(played: list[Played], base: list[Played]) -> dict[str, Any]:
+def summary(played: list[Played], base: list[Played], horizons: Sequence[int] = ()) -> dict[str, Any]:
     """Figures of a policy over seeds, and its paired differences to greedy."""
     total = np.array([one.regret.sum() for one in played])
     clicks = np.array([one.clicks[-LAST:].mean() for one in played])
@@ -282,6 +302,15 @@ def summary(played: list[Played], base: list[Played]) -> dict[str, Any]:
         "predicted_clicks": float(np.mean([one.predicted for one in played])),
         "observed_clicks": float(np.mean([one.clicks for one in played])),
         "curve": [float(value) for value in curve],
+    }
+    row["at"] = {
+        str(horizon): mean_interval(
+            [
+                one.regret[:horizon].sum() - other.regret[:horizon].sum()
+                for one, other in zip(played, base, strict=True)
+            ]
+        ).as_dict("regret_difference")
+        for horizon in horizons
     }
     above = np.flatnonzero(curve >= greedy)
     pays = int(above[-1]) + 1 if len(above) else 0
@@ -309,5 +338,9 @@ def lines(answer: dict[str, Any]) -> list[str]:
                 f"{row['coverage']:5.2f}  {row['diversity']:7.2f}  {row['predicted_clicks']:5.2f}  "
                 f"{row['observed_clicks']:5.2f}  {after}"
             )
+            for horizon, gaps in row["at"].items() if policy != "greedy" else ():
+                low, high = gaps["regret_difference_low"], gaps["regret_difference_high"]
+                told = f"{gaps['regret_difference']:+.2f} [{low:+.2f}, {high:+.2f}]"
+                out.append(f"  {'after round ' + horizon:>20}  {told:>24}")
         out.append(f"  best: {world['best']}")
     return out

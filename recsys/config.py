@@ -22,11 +22,14 @@ class InterestConfig:
     dropout: Share = 0.2
     context: bool = True  # the slate that is judged is known to the choice
     groups: bool = True  # off: one group for all items, the flat prior
+    rank: int = 0  # of the groups' posterior, low-rank and diagonal; 0: their vectors are points
 
     def __post_init__(self) -> None:
         for name in ("hidden", "dims", "interests", "width"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} must be at least 1, got {getattr(self, name)}.")
+        if not 0 <= self.rank <= 64:
+            raise ConfigError(f"model.rank lies between 0 and 64, got {self.rank}.")
         if not 1 <= self.traces <= 6:
             raise ConfigError(f"model.traces must be between 1 and 6, got {self.traces}.")
         if not 0 <= self.dropout < 1:
@@ -85,9 +88,11 @@ class SlateConfig:
     batch: int = 128
     seed: int = 0
     later: float = 0.15  # weight of the recommending head's loss
+    looks: int = 3  # steps of each user that the recommending head looks ahead from, in a batch
     kl: float = 0.5  # weight of the divergence from the prior; 1 is the ELBO
     point: bool = False  # point estimates of the items instead of a posterior
     validation: int = 200  # users kept aside to choose the best weights by likelihood
+    seconds: float | None = None  # CPU seconds of the training; None: as loop says
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ class PaperRun:
     batch: int = 128
     seed: int = 0
     validation: int = 200
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -150,23 +156,31 @@ class FilterRun:
     seed: int = 0
     kl: float = 0.5
     validation: int = 200
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class NextConfig:
     """A next-item model."""
 
-    block: str = "sasrec"  # sasrec, esasrec, gsasrec, fmlp, gru4rec, or a unit of core
+    block: str = "sasrec"  # sasrec, esasrec, gsasrec, fmlp, gru4rec, hstu, or a unit of core
     hidden: Size = 64
     layers: Count = 2
     heads: Count = 2
-    length: Size = 50
+    length: int = 0  # of the window; 0: what holds 95 of 100 sequences, at most 50
     dropout: Share = 0.3
+    sparse: bool = False  # gradients of the item table by rows: a step costs what its rows cost
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "layers", "heads", "length"):
+        for name in ("hidden", "layers", "heads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} must be at least 1, got {getattr(self, name)}.")
+        if self.length < 0:
+            raise ConfigError(f"model.length must not be negative, got {self.length}.")
+
+
+NEXT_LOSSES = ("softmax", "sampled", "gbce", "bce", "bpr_max", "in_batch")
+"""Over all items; k negatives; generalised BCE; BCE; and two that also take the batch's other targets."""
 
 
 @dataclass(frozen=True)
@@ -175,9 +189,31 @@ class NextRun:
 
     model: NextConfig = field(default_factory=NextConfig)
     loop: LoopOptions = field(default_factory=lambda: LoopOptions(epochs=30, lr=2e-3, ema=0.99))
-    loss: Literal["softmax", "sampled", "gbce"] = "sampled"
-    negatives: int = 512  # uniform ones, shared by a batch
+    loss: Literal["softmax", "sampled", "gbce", "bce", "bpr_max", "in_batch"] = "sampled"
+    negatives: int = 512  # shared by a batch
+    alpha: float = 0.0  # negatives are drawn by popularity^alpha; 0: evenly
+    logq: float = 0.0  # share of the log of how often a column is drawn that is taken off its score
+    bpreg: float = 1.0  # of bpr_max, on the squared scores of the negatives
+    lanes: int = 0  # session-parallel batches of so many lanes (gru4rec); 0: a row a user
     t: float = 0.75  # calibration of gbce
     batch: int = 128
     seed: int = 0
-    validation: int = 2000  # users whose last known item chooses the best weights
+    split: str = "auto"  # what is left for the test: time, last, none
+    seconds: float | None = None  # CPU seconds of the training; None: as loop says
+    validation: int = 1000  # questions out of what is learned that choose the best weights
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 2 or not 0 <= self.logq <= 2:
+            raise ConfigError(f"alpha and logq lie in 0..2, got {self.alpha} and {self.logq}.")
+        if self.negatives < 1 or self.lanes < 0 or self.batch < 1:
+            raise ConfigError("negatives and batch are at least 1, lanes at least 0.")
+        if self.lanes and self.model.block != "gru4rec":
+            raise ConfigError("session-parallel batches (lanes) are gru4rec's.")
+        if self.loss in ("bpr_max", "in_batch") and not self.lanes:
+            raise ConfigError(f"{self.loss} takes the other lanes' targets as negatives: set lanes.")
+        if self.model.sparse and self.loss == "softmax":
+            raise ConfigError(
+                "softmax over all items has no rows to spare: take another loss, or not sparse."
+            )
+        if self.seconds is not None and not self.seconds > 0:
+            raise ConfigError(f"seconds must be positive, got {self.seconds}.")

@@ -88,6 +88,8 @@ class Slates:
     """(U, T) seconds, where the log has them."""
     remarks: tuple[str, ...] = field(default=())
     """What a person should know about the reading: cut, skipped, counted."""
+    propensity: np.ndarray | None = None
+    """(U, T, S) chance of each slot's item given the slots before; NaN is unknown."""
 
     def __len__(self) -> int:
         return len(self.users)
@@ -104,7 +106,10 @@ class Slates:
         """Some of the users."""
         names = ("users", "slate", "click", "click_idx", "lengths", "kind")
         parts = {name: getattr(self, name)[index] for name in names}
-        return replace(self, **parts, time=None if self.time is None else self.time[index])
+        for name in ("time", "propensity"):
+            whole = getattr(self, name)
+            parts[name] = None if whole is None else whole[index]
+        return replace(self, **parts)
 
     def counted(self) -> np.ndarray:
         """(U, T) steps that a likelihood counts: neither padding nor an unknown item."""
@@ -163,6 +168,7 @@ def read_slates(path: str | Path, items: str | Path | None = None, *, check: boo
         catalogue=catalogue,
         source=str(path),
         time=arrays.get("time"),
+        propensity=arrays.get("propensity"),
     )
     if check:
         check_slates(slates)

@@ -14,13 +14,14 @@ def slate_loss(log_probs: Tensor, steps: Steps) -> Tensor:
 
 
 def later_loss(log_probs: Tensor, steps: Steps, at_step: Tensor) -> Tensor:
-    """Mean negative log probability (B, I) of the distinct items a user clicks after step `at_step` (B,).
+    """Mean negative log probability (B, M, I) of the distinct items a user clicks after steps (B, M).
 
     A recommendation is asked for the steps to come, not for the next click, and a second click on an item
     that was recommended already is worth nothing more.
     """
     click = steps.click
-    after = torch.arange(click.shape[1], device=click.device) > at_step[:, None]
-    chosen = ((click >= FIRST) & steps.counted & after).to(log_probs)
-    wanted = torch.zeros_like(log_probs).scatter_add(1, click, chosen).clamp_max(1)
+    after = torch.arange(click.shape[1], device=click.device) > at_step[..., None]  # (B, M, T)
+    chosen = (((click >= FIRST) & steps.counted)[:, None] & after).to(log_probs)
+    index = click[:, None].expand(chosen.shape)
+    wanted = torch.zeros_like(log_probs).scatter_add(-1, index, chosen).clamp_max(1)
     return -(log_probs * wanted).sum() / wanted.sum().clamp_min(1)

@@ -21,8 +21,10 @@ from recsys.data import FIRST, Catalogue
 from recsys.features import Steps
 from recsys.history import History, parse_history, steps_from
 from recsys.model import LINEAR, SlateModel, load_model
+from recsys.models.interest import InterestNetwork
 from recsys.models.slate import SlateNetwork
 from recsys.policies import slates as policy_slates
+from recsys.retrieval.draws import ItemDraws, draw_user
 
 LARGEST_LIST = 100 << 20
 """Bytes of a list of item ids."""
@@ -236,11 +238,35 @@ class Chooser:
         count = 1 if self.policy in ("ts", "frozen") else self.k
         alone = self.policy == "inslate_h0"
         rows = []
+        network = self.model.network
+        thin = isinstance(network, InterestNetwork) and not network.items.rank  # groups move all their items
+        if thin and not alone and self.temperature:
+            return self.thinned(network, [mix(seed, number) for number in range(count)])
         for number in range(count):
             generator = torch.Generator().manual_seed(mix(seed, number))
             draw = self.model.network.draw(generator, self.temperature)
             rows.append(self.scores(draw, alone))
         return np.stack(rows)
+
+    def thinned(self, network: InterestNetwork, seeds: Sequence[int]) -> np.ndarray:
+        """Drawn scores (draws, I) of which only those that matter were drawn; the law is the full draw's."""
+        wide = self.k if self.cap is None else self.k * 40 + 200
+        rows = np.full((len(seeds), len(self.allowed)), -np.inf)
+        source = None
+        if self.state is not None:  # a kept state is one of the means; draws move the items alone
+            parts = network.parts(self.state)
+            source = ItemDraws.of(network, parts, self.scores(None), wide, self.temperature)
+        for row, seed in zip(rows, seeds, strict=True):
+            random = np.random.default_rng(seed)
+            if source is None or self.state is None:
+                parts, (known, e) = draw_user(network, self.steps, self.temperature, random)
+                scores = network.item_log_probs(parts)[0].double().numpy()
+                means = np.where(self.allowed, scores, -np.inf)
+                source = ItemDraws.of(network, parts, means, wide, self.temperature, known)
+                row[known] = source.score(means, known, e)
+            items, values, _ = source.drawn(wide, random)
+            row[items] = values
+        return rows
 
     def popularity(self) -> np.ndarray:
         """(I,) clicks."""

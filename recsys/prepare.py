@@ -1,4 +1,8 @@
-"""Logs of any readable kind -> one folder in the slate layout, with ids and a report beside it."""
+"""Logs of any readable kind -> one folder in the slate layout, with ids and a report beside it.
+
+Slates become `data.npz` and `itemattr.npz`, next-item tables `sequences.parquet`. Beside them: `users.csv`
+and `items.csv` (which row and number has which id), `report.json` (counts, splits, what was cut).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,8 +13,10 @@ import numpy as np
 
 from core.errors import ConfigError, DataError
 from core.files import whole_file, write_text
+from core.tables import write_table
 from core.text import in_json
-from recsys.data import Slates, check_slates, read_catalogue, read_slates
+from recsys.data import FIRST, Slates, check_slates, read_catalogue, read_slates, split_users
+from recsys.formats import kind_of
 from recsys.tables import read_frame, slates_of
 
 TABLES = (".csv", ".parquet", ".gz")
@@ -34,9 +40,15 @@ def prepare(
         DataError: a row contradicts itself, or the logs are of different catalogues.
     """
     out = Path(out)
-    if (out / "data.npz").exists():
+    if (out / "data.npz").exists() or (out / "sequences.parquet").exists():
         raise ConfigError(f"{out}: there is a log already; choose another folder.")
-    slates = joined([Path(one) for one in inputs], items, columns or {})
+    paths = [Path(one) for one in inputs]
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: there is no such file.")
+    if all(is_sequence(path, columns or {}) for path in paths):
+        return prepare_sequences(paths, out, items, columns or {})
+    slates = joined(paths, items, columns or {})
     check_slates(slates)
     out.mkdir(parents=True, exist_ok=True)
     small = np.int16 if len(slates.catalogue) < 2**15 else np.int32
@@ -48,6 +60,10 @@ def prepare(
         "slate_lengths": np.asarray(slates.lengths).astype(np.int16),
         "interaction_type": np.asarray(slates.kind).astype(np.int16),
     }
+    if slates.time is not None:
+        arrays["time"] = np.asarray(slates.time, np.float64)
+    if slates.propensity is not None:
+        arrays["propensity"] = np.asarray(slates.propensity, np.float32)
     attributes = {"category": slates.catalogue.group.astype(np.int32)}
     if slates.catalogue.names is not None:
         attributes["item_id"] = np.array(slates.catalogue.names)
@@ -62,7 +78,82 @@ def prepare(
         "items": len(slates.catalogue) - 3,
         "groups": len(set(slates.catalogue.group[3:].tolist())),
         "no_click": float((np.asarray(slates.click_idx) == 0)[used].mean()) if used.any() else None,
+        "times": slates.time is not None,
+        "propensities": slates.propensity is not None,
+        "splits": splits(slates),
         "remarks": list(slates.remarks),
+    }
+    rows = enumerate(np.asarray(slates.users).tolist())
+    write_table(out / "users.csv", ("row", "user"), [(str(row), str(user)) for row, user in rows])
+    numbers = range(FIRST, len(slates.catalogue))
+    known = [(str(n), str(slates.catalogue.name(n)), str(int(slates.catalogue.group[n]))) for n in numbers]
+    write_table(out / "items.csv", ("number", "item", "group"), known)
+    write_text(out / "report.json", in_json(report, 2) + "\n")
+    return report
+
+
+def splits(slates: Slates) -> dict[str, Any]:
+    """How many users and steps each way of dividing gives."""
+    train, valid, test = split_users(len(slates))
+    found: dict[str, Any] = {"users": {"train": len(train), "validation": len(valid), "test": len(test)}}
+    if slates.time is not None:
+        time = np.asarray(slates.time, np.float64)
+        used = np.asarray(slates.lengths) > 0
+        edge = float(np.nanquantile(time[used], 0.9))
+        late = used & (time > edge)
+        found["time"] = {"edge": edge, "train": int((used & ~late).sum()), "test": int(late.sum())}
+    return found
+
+
+def is_sequence(path: Path, columns: Mapping[str, str]) -> bool:
+    """Whether a file holds sequences of interactions and no slates."""
+    if ".txt" in path.suffixes:
+        return True
+    if path.suffix.lower() not in TABLES and not is_table_folder(path):
+        return False
+    return kind_of(read_frame(path, columns)) == "interactions"
+
+
+def prepare_sequences(
+    paths: Sequence[Path], out: Path, items: str | Path | None, columns: Mapping[str, str]
+) -> dict[str, Any]:
+    """Next-item tables as one: user, item, order, seconds where they are known."""
+    import pandas as pd
+
+    from recsys.sequences.data import divided, read_sequences
+
+    parts, remarks = [], []
+    for path in paths:
+        data = read_sequences(path, columns, items)
+        sizes = [len(part) for part in data.items]
+        frame = pd.DataFrame(
+            {
+                "user": np.repeat(data.users, sizes),
+                "item": np.array(data.names)[np.concatenate(data.items) - 1],
+                "order": np.concatenate([np.arange(size) for size in sizes]),
+            }
+        )
+        if data.times is not None:
+            frame["time"] = np.concatenate(data.times)
+        parts.append(frame)
+    whole = pd.concat(parts, ignore_index=True)
+    out.mkdir(parents=True, exist_ok=True)
+    with whole_file(out / "sequences.parquet") as partial:
+        whole.to_parquet(partial, index=False)
+    data = read_sequences(out / "sequences.parquet", items=items)
+    learned, asked = divided(data)
+    known = [(str(n), name) for n, name in enumerate(data.names, 1)]
+    write_table(out / "items.csv", ("number", "item"), known)
+    write_table(out / "users.csv", ("row", "user"), [(str(n), user) for n, user in enumerate(data.users)])
+    report = {
+        "inputs": [str(path) for path in paths],
+        "users": len(data),
+        "steps": int(sum(len(part) for part in data.items)),
+        "items": len(data.names),
+        "groups": 0 if data.groups is None else len(set(data.groups[1:].tolist())),
+        "times": data.times is not None,
+        "splits": {"learned": len(learned), "questions": len(asked), "target": asked.target},
+        "remarks": remarks,
     }
     write_text(out / "report.json", in_json(report, 2) + "\n")
     return report
@@ -75,9 +166,6 @@ def joined(inputs: list[Path], items: str | Path | None, columns: Mapping[str, s
     if tables:
         import pandas as pd
 
-        for path in tables:
-            if not path.exists():
-                raise DataError(f"{path}: there is no such file.")
         frame = pd.concat([read_frame(path, columns) for path in tables], ignore_index=True)
         source = ", ".join(str(path) for path in tables)
         logs.append(slates_of(frame, source, None if items is None else read_catalogue(items)))
@@ -103,8 +191,8 @@ def stacked(logs: Sequence[Slates]) -> Slates:
         room = [(0, 0), (0, steps - log.steps), (0, slots - log.slots)][: array.ndim]
         return np.pad(array, room)
 
-    names = ("slate", "click", "click_idx", "lengths", "kind")
-    parts = {name: np.concatenate([wide(log, name) for log in logs]) for name in names}
+    names = ["slate", "click", "click_idx", "lengths", "kind"]
+    parts: dict[str, Any] = {name: np.concatenate([wide(log, name) for log in logs]) for name in names}
     users = np.concatenate([np.asarray(log.users).astype(str) for log in logs])
     return replace(
         logs[0],
@@ -112,5 +200,6 @@ def stacked(logs: Sequence[Slates]) -> Slates:
         source=", ".join(log.source for log in logs),
         remarks=tuple(remark for log in logs for remark in log.remarks),
         time=None,
+        propensity=None,
         **parts,
     )

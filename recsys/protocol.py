@@ -37,6 +37,7 @@ def protocol(
     *,
     parts: Sequence[int] = tuple(range(FOLDS)),
     quick: float = 1.0,
+    seconds: float | None = None,
     seed: int = 0,
     progress: Any = None,
 ) -> dict[str, Any]:
@@ -44,6 +45,8 @@ def protocol(
 
     Args:
         quick: share of the passes of a full training, for rehearsals.
+        seconds: CPU seconds that every model learns for, in place of its passes; the filter's network has as
+            many before it.
 
     Raises:
         ConfigError: an unknown model.
@@ -56,7 +59,7 @@ def protocol(
             figures = out / f"{name}-{part}.json"
             if not figures.is_file():
                 run = out / f"{name}-{part}"
-                train_one(name, slates, np.sort(learned), run, out / f"network-{part}", quick)
+                train_one(name, slates, np.sort(learned), run, out / f"network-{part}", quick, seconds)
                 report = evaluate(load_model(str(run)), [slates.rows(np.sort(dealt[part]))])
                 write_text(figures, json.dumps(report))
             if progress is not None:
@@ -66,10 +69,17 @@ def protocol(
     return gathered(out)
 
 
-def train_one(name: str, slates: Slates, users: np.ndarray, run: Path, start: Path, quick: float) -> None:
+def train_one(
+    name: str,
+    slates: Slates,
+    users: np.ndarray,
+    run: Path,
+    start: Path,
+    quick: float,
+    seconds: float | None = None,
+) -> None:
     """One model on one fold's users."""
     from recsys.train import train
-    from recsys.train_filter import train_filter
 
     resume = (run / "last").is_dir()
     if run.exists() and not resume:
@@ -77,12 +87,12 @@ def train_one(name: str, slates: Slates, users: np.ndarray, run: Path, start: Pa
 
     def shorter(config: Any) -> Any:
         passes = max(1, round(config.loop.epochs * quick))
-        return replace(config, loop=replace(config.loop, epochs=passes))
+        return replace(config, loop=replace(config.loop, epochs=passes), seconds=seconds)
 
     if name == "filter":
         if not (start / "card.md").is_file():
-            train_one("network", slates, users, start, start, quick)
-        train_filter(shorter(FilterRun()), slates, run, start, users=users, resume=resume, quiet=True)
+            train_one("network", slates, users, start, start, quick, seconds)
+        train(slates, run, shorter(FilterRun()), start=start, users=users, resume=resume, quiet=True)
         return
     if name in ("network", "flat"):
         config: Any = changed(SlateConfig(), {"model": {"groups": name != "flat"}})

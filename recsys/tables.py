@@ -4,14 +4,16 @@ The schema is what policies write: user, time, kind, slot, item, click, propensi
 seed, bucket. A slate is what one user saw at one time; `slot` counts from 1, `click` is 0 or 1.
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from core.errors import DataError
 from recsys.data import FIRST, KINDS, NOTHING, Catalogue, Slates, read_catalogue
+from recsys.formats import as_slots, seconds_of
 
 COLUMNS = ("user", "time", "slot", "item", "click")
 """What a table of slots must have."""
@@ -31,8 +33,10 @@ def read_frame(path: Path, columns: Mapping[str, str] | None = None) -> Any:
         if path.is_dir() or path.suffix == ".parquet":
             frame = pd.read_parquet(path)
         else:
-            frame = pd.read_csv(path, encoding="utf-8")
-    except (OSError, ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+            with warnings.catch_warnings():  # cells beyond the header would be cut off with a word only
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                frame = pd.read_csv(path, encoding="utf-8", index_col=False)
+    except (OSError, ValueError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise DataError(f"{path}: not a readable table ({str(error).splitlines()[0]}).") from error
     renames = {theirs: ours for ours, theirs in (columns or {}).items()}
     missing = [theirs for theirs in renames if theirs not in frame.columns]
@@ -54,6 +58,9 @@ def slates_of(frame: Any, source: str, catalogue: Catalogue | None = None) -> Sl
     Raises:
         DataError: a column is missing or holds something else; the row is named, counting from 1.
     """
+    import pandas as pd
+
+    frame, remarks = as_slots(frame, source)
     missing = [name for name in COLUMNS if name not in frame.columns]
     if missing:
         raise DataError(f"{source}: no column {missing[0]!r}; a log of slots has {', '.join(COLUMNS)}.")
@@ -61,16 +68,20 @@ def slates_of(frame: Any, source: str, catalogue: Catalogue | None = None) -> Sl
         raise DataError(f"{source}: there is no row in it.")
     frame = frame.reset_index(drop=True)
     for name in ("user", "item"):
+        if frame[name].dtype == object:  # numbers and words side by side have no order
+            frame[name] = frame[name].where(frame[name].isna(), frame[name].astype(str))
         refuse(frame[name].isna(), frame, source, f"{name} is empty")
         if frame[name].dtype.kind == "f":
             refuse(frame[name] % 1 != 0, frame, source, f"{name} is not a whole number or text")
             frame[name] = frame[name].astype("int64")
         if frame[name].dtype.kind in "iu":
             refuse(frame[name] < 0, frame, source, f"{name} is negative")
-    refuse(~frame["click"].isin([0, 1]), frame, source, "click is neither 0 nor 1")
-    refuse(
-        ~(frame["slot"] >= 1) | (frame["slot"] % 1 != 0), frame, source, "slot is not a whole number from 1"
-    )
+    for name, what in (("click", "click is neither 0 nor 1"), ("slot", "slot is not a whole number from 1")):
+        values = pd.to_numeric(frame[name], errors="coerce")
+        wrong = ~values.isin([0, 1]) if name == "click" else ~(values >= 1) | (values % 1 != 0)
+        refuse(wrong, frame, source, what)
+        frame[name] = values.astype("int64")
+    refuse(frame["time"].isna(), frame, source, "time is empty")
     frame = frame.sort_values(["user", "time", "slot"], kind="stable")
     if catalogue is None:
         names = sorted(set(frame["item"].tolist()), key=lambda name: (str(type(name)), name))
@@ -82,7 +93,6 @@ def slates_of(frame: Any, source: str, catalogue: Catalogue | None = None) -> Sl
             groups[FIRST:] = [FIRST + place[str(by_item[name])] for name in names]
         catalogue = Catalogue(groups, ("pad", "nothing", "unknown", *(str(name) for name in names)))
     numbers = catalogue.numbers(frame["item"].tolist())
-    remarks: list[str] = []
     slate_key = frame["user"].astype(str) + "\0" + frame["time"].astype(str)
     codes = np.concatenate([[0], np.cumsum(slate_key.to_numpy()[1:] != slate_key.to_numpy()[:-1])])
     order = [
@@ -94,17 +104,17 @@ def slates_of(frame: Any, source: str, catalogue: Catalogue | None = None) -> Sl
         )
     ]
     kinds = frame["kind"].to_numpy() if "kind" in frame.columns else None
-    clicks, times = frame["click"].to_numpy(), frame["time"].to_numpy()
-    sessions: list[tuple[str, list[tuple[np.ndarray, int, int, Any]]]] = []
+    clicks, times = frame["click"].to_numpy(), seconds_of(frame["time"])
+    chances = frame["propensity"].to_numpy(np.float64) if "propensity" in frame.columns else None
+    sessions: list[tuple[str, list[Step]]] = []
     cut = several = split = 0
     for user, rows in order:
-        shown = numbers[rows]
         kind = 0 if kinds is None else kind_number(kinds[rows[0]], source)
         places = np.flatnonzero(clicks[rows] == 1)
         if len(places) > 1:
             several += 1
         for place in places if len(places) else [-1]:
-            part, slot = shown, int(place) + 1
+            part, slot = rows, int(place) + 1
             if len(part) > MOST_SLOTS - 1:
                 cut += 1
                 if slot > MOST_SLOTS - 1:  # the click stays in: it takes the last slot
@@ -116,7 +126,15 @@ def slates_of(frame: Any, source: str, catalogue: Catalogue | None = None) -> Sl
             elif len(sessions[-1][1]) == MOST_STEPS:
                 split += 1
                 sessions.append((user, []))
-            sessions[-1][1].append((part, slot, kind, times[rows[0]]))
+            sessions[-1][1].append(
+                Step(
+                    numbers[part],
+                    slot,
+                    kind,
+                    None if times is None else float(times[rows[0]]),
+                    None if chances is None else chances[part],
+                )
+            )
     for number, what in (
         (cut, f"slates of more than {MOST_SLOTS - 1} items were cut"),
         (several, "slates with several clicks became one step for each"),
@@ -127,20 +145,38 @@ def slates_of(frame: Any, source: str, catalogue: Catalogue | None = None) -> Sl
     return filled(sessions, catalogue, source, tuple(remarks))
 
 
+class Step(NamedTuple):
+    """A slate of one user."""
+
+    items: np.ndarray
+    slot: int
+    kind: int
+    time: float | None
+    chances: np.ndarray | None
+
+
 def filled(sessions: list[Any], catalogue: Catalogue, source: str, remarks: tuple[str, ...]) -> Slates:
     """Lists of steps as arrays."""
     steps = max(len(rows) for _, rows in sessions)
-    slots = 1 + max(len(part) for _, rows in sessions for part, *_ in rows)
+    slots = 1 + max(len(step.items) for _, rows in sessions for step in rows)
     shape = (len(sessions), steps)
     slate = np.zeros((*shape, slots), np.int32)
     click, click_idx, lengths, kind = (np.zeros(shape, np.int32) for _ in range(4))
+    first = sessions[0][1][0]
+    time = None if first.time is None else np.full(shape, np.nan)
+    propensity = None if first.chances is None else np.full((*shape, slots), np.nan, np.float32)
     for row, (_, events) in enumerate(sessions):
-        for t, (part, slot, what, _) in enumerate(events):
-            slate[row, t, 0], slate[row, t, 1 : 1 + len(part)] = NOTHING, part
-            click_idx[row, t], kind[row, t], lengths[row, t] = slot, what, 1 + len(part)
-            click[row, t] = part[slot - 1] if slot else NOTHING
+        for t, step in enumerate(events):
+            wide = 1 + len(step.items)
+            slate[row, t, 0], slate[row, t, 1:wide] = NOTHING, step.items
+            click_idx[row, t], kind[row, t], lengths[row, t] = step.slot, step.kind, wide
+            click[row, t] = step.items[step.slot - 1] if step.slot else NOTHING
+            if time is not None:
+                time[row, t] = step.time
+            if propensity is not None:
+                propensity[row, t, 1:wide] = step.chances
     users = np.array([user for user, _ in sessions])
-    return Slates(users, slate, click, click_idx, lengths, kind, catalogue, source, None, remarks)
+    return Slates(users, slate, click, click_idx, lengths, kind, catalogue, source, time, remarks, propensity)
 
 
 def kind_number(value: Any, source: str) -> int:
@@ -171,3 +207,21 @@ def read_group_table(path: Path) -> Catalogue:
     _, index = np.unique(frame["group"].astype(str).to_numpy(), return_inverse=True)
     groups = np.concatenate([np.arange(FIRST), FIRST + index])
     return Catalogue(groups.astype(np.int64), ("pad", "nothing", "unknown", *frame["item"].astype(str)))
+
+
+def read_new_items(path: str | Path) -> dict[str, int]:
+    """A table `item,group` of items to add: external id -> number of a group.
+
+    Raises:
+        DataError: a column is missing, an item stands twice, or a group is no whole number.
+    """
+    frame = read_frame(Path(path))
+    for name in ("item", "group"):
+        if name not in frame.columns:
+            raise DataError(f"{path}: no column {name!r}; a table of new items has item and group.")
+    if frame["item"].duplicated().any():
+        raise DataError(f"{path}: item {frame['item'][frame['item'].duplicated()].iloc[0]!r} stands twice.")
+    if frame["group"].dtype.kind not in "iu":
+        raise DataError(f"{path}: group is the whole number that these weights know it by.")
+    pairs = zip(frame["item"].astype(str), frame["group"], strict=True)
+    return {item: int(group) for item, group in pairs}

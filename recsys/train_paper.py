@@ -5,35 +5,37 @@ Joint training from scratch is clearly worse: the state over-fits while the item
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from core.config import to_dict
-from core.training import Outcome, ShuffledBatches
-from core.training import train as run_loop
-from core.weights import Card, load, load_into
+from core.training import Outcome
+from core.weights import load, load_into
 from recsys.baselines import Counted, count
 from recsys.config import PaperRun
 from recsys.data import UNKNOWN, Slates
-from recsys.features import Steps, steps_of
-from recsys.loss import slate_loss
+from recsys.features import Steps
 from recsys.metrics import scored
 from recsys.model import equip
 from recsys.models.slate import SlateNetwork
 from recsys.models.user import GATES
+from recsys.training import Divided, describe, fit
 
 ITEMS = ("groupvec", "groupscale", "itemvec", "bias_noclick", "bias_kind", "bias_slot", "softmax_mult")
 """Sites that the first stage learns and the second keeps."""
 
 
+ITEMS_SHARE = 0.7
+"""Of a budget of seconds, what the first stage gets."""
+APART = 1.0
+"""Spread of the groups' vectors at the start."""
+
+
 class PaperBatches:
     """Rows of a batch -> (steps, seed of the draw)."""
 
-    def __init__(self, slates: Slates, users: np.ndarray) -> None:
-        self.steps = steps_of(slates, users)
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
 
     def __call__(self, rows: Tensor, generator: Generator) -> tuple[Steps, Tensor]:
         return self.steps.rows(rows), torch.randint(2**40, (), generator=generator)
@@ -41,27 +43,29 @@ class PaperBatches:
 
 def train_paper(
     config: PaperRun,
-    slates: Slates,
+    parts: Divided,
     out: str | Path,
     *,
-    users: np.ndarray | None = None,
-    resume: bool = False,
-    quiet: bool = False,
+    device: torch.device | None = None,
+    resume: bool,
+    quiet: bool,
 ) -> Outcome:
-    """Train the paper's model on these users (all when left out) into the run folder `out`."""
-    users = np.arange(len(slates)) if users is None else users
-    order = np.random.default_rng(config.seed).permutation(users)
-    kept, learned = np.sort(order[: config.validation]), np.sort(order[config.validation :])
-    out = Path(out)
+    """Train the paper's model on these users into the run folder `out`."""
+    out, slates = Path(out), parts.slates
     staged = config.staged and config.model.user not in ("linear", "markov")
-    counts = Counted(count(slates, users))
+    counts = Counted(count(slates, parts.everybody))
     first = replace(config, model=replace(config.model, user="linear")) if staged else config
+    budget = config.seconds
+    if staged and budget is not None:
+        first = replace(first, seconds=ITEMS_SHARE * budget)
     model = build(first, slates, counts)
     folder = out / "items" if staged else out
-    outcome = run(first, model, slates, learned, kept, folder, resume=resume and folder.exists(), quiet=quiet)
+    options = {"device": device, "quiet": quiet}
+    outcome = run(first, model, parts, folder, resume=resume and folder.exists(), **options)
     if not staged:
         return outcome
-    second = replace(config, loop=replace(config.loop, epochs=config.state_epochs))
+    rest = None if budget is None else (1 - ITEMS_SHARE) * budget
+    second = replace(config, loop=replace(config.loop, epochs=config.state_epochs), seconds=rest)
     network = build(second, slates, counts)
     tensors, _ = load(outcome.weights)
     own = network.state_dict()
@@ -69,11 +73,15 @@ def train_paper(
     load_into(network, {**own, **known})
     for name, parameter in network.posterior.named_parameters():
         parameter.requires_grad_(name.split(".")[1] not in ITEMS)
-    return run(second, network, slates, learned, kept, out, resume=resume, quiet=quiet)
+    return run(second, network, parts, out, resume=resume, **options)
 
 
 def build(config: PaperRun, slates: Slates, counts: Counted) -> SlateNetwork:
-    """A network at its start: small vectors, the spread of prior draws elsewhere."""
+    """A network at its start: groups apart, their items close around them, the rest near 0.
+
+    Where all groups begin at one place the state, a mean of clicked items, tells nothing, and the items never
+    find out who belongs together.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         group = torch.from_numpy(slates.catalogue.group)
@@ -83,6 +91,8 @@ def build(config: PaperRun, slates: Slates, counts: Counted) -> SlateNetwork:
                 items = name in ("groupvec", "groupscale", "itemvec")
                 mean.copy_(torch.randn(mean.shape) * (0.1 if items else 0.3))
                 model.posterior.log_scale[name].fill_(-4.6 if items else -3.0)
+            model.posterior.mean["groupvec"].mul_(APART / 0.1)
+            model.posterior.mean["itemvec"].add_(model.posterior.mean["groupvec"][model.group])
             model.posterior.mean["groupscale"].fill_(0.3)
             model.posterior.mean["bias_noclick"].fill_(-1.0)
             if "gamma" in model.posterior.mean:
@@ -100,18 +110,17 @@ def build(config: PaperRun, slates: Slates, counts: Counted) -> SlateNetwork:
 def run(
     config: PaperRun,
     model: SlateNetwork,
-    slates: Slates,
-    learned: np.ndarray,
-    kept: np.ndarray,
+    parts: Divided,
     out: Path,
     *,
+    device: torch.device | None,
     resume: bool,
     quiet: bool,
 ) -> Outcome:
     """One stage."""
-    held = steps_of(slates, kept)
+    held = parts.held
     held = replace(held, counted=scored(held))
-    users = len(learned)
+    users = len(parts.learned)
 
     def step(model: nn.Module, batch: tuple[Steps, Tensor]) -> dict[str, Tensor]:
         assert isinstance(model, SlateNetwork)
@@ -128,33 +137,8 @@ def run(
         scale_of = config.model.likelihood_temperature / total
         return {"loss": -terms.elbo * scale_of, "choice": -terms.click * scale_of}
 
-    def validate(model: nn.Module) -> dict[str, float]:
-        assert isinstance(model, SlateNetwork)
-        with torch.no_grad():
-            return {"loss": float(slate_loss(model.judge(held), held))}
-
-    return run_loop(
-        model,
-        step,
-        ShuffledBatches(users, min(config.batch, users), PaperBatches(slates, learned), config.seed),
-        config.loop,
-        out,
-        validate=validate if len(kept) else None,
-        settings=to_dict(config),
-        seed=config.seed,
-        card=describe(config, slates),
-        resume=resume,
-        quiet=quiet,
-    )
-
-
-def describe(config: PaperRun, slates: Slates) -> Card:
-    """What the weights are, in words."""
-    names: dict[str, Any] = {} if slates.catalogue.names is None else {"names": list(slates.catalogue.names)}
-    return Card(
-        task="recsys",
-        unit=config.model.user,
-        data=f"{len(slates)} users of {Path(slates.source).name or 'the simulator'}",
-        terms="generated: ours",
-        extra={"kind": "slate", "slots": slates.slots, **names},
+    make = PaperBatches(parts.training)
+    card = describe(parts.slates, config.model.user, "slate")
+    return fit(
+        config, model, step, make, parts, out, card, resume=resume, quiet=quiet, held=held, device=device
     )

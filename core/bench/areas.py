@@ -88,6 +88,10 @@ def line(figure: Figure) -> str:
     """One figure for people."""
     if figure.error is not None:
         return f"{figure.name:<34}{figure.sizes:<30} cannot run here: {figure.error}"
+    if figure.value is not None:
+        text = f"{figure.name:<34}{figure.sizes:<30}{figure.value:>12,.4g} {figure.unit}"
+        kept = "met" if figure.met else "MISSED"
+        return f"{text}  target {figure.bound}: {kept}" if figure.bound else text
     text = f"{figure.name:<34}{figure.sizes:<30}{figure.ours_us:>12,.1f} us +-{figure.spread_us:<9,.1f}"
     if figure.ratio is not None and figure.peer_us is not None:
         text += f"{figure.ratio:>7.2f} x {figure.peer} ({figure.peer_us:,.1f} us)"

@@ -1,7 +1,8 @@
 """Measure what a piece of code costs beside a peer, in one run.
 
 A case names a callable, its sizes and what it is compared with. Ours and the peer's calls alternate, so
-that a busy moment hits both; the figure is the ratio of medians.
+that a busy moment hits both; the figure is the ratio of medians. What is no time (requests per second, the
+slowest of a hundred, bytes) is a case with a `value`: a number with its unit and the bound that it must keep.
 """
 
 import math
@@ -20,7 +21,7 @@ class Case:
 
     name: str
     sizes: str
-    make: Callable[[], tuple[Callable[[], Any], Callable[[], Any] | None]]
+    make: Callable[[], tuple[Callable[[], Any], Callable[[], Any] | None]] | None = None
     peer: str | None = None
     """Name of the peer or of the hardware ceiling."""
     target: float | None = None
@@ -28,6 +29,12 @@ class Case:
     limit_us: float | None = None
     """Microseconds to stay under."""
     repeats: int = 15
+    value: Callable[[], float] | None = None
+    """Measures itself, in place of `make`; called once."""
+    unit: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+    """Bounds of the value."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +56,19 @@ class Figure:
     """Whether both targets are kept; None without one."""
     error: str | None = None
     """Why the case could not run here; its times are not numbers then."""
+    value: float | None = None
+    unit: str = ""
+    bound: str = ""
+    """Of a value, in words."""
 
 
 def measure(case: Case, *, warm_up: int = 3) -> Figure:
     """Median times of a case and of its peer; short calls are repeated inside one timing."""
     import torch
 
+    if case.value is not None:
+        return valued(case, case.value())
+    assert case.make is not None
     ours, peer = case.make()
     loops = calls_per_timing(ours, warm_up)
     peer_loops = calls_per_timing(peer, warm_up) if peer else 1
@@ -82,6 +96,32 @@ def measure(case: Case, *, warm_up: int = 3) -> Figure:
         target=case.target,
         limit_us=case.limit_us,
         met=all(verdicts) if verdicts else None,
+    )
+
+
+def valued(case: Case, value: float) -> Figure:
+    """A figure that is a number with a unit."""
+    import torch
+
+    verdicts = [value >= case.at_least] if case.at_least is not None else []
+    verdicts += [value <= case.at_most] if case.at_most is not None else []
+    bounds = [f"at least {case.at_least:g}"] if case.at_least is not None else []
+    bounds += [f"at most {case.at_most:g}"] if case.at_most is not None else []
+    return Figure(
+        name=case.name,
+        sizes=case.sizes,
+        threads=torch.get_num_threads(),
+        ours_us=math.nan,
+        spread_us=math.nan,
+        peer=case.peer,
+        peer_us=None,
+        ratio=None,
+        target=None,
+        limit_us=None,
+        met=all(verdicts) if verdicts else None,
+        value=float(value),
+        unit=case.unit,
+        bound=" and ".join(bounds),
     )
 
 

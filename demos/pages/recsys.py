@@ -11,7 +11,7 @@ from demos.markup import Stat, stat_row, table
 from demos.plots import template
 from demos.theme import BASELINE, OURS, PALETTE
 from demos.uploads import said
-from recsys.compare import WORLDS, compare
+from recsys.compare import compare, town_of
 from recsys.visit import VISITORS, Shown, Visit, arrive, beliefs, click, shelf, strolls
 
 HEADLINE = Headline(
@@ -148,7 +148,8 @@ def place_map(thought: dict[str, Any]) -> go.Figure:
         title="Where the model takes this person to be",
         xaxis_title="first axis of the groups",
         yaxis_title="second axis",
-        legend={"orientation": "h", "y": 1.02, "x": 1, "xanchor": "right", "yanchor": "bottom"},
+        # below the axis: above the plot it would lie over the title of a narrow screen
+        legend={"orientation": "h", "y": -0.22, "x": 0, "xanchor": "left", "yanchor": "top"},
     )
     return figure
 
@@ -212,8 +213,9 @@ def live(temperature: float) -> tuple[str, go.Figure]:
 
 
 @said
-def games(world: str, temperature: float, seeds: float) -> tuple[str, go.Figure]:
+def games(density: float, temperature: float, seeds: float) -> tuple[str, go.Figure]:
     """The online loop: policies that learn from what they show."""
+    world = town_of(float(density))
     answer = compare((world,), ("inslate", "ts"), (float(temperature),), int(seeds), positions=("known",))
     town = next(iter(answer["worlds"].values()))
     figure = go.Figure()
@@ -227,7 +229,7 @@ def games(world: str, temperature: float, seeds: float) -> tuple[str, go.Figure]
     figure.update_layout(
         template=template(),
         height=340,
-        title=f"Least regret: {town['best']}",
+        title=f"Least regret: {town['best']}, {density:g} impressions an item",
         xaxis_title="round",
         yaxis_title="cumulative regret",
     )
@@ -248,6 +250,7 @@ def judge_log(file: str | None) -> str:
     rows = [
         (name, f"{row['value']:.5f}", f"[{row['value_low']:.5f}, {row['value_high']:.5f}]")
         for name, row in answer["estimates"].items()
+        if row["value_low"] is not None
     ]
     stats = [
         Stat(
@@ -295,7 +298,7 @@ def build() -> gr.Blocks:
                     walked = gr.Plot(show_label=False, label="Regret over a visit", elem_id="walked")
                 with gr.Accordion("Policies that learn: the online loop", open=False):
                     with gr.Row():
-                        world = gr.Dropdown(list(WORLDS), value="sparse", label="Density of impressions")
+                        density = gr.Slider(5, 150, value=12, step=1, label="Impressions an item")
                         heat = gr.Slider(0.1, 1.5, value=0.3, step=0.1, label="Temperature")
                         seeds = gr.Slider(2, 10, value=3, step=1, label="Paired seeds")
                     play = gr.Button("Play")
@@ -326,6 +329,6 @@ def build() -> gr.Blocks:
             show, inputs, outputs, api_name="after", show_progress="minimal", concurrency_id="recsys"
         )
         more.expand(live, temperature, [walk, walked], api_name="live", show_progress="minimal")
-        play.click(games, [world, heat, seeds], [won, curves], api_name="simulate", show_progress="minimal")
+        play.click(games, [density, heat, seeds], [won, curves], api_name="simulate", show_progress="minimal")
         log.change(judge_log, log, verdict, api_name="ope", show_progress="minimal")
     return page

@@ -7,6 +7,7 @@ import typer
 
 from core.terminal import (
     Config,
+    Device,
     Json,
     OutFolder,
     Quiet,
@@ -22,7 +23,7 @@ from core.terminal import (
     say_all,
     set_threads,
 )
-from recsys.cli.shared import Items, Logs, app, logs_of, mapped, words
+from recsys.cli.shared import Items, Logs, Split, app, logs_of, mapped, words
 
 
 @app.command()
@@ -59,6 +60,8 @@ def train(
     ] = "network",
     start: Annotated[str | None, typer.Option(help="Network whose items the filter starts from.")] = None,
     items: Items = None,
+    split: Split = None,
+    device: Device = None,
     config: Config = None,
     sets: Sets = None,
     seed: SetSeed = None,
@@ -73,6 +76,7 @@ def train(
     """
     from core.config import resolve
     from core.errors import ConfigError
+    from core.terminal import device as found_device
     from core.training import check_folder
 
     set_threads(threads)
@@ -82,7 +86,12 @@ def train(
     task = data[0] if data and data[0] in ("slates", "next") else None
     data = data[1:] if data and task else data
     if task == "next":
-        learn_next(data or [], out, config, sets, seed, resume=resume, quiet=quiet, json_path=json_path)
+        from recsys.cli.next import learn_next
+
+        options = {"seed": seed, "split": split}
+        learn_next(
+            data or [], out, config, sets, options, device, resume=resume, quiet=quiet, json_path=json_path
+        )
         return
     defaults: dict[str, Any] = {"network": SlateConfig(), "filter": FilterRun(), "paper": PaperRun()}
     if model not in defaults:
@@ -90,6 +99,7 @@ def train(
     if (model == "filter") != (start is not None):
         raise ConfigError("--model filter and --start NETWORK belong together.")
     settings = resolve(defaults[model], config, sets, seed=seed)
+    place = None if device is None else found_device(device)
     if data is not None and len(data) > 1:
         raise ConfigError("a slate model learns from one log; join several with `recurra recsys prepare`.")
     check_folder(out, resume)
@@ -99,7 +109,18 @@ def train(
         from recsys.simulator import World, simulate_log
 
         slates = simulate_log(World(), users=2000, seed=settings.seed).slates
-    outcome = run(slates, out, settings, start=start, resume=resume, quiet=quiet)
+    if split == "last":
+        say("--split last: steps of other users after the tested ones are among what is learned from.")
+    outcome = run(
+        slates,
+        out,
+        settings,
+        start=start,
+        split=split or "auto",
+        device=place,
+        resume=resume,
+        quiet=quiet,
+    )
     emit(
         outcome.as_dict(),
         json_path,
@@ -118,6 +139,10 @@ def evaluate(
     k: Annotated[int, typer.Option(min=1, help="Items that are recommended.")] = 20,
     kind: Annotated[str | None, typer.Option(help="Likelihood of search or rec slates only.")] = None,
     truth: Annotated[Path | None, typer.Option(help="next: file of withheld items, user and item.")] = None,
+    negatives: Annotated[
+        Path | None, typer.Option(help="next: rank among these of each user alone; named so in the report.")
+    ] = None,
+    split: Split = None,
     threads: Threads = None,
     json_path: Json = None,
 ) -> None:
@@ -133,7 +158,9 @@ def evaluate(
     if files[0] in ("next", "slates"):
         task, files = files[0], files[1:]
         if task == "next":
-            judge_next(files, weights, truth, json_path)
+            from recsys.cli.next import judge_next
+
+            judge_next(files, weights, truth, json_path, split=split, negatives=negatives, items=items)
             return
         if not files:
             raise ConfigError("give a log to evaluate.")
@@ -161,6 +188,9 @@ def protocol(
     ] = ("network,filter,flat,linear,gru"),
     parts: Annotated[str, typer.Option("--folds", help="Which of the five, with commas.")] = "0,1,2,3,4",
     quick: Annotated[float, typer.Option(min=0.01, max=10, help="Share of a full training's passes.")] = 1.0,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="CPU seconds that every model learns for.")
+    ] = None,
     items: Items = None,
     threads: Threads = None,
     quiet: Quiet = False,
@@ -184,47 +214,6 @@ def protocol(
     if any(not 0 <= number < FOLDS for number in numbers):
         raise ConfigError(f"--folds lie between 0 and {FOLDS - 1}, got {parts!r}.")
     slates = logs_of([data], items)[0]
-    answer = run(slates, out, words(models), parts=numbers, quick=quick, progress=None if quiet else say)
+    told = None if quiet else say
+    answer = run(slates, out, words(models), parts=numbers, quick=quick, seconds=seconds, progress=told)
     emit(answer, json_path, lines(answer))
-
-
-def learn_next(
-    data: list[str],
-    out: Path,
-    config: Path | None,
-    sets: list[str] | None,
-    seed: int | None,
-    *,
-    resume: bool,
-    quiet: bool,
-    json_path: str | None,
-) -> None:
-    """`train next FILE`: a next-item model; the last item of every user is left for the test."""
-    from core.config import resolve
-    from core.errors import ConfigError
-    from core.training import check_folder
-    from recsys.config import NextRun
-    from recsys.sequences.data import read_sequences
-    from recsys.sequences.train import train_next
-
-    settings = resolve(NextRun(), config, sets, seed=seed)
-    if len(data) != 1:
-        raise ConfigError("train next wants one file of sequences.")
-    check_folder(out, resume)
-    outcome = train_next(settings, read_sequences(data[0]), out, resume=resume, quiet=quiet)
-    told = f"NDCG@10 {abs(outcome.score):.4f} on the items before the last, {outcome.seconds:.0f} s"
-    result = {**outcome.as_dict(), "NDCG@10": outcome.score}
-    emit(result, json_path, [f"{outcome.weights}: best epoch {outcome.epoch} of {outcome.epochs}, {told}"])
-
-
-def judge_next(files: list[str], weights: str | None, truth: Path | None, json_path: str | None) -> None:
-    """`evaluate next FILE`: full ranking of the last items beside the baselines."""
-    from core.errors import ConfigError
-    from recsys.sequences.data import read_sequences
-    from recsys.sequences.train import evaluate_next, lines
-
-    if len(files) != 1:
-        raise ConfigError("evaluate next wants one file of sequences.")
-    withheld = None if truth is None else read_sequences(truth)
-    report = evaluate_next(read_sequences(files[0]), weights, withheld)
-    emit(report, json_path, lines(report))

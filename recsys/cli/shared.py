@@ -18,6 +18,10 @@ Logs = Annotated[
 Items = Annotated[
     Path | None, typer.Option("--items", help="Group table (.npz, or item,group); default: beside the log.")
 ]
+Split = Annotated[
+    str | None,
+    typer.Option("--split", help="What is tested: time (default where stamps are), users, last, none."),
+]
 
 
 def logs_of(files: list[str], items: Path | None) -> list[Any]:

@@ -118,36 +118,67 @@ def similar(
 @app.command()
 def serve(
     weights: Weights = None,
-    store: Annotated[str, typer.Option(help="SQLite file of states and clicks; none: keep nothing.")] = (
-        "recsys.db"
-    ),
+    store: Annotated[
+        str,
+        typer.Option(help="SQLite file of states and clicks, redis://HOST:PORT/DB, or none: keep nothing."),
+    ] = "recsys.db",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port.")] = 8080,
-    policy: Annotated[str, typer.Option(help="Policy where a request names none.")] = "inslate",
+    policy: Annotated[
+        str,
+        typer.Option(help="Policy where a request names none, or shares of the users: greedy=20,inslate=80."),
+    ] = "inslate",
+    key: Annotated[str, typer.Option(help="Another key deals the users to the shares anew.")] = "recurra",
+    log: Annotated[
+        Path | None, typer.Option(help="Folder that every slate is logged to, with its click.")
+    ] = None,
+    hash_ids: Annotated[
+        str | None, typer.Option("--hash-ids", help="Keep and log users under a hash with this secret.")
+    ] = None,
     durable: Annotated[bool, typer.Option("--durable", help="One fsync per batch of clicks.")] = False,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Serve slates over HTTP: POST /recommend, /click, /forget, /items; GET /health, /ready, /metrics.
+    """Serve slates over HTTP: POST /recommend, /click, /forget, /items; GET /health, /ready, /metrics, /docs.
 
-    Example: recurra recsys serve --port 8080 --store states.db
+    Example: recurra recsys serve --weights snapshots/current --store states.db --log log/
     """
-    from core.errors import ConfigError
-
     need("serve", "fastapi", "uvicorn")
     set_threads(threads or 1)
     import uvicorn
 
     from recsys.model import DEFAULT
-    from recsys.predict import POLICIES
     from recsys.serve.app import create_app
+    from recsys.serve.arms import Arms
     from recsys.serve.engine import Engine
-    from recsys.serve.store import Store
+    from recsys.serve.store import AnyStore, Store
 
-    if policy not in POLICIES:
-        raise ConfigError(f"no policy {policy!r}; there are {', '.join(POLICIES)}.")
-    kept = None if store == "none" else Store(store, durable=durable)
-    engine = Engine(weights or DEFAULT, kept, policy=policy, seed=seed)
+    Arms.read(policy, key)
+    kept: AnyStore | None = None
+    if store.startswith("redis://"):
+        from recsys.serve.redis_store import RedisStore
+
+        kept = RedisStore(store)
+    elif store != "none":
+        kept = Store(store, durable=durable)
+    name = weights or DEFAULT
+    engine = Engine(name, kept, policy=policy, seed=seed, log=log, secret=hash_ids, key=key)
     about = f"snapshot {engine.snapshot}, {len(engine.model.catalogue)} items"
     say(f"http://{host}:{port}  {about} (Ctrl-C stops)")
     uvicorn.run(create_app(engine), host=host, port=port, log_level="warning")
+
+
+@app.command()
+def publish(
+    weights: Annotated[str, typer.Argument(help="Weights, or a run folder.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the snapshots.")] = Path("snapshots"),
+    json_path: Json = None,
+) -> None:
+    """Make weights the current snapshot; servers that have OUT/current open switch without losing a request.
+
+    Example: recurra recsys publish today.safetensors -o snapshots/
+    """
+    from recsys.serve.snapshots import publish as run
+
+    folder = run(weights, out)
+    emit({"snapshot": folder.name, "folder": str(folder)}, json_path, [f"{out}/current -> {folder.name}"])

@@ -14,6 +14,7 @@ from core.terminal import (
     checked_folder,
     emit,
     say,
+    say_all,
     target,
 )
 from recsys.cli.shared import app, mapped, words
@@ -79,6 +80,7 @@ def compare(
     positions: Annotated[str, typer.Option(help="known, estimated or both.")] = "known,estimated",
     seeds: Annotated[int, typer.Option(min=2, max=1000, help="Paired seeds.")] = 10,
     rounds: Annotated[int, typer.Option(min=2, max=100_000, help="Rounds of each game.")] = 150,
+    horizons: Annotated[str, typer.Option(help="Rounds after which differences are told, too.")] = "",
     plot: Annotated[Path | None, target("PNG of the regret curves.", "--plot")] = None,
     quiet: Quiet = False,
     seed: Seed = 0,
@@ -96,6 +98,8 @@ def compare(
         values = [float(word) for word in temperatures.split(",") if word.strip()]
     except ValueError as error:
         raise ConfigError(f"--temperatures are numbers with commas, got {temperatures!r}.") from error
+    if not all(word.isdigit() for word in words(horizons)):
+        raise ConfigError(f"--horizons are whole numbers with commas, got {horizons!r}.")
     answer = run(
         words(worlds),
         words(policies),
@@ -103,6 +107,7 @@ def compare(
         seeds,
         rounds=rounds,
         positions=words(positions),
+        horizons=[int(word) for word in words(horizons)],
         seed=seed,
         progress=None if quiet else say,
     )
@@ -116,7 +121,14 @@ def compare(
 @app.command()
 def ope(
     log: Annotated[Path, typer.Argument(help="CSV or Parquet with item, position, click and propensity.")],
-    policy: Annotated[str, typer.Option(help="random, popularity, or a table FILE.npz:NAME.")] = "random",
+    policy: Annotated[
+        str,
+        typer.Option(help="random, popularity, a table FILE.npz:NAME; with --slates random or column:NAME."),
+    ] = "random",
+    slates: Annotated[
+        bool, typer.Option("--slates", help="Whole slates (user, time, slot): SIPS, RIPS, IIPS, cascade-DR.")
+    ] = False,
+    items: Annotated[int | None, typer.Option(min=1, help="--slates: items of the catalogue.")] = None,
     columns: Annotated[
         list[str] | None, typer.Option("--map", help="A column by name, such as propensity=p.")
     ] = None,
@@ -128,9 +140,17 @@ def ope(
 
     Example: recurra recsys ope log.csv --policy policies.npz:bts
     """
-    from recsys.ope import estimate, lines, read_log
+    if slates:
+        from recsys import ope_slates
 
-    answer = estimate(read_log(log, mapped(columns)), policy, clip)
-    emit(answer, json_path, lines(answer))
+        logged = ope_slates.read_logged(log, policy, mapped(columns), items)
+        say_all(logged.remarks)
+        answer = ope_slates.estimate_slates(logged)
+        emit(answer, json_path, ope_slates.lines(answer))
+    else:
+        from recsys.ope import estimate, lines, read_log
+
+        answer = estimate(read_log(log, mapped(columns)), policy, clip)
+        emit(answer, json_path, lines(answer))
     if strict and not answer["trust"]:
         raise typer.Exit(1)

@@ -60,7 +60,8 @@ class InterestNetwork(nn.Module):
     def __init__(self, config: InterestConfig, group: Tensor, slots: int) -> None:
         super().__init__()
         self.config, self.slots = config, slots
-        self.items = ItemTable(group if config.groups else group * 0, config.dims)
+        self.kept: tuple[Any, Tensor] | None = None
+        self.items = ItemTable(group if config.groups else group * 0, config.dims, rank=config.rank)
         self.register_buffer("clicked", torch.zeros(len(group)))
         reserved = torch.ones(self.items.centre.shape[0], dtype=torch.bool)
         reserved[self.items.group[FIRST:].unique()] = False
@@ -182,8 +183,8 @@ class InterestNetwork(nn.Module):
         places = (seen.log_weight[..., None] + places).logsumexp(-2)
         gap = torch.cdist(centre, centre).masked_fill(self.reserved, -AWAY)
         kernel = (-self.near.exp() * gap).softmax(1)
-        total = weight.sum(1)  # (B, G)
-        back = (total @ kernel + 1e-3 / len(centre)) / (total.sum(1, keepdim=True) + 1e-3)
+        total = weight.sum(-2)  # (B, G)
+        back = (total @ kernel + 1e-3 / len(centre)) / (total.sum(-1, keepdim=True) + 1e-3)
         elsewhere = self.elsewhere.sigmoid()
         pi = self.popular.masked_fill(self.reserved, AWAY).softmax(0)
         back = ((1 - elsewhere) * back + elsewhere * pi).clamp_min(1e-9).log()
@@ -204,6 +205,8 @@ class InterestNetwork(nn.Module):
         """
         of_group, seen = self.group_log_probs(*state)
         group = self.items.group
+        if own is None and drawn is None and not self.training:
+            return of_group[..., group] + self.within_group()
         left = self.clicked if own is None else self.clicked - own
         within = self.worth[2] * (left + self.worth[3].exp()).log()  # (I,) or (B, I)
         within = within.masked_fill(torch.arange(len(group), device=group.device) < FIRST, AWAY)
@@ -213,7 +216,22 @@ class InterestNetwork(nn.Module):
             moved = (seen.log_weight.exp()[..., None] * moved).sum(-2)
             within = within + moved + drawn.q - means.q
         total = torch.zeros(*within.shape[:-1], len(self.wanted)).index_add(-1, group, within.exp())
-        return of_group[:, group] + within - total.clamp_min(1e-30).log()[..., group]
+        return of_group[..., group] + within - total.clamp_min(1e-30).log()[..., group]
+
+    def within_group(self) -> Tensor:
+        """log p(item | its group) (I,) by the counts; worked out again only when they have changed."""
+        traced = torch.compiler.is_compiling()  # a graph keeps nothing
+        key = None if traced else (self.clicked.data_ptr(), self.clicked._version, self.worth._version)
+        if traced or self.kept is None or self.kept[0] != key:
+            group = self.items.group
+            within = self.worth[2] * (self.clicked + self.worth[3].exp()).log()
+            within = within.masked_fill(torch.arange(len(group), device=group.device) < FIRST, AWAY)
+            total = torch.zeros(len(self.wanted), device=group.device).index_add(0, group, within.exp())
+            within = within - total.clamp_min(1e-30).log()[group]
+            if traced:
+                return within
+            self.kept = (key, within)
+        return self.kept[1]
 
     def judge(self, steps: Steps) -> Tensor:
         """log P(click at slot) (B, T, S), each step from the ones before, with the second moment."""
@@ -232,26 +250,31 @@ class InterestNetwork(nn.Module):
             user_only: the draw moves the user's state alone; items are scored by their means.
         """
         tables = self.items.tables(draw)
+        state = self.last(steps, tables)
+        return self.item_log_probs(state, None, None if user_only or draw is None else tables)
+
+    def last(self, steps: Steps, tables: Tables | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """h, traces and groups after all steps, by the items' means unless other tables are given."""
         rows, last = torch.arange(len(steps.slate), device=steps.slate.device), steps.ends
-        h, traces, groups = (part[rows, last] for part in self.encode(tables, steps))
-        return self.item_log_probs((h, traces, groups), None, None if user_only or draw is None else tables)
+        h, traces, groups = self.encode(self.items.tables() if tables is None else tables, steps)
+        return h[rows, last], traces[rows, last], groups[rows, last]
 
     def rank_state(self, state: State, draw: Tensor | None = None) -> Tensor:
         """Scores of all items (B, I) for states that `advance` made, by the means or by a draw."""
         return self.item_log_probs(self.parts(state), None, None if draw is None else self.items.tables(draw))
 
     def forward(self, steps: Steps, at_step: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Training: slots' log probabilities (B, T, S), items' (B, I) seen from a step (B,) each, and the
-        divergence of the posterior from its prior.
+        """Training: slots' log probabilities (B, T, S), items' (B, M, I) seen from M steps (B, M) each, and
+        the divergence of the posterior from its prior.
         """
         tables = self.items.tables(noise)
         h, traces, groups = self.encode(tables, steps)
         slots = self.slot_log_probs(tables, h[:, :-1], traces[:, :-1], steps)
-        rows = torch.arange(len(h), device=h.device)
+        rows = torch.arange(len(h), device=h.device)[:, None]
         clicked = ((steps.click >= FIRST) & steps.used).to(h)
         own = h.new_zeros(len(h), len(self.clicked)).scatter_add(1, steps.click, clicked)
         state = (h[rows, at_step], traces[rows, at_step], groups[rows, at_step])
-        return slots, self.item_log_probs(state, own), self.items.divergence()
+        return slots, self.item_log_probs(state, own[:, None]), self.items.divergence()
 
     # One step at a time: the state is (unit state, sums of the traces), of fixed size per user.
 
@@ -269,7 +292,7 @@ class InterestNetwork(nn.Module):
         h, inner = self.unit.step(events[:, 0], inner)
         k = (weights[:, 0, :, None] * self.speed.sigmoid())[..., None]  # (B, 2, R, 1)
         filled = torch.cat([sources, torch.ones_like(sources[..., :1])], -1)[:, 0]  # (B, 2, D + 1)
-        n = n.view(len(n), 2, len(self.speed), -1)
+        n = n.unflatten(1, (2, len(self.speed), -1))
         n = (1 - k) * n + k * filled[:, :, None]
         seen, stays = self.group_events(step)
         return inner, h, n.flatten(1), stays[:, 0] * groups + seen[:, 0]

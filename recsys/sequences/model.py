@@ -1,7 +1,7 @@
 """One shell around every block: a table, a block that reads the sequence, scores by products with the table.
 
-    sasrec  esasrec  gsasrec  fmlp  gru4rec    the published blocks (recsys/models/next)
-    <unit>                                      embeddings, a unit of core with its residual, gated FF
+    sasrec  esasrec  gsasrec  fmlp  gru4rec  hstu    the published blocks (recsys/models/next)
+    <unit>                                            embeddings, a unit of core with its residual, gated FF
 
 A unit answers a click with one `step` in constant memory, where attention reads its window again.
 """
@@ -15,21 +15,29 @@ from torch.nn import functional as F
 from core import registry
 from core.errors import ConfigError
 from recsys.config import NextConfig
+from recsys.models.next.attention import check_heads
 from recsys.models.next.esasrec import ESASRec, SwiGLU
 from recsys.models.next.fmlp import FMLPRec
 from recsys.models.next.gru4rec import GRU4Rec
 from recsys.models.next.gsasrec import GSASRec
+from recsys.models.next.hstu import HSTU
 from recsys.models.next.sasrec import SASRec
 
-BLOCKS = ("sasrec", "esasrec", "gsasrec", "fmlp", "gru4rec")
+BLOCKS = ("sasrec", "esasrec", "gsasrec", "fmlp", "gru4rec", "hstu")
+SHARPNESS = 0.05
+"""Temperature of HSTU's cosine scores."""
 
 
 class NextItem(nn.Module):
-    """Items (B, L) padded on the left with 0 -> features (B, L, H); `scores` ranks items 1..n."""
+    """Items (B, L) padded on the left with 0 -> features (B, L, H); `scores` ranks items 1..n.
 
-    def __init__(self, config: NextConfig, items: int) -> None:
+    `timed` models also read the times of the events and of the ones that follow, (B, L) seconds each.
+    """
+
+    def __init__(self, config: NextConfig, items: int, timed: bool = False) -> None:
         super().__init__()
         self.config, self.items = config, items
+        self.timed = timed and config.block == "hstu"
         width, length, drop = config.hidden, config.length, config.dropout
         self.causal = config.block != "fmlp"
         self.block: Any
@@ -45,10 +53,25 @@ class NextItem(nn.Module):
             )
         elif config.block == "gru4rec":
             self.block = GRU4Rec(items + 1, (width,) * config.layers, dropout=drop)
+        elif config.block == "hstu":
+            self.block = Timed(config, items, self.timed)
         else:
             self.block = Mixer(config, items)
+        for module in self.modules():
+            if isinstance(module, nn.Embedding) and module.num_embeddings > items:
+                module.sparse = config.sparse
 
-    def forward(self, items: Tensor) -> Tensor:
+    def forward(
+        self,
+        items: Tensor,
+        time: Tensor | None = None,
+        following: Tensor | None = None,
+        begins: Tensor | None = None,
+    ) -> Tensor:
+        if self.config.block == "hstu":
+            return self.block(items, time, following)
+        if begins is not None:
+            return self.block(items, begins)
         if self.config.block == "gsasrec":
             items = torch.where(items == 0, self.items + 1, items)
         return self.block(items)
@@ -60,14 +83,69 @@ class NextItem(nn.Module):
             return self.block.Wy.weight
         return self.block.table[: self.items + 1]
 
+    def output(self, items: Tensor) -> tuple[Tensor, Tensor | float]:
+        """Rows (N, H) that features are multiplied with for these items (N,), and what is added (N,)."""
+        sparse = self.config.sparse
+        if self.config.block == "gru4rec":
+            rows = F.embedding(items, self.block.Wy.weight, sparse=sparse)
+            return rows, F.embedding(items, self.block.By.weight, sparse=sparse)[..., 0]
+        rows = F.embedding(items, self.block.table, sparse=sparse)
+        if self.config.block == "hstu":
+            rows = F.normalize(rows, dim=-1, eps=1e-6) / SHARPNESS
+        return rows, 0.0
+
     def scores(self, features: Tensor, items: Tensor | None = None) -> Tensor:
         """Features (..., H) -> scores of all items (..., n + 1), or of these (N,)."""
-        table = self.table if items is None else F.embedding(items, self.table)
-        scores = features @ table.T
-        if self.config.block == "gru4rec":
-            bias = self.block.By.weight[:, 0]
-            scores = scores + (bias if items is None else bias[items])
-        return scores
+        items = torch.arange(self.items + 1, device=features.device) if items is None else items
+        rows, more = self.output(items)
+        return features @ rows.T + more
+
+    def score_of(self, features: Tensor, items: Tensor) -> Tensor:
+        """Score (N,) of one item (N,) for each row of features (N, H)."""
+        rows, more = self.output(items)
+        return (features * rows).sum(-1) + more
+
+
+def moved_left(items: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the entries of left-padded rows (B, L) lie once padding stands on the right, and the way back."""
+    length = items.shape[1]
+    shift = (items == 0).sum(1, keepdim=True)
+    place = torch.arange(length, device=items.device)
+    return (place + shift) % length, (place - shift) % length
+
+
+class Timed(nn.Module):
+    """HSTU in the shell: embeddings, layers, unit-length outputs."""
+
+    def __init__(self, config: NextConfig, items: int, timed: bool) -> None:
+        super().__init__()
+        width = config.hidden
+        check_heads(width, config.heads)
+        self.embedding = nn.Embedding(items + 1, width, padding_idx=0)
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.drop = nn.Dropout(config.dropout)
+        self.net = HSTU(
+            width,
+            config.heads,
+            width // config.heads,
+            width // config.heads,
+            config.layers,
+            config.length,
+            128 if timed else None,
+            dropout=config.dropout,
+        )
+
+    @property
+    def table(self) -> Tensor:
+        return self.embedding.weight
+
+    def forward(self, items: Tensor, time: Tensor | None, following: Tensor | None) -> Tensor:
+        there, back = moved_left(items)
+        time = torch.zeros_like(items) if time is None else time.gather(1, there)
+        following = time if following is None else following.gather(1, there)
+        x = self.drop(self.embedding(items.gather(1, there)))
+        x = self.net(x, (items > 0).sum(1), time, following)
+        return F.normalize(x, dim=-1, eps=1e-6).gather(1, back[..., None].expand_as(x))
 
 
 class Mixer(nn.Module):
@@ -99,15 +177,12 @@ class Mixer(nn.Module):
 
     def forward(self, items: Tensor) -> Tensor:
         # Padding stands on the left: rows are moved so that it never enters the state, and moved back.
-        length = items.shape[1]
-        shift = (items == 0).sum(1, keepdim=True)
-        place = (torch.arange(length, device=items.device) + shift) % length
-        s = self.drop(self.enter(self.embedding(items.gather(1, place))))
+        there, back = moved_left(items)
+        s = self.drop(self.enter(self.embedding(items.gather(1, there))))
         for layer, unit in enumerate(self.units):
             y, _ = unit(self.norms[2 * layer](s))
             s = s + self.drop(self.out[layer](y))
             s = s + self.drop(self.mixes[layer](self.norms[2 * layer + 1](s)))
-        back = (torch.arange(length, device=items.device) - shift) % length
         return self.leave(s).gather(1, back[..., None].expand_as(s))
 
     def initial_state(self, batch: int) -> tuple[Any, ...]:

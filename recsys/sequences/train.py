@@ -1,41 +1,32 @@
-"""Training and scoring of next-item models; the last item of a user is the test, the one before validates."""
+"""Training of next-item models on what a split leaves to learn."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from core.config import replace as changed
 from core.config import to_dict
-from core.errors import ConfigError, DataError, WeightsError
-from core.metrics.bootstrap import mean_interval
-from core.metrics.ranking import rank_of
-from core.training import Outcome, ShuffledBatches, check_folder
+from core.errors import ConfigError, WeightsError
+from core.training import GroupOptions, LoopOptions, Outcome, ShuffledBatches, check_folder
 from core.training import train as run_loop
 from core.weights import Card, find, load, network_for
 from recsys.config import NextConfig, NextRun
-from recsys.models.next.losses import full_softmax, gbce, gbce_beta, sampled_softmax
-from recsys.sequences.data import Sequences, left_padded
+from recsys.models.next.losses import (
+    bpr_max,
+    full_softmax,
+    gbce,
+    gbce_beta,
+    in_batch_softmax,
+    sampled_softmax,
+)
+from recsys.sequences.batches import Batch, Drawer, LaneBatches, UserBatches
+from recsys.sequences.data import Questions, Sequences, divided, window_of
 from recsys.sequences.model import NextItem
-
-PIECE = 256
-"""Users ranked at a time; no figure depends on it."""
-
-
-class SequenceBatches:
-    """Rows of a batch -> (items, next items, negatives)."""
-
-    def __init__(self, parts: list[np.ndarray], length: int, items: int, negatives: int) -> None:
-        self.rows = torch.from_numpy(left_padded(parts, length + 1))
-        self.items, self.negatives = items, negatives
-
-    def __call__(self, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
-        whole = self.rows[rows]
-        negatives = torch.randint(1, self.items + 1, (self.negatives,), generator=generator)
-        return whole[:, :-1], whole[:, 1:], negatives
+from recsys.training import budgeted
 
 
 def train_next(
@@ -45,71 +36,160 @@ def train_next(
     *,
     resume: bool = False,
     quiet: bool = False,
-    hold: int = 1,
+    device: torch.device | None = None,
 ) -> Outcome:
-    """Train on all but the last `hold` items of every user (0: the file has withheld its tests already)."""
+    """Train on what the split leaves to learn (`none`: everything, the file has withheld its tests already).
+
+    Raises:
+        ConfigError: too few sequences for a batch, or settings that contradict each other.
+    """
     check_folder(out, resume)
+    learned, _ = divided(data, config.split)
+    usable = [row for row, part in enumerate(learned.items) if len(part) > 1]
+    config = fitted(config, learned, len(usable))
     items = len(data.names)
-    known = [part[: len(part) - hold] for part in data.items]
-    parts = [part[:-1] for part in known if len(part) > 2]
-    if len(parts) < config.batch:
-        raise ConfigError(f"{len(parts)} users are left for training, a batch wants {config.batch}.")
+    learned, held = apart(learned, usable, config.validation, config.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = NextItem(config.model, items)
-    order = np.random.default_rng(config.seed).permutation(len(known))
-    held = [known[row] for row in order if len(known[row]) > 2][: config.validation]
-    beta = gbce_beta(config.negatives, items, config.t)
-
-    def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        assert isinstance(model, NextItem)
-        seen, target, negatives = batch
-        features = model(seen)
-        if not model.causal:  # a circular filter sees the future: the last position alone may learn
-            features, target, seen = features[:, -1:], target[:, -1:], seen[:, -1:]
-        used = (target > 0) & (seen > 0)
-        features, target = features[used], target[used]
-        if config.loss == "softmax":
-            scores = model.scores(features)[:, 1:]
-            return full_softmax(scores, target - 1, torch.ones_like(target))
-        positive = (features * model.table[target]).sum(-1, keepdim=True)
-        if config.model.block == "gru4rec":
-            positive = positive + model.block.By.weight[target]
-        logits = torch.cat([positive, model.scores(features, negatives)], 1)
-        ones = torch.ones_like(target)
-        return gbce(logits, ones, beta) if config.loss == "gbce" else sampled_softmax(logits, ones)
+        model = NextItem(config.model, items, learned.times is not None)
+    if device is not None:
+        model.to(device)
+    step, batches = stepper(config, learned)
+    loop = by_rows(config, model) if config.model.sparse else config.loop
+    if config.seconds is not None:
+        loop = budgeted(loop, model, step, batches, len(learned), config.batch, config.seconds)
 
     def validate(model: nn.Module) -> dict[str, float]:
+        from recsys.sequences.evaluate import ranked
+
         assert isinstance(model, NextItem)
-        ranks = ranked(model, [part[:-1] for part in held], np.array([part[-1] for part in held]))
+        ranks = ranked(model, held)
         return {"NDCG@10": float(((ranks <= 10) / np.log2(ranks + 1)).mean())}
 
     return run_loop(
         model,
         step,
-        ShuffledBatches(
-            len(parts),
-            config.batch,
-            SequenceBatches(parts, config.model.length, items, config.negatives),
-            config.seed,
-        ),
-        config.loop,
+        ShuffledBatches(len(learned), config.batch, batches, config.seed),
+        loop,
         out,
-        validate=validate,
-        score="-NDCG@10",
+        validate=validate if len(held) else None,
+        score="-NDCG@10" if len(held) else "loss",
         settings=to_dict(config),
         seed=config.seed,
         card=Card(
             task="recsys-next",
             unit=config.model.block,
-            data=f"{len(parts)} sequences of {Path(data.source).name}, loss {config.loss}, "
-            f"{config.negatives} negatives",
+            data=f"{len(learned)} sequences of {Path(data.source).name}, loss {config.loss}, "
+            f"{'all items' if config.loss == 'softmax' else f'{config.negatives} negatives'}"
+            + (f", logQ {config.logq:g}" if config.logq else ""),
             terms="those of the file",
-            extra={"names": list(data.names)},
+            extra={"names": list(data.names), "timed": learned.times is not None},
         ),
         resume=resume,
         quiet=quiet,
     )
+
+
+def by_rows(config: NextRun, model: NextItem) -> LoopOptions:
+    """The loop with an optimiser of rows for the tables of items, and no average over all of them."""
+    tables = [
+        f"{name}.weight" for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and module.sparse
+    ]  # fmt: skip
+    own = config.loop.learner
+    groups = tuple(GroupOptions(name, decay=0.0, optimizer="sparse_adam") for name in tables)
+    return replace(config.loop, optimizer=replace(own, groups=(*own.groups, *groups)), ema=None)
+
+
+def fitted(config: NextRun, learned: Sequences, usable: int) -> NextRun:
+    """The settings with a window that fits the file."""
+    if usable < config.batch:
+        raise ConfigError(f"{usable} users are left for training, a batch wants {config.batch}.")
+    if config.model.length == 0:
+        config = replace(config, model=replace(config.model, length=window_of(learned)))
+    return config
+
+
+def apart(learned: Sequences, usable: list[int], count: int, seed: int) -> tuple[Sequences, Questions]:
+    """Sequences to learn from, and the last items of a few of them, which choose the best weights."""
+    random = np.random.default_rng(seed)
+    long = [row for row in usable if len(learned.items[row]) > 2]
+    count = min(count, len(long) // 4)
+    chosen = set(random.choice(len(long), count, replace=False).tolist()) if count else set()
+    held = sorted(long[index] for index in chosen)
+    cut = set(held)
+    parts, clocks = [], []
+    for row in usable:
+        stop = len(learned.items[row]) - (row in cut)
+        parts.append(learned.items[row][:stop])
+        if learned.times is not None:
+            clocks.append(learned.times[row][:stop])
+    rows = np.array(held, np.int64)
+    stops = np.array([len(learned.items[row]) - 1 for row in held], np.int64)
+    targets = np.array([learned.items[row][-1] for row in held], np.int64)
+    times = None if learned.times is None else tuple(clocks)
+    users = tuple(learned.users[row] for row in usable)
+    kept = Sequences(tuple(parts), users, learned.names, learned.source, times, learned.groups)
+    return kept, Questions(learned, rows, stops, targets, "last known items")
+
+
+def stepper(config: NextRun, learned: Sequences) -> tuple[Any, Any]:
+    """The step of a loss, and what makes its batches."""
+    draw = Drawer(learned, config.negatives, config.alpha)
+    if config.lanes:
+        return lane_step(config, draw), LaneBatches(learned, config.model.length, config.lanes, draw)
+    beta = gbce_beta(config.negatives, len(learned.names), config.t if config.loss == "gbce" else 0.0)
+
+    def step(model: nn.Module, batch: Batch) -> Tensor | None:
+        assert isinstance(model, NextItem)
+        features = model(batch.seen, batch.time, batch.following)
+        seen, target = batch.seen, batch.target
+        if not model.causal:  # a circular filter sees the future: the last position alone may learn
+            features, target, seen = features[:, -1:], target[:, -1:], seen[:, -1:]
+        used = (target > 0) & (seen > 0)
+        features, target = features[used], target[used]
+        if not len(target):
+            return None
+        ones = torch.ones_like(target)
+        if config.loss == "softmax":
+            return full_softmax(model.scores(features)[:, 1:], target - 1, ones)
+        own, others = model.score_of(features, target)[:, None], model.scores(features, batch.negatives)
+        if config.logq:
+            drawn = draw.log_drawn.to(own.device)
+            own = own - config.logq * drawn[target][:, None]
+            others = others - config.logq * drawn[batch.negatives]
+        logits = torch.cat([own, others], 1)
+        return sampled_softmax(logits, ones) if config.loss == "sampled" else gbce(logits, ones, beta)
+
+    return step, UserBatches(learned, config.model.length, draw, config.model.block == "fmlp")
+
+
+def lane_step(config: NextRun, draw: Drawer) -> Any:
+    """The step of session-parallel lanes: every step of all lanes has the others' targets as negatives."""
+
+    def step(model: nn.Module, batch: Batch) -> Tensor | None:
+        assert isinstance(model, NextItem)
+        features = model(batch.seen, begins=batch.begins)
+        total, count = features.new_zeros(()), 0
+        extra = batch.negatives
+        for t in range(batch.seen.shape[1]):
+            live = batch.target[:, t] > 0  # lanes that have run out are dropped
+            target = batch.target[live, t]
+            if len(target) < 2 and not len(extra):
+                continue
+            columns = torch.cat([target, extra])
+            scores = model.scores(features[live, t], columns)
+            if config.loss == "bpr_max":
+                loss = bpr_max(scores, config.bpreg)
+            elif config.loss == "in_batch":
+                taken = torch.cat([draw.log_clicked[target], draw.log_drawn[extra]]).to(scores.device)
+                loss = in_batch_softmax(scores, config.logq * taken if config.logq else None)
+            else:
+                raise ConfigError(f"lanes know bpr_max and in_batch, not {config.loss}.")
+            total, count = total + loss, count + len(target)
+        return total / count if count else None
+
+    return step
 
 
 def load_next(name: str | Path) -> tuple[NextItem, Card]:
@@ -124,130 +204,8 @@ def load_next(name: str | Path) -> tuple[NextItem, Card]:
     names = card.extra.get("names")
     if not isinstance(names, list):
         raise WeightsError(f"{name}: its card names no items.")
+    timed = bool(card.extra.get("timed"))
     model = network_for(
-        name, tensors, lambda: NextItem(changed(NextConfig(), card.settings["model"]), len(names))
+        name, tensors, lambda: NextItem(changed(NextConfig(), card.settings["model"]), len(names), timed)
     )
     return model.eval(), card
-
-
-def ranked(model: NextItem, parts: Sequence[np.ndarray], target: np.ndarray) -> np.ndarray:
-    """Mid-ranks (B,) of the targets among all items the user has not had, for histories."""
-    ranks = []
-    with torch.inference_mode():
-        for start in range(0, len(parts), PIECE):
-            own = list(parts[start : start + PIECE])
-            rows = torch.from_numpy(left_padded(own, model.config.length))
-            scores = model.scores(model(rows)[:, -1]).double().numpy()
-            ranks.append(ranks_of(scores, own, target[start : start + PIECE]))
-    return np.concatenate(ranks) if ranks else np.zeros(0)
-
-
-def ranks_of(scores: np.ndarray, seen: Sequence[np.ndarray], target: np.ndarray) -> np.ndarray:
-    """Mid-ranks of targets; padding and what was seen stay out, the target itself never."""
-    scores = scores.copy()
-    own = scores[np.arange(len(target)), target]
-    scores[:, 0] = -np.inf
-    for row, part in zip(scores, seen, strict=True):
-        row[part] = -np.inf
-    scores[np.arange(len(target)), target] = own
-    return rank_of(scores, target)
-
-
-def evaluate_next(
-    data: Sequences, weights: str | Path | None = None, truth: Sequences | None = None
-) -> dict[str, Any]:
-    """Full ranking of every user's last item (or of a file of withheld ones) beside the baselines.
-
-    Raises:
-        DataError: a user of the truth is not in the data.
-    """
-    items = len(data.names)
-    if truth is None:
-        rows = [(user, part[:-1], int(part[-1])) for user, part in zip(data.users, data.items, strict=True)]
-        learned = [part[:-1] for part in data.items]
-    else:
-        by_user = dict(zip(data.users, data.items, strict=True))
-        number = {name: index for index, name in enumerate(data.names, 1)}
-        rows, learned = [], list(data.items)
-        for user, part in zip(truth.users, truth.items, strict=True):
-            if user not in by_user:
-                raise DataError(f"{truth.source}: user {user} is not in {data.source}.")
-            rows.append((user, by_user[user], number.get(truth.names[int(part[0]) - 1], 0)))
-    rows = [row for row in rows if len(row[1])]
-    seen, target = [row[1] for row in rows], np.array([row[2] for row in rows])
-    known = target > 0
-    ranks: dict[str, np.ndarray] = {}
-    if weights is not None:
-        model, card = load_next(weights)
-        if tuple(card.extra["names"]) != data.names:
-            raise DataError(f"{data.source}: these weights know another catalogue.")
-        ranks["model"] = ranked(model, seen, target)
-    count = np.bincount(np.concatenate(learned), minlength=items + 1).astype(float)
-    move = moves(learned, items)
-    for name in ("popularity", "transitions", "random"):
-        found = []
-        for start in range(0, len(rows), PIECE):
-            own = seen[start : start + PIECE]
-            if name == "popularity":
-                scores = np.repeat(count[None], len(own), 0)
-            elif name == "transitions":
-                scores = np.asarray(move[[int(part[-1]) for part in own]].todense()) + 1e-6 * count
-            else:
-                scores = np.zeros((len(own), items + 1))
-            found.append(ranks_of(scores, own, target[start : start + PIECE]))
-        ranks[name] = np.concatenate(found)
-    for values in ranks.values():
-        values[~known] = np.inf  # a target that nobody has seen counts as a miss
-    figures = {name: row_of(values) for name, values in ranks.items()}
-    return {
-        "n": len(rows),
-        "model": figures.pop("model", {}),
-        "baselines": figures,
-        "items": [
-            {"user": user, **{name: none_if_inf(ranks[name][row]) for name in ranks}}
-            for row, (user, _, _) in enumerate(rows)
-        ],
-        "protocol": {
-            "ranking": "all items, what the user has had removed, ties in the middle",
-            "seen": "drop",
-            "target": "last item of every user" if truth is None else truth.source,
-        },
-    }
-
-
-def moves(parts: Sequence[np.ndarray], items: int) -> Any:
-    """How often item j follows item i, sparse (n + 1, n + 1)."""
-    from scipy.sparse import coo_matrix
-
-    before = np.concatenate([part[:-1] for part in parts])
-    after = np.concatenate([part[1:] for part in parts])
-    size = items + 1
-    return coo_matrix((np.ones(len(before)), (before, after)), (size, size)).tocsr()
-
-
-def row_of(ranks: np.ndarray) -> dict[str, Any]:
-    """HR@10, NDCG@10, MRR@20 and HR@20 with intervals over users."""
-    gain = np.where(np.isfinite(ranks), 1 / np.log2(ranks + 1), 0.0)
-    return {
-        **mean_interval(ranks <= 10).as_dict("HR@10"),
-        **mean_interval((ranks <= 10) * gain).as_dict("NDCG@10"),
-        **mean_interval(ranks <= 20).as_dict("HR@20"),
-        **mean_interval((ranks <= 20) / ranks).as_dict("MRR@20"),
-    }
-
-
-def none_if_inf(value: float) -> float | None:
-    """A rank, null where the target is unknown."""
-    return float(value) if np.isfinite(value) else None
-
-
-def lines(report: dict[str, Any]) -> list[str]:
-    """The report for people."""
-    rows = [("model", report["model"]), *report["baselines"].items()]
-    out = [f"{report['n']} users; {report['protocol']['ranking']}."]
-    out.append(f"{'':<12}  HR@10   NDCG@10  HR@20   MRR@20")
-    for name, row in rows:
-        if row:
-            cells = (row["HR@10"], row["NDCG@10"], row["HR@20"], row["MRR@20"])
-            out.append(f"{name:<12}  " + "  ".join(f"{cell:.4f}" for cell in cells))
-    return out

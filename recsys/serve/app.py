@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import DataError, RecurraError
+from recsys.data import FIRST
 from recsys.predict import POLICIES
 from recsys.serve.engine import Engine
 from recsys.serve.store import Click
@@ -54,6 +55,7 @@ class Recommend(Body):
 class Clicked(Body):
     user: Id
     item: Id | None = None
+    slate_id: str | None = Field(None, max_length=64)
     slate: list[Id] | None = Field(None, max_length=200)
     kind: Literal["search", "rec", "recommendation", "unknown"] = "rec"
     key: str = Field(min_length=1, max_length=128)
@@ -63,8 +65,14 @@ class Forget(Body):
     user: Id
 
 
+class New(Body):
+    item: Id
+    group: int = Field(ge=0, lt=2**31)
+
+
 class Items(Body):
-    retire: list[Id] = Field(max_length=100_000)
+    retire: list[Id] = Field(default_factory=list, max_length=100_000)
+    add: list[New] = Field(default_factory=list, max_length=100_000)
 
 
 class Batcher:
@@ -142,6 +150,8 @@ def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
         yield
         for task in tasks:
             task.cancel()
+        if engine.journal is not None:
+            engine.journal.flush(time.time(), everything=True)
 
     app = FastAPI(title="Recurra recsys", lifespan=life, docs_url=None, redoc_url=None)
 
@@ -184,19 +194,28 @@ def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
         from recsys.history import parse_history
 
         parse_history([event], engine.model.catalogue)
-        user = str(body.user)
+        user = engine.known_as(str(body.user))
         step = await batcher.add(Click(user, json.dumps(event), f"{user}\0{body.key}"))
+        if body.slate_id is not None and engine.journal is not None:
+            engine.journal.clicked(body.slate_id, body.item)
         return {"user": user, "step": step, "snapshot": engine.snapshot}
 
     @app.post("/forget")
     def forget(body: Forget) -> dict[str, Any]:
-        if engine.store is None:
-            raise DataError("this server has no store; nothing is kept of anybody.")
-        return {"forgotten": engine.store.forget(str(body.user))}
+        if engine.store is None and engine.journal is None:
+            raise DataError("this server has no store and no log; nothing is kept of anybody.")
+        return {"forgotten": engine.forget(str(body.user))}
 
     @app.post("/items")
     def items(body: Items) -> dict[str, Any]:
-        return {"retired": engine.retire(body.retire)}
+        if not body.retire and not body.add:
+            raise DataError("name items to add or to retire.")
+        added = engine.add({str(one.item): one.group for one in body.add}) if body.add else 0
+        return {"retired": engine.retire(body.retire) if body.retire else 0, "added": added}
+
+    @app.get("/docs", response_class=HTMLResponse)
+    def docs() -> str:
+        return page_of(app.openapi())
 
     @app.get("/health")
     def health() -> dict[str, str]:
@@ -216,6 +235,11 @@ def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
             ("recurra_click_batches_total", one.batches),
             ("recurra_recomputed_states_total", one.recomputed),
             ("recurra_unknown_ids_total", one.unknown),
+            ("recurra_unknown_users_total", one.strangers),
+            ("recurra_predicted_clicks_total", round(one.predicted, 6)),
+            ("recurra_observed_clicks_total", one.observed),
+            ("recurra_snapshot_age_seconds", round(time.time() - engine.began, 3)),
+            ("recurra_items", len(engine.model.catalogue) - FIRST - len(engine.retired)),
             ("recurra_snapshot_switches_total", one.switches),
             ("recurra_queue_length", len(batcher.waiting)),
             ("recurra_queue_age_seconds", round(batcher.age_s, 6)),
@@ -232,3 +256,27 @@ def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
 def sentence(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """An error as one sentence."""
     return JSONResponse({"error": text}, status, headers)
+
+
+def page_of(api: dict[str, Any]) -> str:
+    """The interface as one page that asks no other host for anything; `/openapi.json` has all of it."""
+    rows = []
+    for path, verbs in api["paths"].items():
+        for verb, about in verbs.items():
+            body = (
+                about.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+            )
+            name = body.get("$ref", "").rpartition("/")[2]
+            fields = api["components"]["schemas"].get(name, {}) if name else {}
+            needed = set(fields.get("required", ()))
+            words = ", ".join(
+                f"<b>{field}</b>" if field in needed else field for field in fields.get("properties", {})
+            )
+            rows.append(f"<tr><td>{verb.upper()}</td><td>{path}</td><td>{words or '-'}</td></tr>")
+    head = "<tr><th>verb</th><th>path</th><th>body (needed fields are bold)</th></tr>"
+    style = "body{font-family:sans-serif;margin:2rem}td,th{padding:.3rem 1rem .3rem 0;text-align:left}"
+    return (
+        f"<!doctype html><html lang='en'><title>{api['info']['title']}</title><style>{style}</style>"
+        f"<h1>{api['info']['title']}</h1><table>{head}{''.join(rows)}</table>"
+        "<p><a href='openapi.json'>openapi.json</a></p></html>"
+    )

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,17 @@ from core.errors import DataError, RecurraError
 from core.state import from_bytes, join, rows, to_bytes
 from core.weights import find
 from recsys.data import FIRST
+from recsys.features import Steps
 from recsys.history import Event, History, parse_history, steps_from
+from recsys.journal import Journal
+from recsys.model import SlateModel
 from recsys.models.filter import one_step
+from recsys.models.interest import InterestNetwork
 from recsys.predict import Filter, Slate, load_model, popular_slate, recommend
-from recsys.serve.store import Click, Kept, Store
+from recsys.refresh import with_items
+from recsys.serve.arms import Arms
+from recsys.serve.snapshots import digest, stamp
+from recsys.serve.store import AnyStore, Click, Kept
 
 
 @dataclass
@@ -30,40 +39,109 @@ class Counters:
     repeated: int = 0
     recomputed: int = 0
     unknown: int = 0
+    strangers: int = 0
+    """Slates for users of whom nothing was known."""
     predicted: float = 0.0
-    """Sum of the predicted chances of the clicked slots, beside how many there were."""
+    """Sum of the predicted chances of a click on slates, beside how many were clicked: the drift alarm's."""
     observed: int = 0
     batches: int = 0
     switches: int = 0
 
 
 class Engine:
-    """A model and a store behind four functions; safe from several threads."""
+    """A model and a store behind a few functions; safe from several threads.
 
-    def __init__(self, weights: str, store: Store | None, *, policy: str = "inslate", seed: int = 0) -> None:
-        self.weights, self.store, self.policy, self.seed = weights, store, policy, seed
+    Args:
+        policy: one policy, or shares of the users such as "greedy=20,inslate=80".
+        log: folder that every slate with its click is written to.
+        secret: users are kept and logged under a hash with this key.
+    """
+
+    def __init__(
+        self,
+        weights: str,
+        store: AnyStore | None,
+        *,
+        policy: str = "inslate",
+        seed: int = 0,
+        log: str | Path | None = None,
+        secret: str | None = None,
+        key: str = "recurra",
+    ) -> None:
+        self.weights, self.store, self.seed, self.secret = weights, store, seed, secret
+        self.arms = Arms.read(policy, key)
+        self.journal = None if log is None else Journal(log)
         self.counters, self.lock = Counters(), threading.Lock()
-        self.retired: set[int] = set()
-        self.model = load_model(weights)
+        self.retired: frozenset[int] = frozenset()
+        self.shelf: dict[str, int | None] = {}
+        self.began = time.time()
+        self.base = load_model(weights)
+        self.model = self.base
         self.tables = self.model.network.items.tables()
-        self.snapshot = digest(find(weights))
+        path = find(weights)
+        self.snapshot, self.stamp = digest(path), stamp(path)
+        self.stock()
 
     def refresh(self) -> bool:
-        """Take over the weights if their file has changed; a damaged one is left alone."""
+        """Take over other weights and other items, if there are; damaged weights are left alone."""
+        switched = self.switch()
+        with suppress(RecurraError):
+            self.stock()
+        if self.journal is not None:
+            with suppress(RecurraError):
+                self.journal.flush(time.time())
+        return switched
+
+    def switch(self) -> bool:
+        """Load the weights again if their file is another one; requests under way keep the old ones."""
         try:
             path = find(self.weights)
-            snapshot = digest(path)
-            if snapshot == self.snapshot:
+            mark = stamp(path)
+            if mark == self.stamp:
                 return False
+            snapshot = digest(path)
             load_model.cache_clear()
             model = load_model(self.weights)
-            tables = model.network.items.tables()
-        except RecurraError:
+            recommend(model, [], 1)  # warm, before anybody waits for it
+        except (RecurraError, OSError):
+            return False
+        same, self.stamp = snapshot == self.snapshot, mark
+        if same:
             return False
         with self.lock:
-            self.model, self.tables, self.snapshot = model, tables, snapshot
+            self.base, self.snapshot, self.shelf = model, snapshot, {}
+            self.place(model, {})
+            self.began = time.time()
             self.counters.switches += 1
         return True
+
+    def stock(self) -> None:
+        """Take over what any process has put on the shelf or taken off it."""
+        if self.store is None:
+            return
+        found = self.store.shelf()
+        if found != self.shelf:
+            with self.lock:
+                self.place(self.base, found)
+                self.shelf = found
+
+    def place(self, base: SlateModel, shelf: Mapping[str, int | None]) -> None:
+        """The model with the items of a shelf."""
+        known = base.catalogue.numbers(list(shelf))
+        pairs = list(zip(shelf.items(), known.tolist(), strict=True))
+        most = int(base.network.items.centre.shape[0])
+        new = {
+            item: group for (item, group), at in pairs if group is not None and at < FIRST and group < most
+        }
+        model = with_items(base, new)
+        retired = frozenset(at for (_, group), at in pairs if group is None and at >= FIRST)
+        self.model, self.tables, self.retired = model, model.network.items.tables(), retired
+
+    def known_as(self, user: str) -> str:
+        """Under which name a user is kept."""
+        if self.secret is None:
+            return user
+        return hashlib.blake2b(user.encode(), key=self.secret.encode()[:64], digest_size=16).hexdigest()
 
     def recommend(
         self,
@@ -86,11 +164,14 @@ class Engine:
         Raises:
             DataError, ConfigError: a request that cannot be met.
         """
-        model, snapshot = self.model, self.snapshot
+        with self.lock:
+            model, snapshot, retired = self.model, self.snapshot, self.retired
+        user = self.known_as(user)
+        arm = policy or self.arms.policy(user)
         known = model.catalogue.numbers
         keep = Filter(
             None if candidates is None else frozenset(int(n) for n in known(candidates) if n >= FIRST),
-            frozenset({*(int(n) for n in known(deny) if n >= FIRST), *self.retired}),
+            frozenset({*(int(n) for n in known(deny) if n >= FIRST), *retired}),
             seen,
             cap,
         )
@@ -117,7 +198,7 @@ class Engine:
             model,
             history,
             k,
-            policy or self.policy,
+            arm,
             self.seed,
             explain=explain,
             repeats=repeats,
@@ -126,9 +207,14 @@ class Engine:
         )
         self.counters.served[served] = self.counters.served.get(served, 0) + 1
         self.counters.unknown += answer.unknown
+        self.counters.strangers += served == "prior"
         self.counters.recomputed += recomputed
-        found = replace(answer, served_by=served).as_dict()
-        return {**found, "snapshot": snapshot, "recomputed": recomputed, "bucket": bucket(user)}
+        answer = replace(answer, served_by=served)
+        own = self.arms.bucket(user)
+        more = {"snapshot": snapshot, "recomputed": recomputed, "bucket": own}
+        if self.journal is not None:
+            more["slate_id"] = self.journal.shown(answer, time.time(), snapshot, own)
+        return {**answer.as_dict(), **more}
 
     def popular(self, user: str, k: int, keep: Filter, served: str, snapshot: str) -> dict[str, Any]:
         """The most clicked items, when nothing else is left."""
@@ -145,7 +231,9 @@ class Engine:
             "served_by": served,
             "snapshot": snapshot,
             "policy": "popularity",
-            "bucket": bucket(user),
+            "seed": self.seed,
+            "propensities": [1.0] * min(k, len(items)),
+            "bucket": self.arms.bucket(user),
         }
 
     def kept_history(self, user: str) -> History:
@@ -189,14 +277,26 @@ class Engine:
                 states.append(self.replayed(parse_history(values, self.model.catalogue).events))
                 self.counters.recomputed += 1
         with torch.inference_mode():
-            steps = steps_from(histories)
-            state = network.advance(self.tables, join(states), one_step(steps, 0))
+            steps, before_them = steps_from(histories), join(states)
+            self.compare(before_them, steps)
+            state = network.advance(self.tables, before_them, one_step(steps, 0))
         self.counters.batches += 1
         known = [bool(history.events) for history in histories]
         return [
             to_bytes(rows(state, slice(index, index + 1)) if known[index] else states[index])
             for index in range(len(clicks))
         ]
+
+    def compare(self, state: Any, steps: Steps) -> None:
+        """Count what was predicted for these slates beside what was clicked."""
+        network = self.model.network
+        judged = (steps.lengths[:, 0] > 2).float()
+        if not isinstance(network, InterestNetwork) or not bool(judged.any()):
+            return
+        h, traces, _ = network.parts(state)
+        chance = network.slot_log_probs(self.tables, h[:, None], traces[:, None], one_step(steps, 0))
+        self.counters.predicted += float(((1 - chance[:, 0, 0].exp()) * judged).sum())
+        self.counters.observed += int(((steps.click_idx[:, 0] > 0) * judged).sum())
 
     def click(self, clicks: Sequence[Click]) -> list[int]:
         """Apply clicks of different users; gives their step numbers.
@@ -212,17 +312,36 @@ class Engine:
 
     def retire(self, items: Sequence[Any]) -> int:
         """Never show these items again; how many of them are known."""
-        numbers = {int(number) for number in self.model.catalogue.numbers(items) if number >= FIRST}
-        self.retired |= numbers
-        return len(numbers)
+        numbers = self.model.catalogue.numbers(items)
+        known = [str(item) for item, number in zip(items, numbers, strict=True) if number >= FIRST]
+        self.shelve(dict.fromkeys(known))
+        return len(known)
 
+    def add(self, items: Mapping[str, int]) -> int:
+        """Show these new items, too, with their groups' prior; items of the catalogue come back to it.
 
-def digest(path: Path) -> str:
-    """Name of a snapshot: the first digits of its SHA-256."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        Raises:
+            DataError: a group that the weights do not have.
+        """
+        most = int(self.base.network.items.centre.shape[0])
+        for item, group in items.items():
+            if not FIRST <= group < most:
+                raise DataError(f"item {item!r}: group {group} is not one of {FIRST} to {most - 1}.")
+        self.shelve(dict(items))
+        return len(items)
 
+    def shelve(self, items: Mapping[str, int | None]) -> None:
+        """Keep it for all processes, and take it over."""
+        if self.store is not None:
+            self.store.shelve(items)
+            self.stock()
+            return
+        with self.lock:
+            self.shelf = {**self.shelf, **items}
+            self.place(self.base, self.shelf)
 
-def bucket(user: str, key: str = "recurra", count: int = 100) -> int:
-    """A stable bucket 0..99 of a user, for A/B shares."""
-    data = hashlib.blake2b(user.encode(), key=key.encode(), digest_size=8).digest()
-    return int.from_bytes(data, "big") % count
+    def forget(self, user: str) -> bool:
+        """Leave no byte of a user in the store and the log; whether there was anything."""
+        name = self.known_as(user)
+        rows = self.journal.forget(name) if self.journal is not None else 0
+        return bool(self.store.forget(name) if self.store is not None else False) or rows > 0

@@ -1,4 +1,4 @@
-"""States and last clicks of users in one SQLite file that several processes may share.
+"""States and last clicks of users in one SQLite file that several processes may share; what a store offers.
 
 A click is one transaction that keeps other writers out: its key is inserted (a known key gives the answer it
 had), the state is read, stepped and written. Killing the process loses nothing that was answered.
@@ -8,9 +8,11 @@ had), the state is read, stepped and written. Killing the process loses nothing 
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from core.errors import DataError
 
@@ -26,6 +28,7 @@ CREATE TABLE IF NOT EXISTS clicks(uid TEXT NOT NULL, seq INTEGER NOT NULL, time 
     event TEXT NOT NULL, PRIMARY KEY(uid, seq)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS seen(key TEXT PRIMARY KEY, uid TEXT NOT NULL, step INTEGER NOT NULL,
     time REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS shelf(item TEXT PRIMARY KEY, grp INTEGER, retired INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -51,12 +54,37 @@ Advance = Callable[[Sequence[Kept | None], Sequence[Click], Callable[[str], list
 """Rows before, clicks, and the last events of a user (for rows of another snapshot) -> states after."""
 
 
+class AnyStore(Protocol):
+    """What the engine asks of a store; every method may raise DataError, and has then changed nothing."""
+
+    def get(self, users: Sequence[str]) -> list[Kept | None]: ...
+
+    def events(self, user: str) -> list[str]: ...
+
+    def apply(self, clicks: Sequence[Click], snapshot: str, advance: Advance) -> list[int]: ...
+
+    def forget(self, user: str) -> bool: ...
+
+    def shelve(self, items: Mapping[str, int | None]) -> None:
+        """Keep items that were added (their group) or retired (None)."""
+        ...
+
+    def shelf(self) -> dict[str, int | None]:
+        """All of them."""
+        ...
+
+    def sweep(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
 class Store:
     """One file; safe from several threads and processes."""
 
     def __init__(self, path: str | Path, *, durable: bool = False) -> None:
         self.path, self.durable = Path(path), durable
         self.lock = threading.RLock()
+        self.file: tuple[int, int] = (0, 0)
         self.base = self.connect()
 
     def connect(self) -> sqlite3.Connection:
@@ -77,23 +105,49 @@ class Store:
                 base.execute("INSERT INTO meta VALUES (?)", (VERSION,))
             elif found[0] != VERSION:
                 raise DataError(f"{self.path}: a store of version {found[0]}, expected {VERSION}.")
-        except sqlite3.Error as error:
+            about = self.path.stat()
+        except (sqlite3.Error, OSError) as error:
             raise DataError(f"{self.path}: this store cannot be used ({error}).") from error
+        self.file = (about.st_dev, about.st_ino)
         return base
+
+    def present(self) -> None:
+        """The file that was opened still lies at its place: a deleted one would take writes and lose them.
+
+        Raises:
+            DataError: it is gone. The next call finds a new, empty store there.
+        """
+        try:
+            about = self.path.stat()
+            if (about.st_dev, about.st_ino) == self.file:
+                return
+        except OSError:
+            pass
+        with suppress(sqlite3.Error):
+            self.base.close()
+        self.base = self.connect()
+        raise DataError(f"the store {self.path.name} was deleted; an empty one stands in its place now.")
 
     def get(self, users: Sequence[str]) -> list[Kept | None]:
         """Rows of users, None for whom nothing is kept."""
         with self.lock:
-            rows = [
-                self.base.execute("SELECT snapshot, step, h FROM state WHERE uid=?", (user,)).fetchone()
-                for user in users
-            ]
+            try:
+                rows = [
+                    self.base.execute("SELECT snapshot, step, h FROM state WHERE uid=?", (user,)).fetchone()
+                    for user in users
+                ]
+            except sqlite3.Error as error:
+                raise DataError(f"the store cannot be read ({error}).") from error
         return [None if row is None else Kept(*row) for row in rows]
 
     def events(self, user: str) -> list[str]:
         """The last events of a user, oldest first."""
         with self.lock:
-            rows = self.base.execute("SELECT event FROM clicks WHERE uid=? ORDER BY seq", (user,)).fetchall()
+            try:
+                found = self.base.execute("SELECT event FROM clicks WHERE uid=? ORDER BY seq", (user,))
+                rows = found.fetchall()
+            except sqlite3.Error as error:
+                raise DataError(f"the store cannot be read ({error}).") from error
         return [row[0] for row in rows]
 
     def apply(self, clicks: Sequence[Click], snapshot: str, advance: Advance) -> list[int]:
@@ -104,6 +158,7 @@ class Store:
         """
         now = time.time()
         with self.lock:
+            self.present()
             try:
                 self.base.execute("BEGIN IMMEDIATE")  # writers of other processes wait here
                 known = [
@@ -149,6 +204,33 @@ class Store:
                     self.base.execute("ROLLBACK")
                 raise DataError(f"the store could not forget ({error}).") from error
         return count > 0
+
+    def shelve(self, items: Mapping[str, int | None]) -> None:
+        """Keep items that were added (their group) or retired (None)."""
+        with self.lock:
+            self.present()
+            try:
+                self.base.execute("BEGIN IMMEDIATE")
+                for item, group in items.items():
+                    if group is None:
+                        self.base.execute("INSERT OR IGNORE INTO shelf VALUES (?,NULL,1)", (item,))
+                        self.base.execute("UPDATE shelf SET retired=1 WHERE item=?", (item,))
+                    else:
+                        self.base.execute("INSERT OR REPLACE INTO shelf VALUES (?,?,0)", (item, group))
+                self.base.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self.base.in_transaction:
+                    self.base.execute("ROLLBACK")
+                raise DataError(f"the store could not keep the items ({error}).") from error
+
+    def shelf(self) -> dict[str, int | None]:
+        """Items that were added, with their groups, and retired ones, with None."""
+        with self.lock:
+            try:
+                rows = self.base.execute("SELECT item, grp, retired FROM shelf ORDER BY item").fetchall()
+            except sqlite3.Error as error:
+                raise DataError(f"the store cannot be read ({error}).") from error
+        return {item: None if retired else group for item, group, retired in rows}
 
     def sweep(self) -> int:
         """Drop keys older than a day."""

@@ -56,3 +56,34 @@ def test_an_uploaded_log_is_judged_and_a_wrong_one_is_a_sentence(
     page.get_by_role("button", name=re.compile("Off-policy")).click()
     page.locator("input[type=file]").last.set_input_files(tmp_path / "junk.csv")
     expect(page.get_by_test_id("toast-body")).to_contain_text("no column for item")
+
+
+def test_the_market_of_policies_is_played_at_a_density_and_a_temperature(
+    page: Any, served: Callable[..., str]
+) -> None:
+    from playwright.sync_api import expect
+
+    from recsys.compare import compare, town_of
+
+    page.goto(served("recsys"))
+    expect(stats(page).first).to_be_visible()
+    page.get_by_role("button", name=re.compile("online loop")).click()
+    page.get_by_label("number input for Paired seeds").fill("2")
+    page.get_by_label("number input for Paired seeds").press("Tab")
+    page.get_by_role("button", name="Play").click()
+    town = compare((town_of(12),), ("inslate", "ts"), (0.3,), 2, positions=("known",))
+    rows = next(iter(town["worlds"].values()))["policies"]
+    expect(page.locator("#games")).to_contain_text(f"{rows['greedy']['regret']:.2f}")
+    expect(page.locator("#curves")).to_contain_text("12 impressions an item")
+
+
+def test_on_a_narrow_screen_no_legend_lies_over_a_title(page: Any, served: Callable[..., str]) -> None:
+    from playwright.sync_api import expect
+
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.goto(served("recsys"))
+    expect(page.locator("#map .legend")).to_be_visible()
+    title = page.locator("#map .gtitle").bounding_box()
+    legend = page.locator("#map .legend").bounding_box()
+    assert title["y"] + title["height"] <= legend["y"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -48,8 +48,11 @@ def test_simulate_writes_a_log_that_is_read_back(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert (tmp_path / "m" / "truth.npz").exists()
     short = ("--seeds", 2, "--rounds", 4, "--policies", "inslate", "--temperatures", 0.3)
-    done = run("simulate", "compare", *short, "--positions", "known", "--worlds", "dense", "--json", "-")
+    done = run("simulate", "compare", *short, "--positions", "known", "--worlds", "dense", "--horizons", "2",
+               "--quiet", "--json", "-")  # fmt: skip
     assert done.exit_code == 0, done.output
+    rows = next(iter(json.loads(done.output)["worlds"].values()))["policies"]
+    assert list(rows["inslate 0.3"]["at"]) == ["2"]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +70,15 @@ def test_simulate_writes_a_log_that_is_read_back(tmp_path: Path) -> None:
         ("train", "--model", "filter"),
         ("protocol", "{log}", "--folds", "9"),
         ("ope", "{log}"),
+        ("ope", "{log}", "--slates"),
+        ("simulate", "compare", "--horizons", "far"),
+        ("refresh", "{log}", "--forgetting", "2"),
+        ("replay", "{log}"),
+        ("publish", "missing"),
+        ("contest", "{junk}", "--losses", "hinge"),
+        ("train", "next", "{log}", "--set", "loss=softmax", "--set", "model.sparse=true"),
+        ("train", "{log}", "--split", "sideways"),
+        ("prepare", "missing.csv", "-o", "x"),
     ],
 )
 def test_bad_words_and_files_end_in_one_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:

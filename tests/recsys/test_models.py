@@ -8,9 +8,11 @@ import torch
 
 from core.state import from_bytes, tensors, to_bytes
 from recsys.config import InterestConfig, PaperConfig
+from recsys.data import FIRST
 from recsys.features import steps_of
 from recsys.loss import later_loss, slate_loss
 from recsys.models.interest import InterestNetwork
+from recsys.models.items import KAPPA
 from recsys.models.slate import SlateNetwork
 from recsys.models.user import UnitStates
 from tests.recsys.market import log, model
@@ -121,8 +123,8 @@ def test_losses_count_what_they_say() -> None:
     even = torch.full(steps.slate.shape, 0.0).masked_fill(~steps.filled(), -1e9).log_softmax(-1)
     counted = steps.lengths[steps.counted].float()
     torch.testing.assert_close(slate_loss(even, steps), counted.log().mean())
-    flat = torch.full((6, len(log().slates.catalogue)), -math.log(7.0))
-    torch.testing.assert_close(later_loss(flat, steps, torch.full((6,), 3)), torch.tensor(math.log(7.0)))
+    flat = torch.full((6, 1, len(log().slates.catalogue)), -math.log(7.0))
+    torch.testing.assert_close(later_loss(flat, steps, torch.full((6, 1), 3)), torch.tensor(math.log(7.0)))
 
 
 def test_groups_are_the_flat_model_when_switched_off() -> None:
@@ -170,3 +172,24 @@ def test_more_particles_say_the_same_with_less_noise() -> None:
     few, many = likelihoods(8), likelihoods(128)
     assert many.std() < few.std()
     assert abs(many.mean() - few.mean()) < 4 * few.std()
+
+
+def test_groups_have_a_posterior_of_low_rank_and_diagonal_when_asked() -> None:
+    group = torch.from_numpy(log().slates.catalogue.group)
+    torch.manual_seed(3)
+    table = InterestNetwork(InterestConfig(dims=4, rank=2), group, 9).items
+    size = table.centre.numel()
+    factor = table.group_factor.flatten(0, 1)
+    whole = torch.diag((2 * table.group_scale).exp().flatten()) + factor @ factor.T
+    own = torch.distributions.MultivariateNormal(table.centre.flatten(), whole)
+    prior = torch.distributions.MultivariateNormal(torch.zeros(size), KAPPA**2 * torch.eye(size))
+    wanted = torch.distributions.kl_divergence(own, prior)
+    torch.testing.assert_close(table.group_divergence(), wanted, rtol=1e-3, atol=1e-2)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        table.log_scale.fill_(-20)  # the items stand still in their groups
+        drawn = torch.stack([table.tables(table.noise(generator)).v[FIRST:] for _ in range(3000)])
+    first = int(group[FIRST])
+    spread = (2 * table.group_scale[first]).exp() + table.group_factor[first].square().sum(-1)
+    torch.testing.assert_close(drawn[:, 0].var(0), spread, rtol=0.1, atol=1e-5)
+    assert InterestNetwork(InterestConfig(dims=4), group, 9).items.noise_shape == (len(group), 5)

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from core.errors import DataError
+from recsys.models.interest import near
 from recsys.retrieval.exact import ItemIndex
+from tests.recsys.market import model
 
 RANDOM = np.random.default_rng(0)
 MEANS = RANDOM.standard_normal((20_000, 8)).astype(np.float32)
@@ -69,3 +72,55 @@ def test_impossible_requests_are_refused() -> None:
     ):
         with pytest.raises(DataError):
             call()
+
+
+def test_a_thinned_draw_has_the_law_of_a_full_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from recsys.history import parse_history, steps_from
+    from recsys.retrieval.draws import ItemDraws
+
+    found = model()
+    monkeypatch.setattr("recsys.retrieval.draws.FULL", 20)  # so that most of 240 items are thinned
+    network, k, repeats = found.network, 4, 600
+    steps = steps_from([parse_history([40, 90, 41], found.catalogue)])
+    with torch.inference_mode():
+        means = network.rank(steps)[0].double().numpy()
+        means[:3] = -np.inf
+        source = ItemDraws.of(network, network.last(steps), means, k, 1.0)
+        full = np.zeros((2, len(means)))
+        best = [[], []]
+        random = np.random.default_rng(0)
+        for _ in range(repeats):
+            chosen, values, _ = source.drawn(k, random)
+            full[0, chosen] += 1
+            best[0].append(values[0])
+            e = random.standard_normal((len(means), source.dims)).astype(np.float32)
+            moved = network.items.placed(
+                network.items.mean + network.items.log_scale.exp() * torch.from_numpy(e)
+            )
+            base = network.items.tables()
+            shift = near(source.z, moved.v, None) - near(source.z, base.v, None)
+            whole = means + (source.weight @ shift + moved.q - base.q).double().numpy()
+            chosen = np.argsort(-whole)[:k]
+            full[1, chosen] += 1
+            best[1].append(whole[chosen[0]])
+    often = np.flatnonzero(full.sum(0) > 60)
+    share = full / repeats
+    spread = np.sqrt(2 * share.mean(0) * (1 - share.mean(0)) / repeats)[often]
+    gaps = np.abs(share[0] - share[1])[often] / np.maximum(spread, 1e-3)
+    assert gaps.mean() < 1.2
+    assert gaps.max() < 4.5
+    assert abs(np.mean(best[0]) - np.mean(best[1])) < 4 * np.std(best[0]) * (2 / repeats) ** 0.5
+
+
+def test_far_items_are_passed_over_and_those_without_a_chance_never_come() -> None:
+    from recsys.retrieval.draws import Field, thinned
+
+    random = np.random.default_rng(0)
+    means = -np.abs(random.standard_normal(20_000)) * 3
+    means[17] = -np.inf
+    field = Field.of(means, np.full(20_000, 0.05), 9, 10)
+    items, values, drawn = thinned(field, 9, 10, random, lambda rows, e: means[rows] + 0.05 * e[:, 0])
+    assert drawn < 1500
+    assert 17 not in items
+    assert (np.diff(values) <= 0).all()
+    assert len(set(items.tolist())) == 10

@@ -9,9 +9,12 @@ import torch
 from core.config import replace as changed
 from core.errors import ConfigError, DataError
 from recsys.config import NextConfig, NextRun
-from recsys.sequences.data import Sequences, left_padded, read_sequences
+from recsys.sequences.batches import Drawer, LaneBatches
+from recsys.sequences.contest import contest, lines
+from recsys.sequences.data import Sequences, divided, left_padded, read_sequences
+from recsys.sequences.evaluate import evaluate_next, ranks_of
 from recsys.sequences.model import BLOCKS, Mixer, NextItem
-from recsys.sequences.train import evaluate_next, ranks_of, train_next
+from recsys.sequences.train import train_next
 
 
 def walks(users: int = 80, items: int = 30) -> Sequences:
@@ -78,6 +81,7 @@ def test_a_trained_model_beats_popularity_and_resumes(tmp_path: Path) -> None:
             "loop": {"epochs": 30, "lr": 0.01},
             "batch": 20,
             "negatives": 16,
+            "validation": 20,
         },
     )
     train_next(config, walks(), tmp_path / "run", quiet=True)
@@ -93,3 +97,138 @@ def test_what_was_seen_is_removed_but_never_the_target() -> None:
     scores = np.array([[9.0, 5.0, 4.0, 3.0, 2.0]])
     assert ranks_of(scores, [np.array([1, 2])], np.array([3])).tolist() == [1]
     assert ranks_of(scores, [np.array([1, 3])], np.array([3])).tolist() == [2]
+
+
+def visits(users: int = 60, items: int = 20) -> Sequences:
+    """Short sessions over three days, with times and groups."""
+    random = np.random.default_rng(1)
+    lists, clocks = [], []
+    for user in range(users):
+        part = (random.integers(items) + np.arange(random.integers(2, 6))) % items + 1
+        lists.append(part)
+        clocks.append(user * 3 * 86_400.0 / users + 30.0 * np.arange(len(part)))
+    names = tuple(f"i{number}" for number in range(1, items + 1))
+    groups = np.concatenate([[0], 1 + np.arange(items) // 5])
+    return Sequences(tuple(lists), tuple(map(str, range(users))), names, "visits", tuple(clocks), groups)
+
+
+def test_sessions_of_the_last_day_are_the_test_and_nobody_learns_from_them() -> None:
+    data = visits()
+    learned, asked = divided(data)
+    edge = max(part[-1] for part in data.times or ()) - 86_400
+    assert all(part[-1] <= edge + 300 for part in learned.times or ())
+    assert len(learned) + len(set(asked.rows.tolist())) == len(data)
+    assert asked.seen == "keep"
+    history, clock = asked.histories(slice(1))[0], (asked.clocks(slice(1)) or [])[0]
+    assert len(clock) == len(history) + 1
+    shorter, last = divided(data, "last")
+    assert [len(part) + 1 for part in shorter.items] == [len(part) for part in data.items]
+    assert last.targets.tolist() == [int(part[-1]) for part in data.items]
+    with pytest.raises(ConfigError, match="needs times"):
+        divided(walks(), "time")
+
+
+def test_baselines_know_days_and_groups_and_answers_can_be_sampled() -> None:
+    report = evaluate_next(visits(), split="last")
+    assert {"popularity", "last_day", "transitions", "item_knn", "last_group"} <= set(report["baselines"])
+    assert report["baselines"]["transitions"]["HR@10"] > 0.9
+    few = Sequences(tuple(np.array([1, 2, 3]) for _ in range(60)), visits().users, visits().names, "few")
+    sampled = evaluate_next(visits(), split="last", negatives=few)
+    assert "SAMPLED" in sampled["protocol"]["ranking"]
+    assert sampled["baselines"]["random"]["HR@10"] == 1
+
+
+def test_lanes_hold_whole_sessions_and_begin_where_one_begins() -> None:
+    data = visits()
+    batch = LaneBatches(data, 8, 4, Drawer(data, 3, 0.5))(torch.arange(20), torch.Generator().manual_seed(0))
+    assert batch.begins is not None
+    assert int(batch.begins.sum()) == 20
+    assert int((batch.target > 0).sum()) == sum(len(part) - 1 for part in data.items[:20])
+    follows = (batch.target == batch.seen % 20 + 1) | (batch.target == 0)
+    assert bool(follows.all())
+    torch.manual_seed(0)
+    block = NextItem(NextConfig(block="gru4rec", hidden=8, layers=1, length=8), 20).eval()
+    lane = block(batch.seen, begins=batch.begins)[0]
+    first = int(torch.nonzero(batch.begins[0])[1])
+    alone = block(batch.seen[:1, first:], begins=batch.begins[:1, first:])[0]
+    torch.testing.assert_close(lane[first:], alone)
+
+
+@pytest.mark.parametrize(("loss", "logq"), [("in_batch", 1.0), ("bpr_max", 0.0)])
+def test_session_parallel_training_learns(tmp_path: Path, loss: str, logq: float) -> None:
+    config = changed(
+        NextRun(),
+        {
+            "model": {"block": "gru4rec", "hidden": 16, "layers": 1, "dropout": 0.0},
+            "loop": {"epochs": 12, "lr": 0.03, "ema": None},
+            "loss": loss, "logq": logq, "lanes": 8, "batch": 20, "negatives": 8, "alpha": 0.5,
+            "validation": 5, "split": "last", "bpreg": 0.1,
+        },
+    )  # fmt: skip
+    train_next(config, visits(), tmp_path / "run", quiet=True)
+    report = evaluate_next(visits(), tmp_path / "run", split="last")
+    assert report["model"]["NDCG@10"] > report["baselines"]["popularity"]["NDCG@10"] + 0.2
+
+
+def test_hstu_reads_the_time_of_the_question() -> None:
+    torch.manual_seed(0)
+    model = NextItem(NextConfig(block="hstu", hidden=8, layers=1, length=6), 20, timed=True).eval()
+    items = torch.tensor([[0, 0, 3, 4, 5, 6]])
+    time = torch.tensor([[0.0, 0.0, 10.0, 20.0, 30.0, 40.0]], dtype=torch.float64)
+    following = torch.cat([time[:, 1:], torch.tensor([[50.0]], dtype=torch.float64)], 1)
+    later = following.clone()
+    later[0, -1] = 90_000.0
+    soon, after = model(items, time, following), model(items, time, later)
+    torch.testing.assert_close(soon[:, :-1], after[:, :-1])
+    assert not torch.allclose(soon[:, -1], after[:, -1])
+
+
+@pytest.mark.heavy
+def test_a_contest_goes_on_where_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "log.txt"
+    rows = [f"{user} {' '.join(map(str, part))}" for user, part in enumerate(walks().items)]
+    file.write_text("\n".join(rows))
+    settings = {"model": {"hidden": 8, "layers": 1, "heads": 1}, "batch": 20, "negatives": 8}
+    options = {"seconds": 1.0, "settings": settings}
+    answer = contest([str(file)], tmp_path / "out", ["gru4rec"], ["sampled"], **options)
+    (row,) = answer["files"]["log"]["models"]
+    assert 0 < row["cpu_seconds"] < 60
+    assert row["peak_bytes"] > 2**20
+    stamp = (tmp_path / "out" / "log-gru4rec-sampled.json").stat().st_mtime_ns
+    assert contest([str(file)], tmp_path / "out", ["gru4rec"], ["sampled"], **options) == answer
+    assert (tmp_path / "out" / "log-gru4rec-sampled.json").stat().st_mtime_ns == stamp
+    assert any("| gru4rec | sampled |" in line for line in lines(answer))
+    with pytest.raises(ConfigError, match="no loss"):
+        contest([str(file)], tmp_path / "out", ["gru4rec"], ["hinge"])
+
+
+@pytest.mark.parametrize("block", ["sasrec", "gsasrec", "gru4rec", "hstu", "min_gru"])
+def test_gradients_of_rows_are_the_dense_ones(block: str) -> None:
+    grads = []
+    for sparse in (False, True):
+        torch.manual_seed(0)
+        model = NextItem(
+            NextConfig(block=block, hidden=8, layers=1, length=6, dropout=0.0, sparse=sparse), 40
+        )
+        items = torch.tensor([[0, 0, 3, 4, 5, 6], [9, 8, 7, 6, 5, 4]])
+        features = model(items)[:, -1]
+        loss = model.scores(features, torch.tensor([3, 9, 11])).square().sum()
+        (loss + model.score_of(features, torch.tensor([7, 8])).sum()).backward()
+        grads.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    tables = [name for name, grad in grads[1].items() if grad.is_sparse]
+    assert tables
+    for name, grad in grads[0].items():
+        other = grads[1][name].to_dense() if grads[1][name].is_sparse else grads[1][name]
+        torch.testing.assert_close(other, grad)
+
+
+def test_training_by_rows_learns_and_keeps_unseen_rows(tmp_path: Path) -> None:
+    settings = {
+        "model": {"block": "min_gru", "hidden": 8, "layers": 1, "sparse": True, "dropout": 0.0},
+        "loop": {"epochs": 15, "lr": 0.03}, "batch": 20, "negatives": 8, "validation": 10, "split": "last",
+    }  # fmt: skip
+    train_next(changed(NextRun(), settings), walks(), tmp_path / "run", quiet=True)
+    report = evaluate_next(walks(), tmp_path / "run", split="last")
+    assert report["model"]["HR@10"] > report["baselines"]["popularity"]["HR@10"] + 0.1
+    with pytest.raises(ConfigError, match="softmax"):
+        changed(NextRun(), settings | {"loss": "softmax"})

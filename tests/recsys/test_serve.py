@@ -11,7 +11,8 @@ import torch
 
 from core.errors import DataError
 from core.state import from_bytes, tensors
-from recsys.serve.engine import Engine, bucket
+from recsys.serve.arms import bucket
+from recsys.serve.engine import Engine
 from recsys.serve.store import Click, Store
 
 testclient = pytest.importorskip("fastapi.testclient")
@@ -124,7 +125,7 @@ def test_without_a_store_the_given_clicks_serve(tmp_path: Path) -> None:
 
 def test_retired_items_are_never_shown(client: Any, engine: Engine) -> None:
     best = client.post("/recommend", json={"user": "v", "k": 3, "policy": "greedy"}).json()["items"]
-    assert client.post("/items", json={"retire": best}).json() == {"retired": 3}
+    assert client.post("/items", json={"retire": best}).json() == {"retired": 3, "added": 0}
     after = client.post("/recommend", json={"user": "v", "k": 3, "policy": "greedy"}).json()["items"]
     assert not set(best) & set(after)
 
@@ -147,6 +148,8 @@ def test_retired_items_are_never_shown(client: Any, engine: Engine) -> None:
         ("/click", {"user": "u", "item": -5, "key": "a"}),
         ("/forget", {"user": None}),
         ("/items", {"retire": "all"}),
+        ("/items", {}),
+        ("/items", {"add": [{"item": "x", "group": 999}]}),
     ],
 )
 def test_a_wrong_body_is_one_sentence(client: Any, path: str, body: dict[str, Any]) -> None:

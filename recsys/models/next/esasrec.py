@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.errors import ConfigError
+from recsys.models.next.attention import ahead, check_heads
 
 
 class SwiGLU(nn.Module):
@@ -73,8 +73,7 @@ class ESASRec(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        if hidden % heads:
-            raise ConfigError(f"hidden = {hidden} must be a multiple of heads = {heads}.")
+        check_heads(hidden, heads)
         self.length, self.heads, self.mask_padding = length, heads, mask_padding
         self.item_model = Holder(ids_emb=nn.Embedding(items, hidden))
         self.pos_encoding_layer = Holder(pos_emb=nn.Embedding(length, hidden))
@@ -96,11 +95,10 @@ class ESASRec(nn.Module):
     def mask(self, items: Tensor) -> Tensor:
         """(B * heads, L, L) or (L, L), True where a key may not be seen."""
         length = items.shape[1]
-        ahead = torch.ones(length, length, dtype=torch.bool, device=items.device).triu(1)
         if not self.mask_padding:
-            return ahead
+            return ahead(items)
         # the diagonal stays open: a row of padding would have no key at all
-        closed = ahead | (items == 0)[:, None]
+        closed = ahead(items) | (items == 0)[:, None]
         closed = closed & ~torch.eye(length, dtype=torch.bool, device=items.device)
         return closed.repeat_interleave(self.heads, 0)
 

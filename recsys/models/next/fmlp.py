@@ -9,6 +9,8 @@ The filter is circular, hence not causal: only the last position may be used for
 import torch
 from torch import Tensor, nn
 
+from recsys.models.next.attention import ahead
+
 EPS = 1e-12
 
 
@@ -146,9 +148,7 @@ class FMLPRec(nn.Module):
         place = torch.arange(length, device=items.device)
         x = self.item_embeddings(items) + self.position_embeddings(place)
         x = self.dropout(self.LayerNorm(x))
-        seen = (items > 0)[:, None, None] & torch.ones(length, length, dtype=torch.bool).tril().to(
-            items.device
-        )
+        seen = (items > 0)[:, None, None] & ~ahead(items)
         return self.item_encoder(x, torch.where(seen, 0.0, -10000.0))
 
 

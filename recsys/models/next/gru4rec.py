@@ -90,10 +90,12 @@ class GRU4Rec(nn.Module):
             x = self.drop(x)
         return x, tuple(after)
 
-    def forward(self, items: Tensor) -> Tensor:
-        """Items (B, T) -> features (B, T, H) from a state of zeros."""
+    def forward(self, items: Tensor, begins: Tensor | None = None) -> Tensor:
+        """Items (B, T) -> features (B, T, H); the state is zero at first and where `begins` (B, T)."""
         state, outputs = self.initial_state(len(items)), []
         for t in range(items.shape[1]):
+            if begins is not None:
+                state = tuple(h.masked_fill(begins[:, t, None], 0.0) for h in state)
             x, state = self.step(items[:, t], state)
             outputs.append(x)
         return torch.stack(outputs, 1)

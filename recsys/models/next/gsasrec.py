@@ -9,7 +9,7 @@ projection, the padding id is items + 1, the output table may be one of its own.
 import torch
 from torch import Tensor, nn
 
-from core.errors import ConfigError
+from recsys.models.next.attention import ahead, check_heads
 
 
 class Attention(nn.Module):
@@ -27,9 +27,7 @@ class Attention(nn.Module):
         q = self.query_proj(queries).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k = self.key_proj(keys).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         v = self.val_proj(keys).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        length = queries.shape[1]
-        ahead = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
-        weight = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(ahead, float("-inf"))
+        weight = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(ahead(queries), float("-inf"))
         # Padding is recognised by rows of zeros: as a key it is closed, as a query its row counts nothing.
         empty = (keys == 0).all(-1)
         weight = weight.masked_fill(empty[:, None, None], -(2.0**32) + 1)
@@ -72,8 +70,7 @@ class GSASRec(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        if hidden % heads:
-            raise ConfigError(f"hidden = {hidden} must be a multiple of heads = {heads}.")
+        check_heads(hidden, heads)
         self.items, self.length, self.tied = items, length, tied
         self.item_embedding = nn.Embedding(items + 2, hidden, padding_idx=items + 1)
         self.position_embedding = nn.Embedding(length, hidden)

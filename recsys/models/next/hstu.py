@@ -6,12 +6,15 @@
     bucket = floor(ln(max(|dt|, 1)) / 0.301), at most the number of buckets
 
 N is the padded length: trained with 50 and served with 200 it is another model. t_{i+1} of the last position
-is its own time; at serving pass the time of the request. Tensor names are those of generative-recommenders.
+is its own time unless `following` (B, N) says otherwise: at serving, the time of the request. Tensor names
+are those of generative-recommenders.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from recsys.models.next.attention import ahead
 
 EPS = 1e-6
 
@@ -24,12 +27,12 @@ class PositionBias(nn.Module):
         self.length = length
         self._w = nn.Parameter(0.02 * torch.randn(2 * length - 1))
 
-    def forward(self, time: Tensor) -> Tensor:
+    def forward(self, time: Tensor, following: Tensor | None = None) -> Tensor:
         return self._w[distances(self.length, time.device)][None]
 
 
 class TimeBias(nn.Module):
-    """Times (B, N) in seconds -> (B, N, N) from positions and times."""
+    """Times (B, N) in seconds, and those of the next events -> (B, N, N) from positions and times."""
 
     def __init__(self, length: int, buckets: int) -> None:
         super().__init__()
@@ -37,8 +40,8 @@ class TimeBias(nn.Module):
         self._ts_w = nn.Parameter(0.02 * torch.randn(buckets + 1))
         self._pos_w = nn.Parameter(0.02 * torch.randn(2 * length - 1))
 
-    def forward(self, time: Tensor) -> Tensor:
-        following = torch.cat([time[:, 1:], time[:, -1:]], 1)
+    def forward(self, time: Tensor, following: Tensor | None = None) -> Tensor:
+        following = torch.cat([time[:, 1:], time[:, -1:]], 1) if following is None else following
         gap = (following[:, :, None] - time[:, None]).abs().clamp_min(1)
         bucket = (gap.double().log() / 0.301).floor().long().clamp(0, self.buckets)
         return self._pos_w[distances(self.length, time.device)] + self._ts_w[bucket]
@@ -75,15 +78,15 @@ class HSTULayer(nn.Module):
         nn.init.xavier_uniform_(self._o.weight)
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, time: Tensor, used: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, used: Tensor, following: Tensor | None = None) -> Tensor:
         length = x.shape[1]
         mixed = F.layer_norm(x, x.shape[-1:], eps=EPS) @ self._uvqk
         mixed = F.silu(mixed) if self.activation == "silu" else mixed
         wide, narrow = self.heads * self.linear, self.heads * self.attention
         u, v, q, k = mixed.split([wide, wide, narrow, narrow], -1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
-        weight = F.silu(q @ k.mT + self._rel_attn_bias(time)[:, None]) / length
-        weight = weight * torch.ones(length, length, device=x.device).tril() * used[:, None, None]
+        weight = F.silu(q @ k.mT + self._rel_attn_bias(time, following)[:, None]) / length
+        weight = weight.masked_fill(ahead(x), 0.0) * used[:, None, None]
         o = F.layer_norm((weight @ v).transpose(1, 2).flatten(2), (wide,), eps=EPS)
         gated = torch.cat([u, o, u * o], -1) if self.concat else u * o
         return (x + self._o(self.drop(gated))) * used[..., None]
@@ -123,14 +126,16 @@ class HSTU(nn.Module):
             for _ in range(layers)
         )
 
-    def layers(self, x: Tensor, lengths: Tensor, time: Tensor) -> list[Tensor]:
+    def layers(
+        self, x: Tensor, lengths: Tensor, time: Tensor, following: Tensor | None = None
+    ) -> list[Tensor]:
         """The output of each layer, (B, N, D); rows beyond the lengths are 0."""
         used = (torch.arange(x.shape[1], device=x.device) < lengths[:, None]).to(x)
         x, outputs = x * used[..., None], []
         for layer in self._attention_layers:
-            x = layer(x, time, used)
+            x = layer(x, time, used, following)
             outputs.append(x)
         return outputs
 
-    def forward(self, x: Tensor, lengths: Tensor, time: Tensor) -> Tensor:
-        return self.layers(x, lengths, time)[-1]
+    def forward(self, x: Tensor, lengths: Tensor, time: Tensor, following: Tensor | None = None) -> Tensor:
+        return self.layers(x, lengths, time, following)[-1]

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from core.errors import ConfigError
+from recsys.models.next.attention import ahead, check_heads
 
 EPS = 1e-8
 
@@ -45,8 +45,7 @@ class SASRec(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        if hidden % heads:
-            raise ConfigError(f"hidden = {hidden} must be a multiple of heads = {heads}.")
+        check_heads(hidden, heads)
         self.items, self.length, self.norm_first = items, length, norm_first
         self.item_emb = nn.Embedding(items + 1, hidden, padding_idx=0)
         self.pos_emb = nn.Embedding(length + 1, hidden, padding_idx=0)
@@ -74,7 +73,7 @@ class SASRec(nn.Module):
         width = self.item_emb.embedding_dim
         place = torch.arange(1, items.shape[1] + 1, device=items.device) * (items != 0)
         s = self.emb_dropout(self.item_emb(items) * math.sqrt(width) + self.pos_emb(place))
-        ahead = torch.ones(items.shape[1], items.shape[1], dtype=torch.bool, device=items.device).triu(1)
+        mask = ahead(items)
         layers = zip(
             self.attention_layernorms,
             self.attention_layers,
@@ -85,9 +84,9 @@ class SASRec(nn.Module):
         for norm, attend, norm2, mix in layers:
             if self.norm_first:
                 x = norm(s)
-                s = s + attend(x, x, x, attn_mask=ahead, need_weights=False)[0]
+                s = s + attend(x, x, x, attn_mask=mask, need_weights=False)[0]
                 s = s + mix(norm2(s))
             else:
-                s = norm(s + attend(s, s, s, attn_mask=ahead, need_weights=False)[0])
+                s = norm(s + attend(s, s, s, attn_mask=mask, need_weights=False)[0])
                 s = norm2(s + mix(s))
         return self.last_layernorm(s)

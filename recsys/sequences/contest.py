@@ -1,0 +1,146 @@
+"""Block x loss on logs of next items, the same CPU time for each, beside all baselines.
+
+Every cell is a process and a run folder of its own: its peak memory is its own, and an interrupted table goes
+on where it was.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.bench.memory import peak_of
+from core.config import replace as changed
+from core.errors import ConfigError
+from core.files import write_text
+from recsys.config import NEXT_LOSSES, NextRun
+from recsys.sequences.data import read_sequences
+from recsys.sequences.evaluate import evaluate_next
+from recsys.sequences.train import train_next
+
+BLOCKS = ("gru4rec", "sasrec", "esasrec", "gsasrec", "fmlp", "hstu", "mamba2", "gated_delta_net", "min_gru")
+LOSSES = ("softmax", "sampled", "gbce")
+FIGURES = ("HR@10", "NDCG@10", "MRR@20", "HR@20")
+LANES = 32
+
+
+def contest(
+    files: Sequence[str],
+    out: str | Path,
+    blocks: Sequence[str] = BLOCKS,
+    losses: Sequence[str] = LOSSES,
+    *,
+    seconds: float = 30.0,
+    settings: dict[str, Any] | None = None,
+    groups: dict[str, str] | None = None,
+    seed: int = 0,
+    progress: Any = None,
+) -> dict[str, Any]:
+    """Train and score every block with every loss on every file into `out`; figures of all that is there.
+
+    Args:
+        seconds: CPU seconds of training of each.
+        settings: of `NextRun`, for all.
+        groups: tables of items by file.
+
+    Raises:
+        ConfigError: an unknown loss.
+    """
+    for loss in losses:
+        if loss not in NEXT_LOSSES:
+            raise ConfigError(f"no loss {loss!r}; there are {', '.join(NEXT_LOSSES)}.")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        stem = Path(file).name.split(".")[0]
+        table = out / f"{stem}.json"
+        if not table.is_file():
+            write_text(table, json.dumps(peak_of(beside, file, (groups or {}).get(file))[0]))
+        for block in blocks:
+            for loss in losses:
+                if loss in ("bpr_max", "in_batch") and block != "gru4rec":
+                    continue
+                figures = out / f"{stem}-{block}-{loss}.json"
+                if not figures.is_file():
+                    run = out / f"{stem}-{block}-{loss}"
+                    options = dict(settings or {}) | {"seconds": seconds, "seed": seed}
+                    job = (file, str(run), block, loss, options, (groups or {}).get(file))
+                    row, peak = peak_of(cell, *job)
+                    write_text(figures, json.dumps(row | {"peak_bytes": peak}))
+                if progress is not None:
+                    row = json.loads(figures.read_text(encoding="utf-8"))
+                    progress(f"{stem}, {block}, {loss}: HR@10 {row['figures']['HR@10']:.4f}")
+    return gathered(out)
+
+
+def cell(
+    file: str, run: str, block: str, loss: str, options: dict[str, Any], groups: str | None
+) -> dict[str, Any]:
+    """One block with one loss on one file: figures, seconds, and the baselines beside it."""
+    torch.set_num_threads(1)
+    data = read_sequences(file, items=groups)
+    lanes = LANES if loss in ("bpr_max", "in_batch") else 0
+    config = changed(NextRun(), {**options, "model": {**options.get("model", {}), "block": block}})
+    config = replace(config, loss=loss, lanes=lanes)  # pyright: ignore[reportArgumentType]
+    began = time.process_time()
+    outcome = train_next(config, data, run, resume=(Path(run) / "last").is_dir(), quiet=True)
+    spent = time.process_time() - began
+    report = evaluate_next(data, outcome.weights.parent, beside=False)
+    return {
+        "block": block,
+        "loss": loss,
+        "file": Path(file).name.split(".")[0],
+        "figures": report["model"],
+        "cpu_seconds": spent,
+    }
+
+
+def beside(file: str, groups: str | None) -> dict[str, Any]:
+    """The baselines on a file."""
+    torch.set_num_threads(1)
+    report = evaluate_next(read_sequences(file, items=groups))
+    return {"n": report["n"], "baselines": report["baselines"], "protocol": report["protocol"]}
+
+
+def gathered(out: str | Path) -> dict[str, Any]:
+    """All finished cells of a folder, by file, best first.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    files: dict[str, Any] = {}
+    for path in sorted(Path(out).glob("*.json")):
+        row = json.loads(path.read_text(encoding="utf-8"))
+        if "baselines" in row:
+            files.setdefault(path.stem, {"models": []}).update(row)
+        else:
+            about = {name: row[name] for name in ("block", "loss", "cpu_seconds", "peak_bytes")}
+            files.setdefault(row["file"], {"models": []})["models"].append(about | row["figures"])
+    if not files:
+        raise ConfigError(f"{out}: no finished cell in it.")
+    for table in files.values():
+        table["models"].sort(key=lambda one: -one["NDCG@10"])
+    return {"files": files}
+
+
+def lines(answer: dict[str, Any]) -> list[str]:
+    """The tables for people, as Markdown."""
+    out = []
+    for name, table in answer["files"].items():
+        out += ["", f"{name}: {table['n']} questions ({table['protocol']['target']}); "
+                f"{table['protocol']['ranking']}.", ""]  # fmt: skip
+        out.append(f"| {name} | loss | HR@10 | NDCG@10 | MRR@20 | HR@20 | CPU s | MB |")
+        out.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
+        for row in table["models"]:
+            cells = " | ".join(f"{row[figure]:.4f}" for figure in FIGURES)
+            size = row["peak_bytes"] / 2**20
+            out.append(
+                f"| {row['block']} | {row['loss']} | {cells} | {row['cpu_seconds']:.0f} | {size:.0f} |"
+            )
+        for base, row in sorted(table["baselines"].items(), key=lambda pair: -pair[1]["NDCG@10"]):
+            out.append(f"| *{base}* | | {' | '.join(f'{row[figure]:.4f}' for figure in FIGURES)} | | |")
+    return out

@@ -1,0 +1,182 @@
+"""Full ranking of next items beside all baselines, one code path for commands and tests."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from core.errors import DataError
+from core.metrics.bootstrap import mean_interval
+from core.metrics.ranking import rank_of
+from recsys.sequences.baselines import Scorer, baselines
+from recsys.sequences.data import Questions, Sequences, divided, left_padded, withheld
+from recsys.sequences.model import NextItem
+from recsys.sequences.train import load_next
+
+PIECE = 256
+"""Questions at a time; no figure depends on it."""
+
+
+def evaluate_next(
+    data: Sequences,
+    weights: str | Path | None = None,
+    truth: Sequences | None = None,
+    *,
+    split: str = "auto",
+    negatives: Sequences | None = None,
+    beside: bool = True,
+) -> dict[str, Any]:
+    """Rank what follows among all items, for a model and the baselines.
+
+    Args:
+        truth: withheld items, a user a row; all of `data` is then history, and the split is left out.
+        negatives: rank among these items of each user (and the target) alone. Sampled ranking flatters; the
+            report says so.
+        beside: put the baselines beside the model.
+
+    Raises:
+        DataError: a user of the truth or of the negatives is not in the data, or another catalogue's weights.
+    """
+    learned, asked = (data, withheld(data, truth)) if truth is not None else divided(data, split)
+    scorers = dict(baselines(learned)) if beside else {}
+    if weights is not None:
+        model, card = load_next(weights)
+        if tuple(card.extra["names"]) != data.names:
+            raise DataError(f"{data.source}: these weights know another catalogue.")
+        scorers = {"model": scorer(model)} | scorers
+    only = None if negatives is None else candidates(asked, negatives)
+    ranks = {name: ranks_by(score, asked, only) for name, score in scorers.items()}
+    owners = asked.rows
+    figures = {name: row_of(values, owners) for name, values in ranks.items()}
+    what = "all items" if only is None else f"SAMPLED: the target and {negatives.source}"  # pyright: ignore
+    gone = "what the user has had removed" if asked.seen == "drop" else "what was seen kept"
+    return {
+        "n": len(asked),
+        "model": figures.pop("model", {}),
+        "baselines": figures,
+        "items": [
+            {
+                "user": asked.data.users[int(asked.rows[row])],
+                "at": int(asked.stops[row]),
+                **{name: none_if_inf(ranks[name][row]) for name in ranks},
+            }
+            for row in range(len(asked))
+        ],
+        "protocol": {
+            "ranking": f"{what}, {gone}, ties in the middle",
+            "seen": asked.seen,
+            "target": asked.target,
+            "learned": len(learned),
+        },
+    }
+
+
+def scorer(model: NextItem) -> Scorer:
+    """A model as a function of histories."""
+
+    def score(own: Sequence[np.ndarray], clocks: Sequence[np.ndarray] | None) -> np.ndarray:
+        length = model.config.length
+        device = model.table.device
+        rows = torch.from_numpy(left_padded(own, length)).to(device)
+        time = following = None
+        if model.timed and clocks is not None:
+            time = torch.from_numpy(left_padded([clock[:-1] for clock in clocks], length)).to(device)
+            following = torch.from_numpy(left_padded([clock[1:] for clock in clocks], length)).to(device)
+        with torch.inference_mode():
+            return model.scores(model(rows, time, following)[:, -1]).double().cpu().numpy()
+
+    return score
+
+
+def ranked(model: NextItem, asked: Questions) -> np.ndarray:
+    """Mid-ranks (Q,) of the targets among all items, for a model."""
+    return ranks_by(scorer(model), asked)
+
+
+def ranks_by(score: Scorer, asked: Questions, only: Sequence[np.ndarray] | None = None) -> np.ndarray:
+    """Mid-ranks (Q,); an answer that nobody has seen is infinitely far away."""
+    ranks = []
+    for start in range(0, len(asked), PIECE):
+        part = slice(start, start + PIECE)
+        own = asked.histories(part)
+        scores = score(own, asked.clocks(part))
+        target = asked.targets[part]
+        seen = own if asked.seen == "drop" else [part[:0] for part in own]
+        ranks.append(ranks_of(scores, seen, target, None if only is None else only[part]))
+    found = np.concatenate(ranks) if ranks else np.zeros(0)
+    found[asked.targets == 0] = np.inf
+    return found
+
+
+def ranks_of(
+    scores: np.ndarray,
+    seen: Sequence[np.ndarray],
+    target: np.ndarray,
+    only: Sequence[np.ndarray] | None = None,
+) -> np.ndarray:
+    """Mid-ranks of targets; padding and what was seen stay out, the target itself never."""
+    scores = scores.copy()
+    own = scores[np.arange(len(target)), target]
+    scores[:, 0] = -np.inf
+    for row, part in zip(scores, seen, strict=True):
+        row[part] = -np.inf
+    if only is not None:
+        kept = np.full(scores.shape, -np.inf)
+        for row, part in enumerate(only):
+            kept[row, part] = scores[row, part]
+        scores = kept
+    scores[np.arange(len(target)), target] = own
+    return rank_of(scores, target)
+
+
+def candidates(asked: Questions, negatives: Sequences) -> list[np.ndarray]:
+    """Items of a file of negatives for each question.
+
+    Raises:
+        DataError: a user has none.
+    """
+    number = {name: index for index, name in enumerate(asked.data.names, 1)}
+    lists = {
+        user: np.array(
+            [number[negatives.names[item - 1]] for item in part if negatives.names[item - 1] in number]
+        )
+        for user, part in zip(negatives.users, negatives.items, strict=True)
+    }
+    found = []
+    for row in asked.rows:
+        user = asked.data.users[int(row)]
+        if user not in lists:
+            raise DataError(f"{negatives.source}: no negatives for user {user}.")
+        found.append(lists[user].astype(np.int64))
+    return found
+
+
+def row_of(ranks: np.ndarray, owners: np.ndarray) -> dict[str, Any]:
+    """HR@10, NDCG@10, MRR@20 and HR@20 with intervals over users."""
+    gain = np.where(np.isfinite(ranks), 1 / np.log2(ranks + 1), 0.0)
+    users = owners.tolist()
+    return {
+        **mean_interval(ranks <= 10, users).as_dict("HR@10"),
+        **mean_interval((ranks <= 10) * gain, users).as_dict("NDCG@10"),
+        **mean_interval(ranks <= 20, users).as_dict("HR@20"),
+        **mean_interval((ranks <= 20) / ranks, users).as_dict("MRR@20"),
+    }
+
+
+def none_if_inf(value: float) -> float | None:
+    """A rank, null where the target is unknown."""
+    return float(value) if np.isfinite(value) else None
+
+
+def lines(report: dict[str, Any]) -> list[str]:
+    """The report for people."""
+    rows = [("model", report["model"]), *report["baselines"].items()]
+    out = [f"{report['n']} questions ({report['protocol']['target']}); {report['protocol']['ranking']}."]
+    out.append(f"{'':<12}  HR@10   NDCG@10  HR@20   MRR@20")
+    for name, row in rows:
+        if row:
+            cells = (row["HR@10"], row["NDCG@10"], row["HR@20"], row["MRR@20"])
+            out.append(f"{name:<12}  " + "  ".join(f"{cell:.4f}" for cell in cells))
+    return out

@@ -1,0 +1,70 @@
+"""Snapshots: folders named by what is in them, and `current`, which is moved from one to the next.
+
+snapshots/<digest>/model.safetensors        written under another name, then renamed
+snapshots/current -> <digest>               replaced by a rename: it always leads to a whole snapshot
+"""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from core.bundled import find
+from core.errors import DataError
+from core.weights import load
+
+KEPT = 3
+"""Snapshots that stay, the current one among them."""
+
+
+def digest(path: Path) -> str:
+    """Name of a snapshot: the first digits of its SHA-256."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            found.update(piece)
+    return found.hexdigest()[:16]
+
+
+def stamp(path: Path) -> tuple[int, int, int]:
+    """What tells without reading whether a file is another one."""
+    about = path.stat()
+    return about.st_ino, about.st_mtime_ns, about.st_size
+
+
+def publish(weights: str | Path, root: str | Path) -> Path:
+    """Put weights under `root` and let `current` lead to them; gives the snapshot's folder.
+
+    Raises:
+        WeightsError: they cannot be loaded.
+        DataError: the folder cannot be written.
+    """
+    source, root = find(weights), Path(root)
+    load(source)
+    name = digest(source)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        folder = root / name
+        if not folder.exists():
+            partial = root / f".{name}.{os.getpid()}"
+            partial.mkdir()
+            shutil.copyfile(source, partial / "model.safetensors")
+            with open(partial / "model.safetensors", "rb") as file:
+                os.fsync(file.fileno())
+            os.rename(partial, folder)
+        link = root / f".current.{os.getpid()}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(name)
+        os.replace(link, root / "current")
+    except OSError as error:
+        raise DataError(f"{root}: cannot hold snapshots ({error.strerror}).") from error
+    prune(root, name)
+    return folder
+
+
+def prune(root: Path, current: str) -> None:
+    """Let the oldest snapshots go; a server that still has one open keeps it in memory."""
+    folders = [one for one in root.iterdir() if one.is_dir() and not one.is_symlink() and one.name[0] != "."]
+    folders.sort(key=lambda one: one.stat().st_mtime, reverse=True)
+    for old in [one for one in folders if one.name != current][KEPT - 1 :]:
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,170 @@
+"""Later on: refreshed posteriors, drift, logs that can be made again, graphs for other programs."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from core.errors import ConfigError, DataError
+from core.weights import load, save
+from recsys.data import FIRST, Slates, read_slates
+from recsys.drift import drift
+from recsys.journal import forget, replay, rows_of, write_rows
+from recsys.model import load_model
+from recsys.ope import estimate, read_log
+from recsys.predict import recommend
+from recsys.refresh import refresh
+from tests.recsys.market import log, model
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """The small model with a state that tells users apart, on disk."""
+    found = model()
+    card = replace(
+        found.card,
+        settings={"model": vars(found.network.config)},
+        extra={"kind": "interest", "slots": found.network.slots},
+    )
+    save(tmp_path / "w.safetensors", found.network.state_dict(), card)
+    return tmp_path / "w.safetensors"
+
+
+def part_of(slates: Slates, rows: slice) -> Slates:
+    return slates.rows(rows)
+
+
+def test_a_refresh_moves_the_rows_it_has_seen_alone_and_explains_the_log_better(
+    weights: Path, tmp_path: Path
+) -> None:
+    slates = log().slates.rows(slice(0, 12))
+    report = refresh(weights, slates, tmp_path / "w2.safetensors", forgetting=0.99, passes=6)
+    before, _ = load(weights)
+    after, card = load(tmp_path / "w2.safetensors")
+    seen = np.unique(np.asarray(slates.slate))
+    seen = seen[seen >= FIRST]
+    others = np.setdiff1d(np.arange(len(slates.catalogue)), seen)
+    assert report["rows"] == len(seen)
+    assert torch.equal(before["items.mean"][others], after["items.mean"][others])
+    assert not torch.equal(before["items.mean"][seen], after["items.mean"][seen])
+    assert torch.equal(before["items.centre"], after["items.centre"])
+    assert report["loglik_after"] > report["loglik_before"] + 0.02
+    assert "refreshed with 12 users" in card.data
+    clicked = before["clicked"] * 0.99 + torch.bincount(
+        torch.from_numpy(np.asarray(slates.click)[slates.counted()].astype(np.int64)),
+        minlength=len(slates.catalogue),
+    ) * (torch.arange(len(slates.catalogue)) >= FIRST)
+    torch.testing.assert_close(after["clicked"][FIRST:], clicked[FIRST:])
+
+
+def test_items_enter_with_their_groups_prior_and_leave(weights: Path, tmp_path: Path) -> None:
+    refresh(weights, None, tmp_path / "w2.safetensors", add={"new": 4}, retire=["10", "11"])
+    changed = load_model(str(tmp_path / "w2.safetensors"))
+    table = changed.network.items
+    number = int(changed.catalogue.numbers(["new"])[0])
+    torch.testing.assert_close(table.tables().v[number], table.centre[4])
+    assert float(table.log_scale[number].abs().max()) == 0
+    assert changed.catalogue.numbers(["10", "11"]).tolist() == [2, 2]
+    assert len(changed.catalogue) == len(model().catalogue) - 1
+    left = recommend(changed, ["40", "90"], len(changed.catalogue) - FIRST, "greedy").items
+    assert "new" in left
+    assert not {"10", "11"} & set(left)
+    with pytest.raises(DataError, match="already"):
+        refresh(weights, None, tmp_path / "x", add={"10": 4})
+    with pytest.raises(DataError, match="not in the catalogue"):
+        refresh(weights, None, tmp_path / "x", retire=["nothing"])
+    with pytest.raises(DataError, match="group 99"):
+        refresh(weights, None, tmp_path / "x", add={"new": 99})
+    with pytest.raises(ConfigError, match="forgetting"):
+        refresh(weights, None, tmp_path / "x", forgetting=0)
+
+
+def test_a_day_on_which_everything_is_other_raises_the_alarm() -> None:
+    slates = log(200).slates
+    click_idx = np.array(slates.click_idx)
+    day = np.arange(len(slates)) // 20
+    time = np.repeat((day * 86_400.0)[:, None], slates.steps, 1)
+    moved = day == 8
+    last = np.maximum(np.asarray(slates.lengths) - 1, 0)
+    click_idx[moved] = last[moved]  # everybody takes the last slot
+    click = np.take_along_axis(np.asarray(slates.slate), click_idx[..., None].astype(int), 2)[..., 0]
+    changed = replace(slates, click_idx=click_idx, click=click, time=time)
+    calm, moved_log = drift(model(), replace(slates, time=time)), drift(model(), changed)
+    assert calm["alarms"] == []
+    assert moved_log["alarms"] == ["1970-01-09"]
+    row = moved_log["periods"][8]
+    assert row["loglik"] < row["low"]
+    assert 1 <= len(row["groups"]) <= 3
+    assert drift(model(), slates)["periods"][0]["period"] == "part 00"
+
+
+def served(people: int = 4, rounds: int = 3) -> list[dict[str, Any]]:
+    """Rows of slates that were shown one after the other, the second item clicked each time."""
+    found, rows = model(), []
+    for user in range(people):
+        history: list[Any] = []
+        for time in range(rounds):
+            slate = recommend(found, history, 4, "ts", 7, user=f"u{user}", period=time, repeats=5)
+            clicked = slate.items[1] if time % 2 == 0 else None
+            rows += rows_of(slate, 100.0 * user + time, clicked, snapshot="s", bucket=3)
+            history.append({"slate": slate.items, "click": clicked, "kind": "rec"})
+    return rows
+
+
+def test_a_logged_slate_is_made_again_and_other_commands_read_the_log(tmp_path: Path) -> None:
+    rows = served()
+    write_rows(tmp_path / "log.parquet", rows)
+    answer = replay(model(), tmp_path / "log.parquet")
+    assert (answer["slates"], answer["same"], answer["different"]) == (12, 12, [])
+    rows[5]["seed"] = rows[4]["seed"] = rows[6]["seed"] = rows[7]["seed"] = 8
+    rows[4]["item"], rows[5]["item"] = rows[5]["item"], rows[4]["item"]
+    write_rows(tmp_path / "other.parquet", rows)
+    assert replay(model(), tmp_path / "other.parquet")["same"] < 12
+    slates = read_slates(tmp_path / "log.parquet")
+    assert len(slates) == 4
+    assert int((np.asarray(slates.lengths) > 0).sum()) == 12
+    figures = estimate(read_log(tmp_path / "log.parquet"), "random")
+    assert figures["n"] == 48
+    assert figures["unknown"] == sum(row["propensity"] is None for row in rows)
+    (tmp_path / "bare.csv").write_text("user,time,slot,item,click\n1,1,1,5,0\n")
+    with pytest.raises(DataError, match="no column 'policy'"):
+        replay(model(), tmp_path / "bare.csv")
+
+
+def test_a_forgotten_user_leaves_the_log(tmp_path: Path) -> None:
+    rows = served()
+    write_rows(tmp_path / "a.parquet", rows)
+    write_rows(tmp_path / "b.parquet", [row for row in rows if row["user"] == "u1"])
+    assert forget(tmp_path, "u1") == 24
+    assert not (tmp_path / "b.parquet").exists()
+    assert b"u1" not in (tmp_path / "a.parquet").read_bytes().replace(b"u10", b"")
+    assert replay(model(), tmp_path / "a.parquet")["same"] == 9
+
+
+@pytest.mark.heavy
+def test_graphs_of_state_and_scores_answer_as_torch_does(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    import pyarrow.parquet as pq
+
+    from core.state import tensors
+    from recsys.export import export, warm
+
+    report = export(model(), tmp_path, 5)
+    assert report["difference"] < 1e-5
+    session = onnxruntime.InferenceSession(str(tmp_path / "score.onnx"))
+    state = warm(model(), 4)
+    feed = {f"state{index}": part.numpy() for index, part in enumerate(tensors(state))}
+    known = {one.name for one in session.get_inputs()}
+    items, _ = session.run(None, {name: part for name, part in feed.items() if name in known})
+    expected = model().network.rank_state(state).topk(5).indices.numpy()
+    assert (items == expected).all()
+    table = pq.read_table(tmp_path / "items.parquet")
+    vectors = np.load(tmp_path / "items.npy")
+    assert table.num_rows == len(vectors) == len(model().catalogue) - FIRST
+    np.testing.assert_allclose(np.stack(table["vector"].to_numpy()), vectors)
+    with pytest.raises(ConfigError, match="interest network"):
+        export(model("filter"), tmp_path / "f")

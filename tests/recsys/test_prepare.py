@@ -1,0 +1,136 @@
+"""Every kind of log becomes one folder that the other commands read."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core.errors import ConfigError, DataError
+from recsys.data import FIRST, read_slates
+from recsys.formats import as_slots, kind_of, words
+from recsys.prepare import prepare
+from recsys.sequences.data import read_sequences
+
+
+def test_rows_of_slates_are_read_as_rows_of_slots(tmp_path: Path) -> None:
+    slates = pd.DataFrame(
+        {
+            "uid": ["a", "a", "b"],
+            "ts": ["2024-01-01T00:00:00", "2024-01-01T00:01:00", "2024-01-02T00:00:00"],
+            "items": ["5|7|9", "[7, 11]", "9 5"],
+            "click": [7, None, "5"],
+        }
+    )
+    slates.to_csv(tmp_path / "slates.csv", index=False)
+    report = prepare([tmp_path / "slates.csv"], tmp_path / "out", columns={"user": "uid", "time": "ts"})
+    found = read_slates(tmp_path / "out")
+    assert (report["users"], report["steps"], report["items"], report["times"]) == (2, 3, 4, True)
+    assert found.catalogue.names is not None
+    row = [found.catalogue.name(int(item)) for item in found.slate[0, 0, 1:4]]
+    assert row == ["5", "7", "9"]
+    assert found.click_idx.tolist() == [[2, 0], [2, 0]]
+    assert found.time is not None
+    assert found.time[0, 1] - found.time[0, 0] == 60
+    users = (tmp_path / "out" / "users.csv").read_text().splitlines()
+    assert users == ["row,user", "0,a", "1,b"]
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["splits"]["users"]["train"] == 2
+
+
+def test_open_bandit_rows_keep_their_propensities(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "timestamp": ["2019-11-24 00:03:13.4+00:00"] * 2 + ["2019-11-24 00:03:14+00:00"],
+            "item_id": [3, 5, 3],
+            "position": [1, 2, 1],
+            "click": [0, 1, 0],
+            "propensity_score": [0.1, 0.2, 0.3],
+            "user_feature_0": ["x", "x", "y"],
+            "user_feature_1": ["p", "p", "q"],
+        }
+    )
+    frame.to_csv(tmp_path / "obd.csv", index=False)
+    report = prepare([tmp_path / "obd.csv"], tmp_path / "out")
+    found = read_slates(tmp_path / "out")
+    assert report["propensities"]
+    assert "cannot be found again" in report["remarks"][0]
+    assert found.propensity is not None
+    assert found.propensity[..., 1][np.asarray(found.lengths) > 0].tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert int((np.asarray(found.click) >= FIRST).sum()) == 1
+
+
+def test_sequences_become_one_table(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("u 10 9 10\nv 11 9\n")
+    pd.DataFrame({"session": ["w", "w"], "item": [9, 12], "time": [5.0, 1.0]}).to_csv(
+        tmp_path / "b.csv", index=False
+    )
+    report = prepare([tmp_path / "a.txt"], tmp_path / "one")
+    assert (report["users"], report["steps"], report["items"]) == (2, 5, 3)
+    data = read_sequences(tmp_path / "one")
+    assert [part.tolist() for part in data.items] == [[2, 1, 2], [3, 1]]
+    prepare([tmp_path / "b.csv"], tmp_path / "two")
+    table = read_sequences(tmp_path / "two")
+    assert table.times is not None
+    assert [table.names[item - 1] for item in table.items[0]] == ["12", "9"]
+    with pytest.raises(ConfigError, match="already"):
+        prepare([tmp_path / "b.csv"], tmp_path / "two")
+
+
+def test_a_folder_partitioned_by_user_is_one_log(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "user": ["a", "a", "b", "b"],
+            "time": [1, 1, 1, 1],
+            "slot": [1, 2, 1, 2],
+            "item": ["x", "y", "y", "z"],
+            "click": [0, 1, 0, 0],
+            "part": [0, 0, 1, 1],
+        }
+    )
+    frame.to_parquet(tmp_path / "log", partition_cols=["part"])
+    assert prepare([tmp_path / "log"], tmp_path / "out")["users"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"items": [None, "5 7"]}, "row 1: 'items' is not a list"),
+        ({"items": ["5 5", "5 7"]}, "row 1: an item stands twice"),
+        ({"click": [8, 5]}, "row 1: the click '8' is not in the slate"),
+    ],
+)
+def test_a_wrong_row_of_slates_is_named(change: dict[str, list[object]], message: str) -> None:
+    good = {"user": ["a", "b"], "time": [1, 2], "items": ["5 7", "5 7"], "click": [5, None]}
+    with pytest.raises(DataError, match=message):
+        as_slots(pd.DataFrame(good | change), "log")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a,1,one,5,0", "row 1: slot is not a whole number"),
+        ("a,1,1,5,maybe", "row 1: click is neither"),
+        ("a,1,1,-5,0", "row 1: item is negative"),
+        ("a,1,1,5.5,0", "row 1: item is not a whole number"),
+        ("a,,1,5,0", "row 1: time is empty"),
+        (",1,1,5,0", "row 1: user is empty"),
+        ("a,1,1,5,0,9", "not a readable table"),
+        ("a,1,1,5,0\na,1,2,5,0", "stands twice"),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path: Path, rows: str, message: str) -> None:
+    (tmp_path / "log.csv").write_text(f"user,time,slot,item,click\n{rows}\nb,1,1,6,0\n")
+    with pytest.raises(DataError, match=message):
+        prepare([tmp_path / "log.csv"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_kinds_are_told_by_their_columns() -> None:
+    assert kind_of(pd.DataFrame(columns=["user", "time", "slot", "item", "click"])) == "slots"
+    assert kind_of(pd.DataFrame(columns=["user", "time", "items", "click"])) == "slates"
+    assert kind_of(pd.DataFrame(columns=["item_id", "click", "propensity_score"])) == "impressions"
+    assert kind_of(pd.DataFrame(columns=["SessionId", "ItemId", "Time"])) == "interactions"
+    assert words("['a', 'b']") == ["a", "b"]
+    assert words(np.array([1, 2])) == ["1", "2"]
+    assert words(7.0) == ["7"]
