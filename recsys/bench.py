@@ -36,6 +36,12 @@ def cases() -> list[Case]:
         Case(
             "recsys top-k beside faiss, 32 users", SIZES, beside_faiss, "IndexFlatIP", target=0.3, repeats=3
         ),
+        Case(
+            "recsys recall of neighbour lists",
+            "50,000 items, top 100",
+            value=listed,
+            unit="of the exact answer",
+        ),
         Case("recsys product in bfloat16, 32 users", SIZES, half, "float32", repeats=3),
         Case("recsys memory per item", f"{ITEMS:,} items x {DIMS}", value=per_item, unit="bytes"),
         Case(
@@ -113,6 +119,16 @@ def beside_faiss() -> Calls:
     peer = faiss.IndexFlatIP(DIMS)
     peer.add(table.means)
     return lambda: table.top(users, TOP), lambda: peer.search(users, TOP)
+
+
+def listed() -> float:
+    """Of a part of the table, whose graph takes half a minute to build."""
+    from recsys.retrieval.ann import AnnIndex, recall
+
+    table, users = index()
+    means = table.means[::20]
+    group = np.random.default_rng(0).integers(0, 500, len(means))
+    return recall(AnnIndex(means, np.full(len(means), 0.2), group), ItemIndex(means), users, TOP)
 
 
 def half() -> Calls:

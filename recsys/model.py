@@ -85,6 +85,12 @@ class SlateModel:
         """log P(click at slot) (B, T, S) of known steps, by posterior means."""
         return self.network.judge(steps)
 
+    def evaluate(self, *logs: Slates, **options: Any) -> dict[str, Any]:
+        """Figures on the users of logs beside all baselines; options as of `recsys.evaluate.evaluate`."""
+        from recsys.evaluate import evaluate
+
+        return evaluate(self, logs, **options)
+
     def recommend(
         self, history: Any, k: int = 10, policy: str = "greedy", seed: int = 0, **more: Any
     ) -> "Slate":

@@ -96,6 +96,8 @@ def recommend(
 def similar(
     wanted: Annotated[list[str], typer.Argument(help="Item ids.")],
     k: Annotated[int, typer.Option("--k", min=1, help="How many.")] = 10,
+    candidates: Annotated[Path | None, typer.Option(help="Only these items, an id a line.")] = None,
+    stock: Annotated[Path | None, typer.Option(help="Only items that are there, an id a line.")] = None,
     deny: Annotated[Path | None, typer.Option(help="Never these, an id a line.")] = None,
     weights: Weights = None,
     json_path: Json = None,
@@ -109,7 +111,11 @@ def similar(
     from recsys.predict import similar as run
 
     model = load_model(weights or DEFAULT)
-    keep = Filter(deny=read_ids(deny, model.catalogue) if deny is not None else frozenset())
+    only = [read_ids(path, model.catalogue) for path in (candidates, stock) if path is not None]
+    keep = Filter(
+        candidates=frozenset.intersection(*only) if only else None,
+        deny=read_ids(deny, model.catalogue) if deny is not None else frozenset(),
+    )
     found = {item: run(model, item, k, keep) for item in wanted}
     lines = [f"{item}: {' '.join(str(row['item']) for row in rows)}" for item, rows in found.items()]
     emit({"items": found}, json_path, lines)

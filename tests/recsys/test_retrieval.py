@@ -124,3 +124,26 @@ def test_far_items_are_passed_over_and_those_without_a_chance_never_come() -> No
     assert 17 not in items
     assert (np.diff(values) <= 0).all()
     assert len(set(items.tolist())) == 10
+
+
+def test_neighbour_lists_hold_most_of_the_exact_answer_and_the_unseen_hopefuls() -> None:
+    pytest.importorskip("faiss")
+    from recsys.retrieval.ann import AnnIndex, missed, recall
+
+    random = np.random.default_rng(0)
+    centre = random.standard_normal((30, 8))
+    group = random.integers(0, 30, 4000)
+    means = (centre[group] + 0.4 * random.standard_normal((4000, 8))).astype(np.float32)
+    spread = np.full(4000, 0.05, np.float32)
+    spread[7] = 5.0  # never shown: nobody knows
+    users = (centre[group[:20]] + 0.2 * random.standard_normal((20, 8))).astype(np.float32)
+    index = AnnIndex(means, spread, group)
+    assert recall(index, ItemIndex(means, spread), users, 20) > 0.95
+    z = centre[group[7]].astype(np.float32)
+    assert 7 in index.candidates(z, listed=5)
+    assert index.top(z, 5).tolist() == np.argsort(-(means @ z), kind="stable")[:5].tolist()
+    drawn = [7 in index.thompson(z, 5, np.random.default_rng(seed)) for seed in range(40)]
+    assert 5 < sum(drawn) < 35
+    assert 0 <= missed(index, users, 20) <= 1
+    with pytest.raises(DataError, match="4000 items"):
+        AnnIndex(means, spread, group[:9])
