@@ -1,11 +1,16 @@
 """Backbones of the family: what must hold for all of them, whatever runs along their orders."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from core.errors import ConfigError
+from vision.pointcloud.cli import app
+from vision.pointcloud.comparison import Plan, lines_of, network_of
 from vision.pointcloud.config import ORDERS, ModelConfig
 from vision.pointcloud.models.detector import build_network
 from vision.pointcloud.models.lion import LIONLayer
@@ -128,3 +133,28 @@ def test_settings_that_cannot_be_are_named() -> None:
         build_network(replace(SMALL, backbone="voxel_mamba", layers=32))
     with pytest.raises(ConfigError, match="in four"):
         build_network(replace(SMALL, backbone="unimamba", dim=10))
+
+
+def test_the_table_of_operators_wants_a_measure_and_known_names() -> None:
+    with pytest.raises(ConfigError, match="minutes, steps"):
+        Plan(None, None, 1, ("min_gru",))
+    with pytest.raises(ConfigError, match="Transformer"):
+        Plan(None, 1, 1, ("Transformer",))
+    assert network_of("bev", "gru").backbone == "bev"
+    assert network_of("unimamba", "gru") == replace(ModelConfig(), backbone="unimamba", operator="gru")
+    row = {
+        "name": "gru", "by": "steps", "steps": 3, "parameters": 9, "kept_mb": 1.0, "ms": 2.0, "bev@0.5": None,
+        "3d@0.7": 1.0, "real": {"kitti": {"recall30m@0.5": 0.5, "precision30m@0.5": None}},
+    }  # fmt: skip
+    assert "kitti 0.50/-" in lines_of([row])[1]
+
+
+@pytest.mark.slow
+def test_operators_are_trained_side_by_side_and_not_again(tmp_path: Path) -> None:
+    words = ["operators", "--steps", "2", "--scans", "1", "--only", "min_gru,bev", "--out", str(tmp_path)]
+    for _ in range(2):
+        answer = CliRunner().invoke(app, [*words, "--json", "-"])
+        assert answer.exit_code == 0, answer.output
+        rows = json.loads(answer.stdout)["rows"]
+        assert [row["name"] for row in rows] == ["min_gru", "bev"]
+        assert all(row["steps"] == 2 and row["kept_mb"] > 1 for row in rows)

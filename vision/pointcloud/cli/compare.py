@@ -10,6 +10,8 @@ from core.errors import DataError
 from core.terminal import (
     Device,
     Json,
+    RunFolder,
+    Seed,
     Threads,
     Weights,
     emit,
@@ -114,17 +116,47 @@ def sensor_lines(rows: dict[str, dict[str, float | int | None]]) -> list[str]:
 def operators(
     width: Annotated[int, typer.Option("--width", min=4, max=512, help="Channels of a voxel.")] = 64,
     tokens: Annotated[int, typer.Option("--tokens", min=64, max=65536, help="Voxels, in two groups.")] = 8192,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.1, help="Train each for so long.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Train each for so many steps.")] = None,
+    scans: Annotated[int, typer.Option("--scans", min=1, help="Generated scans that score.")] = 40,
+    only: Annotated[
+        str | None, typer.Option("--only", help="Operators and backbones, with commas between.")
+    ] = None,
+    real: Annotated[
+        list[str] | None, typer.Option("--real", help="FOLDER=FORMAT of labelled scans that score too.")
+    ] = None,
+    out: RunFolder = Path("runs/operators"),
+    seed: Seed = 0,
     threads: Threads = None,
     json_path: Json = None,
 ) -> None:
     """Parameters and time of every operator along groups of voxels, on this machine.
 
-    Example: recurra pointcloud operators --width 32
+    With --minutes or --steps every operator is trained in a LION detector, then the other backbones with the
+    best one, and all are scored on the same scans: a table by equal time and one by equal steps.
+
+    Example: recurra pointcloud operators --minutes 10 --steps 300 --out runs/operators --real kitti/=kitti
     """
+    from core.errors import ConfigError
     from core.report import table as lined
     from vision.pointcloud.models.operators import measured
 
     set_threads(threads)
+    if minutes is not None or steps is not None:
+        from vision.pointcloud.comparison import BACKBONES, OPERATORS, Plan, compare, lines_of
+
+        folders = [tuple(word.partition("=")[::2]) for word in real or []]
+        if any(not format for _, format in folders):
+            raise ConfigError(f"--real is FOLDER=FORMAT, such as kitti/=kitti; got {(real or [''])[0]!r}.")
+        names = tuple(only.split(",")) if only else (*OPERATORS, *BACKBONES)
+        plan, found = Plan(minutes, steps, scans, names), []
+        for row in compare(plan, out, folders, seed):
+            found.append(row)
+            say(lines_of([row])[1])
+        emit({"rows": found}, json_path, lines_of(found))
+        return
     rows = measured(width, tokens)
     head = ("operator", "parameters", "ms", "of min_gru")
     lines = lined(
