@@ -1,12 +1,14 @@
 """Tracks keep their identity and find a mover's speed; their state can be saved at any time."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from core.errors import DataError
 from vision.pointcloud.ground import Plane
+from vision.pointcloud.poses import in_world, read_poses
 from vision.pointcloud.predict import Boxes
 from vision.pointcloud.track import Tracked, Tracker
 
@@ -83,3 +85,28 @@ def test_time_does_not_go_back() -> None:
         tracker.update(scene(0), 0.5)
     with pytest.raises(DataError, match="not the state"):
         Tracker.from_dict({"tracks": [{}]})
+
+
+def test_what_stands_has_no_speed_in_the_world(tmp_path: Path) -> None:
+    rows = ["time_s,x_m,y_m,yaw_rad"] + [f"{0.1 * k},{1.0 * k},0.5,{0.02 * k}" for k in range(8)]
+    (tmp_path / "poses.csv").write_text("\n".join(rows))
+    tracker = Tracker()
+    for pose in read_poses(tmp_path / "poses.csv"):
+        gap = np.array([30.0 - pose.x_m, 4.0 - pose.y_m])
+        c, s = np.cos(pose.yaw_rad), np.sin(pose.yaw_rad)
+        seen = np.array([[c * gap[0] + s * gap[1], c * gap[1] - s * gap[0], 0, 4, 2, 1.5, -pose.yaw_rad]])
+        found = Boxes(seen, np.ones(1), ("Car",), np.array([99]), Plane(0, 0, 0, 1))
+        tracks = tracker.update(in_world(found, pose), pose.time_s)
+    assert len(tracks) == 1
+    np.testing.assert_allclose(tracks[0].box[:2], [30, 4], atol=0.05)
+    assert np.abs(tracks[0].velocity).max() < 0.5
+
+
+def test_poses_of_kitti_and_what_is_none(tmp_path: Path) -> None:
+    ahead = "1 0 0 -2 0 1 0 0 0 0 1 5\n"  # two metres to the left, five ahead
+    (tmp_path / "a.txt").write_text(ahead * 2)
+    one, two = read_poses(tmp_path / "a.txt")
+    assert (one.x_m, one.y_m, one.yaw_rad, two.time_s) == (5, 2, 0, 0.1)
+    (tmp_path / "a.txt").write_text("1 2 3\n")
+    with pytest.raises(DataError, match="12 numbers"):
+        read_poses(tmp_path / "a.txt")

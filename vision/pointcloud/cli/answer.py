@@ -51,6 +51,9 @@ def detect(
     track: Annotated[
         float | None, typer.Option("--track", help="Number boxes over the files, so many scans a second.")
     ] = None,
+    pose: Annotated[
+        Path | None, typer.Option("--pose", help="Poses of the scans: tracks then live in the world.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Wait for new scans in a folder, for ever.")] = False,
     backlog: Annotated[
         int, typer.Option("--backlog", min=0, help="Live: scans that may wait, 0 for all; the oldest go.")
@@ -78,6 +81,7 @@ def detect(
     from core.jobs import Job, finish, gather, mirror, run
     from vision.pointcloud.answers import FORMATS, text_of, write_page, write_picture
     from vision.pointcloud.data import SUFFIXES
+    from vision.pointcloud.poses import in_world, read_poses
     from vision.pointcloud.predict import Detector
     from vision.pointcloud.reading import Reading, read_as, sharded, thresholds_of
     from vision.pointcloud.track import Tracker
@@ -100,7 +104,12 @@ def detect(
         raise ConfigError(f"--html and --png show one scan; there are {len(jobs)}.")
 
     tracker, number = Tracker(), iter(range(len(jobs)))
-    if track is not None:
+    poses = None if pose is None else read_poses(pose)
+    if poses is not None and len(poses) < len(jobs):
+        raise ConfigError(f"{pose} has {len(poses)} poses for {len(jobs)} scans.")
+    if poses is not None and track is None:
+        track = 10.0
+    if track is not None and poses is None:
         say("tracks live in the frame of the files: without poses the own motion is part of every speed.")
 
     def work(job: Job) -> dict[str, Any]:
@@ -115,7 +124,11 @@ def detect(
             write_picture(cloud, found, png)
         result = found.as_dict()
         if track is not None:
-            tracks = tracker.update(found, next(number) / track)
+            turn = next(number)
+            if poses is None:
+                tracks = tracker.update(found, turn / track)
+            else:
+                tracks = tracker.update(in_world(found, poses[turn]), poses[turn].time_s)
             result["tracks"] = [one.as_dict() for one in tracks]
         return result
 
