@@ -70,17 +70,30 @@ def export_step(unit: Any, path: str | Path) -> float:
         ConfigError: the unit uses an operator that ONNX does not have.
         WorkError: the graph answers otherwise than torch.
     """
-    unit = unit.eval()
-    x = torch.randn(2, unit.input_size)
-    return write(StepGraph(unit), x, unit, Path(path), {0: "batch"}, torch.randn(3, unit.input_size))
+    with undisturbed(unit):
+        x = torch.randn(2, unit.input_size)
+        return write(StepGraph(unit), x, unit, Path(path), {0: "batch"}, torch.randn(3, unit.input_size))
 
 
 def export_sequence(unit: Any, path: str | Path) -> float:
     """Write the whole-sequence graph with free batch size and length; errors as in `export_step`."""
-    unit = unit.eval()
-    x = torch.randn(2, 5, unit.input_size)
-    other = torch.randn(3, 9, unit.input_size)
-    return write(SequenceGraph(unit), x, unit, Path(path), {0: "batch", 1: "time"}, other)
+    with undisturbed(unit):
+        x = torch.randn(2, 5, unit.input_size)
+        other = torch.randn(3, 9, unit.input_size)
+        return write(SequenceGraph(unit), x, unit, Path(path), {0: "batch", 1: "time"}, other)
+
+
+@contextmanager
+def undisturbed(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode, and afterwards it and the random generator as they were."""
+    flags = [(module, module.training) for module in network.modules()]
+    with torch.random.fork_rng(devices=[]):
+        network.eval()
+        try:
+            yield
+        finally:
+            for module, training in flags:
+                module.training = training
 
 
 class Positional(nn.Module):
@@ -124,7 +137,7 @@ def export_network(
     """
     require_onnx()
     check_place(path)
-    graph = Positional(network.eval())
+    graph = Positional(network)
     sizes = {
         name: torch.export.Dim(name, min=(bounds or {}).get(name, (1, 0))[0], max=largest)
         for axes in (free or {}).values()
@@ -136,7 +149,7 @@ def export_network(
     )
     others = {**inputs, **(check or {})}
     what = type(network).__name__
-    with whole_file(path) as partial:
+    with undisturbed(network), whole_file(path) as partial:
         save_graph(graph, tuple(inputs.values()), (shapes,), list(inputs), list(outputs), partial, what)
         with torch.no_grad():
             expected = graph(*others.values())

@@ -1,1 +1,5 @@
 """Parts around recurrent units."""
+
+from core.lazy import lazy
+
+__getattr__, __dir__ = lazy(globals())

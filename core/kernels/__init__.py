@@ -1,1 +1,8 @@
 """Compute kernels, each with its plain definition beside it."""
+
+from core.lazy import lazy
+
+_MOVED = {"gru_stream": "core.streaming:gru"}
+"""Old name -> where it lives now."""
+
+__getattr__, __dir__ = lazy(globals(), _MOVED)

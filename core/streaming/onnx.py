@@ -61,12 +61,13 @@ class Streamer:
             raise ValueError(f"this stream has a state of shape {shapes(self.initial)}, got {shapes(state)}")
         self.parts = [np.array(part.detach().cpu().numpy()) for part in tensors(state)]
 
-    def step(self, x: np.ndarray) -> np.ndarray:
-        """Advance one token.
+    def step(self, x: Any) -> np.ndarray:
+        """Advance one token, an array or a tensor.
 
         Raises:
             ValueError: another shape than (B, I).
         """
+        x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
         if x.shape != self.shape:
             raise ValueError(f"this stream takes x of shape {self.shape}, got {x.shape}")
         feed = dict(zip(self.names, self.parts, strict=True))

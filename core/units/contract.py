@@ -18,9 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError
-from core.state import choose, shapes
+from core.kernels.choice import recording
+from core.state import choose, join, map_state, rows, shapes
 
 MODES = ("step", "sequential", "scan", "chunkwise", "convolution", "newton")
+TOGETHER = ("chunkwise", "convolution")
+"""Modes that multiply later tokens by zero instead of leaving them out; zero times NaN is NaN."""
 
 
 class Unit(nn.Module):
@@ -33,7 +36,7 @@ class Unit(nn.Module):
     """Ways to compute a whole sequence, all equal to rounding; the last one is the default."""
     paper: ClassVar[str] = ""
     """Where the equations come from, for `recurra units`."""
-    no_decay: ClassVar[tuple[str, ...]] = ()
+    no_decay: tuple[str, ...] = ()
     """Parameters (by name) that weight decay must not touch."""
     slow: ClassVar[tuple[str, ...]] = ()
     """Decay and step-size parameters that want a smaller learning rate; never decayed either."""
@@ -110,6 +113,8 @@ class Unit(nn.Module):
             return no_tokens(self, x, self.output_size), state
         if mode == "step":
             return loop_of_steps(self, x, state, lengths)
+        if mode in TOGETHER:
+            return run_apart(self, x, state, mode, lengths)
         return self.run(x, state, mode) if lengths is None else self.run(x, state, mode, lengths)
 
     def checked_state(self, x: Tensor, state: Any) -> Any:
@@ -155,16 +160,27 @@ def checked_step(step: Step) -> Step:
                 f"got {tuple(shape)} of {x.dtype}"
             )
         if torch.compiler.is_compiling():  # a remembered shape would become a guard on the number of rows
-            return step(self, x, self.initial_state(x) if state is None else state)
+            y, after = step(self, x, self.initial_state(x) if state is None else state)
+            return apart(y, after), after
         single = isinstance(state, Tensor)
         found = (state.shape,) if single else layout(state) if isinstance(state, tuple) else None
         if found is None or self.__dict__.get("_fitting") != (shape[0], single, found):
             state = self.fitting_state(x, state)
             single = isinstance(state, Tensor)
             self.__dict__["_fitting"] = (shape[0], single, (state.shape,) if single else layout(state))
-        return step(self, x, state)
+        y, after = step(self, x, state)
+        return apart(y, after), after
 
     return checked
+
+
+def apart(y: Tensor, state: Any) -> Tensor:
+    """y, copied where it is a tensor of the state: who writes into y must not change the memory."""
+    parts = (state,) if isinstance(state, Tensor) else state
+    for part in parts:
+        if part is y or (isinstance(part, tuple) and apart(y, part) is not y):
+            return y.clone()
+    return y
 
 
 def layout(state: Any) -> tuple[Any, ...]:
@@ -177,6 +193,56 @@ def no_tokens(module: nn.Module, x: Tensor, width: int) -> Tensor:
     parts = [x, *(part for part in module.parameters() if part.is_floating_point())]
     empty = sum(part.flatten()[:0].sum().to(x.dtype) for part in parts)
     return x.new_zeros(x.shape[0], x.shape[1], width) + empty
+
+
+def run_apart(
+    unit: Unit, x: Tensor, state: Any, mode: str, lengths: Tensor | None
+) -> tuple[Tensor, Any]:
+    """`run` in a mode of `TOGETHER`, with NaN, infinity and overflow kept away from earlier tokens.
+
+    On a CPU rows that come out with such a number are computed again, one token after another. Elsewhere, and
+    where a graph is recorded, there is no looking at numbers: tokens of NaN or infinity are taken out, and
+    y and the state are NaN from them on.
+    """
+    if recording() or not x.is_cpu or torch._C._are_functorch_transforms_active():
+        return run_marked(unit, x, state, mode, lengths)
+    given = () if lengths is None else (lengths,)
+    y, end = unit.run(x, state, mode, *given)
+    seen = y.detach()
+    if bool(seen.sum().isfinite()):
+        return y, end
+    spoiled = ~seen.isfinite().flatten(1).all(1)
+    broken = any(not bool(part.detach().isfinite().all()) for part in unit.parameters())
+    if broken or not bool(spoiled.any()):
+        return y, end
+    order = spoiled.long().argsort(stable=True)
+    groups = order.split([len(x) - int(spoiled.sum()), int(spoiled.sum())])
+    parts = [
+        unit.run(x[index], rows(state, index), how, *(part[index] for part in given))
+        for index, how in zip(groups, (mode, "sequential"), strict=True)
+        if len(index)
+    ]
+    back = order.argsort()
+    return torch.cat([y for y, _ in parts])[back], rows(join([end for _, end in parts]), back)
+
+
+def run_marked(
+    unit: Unit, x: Tensor, state: Any, mode: str, lengths: Tensor | None
+) -> tuple[Tensor, Any]:
+    """`run` on the tokens before the first that is not finite, NaN from there on."""
+    bad = ~x.detach().isfinite().all(-1)
+    if lengths is not None:
+        bad = bad & (torch.arange(x.shape[1], device=x.device) < lengths[:, None])
+    gone = bad.long().cumsum(1) > 0
+    clean = torch.where(gone.unsqueeze(-1), 0, x)
+    y, end = unit.run(clean, state, mode) if lengths is None else unit.run(clean, state, mode, lengths)
+
+    def spoil(part: Tensor) -> Tensor:
+        if not part.is_floating_point():
+            return part
+        return torch.where(gone[:, -1].view(-1, *[1] * (part.ndim - 1)), torch.nan, part)
+
+    return torch.where(gone.unsqueeze(-1), torch.nan, y), map_state(spoil, end)
 
 
 def loop_of_steps(unit: Unit, x: Tensor, state: Any, lengths: Tensor | None = None) -> tuple[Tensor, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.kernels.choice import beyond_operators
+from core.kernels.choice import beyond_operators, recording
 
 Products = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -25,7 +25,7 @@ def decayed_products(q: Tensor, k: Tensor, decay: Tensor, *, strict: bool = Fals
     like decay; total (N, 1, K) = prod a. With `strict` the read is before the update: the scores have a zero
     diagonal and carry, like the prefix, prod_{r < t} in place of prod_{r <= t}.
     """
-    if beyond_operators(q, k, decay):
+    if recording() or beyond_operators(q, k, decay):
         return by_halving(q, k, decay, strict)
     return DecayedProducts.apply(q.contiguous(), k.contiguous(), decay.contiguous(), strict)  # pyright: ignore[reportReturnType]
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from core.kernels.choice import beyond_operators, memory_on, version, wants_gradients
+from core.kernels.choice import beyond_operators, memory_on, recording, version, wants_gradients
 from core.kernels.linear_scan import linear_scan
-from core.kernels.selective_scan.definition import selective_update
+from core.kernels.selective_scan.definition import selective_scan_loop, selective_update
 
 PIECE = 64  # tokens whose states the tensor version holds at once
 
@@ -206,12 +206,29 @@ def turned(state: Tensor) -> Tensor:
 
 
 def keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs[:5], output[2])
+    ctx.save_for_backward(*inputs[:6], output[2])
 
 
 def differentiate(ctx: Any, gy: Tensor, gh: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    u, delta, A, B, C, marks = ctx.saved_tensors
+    u, delta, A, B, C, state, marks = ctx.saved_tensors
+    if torch.is_grad_enabled() and not recording():  # somebody asks for second derivatives
+        return (*plain_gradients((u, delta, A, B, C, state), ctx.needs_input_grad[:6], (gy, gh)), None)
     return (*fused_backward(u, delta, A, B, C, marks, gy, gh), None)
+
+
+def plain_gradients(
+    inputs: tuple[Tensor, ...], needed: tuple[bool, ...], cotangents: tuple[Tensor, Tensor]
+) -> list[Tensor | None]:
+    """Gradients that can be differentiated again, through the definition."""
+    # views: if one input was computed from another, its gradient must not flow on into that one here
+    views = [part.view_as(part) for part in inputs]
+    u, delta, A, B, C, state = views
+    B, C = (part[0, 0] if part.shape[2] == len(A) and part.shape[:2] == (1, 1) else part for part in (B, C))
+    y, end = selective_scan_loop(u, delta, A, B, C, state)
+    y = y / 2 if A.is_complex() else y  # the operator leaves the factor of conjugate pairs to its caller
+    wanted = [part for part, need in zip(views, needed, strict=True) if need]
+    found = iter(torch.autograd.grad((y, end), wanted, cotangents, create_graph=True, allow_unused=True))
+    return [next(found) if need else None for need in needed]
 
 
 fused.register_autograd(differentiate, setup_context=keep_inputs)

@@ -1,5 +1,6 @@
 """Linear recurrences with a vector state: one scan over the whole sequence."""
 
+from core.lazy import lazy
 from core.units.row import Row
 
 ROWS = (
@@ -37,3 +38,5 @@ ROWS = (
     ),
 )
 """One row a unit; the registry name is the file name."""
+
+__getattr__, __dir__ = lazy(globals())

@@ -9,8 +9,6 @@ The first token has no past to be weighed against, so its factor is 1; the state
 seen. The derivative of the root is bounded by 1000, since it has none where a = 1.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -89,33 +87,16 @@ class RGLRU(Unit):
         a = log_a.exp()
         # 1 - a^2 without cancellation where a is near 1; expm1 would be exact too, but is slow
         rest = -torch.tanh(log_a) * (1 + a.square())
-        root = BoundedSqrt.apply(rest) if torch.is_grad_enabled() else rest.sqrt()
+        root = bounded_sqrt(rest) if torch.is_grad_enabled() else rest.sqrt()
         factor = root.masked_fill(fresh, 1)
         return a.masked_fill(fresh, 0).reshape(x.shape), (factor * i * parts).reshape(x.shape)
 
 
-class BoundedSqrt(torch.autograd.Function):
-    """sqrt(x) for x >= 0, with a derivative of at most `STEEPEST`."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.sqrt()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (x,) = ctx.saved_tensors
-        return grad * (4 * x).clamp(min=STEEPEST**-2).rsqrt()
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return BoundedSqrt.backward(ctx, tangent)
+def bounded_sqrt(x: Tensor) -> Tensor:
+    """sqrt(x) for x >= 0, with a derivative of at most `STEEPEST`: below the point of that slope a line."""
+    bend = 0.25 / STEEPEST**2
+    line = x.detach().sqrt() + STEEPEST * (x - x.detach())
+    return torch.where(x < bend, line, x.clamp(min=bend).sqrt())
 
 
 def initial_decay(width: int, shortest: float = 0.9, longest: float = 0.999) -> Tensor:

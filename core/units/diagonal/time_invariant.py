@@ -11,8 +11,9 @@ from core.units.contract import Unit
 class TimeInvariant(Unit):
     """A unit with `coefficients()`; in evaluation a stream computes them once, not at every step.
 
-    They are computed anew after `train()`, `eval()`, loading, moving, or any change that torch counts; of
-    what happens to `parameter.data` behind its back, only `eval()` makes a unit take notice.
+    They are computed anew when any number among the parameters is another one, whoever changed it: an
+    optimiser, a parametrization, `parameter.data`. So the numbers themselves are compared, which costs less
+    than the coefficients; neither a version nor an address tells of all changes.
     """
 
     groups = 1  # what a call computes from the parameters costs as much as its tokens
@@ -24,21 +25,17 @@ class TimeInvariant(Unit):
 
     def step_coefficients(self) -> tuple[Tensor, ...]:
         """`coefficients()`, remembered between steps where nothing is being trained."""
-        own = [part for part in self._parameters.values() if part is not None]
         if (
             self.training
             or torch.is_grad_enabled()
             or torch.compiler.is_compiling()
             or torch._C._are_functorch_transforms_active()
-            or any(part.is_inference() for part in own)
+            or "parametrizations" in self._modules
         ):
             return self.coefficients()
-        seen = [(part, part.data_ptr(), part._version) for part in own]
-        if self.remembered is None or any(
-            a is not b or at != was or version != before
-            for (a, at, version), (b, was, before) in zip(seen, self.remembered[0], strict=True)
-        ):
-            self.remembered = seen, self.coefficients()
+        own = [part for part in self._parameters.values() if part is not None]
+        if self.remembered is None or not all(map(same, own, self.remembered[0])):
+            self.remembered = [part.detach().clone() for part in own], self.coefficients()
         return self.remembered[1]
 
     def train(self, mode: bool = True) -> "TimeInvariant":
@@ -47,3 +44,8 @@ class TimeInvariant(Unit):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "remembered": None}
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """The same numbers of the same type at the same place."""
+    return a.dtype is b.dtype and a.device == b.device and torch.equal(a, b)

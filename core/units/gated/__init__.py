@@ -1,5 +1,6 @@
 """Cells whose gates read the previous state: nonlinear recurrences."""
 
+from core.lazy import lazy
 from core.units.row import Row
 
 ROWS = (
@@ -19,3 +20,5 @@ ROWS = (
     Row("slstm", "core.units.gated.slstm:SLSTM", "xLSTM's scalar memory, exponential gates", ("s_lstm",)),
 )
 """One row a unit; the registry name is the file name."""
+
+__getattr__, __dir__ = lazy(globals())

@@ -91,7 +91,7 @@ def slstm_step(gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, 
     i, f, z, o = preactivations(gates, y, weights[0])  # pyright: ignore[reportArgumentType]
     raised = F.logsigmoid(f) + m
     m = torch.where(n == 0, i, torch.maximum(raised, i))
-    i, f = (i - m).exp().clamp(max=1), (raised - m).exp().clamp(max=1)
+    i, f = (i - m).clamp(max=0).exp(), (raised - m).clamp(max=0).exp()
     c = f * c + i * z.tanh()
     n = f * n + i
     y = o.sigmoid() * c / n

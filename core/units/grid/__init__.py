@@ -1,5 +1,6 @@
 """Memories over more than one axis or with a fixed window."""
 
+from core.lazy import lazy
 from core.units.row import Row
 
 ROWS = (
@@ -8,3 +9,5 @@ ROWS = (
     ),
 )
 """One row a unit; the registry name is the file name."""
+
+__getattr__, __dir__ = lazy(globals())

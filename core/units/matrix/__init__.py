@@ -1,5 +1,6 @@
 """Linear recurrences with a matrix state (fast weights): chunkwise dense products."""
 
+from core.lazy import lazy
 from core.units.row import Row
 
 ROWS = (
@@ -47,3 +48,5 @@ ROWS = (
     Row("delta_product", "core.units.matrix.delta_product:DeltaProduct", "several delta steps a token"),
 )
 """One row a unit; the registry name is the file name."""
+
+__getattr__, __dir__ = lazy(globals())

@@ -1,5 +1,6 @@
 """Memories of a fixed window instead of a recurrence."""
 
+from core.lazy import lazy
 from core.units.row import Row
 
 ROWS = (
@@ -11,3 +12,5 @@ ROWS = (
     ),
 )
 """One row a unit; the registry name is the file name."""
+
+__getattr__, __dir__ = lazy(globals())

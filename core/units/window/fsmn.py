@@ -30,7 +30,7 @@ class FSMN(Unit):
     modes = ("step", "sequential", "convolution")
     freezes = True
     paper = "Zhang et al. 2018, arXiv 1803.05030"
-    no_decay = ("taps", "future_taps")
+    no_decay = ("taps",)
 
     def __init__(
         self,
@@ -57,7 +57,14 @@ class FSMN(Unit):
         self.expand = nn.Linear(input_size, inner_size)
         self.project = nn.Linear(inner_size, hidden_size, bias=False)
         self.taps = nn.Parameter(torch.randn(hidden_size, order + 1) * (order + 1) ** -0.5)  # a_0 .. a_N1
-        self.future_taps = nn.Parameter(torch.randn(hidden_size, look_ahead) * (look_ahead + 1) ** -0.5)
+        # none without look-ahead: a parameter of no elements gets no gradient, where distributed training stops
+        ahead = torch.randn(hidden_size, look_ahead) * (look_ahead + 1) ** -0.5
+        self.future_taps = nn.Parameter(ahead) if look_ahead else None
+        self.no_decay = ("taps", "future_taps") if look_ahead else ("taps",)
+
+    def memory(self, x: Tensor, state: Tensor) -> Tensor:
+        """p in the type of the state, which autocast would halve."""
+        return self.project(self.expand(x).relu()).to(state.dtype)
 
     def initial_state(self, x: Tensor) -> Tensor:
         return x.new_zeros(x.shape[0], self.order * self.stride, self.hidden_size)
@@ -65,25 +72,25 @@ class FSMN(Unit):
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         if self.look_ahead:
             raise ValueError(f"this FSMN looks {self.look_ahead} tokens ahead; it cannot go step by step")
-        p = self.project(self.expand(x).relu())
-        window = torch.cat([state.to(p.dtype), p.unsqueeze(1)], 1)  # (B, N1 s1 + 1, H)
+        p = self.memory(x, state)
+        window = torch.cat([state, p.unsqueeze(1)], 1)  # (B, N1 s1 + 1, H)
         y = p + (window[:, :: self.stride] * self.taps.flip(1).mT).sum(1)
-        return y, window[:, 1:]
+        return y.to(x.dtype), window[:, 1:].clone()
 
     def run(
         self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         if mode == "sequential":
             return super().run(x, state, mode, lengths)
-        p = self.project(self.expand(x).relu())
-        window = torch.cat([state.to(p.dtype), p], 1)
+        p = self.memory(x, state)
+        window = torch.cat([state, p], 1)
         past = F.conv1d(
             window.mT, self.taps.flip(1).unsqueeze(1), dilation=self.stride, groups=self.hidden_size
         )
         y = p + past.mT
-        if self.look_ahead:
+        if self.future_taps is not None:
             reach = self.look_ahead * self.look_ahead_stride
             ahead = F.pad(p.mT, (0, reach))[..., self.look_ahead_stride :]  # from the first future token on
             taps = self.future_taps.unsqueeze(1)
             y = y + F.conv1d(ahead, taps, dilation=self.look_ahead_stride, groups=self.hidden_size).mT
-        return y, window_at_end(window, state.shape[1], lengths)
+        return y.to(x.dtype), window_at_end(window, state.shape[1], lengths)
