@@ -76,8 +76,21 @@ def checked_class(found: Any, name: str, target: str) -> Any:
     return found
 
 
-def build(name: Any, input_size: int, hidden_size: int | None = None, **options: Any) -> Any:
+def build(
+    name: Any,
+    input_size: int,
+    hidden_size: int | None = None,
+    *,
+    remember: Any = None,
+    recurrent: str | None = None,
+    **options: Any,
+) -> Any:
     """A unit by name or by "package.module:Class"; `build("gru", 64)` has equal widths, ("gru", 3, 64) not.
+
+    Args:
+        remember: T, for gates and decays that begin with memories of T/4 to 4 T tokens, or a pair of ends.
+        recurrent: how recurrent matrices begin, gate by gate: "orthogonal", "identity", or None as published.
+        options: of the unit.
 
     Raises:
         ConfigError: unknown unit, or an option that it does not have.
@@ -85,7 +98,12 @@ def build(name: Any, input_size: int, hidden_size: int | None = None, **options:
     """
     cls = unit_class(name)
     try:
-        return cls(input_size, input_size if hidden_size is None else hidden_size, **options)
+        unit = cls(input_size, input_size if hidden_size is None else hidden_size, **options)
     except TypeError as error:
         name = name.__name__ if isinstance(name, type) else name
         raise ConfigError(f"unit {name}: {str(error).split('__init__() ')[-1]}") from error
+    if recurrent is not None:
+        unit.start_recurrent(recurrent)
+    if remember is not None:
+        unit.remember(remember)
+    return unit

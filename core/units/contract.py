@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.kernels.choice import recording
+from core.parts.memory import Tokens
 from core.state import choose, join, map_state, rows, shapes
 
 MODES = ("step", "sequential", "scan", "chunkwise", "convolution", "newton")
@@ -72,6 +73,25 @@ class Unit(nn.Module):
     def output_size(self) -> int:
         """Width of y; the hidden width unless a unit projects its output."""
         return self.hidden_size
+
+    def remember(self, tokens: Tokens) -> None:
+        """Start with memories that last so many tokens: gates and decays as set by `core.build(remember=...)`.
+
+        A channel keeps 1 - 1/tau of its state at a token of zero input; tau is spread evenly in the logarithm
+        from tokens / 4 to 4 tokens, or between the ends of a pair.
+
+        Raises:
+            ConfigError: the unit has no decay of its own, or was built without the biases that hold it.
+        """
+        raise ConfigError(f"{type(self).__name__} has no decay that could be set, so it takes no remember")
+
+    def start_recurrent(self, kind: str) -> None:
+        """Fill the recurrent matrices gate by gate, "orthogonal" or "identity".
+
+        Raises:
+            ConfigError: the unit has no recurrent matrices, or there is no such start.
+        """
+        raise ConfigError(f"{type(self).__name__} has no recurrent matrices, so it takes no recurrent start")
 
     def initial_state(self, x: Tensor) -> Any:
         """State before the first token for the batch, device and dtype of x (B, ...)."""
@@ -195,9 +215,7 @@ def no_tokens(module: nn.Module, x: Tensor, width: int) -> Tensor:
     return x.new_zeros(x.shape[0], x.shape[1], width) + empty
 
 
-def run_apart(
-    unit: Unit, x: Tensor, state: Any, mode: str, lengths: Tensor | None
-) -> tuple[Tensor, Any]:
+def run_apart(unit: Unit, x: Tensor, state: Any, mode: str, lengths: Tensor | None) -> tuple[Tensor, Any]:
     """`run` in a mode of `TOGETHER`, with NaN, infinity and overflow kept away from earlier tokens.
 
     On a CPU rows that come out with such a number are computed again, one token after another. Elsewhere, and
@@ -226,9 +244,7 @@ def run_apart(
     return torch.cat([y for y, _ in parts])[back], rows(join([end for _, end in parts]), back)
 
 
-def run_marked(
-    unit: Unit, x: Tensor, state: Any, mode: str, lengths: Tensor | None
-) -> tuple[Tensor, Any]:
+def run_marked(unit: Unit, x: Tensor, state: Any, mode: str, lengths: Tensor | None) -> tuple[Tensor, Any]:
     """`run` on the tokens before the first that is not finite, NaN from there on."""
     bad = ~x.detach().isfinite().all(-1)
     if lengths is not None:

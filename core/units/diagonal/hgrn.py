@@ -22,6 +22,7 @@ from core.errors import ConfigError
 from core.kernels.linear_scan import linear_scan, linear_scan_ref
 from core.kernels.precision import state_zeros, widen
 from core.parts.lengths import at_end
+from core.parts.memory import Tokens, time_constants
 from core.parts.options import above_zero
 from core.units.contract import Unit
 
@@ -35,6 +36,7 @@ class HGRN(Unit):
         eps: of the norm.
     """
 
+    bound: Tensor | None
     modes = ("step", "sequential", "scan")
     freezes = True
     paper = "Qin et al. 2023, Hierarchically gated recurrent neural network, arXiv 2311.04823"
@@ -54,6 +56,7 @@ class HGRN(Unit):
             raise ConfigError(f"lower_bound of HGRN must be in [0, 1), got {lower_bound}")
         above_zero("HGRN", eps=eps)
         self.lower_bound, self.eps = lower_bound, eps
+        self.register_buffer("bound", None)  # one for each channel, where `remember` sets it
         parts = 2 if rotation else 1
         self.forget = nn.Linear(input_size, hidden_size, bias=False)
         self.value = nn.Linear(input_size, parts * hidden_size, bias=False)
@@ -64,6 +67,12 @@ class HGRN(Unit):
         turn = torch.exp(-math.log(1e4) * torch.arange(hidden_size) / hidden_size)
         self.theta = nn.Parameter(turn) if rotation else None
 
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        # without a bias the gate is half open at zero input, so the bound holds the memory
+        bound = (1 - 2 / time_constants("HGRN", self.hidden_size, tokens)).clamp(min=0)
+        self.register_buffer("bound", bound.float())
+
     def initial_state(self, x: Tensor) -> Tensor:
         shape = (x.shape[0], self.hidden_size)
         return state_zeros(x, *shape) if self.theta is None else state_zeros(x, *shape, 2)
@@ -71,7 +80,8 @@ class HGRN(Unit):
     def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Decay and input of the recurrence for x (..., I): (..., H), complex with rotation."""
         f, c = widen(self.forget(x), self.value(x))
-        f = self.lower_bound + (1 - self.lower_bound) * f.sigmoid()
+        bound = self.lower_bound if self.bound is None else self.bound.to(f.dtype)
+        f = bound + (1 - bound) * f.sigmoid()
         c = F.silu(c)
         if self.theta is None:
             return f, (1 - f) * c

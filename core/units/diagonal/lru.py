@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.kernels.precision import widen
+from core.parts.memory import Tokens, log_keep, time_constants
 from core.parts.options import sizes
 from core.units.diagonal.diagonal_system import DiagonalSystem
 
@@ -58,6 +59,12 @@ class LRU(DiagonalSystem):
         self.B_im = nn.Parameter(spread * torch.randn(poles, input_size))
         self.C_re = nn.Parameter(poles**-0.5 * torch.randn(hidden_size, poles))
         self.C_im = nn.Parameter(poles**-0.5 * torch.randn(hidden_size, poles))
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        rate = -log_keep(time_constants("an LRU", self.poles, tokens))
+        self.nu_log.copy_(rate.log())
+        self.gamma_log.copy_(0.5 * (-torch.expm1(-2 * rate)).log())
 
     def system(self) -> tuple[Tensor, Tensor, Tensor]:
         nu, theta, gamma = widen(self.nu_log, self.theta_log, self.gamma_log)

@@ -21,6 +21,7 @@ from core.kernels.selective_scan import selective_scan, selective_step
 from core.kernels.selective_scan.definition import selective_scan_loop
 from core.parts.conv import CausalConv
 from core.parts.lengths import still
+from core.parts.memory import Tokens, rate_for, time_constants
 from core.parts.options import sizes
 from core.parts.start import step_bias
 from core.units.contract import Unit
@@ -74,6 +75,15 @@ class Mamba(Unit):
         nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
         with torch.no_grad():
             self.dt_proj.bias.copy_(step_bias(self.inner_size))
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        tau = time_constants("Mamba", self.inner_size, tokens)
+        slowest = rate_for(
+            tau, self.dt_proj.bias
+        )  # of the N states of a channel; the others are n times as fast
+        n = torch.arange(1.0, self.state_size + 1, device=slowest.device, dtype=slowest.dtype)
+        self.A_log.copy_(slowest.unsqueeze(1) + n.log())
 
     def initial_state(self, x: Tensor) -> State:
         inner = torch.promote_types(x.dtype, torch.float32)

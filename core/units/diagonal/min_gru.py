@@ -6,8 +6,10 @@ h_t = (1 - z_t) * h_{t-1} + z_t * v_t
 y_t = h_t                                          (with projection: W_o h_t)
 """
 
+import torch
 from torch import Tensor
 
+from core.parts.memory import Tokens, keep_logit, needed, time_constants
 from core.units.diagonal.min_unit import MinUnit
 
 
@@ -25,3 +27,8 @@ class MinGRU(MinUnit):
 
     def share(self, *gates: Tensor) -> Tensor:
         return gates[0].sigmoid()
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        (bias,) = needed("a minGRU", self.gate.bias)
+        bias.copy_(-keep_logit(time_constants("a minGRU", len(bias), tokens)))

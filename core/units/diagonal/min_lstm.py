@@ -9,9 +9,11 @@
 z is computed as sigmoid(log i - log f), which stays right where both gates underflow.
 """
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from core.parts.memory import Tokens, keep_logit, needed, time_constants
 from core.units.diagonal.min_unit import MinUnit
 
 
@@ -30,3 +32,10 @@ class MinLSTM(MinUnit):
     def share(self, *gates: Tensor) -> Tensor:
         f, i = gates
         return (F.logsigmoid(i) - F.logsigmoid(f)).sigmoid()
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        forget, write = needed("a minLSTM", self.forget_gate.bias, self.input_gate.bias)
+        keep = keep_logit(time_constants("a minLSTM", len(forget), tokens))
+        forget.copy_(keep)  # i / (f + i) is then the logistic function of -keep
+        write.copy_(-keep)

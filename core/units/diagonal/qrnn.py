@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from core.kernels.linear_scan import linear_scan, linear_scan_ref
 from core.kernels.precision import state_zeros, widen
 from core.parts.lengths import at_end, window_at_end
+from core.parts.memory import Tokens, keep_logit, time_constants
 from core.parts.options import one_of, sizes
 from core.units.contract import Unit
 
@@ -41,6 +42,11 @@ class QRNN(Unit):
         self.window, self.pooling = window, pooling
         # rows z, f, o, i; columns from the oldest token of the window to the newest
         self.taps = nn.Linear(window * input_size, (1 + GATES[pooling]) * hidden_size)
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        H = self.hidden_size
+        self.taps.bias[H : 2 * H] = keep_logit(time_constants("a QRNN", H, tokens))
 
     def initial_state(self, x: Tensor) -> tuple[Tensor, Tensor]:
         tail = x.new_zeros(x.shape[0], self.window - 1, self.input_size)

@@ -17,6 +17,7 @@ from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import at_least_single
 from core.parts.heads import head_count
 from core.parts.lengths import at_end
+from core.parts.memory import Tokens, log_keep, time_constants
 from core.units.contract import Unit
 
 State = tuple[Tensor, Tensor]
@@ -53,6 +54,11 @@ class RGLRU(Unit):
         inner = torch.promote_types(x.dtype, torch.float32)
         h = x.new_zeros(x.shape[0], self.hidden_size, dtype=inner)
         return h, torch.zeros(x.shape[0], dtype=torch.bool, device=x.device)
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        rate = -log_keep(time_constants("an RG-LRU", self.hidden_size, tokens))
+        self.decay.copy_((rate / (RATE / 2)).expm1().log())  # r is 1/2 at zero input
 
     def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if mode == "sequential":

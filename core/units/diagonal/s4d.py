@@ -22,6 +22,7 @@ from core.kernels.linear_scan import linear_scan, linear_scan_ref
 from core.kernels.precision import state_zeros, widen
 from core.parts.discretize import log_uniform, power, powers, zero_order_hold
 from core.parts.lengths import at_end
+from core.parts.memory import Tokens, time_constants
 from core.parts.options import one_of, steps
 from core.units.diagonal.block_convolution import block_convolution
 from core.units.diagonal.time_invariant import TimeInvariant
@@ -66,6 +67,11 @@ class S4D(TimeInvariant):
         self.C = nn.Parameter(math.sqrt(0.5) * torch.randn(input_size, half, 2))
         self.D = nn.Parameter(torch.randn(input_size))
         self.out = nn.Linear(input_size, 2 * hidden_size)
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        # poles begin with a real part near -1/2
+        self.log_dt.copy_((2 / time_constants(type(self).__name__, self.input_size, tokens)).log())
 
     def initial_state(self, x: Tensor) -> Tensor:
         return state_zeros(x, x.shape[0], self.input_size, self.pairs, 2)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from core.errors import ConfigError
 from core.kernels.precision import widen
 from core.parts.discretize import log_uniform, zero_order_hold
+from core.parts.memory import Tokens, time_constants
 from core.parts.options import steps
 from core.units.diagonal.diagonal_system import DiagonalSystem
 from core.units.diagonal.hippo import nplr
@@ -58,6 +59,11 @@ class S5(DiagonalSystem):
         c = (c.to(v.dtype) @ v).reshape(hidden_size, self.poles)
         self.B = nn.Parameter(torch.view_as_real(b).contiguous())  # (N/2, I, 2)
         self.C = nn.Parameter(torch.view_as_real(c).contiguous())  # (H, N/2, 2)
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        # poles begin with a real part of -1/2
+        self.log_dt.copy_((2 / time_constants("an S5", self.poles, tokens)).log())
 
     def system(self) -> tuple[Tensor, Tensor, Tensor]:
         log_dt, log_real, imaginary, b, c = widen(self.log_dt, self.log_A_real, self.A_imag, self.B, self.C)

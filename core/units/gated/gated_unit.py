@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from core.kernels.gated_loop import Cell, gated_loop, gated_step
+from core.parts.options import one_of
 from core.units.contract import Unit
 
 
@@ -33,6 +34,19 @@ class GatedUnit(Unit):
     def weights(self) -> tuple[Tensor | None, ...]:
         """The cell's other weights in its own order."""
         raise NotImplementedError
+
+    @torch.no_grad()
+    def start_recurrent(self, kind: str) -> None:
+        one_of(type(self).__name__, "recurrent", kind, ("orthogonal", "identity"))
+        start = nn.init.orthogonal_ if kind == "orthogonal" else nn.init.eye_
+        matrices = [part for name, part in self.named_parameters() if name in ("weight_hh", "weight_z")]
+        square = [part for part in matrices if part.ndim > 1]
+        if not square:
+            super().start_recurrent(kind)
+        for part in square:
+            for head in part if part.ndim == 3 else (part,):
+                for gate in head.split(head.shape[1]):
+                    start(gate)
 
     def initial_state(self, x: Tensor) -> Any:
         zeros = tuple(x.new_zeros(x.shape[0], self.hidden_size) for _ in range(self.states))

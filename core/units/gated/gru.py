@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from core.errors import ConfigError
 from core.kernels.gated_loop import Cell, States, Weights
+from core.parts.memory import Tokens, keep_logit, needed, time_constants
 from core.units.gated.gated_unit import GatedUnit, added, maybe, uniform
 
 
@@ -57,6 +58,14 @@ class GRU(GatedUnit):
     def library(self) -> str | None:
         usual = (self.reset, self.update) == ("after", "keep")
         return "gru" if usual and self.bias_ih is not None else None
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        bias, other = needed("a GRU", self.bias_ih, self.bias_hh)
+        H = self.hidden_size
+        keep = keep_logit(time_constants("a GRU", H, tokens))
+        bias[H : 2 * H] = keep if self.update == "keep" else -keep
+        other[H : 2 * H] = 0
 
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
         bias = self.bias_ih if self.reset == "after" else added(self.bias_ih, self.bias_hh)

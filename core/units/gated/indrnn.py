@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.kernels.gated_loop import Cell, States, Weights
+from core.parts.memory import Tokens, time_constants
 from core.units.gated.gated_unit import maybe, uniform
 from core.units.gated.newton_unit import NewtonUnit
 from core.units.gated.rnn import ACTIVATIONS
@@ -41,6 +42,10 @@ class IndRNN(NewtonUnit):
         uniform(self, hidden_size**-0.5)
         nn.init.uniform_(self.weight_hh)
         self.cell = Cell(partial(indrnn_step, activation), "rnn", (activation,))
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        self.weight_hh.copy_(1 - 1 / time_constants("an IndRNN", self.hidden_size, tokens))
 
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, self.bias

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from core.errors import ConfigError
 from core.kernels.gated_loop import Cell, States, Weights
+from core.parts.memory import Tokens, keep_logit, needed, time_constants
 from core.units.gated.gated_unit import GatedUnit, maybe, uniform
 
 
@@ -34,12 +35,20 @@ class LEM(GatedUnit):
         super().__init__(input_size, hidden_size)
         if not 0 < dt <= 1:
             raise ConfigError(f"dt of a LEM must be in (0, 1], got {dt!r}")
+        self.dt = dt
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
         self.weight_z = nn.Parameter(torch.empty(hidden_size, hidden_size))
         self.bias = maybe(bias, 4 * hidden_size)
         uniform(self, hidden_size**-0.5)
         self.cell = Cell(partial(lem_step, dt), "lem", (dt,))
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        (bias,) = needed("a LEM", self.bias)
+        tau = time_constants("a LEM", self.hidden_size, tokens)
+        # a gate cannot keep less than 1 - dt
+        bias[: 2 * self.hidden_size] = -keep_logit((self.dt * tau).clamp(min=1.01)).repeat(2)
 
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, self.bias

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from core.errors import ConfigError
 from core.kernels.gated_loop import Cell
+from core.parts.memory import Tokens, keep_logit, needed, time_constants
 from core.units.gated.gated_unit import GatedUnit, added, maybe, uniform
 
 GATES = ("i", "f", "g", "o")
@@ -106,6 +107,18 @@ class LSTM(GatedUnit):
     def initial_state(self, x: Tensor) -> tuple[Tensor, ...]:
         h, c = x.new_zeros(x.shape[0], self.output_size), x.new_zeros(x.shape[0], self.hidden_size)
         return (h, c) if self.weight_gg is None else (h, c, x.new_zeros(x.shape[0], 3 * self.hidden_size))
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        bias, other = needed("an LSTM", self.bias_ih, self.bias_hh)
+        H = self.hidden_size
+        keep = keep_logit(time_constants("an LSTM", H, tokens))
+        if not self.coupled and "f" not in self.gates:
+            raise ConfigError("an LSTM without a forget gate remembers everything, so it takes no remember")
+        for gate, value in (("f", keep), ("i", -keep)):
+            if gate in self.gates:
+                rows = slice(self.place(gate) * H, (self.place(gate) + 1) * H)
+                bias[rows], other[rows] = value.to(bias.dtype), 0
 
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, added(self.bias_ih, self.bias_hh)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.kernels.gated_loop import Cell, States, Weights
+from core.parts.memory import Tokens, keep_logit, needed, time_constants
 from core.units.gated.gated_unit import GatedUnit, maybe, uniform
 
 
@@ -31,6 +32,11 @@ class MGU(GatedUnit):
         self.bias = maybe(bias, 2 * hidden_size)
         uniform(self, hidden_size**-0.5)
         self.cell = Cell(mgu_step, "mgu")
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        (bias,) = needed("an MGU", self.bias)
+        bias[: self.hidden_size] = -keep_logit(time_constants("an MGU", self.hidden_size, tokens))
 
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, self.bias

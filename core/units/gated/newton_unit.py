@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from core.errors import ConfigError
 from core.kernels.newton import States, Step, Weights, newton
 from core.parts.lengths import beyond
 from core.units.gated.gated_unit import GatedUnit
@@ -19,6 +20,9 @@ class NewtonUnit(GatedUnit):
     """
 
     modes = ("step", "sequential", "newton")
+
+    def start_recurrent(self, kind: str) -> None:
+        raise ConfigError(f"the recurrence of {type(self).__name__} is diagonal, so it takes no recurrent start")
 
     def projected(self, x: Tensor) -> Tensor:
         """Gates (B, T, G) of x (B, T, I) before the recurrence."""

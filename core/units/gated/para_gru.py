@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from core.kernels.gated_loop import Cell, States, Weights
+from core.parts.memory import Tokens, keep_logit, time_constants
 from core.units.gated.headed_unit import HeadedUnit
 
 
@@ -30,6 +31,10 @@ class ParaGRU(HeadedUnit):
         with torch.no_grad():
             self.bias[0] = -torch.linspace(0, 1, hidden_size)  # channels that write more and less often
         self.cell = Cell(para_gru_step, "para", ("gru",))
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        self.bias[0] = -keep_logit(time_constants("a ParaGRU", self.hidden_size, tokens))
 
 
 def para_gru_step(gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:

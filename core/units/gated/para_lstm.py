@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from core.kernels.gated_loop import Cell, States, Weights
+from core.parts.memory import Tokens, keep_logit, time_constants
 from core.units.gated.headed_unit import HeadedUnit
 
 
@@ -36,6 +37,10 @@ class ParaLSTM(HeadedUnit):
         with torch.no_grad():
             self.bias[0] = torch.linspace(0, 1, hidden_size)  # channels that keep for shorter and longer
         self.cell = Cell(para_lstm_step, "para", ("lstm",))
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        self.bias[0] = keep_logit(time_constants("a ParaLSTM", self.hidden_size, tokens))
 
     def weights(self) -> tuple[Tensor | None, ...]:
         return self.weight_hh.flatten(), self.weight_ph.flatten()

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from core.errors import ConfigError
 from core.kernels.gated_loop import Cell, States, Weights
 from core.parts.heads import default_heads
+from core.parts.memory import Tokens, keep_logit, time_constants
 from core.units.gated.gated_unit import GatedUnit
 
 
@@ -69,6 +70,13 @@ class SLSTM(GatedUnit):
             self.cell = Cell(slstm_step, "slstm")
         else:
             self.cell = Cell(heads_lstm_step)
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        own = self.hidden_size // self.heads
+        # slow to fast within a head, as in the published start
+        keep = keep_logit(time_constants("an sLSTM", own, tokens)).flip(0).repeat(self.heads)
+        self.bias[self.hidden_size : 2 * self.hidden_size] = keep
 
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, self.bias

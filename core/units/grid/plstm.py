@@ -18,6 +18,7 @@ from core.kernels.plstm.scan import plstm_scan
 from core.kernels.precision import state_zeros
 from core.parts.heads import default_heads, head_count
 from core.parts.lengths import still, window_at_end
+from core.parts.memory import Tokens, time_constants
 from core.units.contract import Unit
 
 State = tuple[Tensor, Tensor]
@@ -71,6 +72,11 @@ class PLSTM(Unit):
         self.norm = nn.Parameter(torch.ones(h, width))
         self.output = nn.Linear(hidden_size, hidden_size, bias=False)
         self.skip = nn.Parameter(torch.ones(hidden_size)) if input_size == hidden_size else None
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        tau = time_constants("a pLSTM", self.heads, tokens)
+        self.transition_bias.copy_((1 - 1 / tau).atanh() / SHARPNESS)
 
     def initial_state(self, x: Tensor) -> State:
         batch, width = x.shape[0], self.hidden_size // self.heads

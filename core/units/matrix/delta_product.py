@@ -18,6 +18,7 @@ from core.kernels.matrix_scan import delta_product_scan, delta_step
 from core.parts.conv import CausalConv
 from core.parts.heads import empty_state, head_count, split, unit_length
 from core.parts.lengths import still
+from core.parts.memory import Tokens, rate_for, time_constants
 from core.parts.norm import GatedRMSNorm
 from core.parts.options import sizes
 from core.parts.start import step_bias
@@ -63,6 +64,10 @@ class DeltaProduct(Unit):
         self.dt_bias = nn.Parameter(step_bias(self.heads))
         self.norm = GatedRMSNorm(hidden_size // self.heads, 1e-5, norm_first=True)
         self.output = nn.Linear(hidden_size, hidden_size, bias=False)
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        self.A_log.copy_(rate_for(time_constants("a DeltaProduct", self.heads, tokens), self.dt_bias))
 
     def initial_state(self, x: Tensor) -> State:
         width = self.hidden_size // self.heads

@@ -22,6 +22,7 @@ from core.kernels.precision import at_least_single
 from core.parts.conv import CausalConv
 from core.parts.heads import empty_state, head_count, split, unit_length
 from core.parts.lengths import still
+from core.parts.memory import Tokens, rate_for, time_constants
 from core.parts.norm import GatedRMSNorm
 from core.parts.options import above_zero, sizes
 from core.parts.start import step_bias
@@ -86,6 +87,10 @@ class GatedDeltaNet(Unit):
         self.dt_bias = nn.Parameter(step_bias(heads))
         self.norm = GatedRMSNorm(self.value_size, norm_eps, norm_first=True)
         self.output = nn.Linear(values, hidden_size, bias=False)
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        self.A_log.copy_(rate_for(time_constants("a Gated DeltaNet", self.heads, tokens), self.dt_bias))
 
     def initial_state(self, x: Tensor) -> State:
         return self.conv.initial_state(x), empty_state(x, self.heads, self.key_size, self.value_size)

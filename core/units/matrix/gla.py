@@ -7,6 +7,7 @@ o_t = S_t^T q_t
 y_t = W_o (swish(W_r x_t) * rms(o_t))         rms norm per head, one learned weight (V)
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,6 +15,7 @@ from core.kernels.matrix_scan import decay_scan, decay_step
 from core.kernels.precision import at_least_single
 from core.parts.heads import empty_state, head_count, split
 from core.parts.lengths import still
+from core.parts.memory import Tokens, log_keep, time_constants
 from core.parts.norm import RMSNorm
 from core.parts.options import sizes
 from core.units.contract import Unit
@@ -56,6 +58,11 @@ class GLA(Unit):
         self.gate_up = nn.Linear(gate_rank, keys)
         self.norm = RMSNorm(value_size, 1e-5)
         self.output = nn.Linear(hidden_size, hidden_size, bias=False)
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        tau = time_constants("a GLA", len(self.gate_up.bias), tokens)
+        self.gate_up.bias.copy_((TEMPERATURE * log_keep(tau)).exp().logit())
 
     def initial_state(self, x: Tensor) -> Tensor:
         return empty_state(x, self.heads, self.key_size, self.hidden_size // self.heads)

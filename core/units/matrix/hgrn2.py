@@ -20,6 +20,7 @@ from core.kernels.matrix_scan import decay_scan, decay_step
 from core.kernels.precision import at_least_single
 from core.parts.heads import empty_state, head_count, split
 from core.parts.lengths import still
+from core.parts.memory import Tokens, time_constants
 from core.parts.norm import RMSNorm
 from core.units.contract import Unit
 
@@ -32,6 +33,7 @@ class HGRN2(Unit):
         lower_bound: lb in [0, 1), usually 0 at the bottom of a network and rising to its top.
     """
 
+    bound: Tensor | None
     modes = ("step", "sequential", "chunkwise")
     freezes = True
     paper = "Qin et al. 2024, arXiv 2404.07904"
@@ -45,9 +47,16 @@ class HGRN2(Unit):
             raise ConfigError(f"lower_bound of HGRN2 must be in [0, 1), got {lower_bound}")
         self.heads = head_count("HGRN2", hidden_size, heads)
         self.lower_bound = lower_bound
+        self.register_buffer("bound", None)  # one for each key channel, where `remember` sets it
         self.qfv = nn.Linear(input_size, 3 * hidden_size, bias=False)
         self.norm = RMSNorm(hidden_size, 1e-5)
         self.output = nn.Linear(hidden_size, hidden_size, bias=False)
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        # without a bias the gate is half open at zero input, so the bound holds the memory
+        bound = (1 - 2 / time_constants("HGRN2", self.hidden_size, tokens)).clamp(min=0)
+        self.register_buffer("bound", bound.float().view(self.heads, -1))
 
     def initial_state(self, x: Tensor) -> Tensor:
         width = self.hidden_size // self.heads
@@ -57,8 +66,12 @@ class HGRN2(Unit):
         """x (.., I) -> q, k, v (.., h, K), log f (.., h, K)."""
         q, f, v = (split(part, self.heads) for part in self.qfv(x).chunk(3, -1))
         f = at_least_single(f)
-        k = (1 - self.lower_bound) * torch.sigmoid(-f)
         log_f = F.logsigmoid(f)
+        if self.bound is not None:
+            bound = self.bound.to(f.dtype)
+            kept = torch.logaddexp(log_f, bound.log() + F.logsigmoid(-f))
+            return F.silu(q), (1 - bound) * torch.sigmoid(-f), v, kept
+        k = (1 - self.lower_bound) * torch.sigmoid(-f)
         if self.lower_bound:  # f = sigmoid(a) + lb * sigmoid(-a)
             log_f = torch.logaddexp(log_f, math.log(self.lower_bound) + F.logsigmoid(-f))
         return F.silu(q), k, v, log_f

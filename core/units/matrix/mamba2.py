@@ -22,6 +22,7 @@ from core.kernels.precision import at_least_single
 from core.parts.conv import CausalConv
 from core.parts.heads import empty_state, head_count, split
 from core.parts.lengths import still
+from core.parts.memory import Tokens, rate_for, time_constants
 from core.parts.norm import GatedRMSNorm
 from core.parts.options import above_zero, sizes
 from core.parts.start import step_bias
@@ -88,6 +89,10 @@ class Mamba2(Unit):
         self.D = nn.Parameter(torch.ones(self.heads))
         self.norm = GatedRMSNorm(self.inner_size, norm_eps, groups=groups)
         self.out_proj = nn.Linear(self.inner_size, hidden_size, bias)
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        self.A_log.copy_(rate_for(time_constants("Mamba-2", self.heads, tokens), self.dt_bias))
 
     def initial_state(self, x: Tensor) -> State:
         memory = empty_state(x, self.heads, self.state_size, self.inner_size // self.heads)

@@ -20,6 +20,7 @@ from core.kernels.mlstm_chunk import mlstm_chunkwise, mlstm_sigmoid, mlstm_sigmo
 from core.kernels.precision import state_zeros
 from core.parts.heads import head_count
 from core.parts.lengths import still
+from core.parts.memory import Tokens, keep_logit, time_constants
 from core.parts.options import above_zero, one_of
 from core.units.contract import Unit
 
@@ -69,6 +70,11 @@ class MLSTM(Unit):
             self.gates.weight.zero_()
             self.gates.bias[: self.heads].normal_(0, 0.1)
             self.gates.bias[self.heads :] = torch.linspace(3, 6, self.heads)
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        keep = keep_logit(time_constants("an mLSTM", self.heads, tokens))
+        self.gates.bias[self.heads :] = CAP * (keep / CAP).atanh()
 
     def initial_state(self, x: Tensor) -> State:
         batch, heads = x.shape[0], self.heads

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from core.kernels.matrix_scan import decay_scan, decay_step
 from core.parts.heads import empty_state, head_count, split
 from core.parts.lengths import still
+from core.parts.memory import Tokens, log_keep, time_constants
 from core.parts.rotary import rotate
 from core.units.contract import Unit
 
@@ -40,6 +41,12 @@ class Retention(Unit):
         self.tables = {"cpu": (retention_log_decay(self.heads), frequencies(hidden_size // self.heads))}
         self.qkvg = nn.Linear(input_size, 4 * hidden_size, bias=False)
         self.output = nn.Linear(hidden_size, hidden_size, bias=False)
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        # its decays are no parameters: who loads weights builds with the same option
+        decay = log_keep(time_constants("a retention", self.heads, tokens))
+        self.tables = {"cpu": (decay, self.tables["cpu"][1])}
 
     def initial_state(self, x: Tensor) -> State:
         width = self.hidden_size // self.heads

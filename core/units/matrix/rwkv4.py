@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from core.kernels.precision import state_zeros, widen
 from core.kernels.wkv import LOWEST, wkv, wkv_step
 from core.parts.lengths import at_end
+from core.parts.memory import Tokens, log_keep, time_constants
 from core.parts.options import sizes
 from core.parts.shift import ramp, shifted
 from core.units.contract import Unit
@@ -49,6 +50,11 @@ class RWKV4(Unit):
         self.value = nn.Linear(input_size, inner, bias=False)
         self.receptance = nn.Linear(input_size, inner, bias=False)
         self.output = nn.Linear(inner, hidden_size, bias=False)
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        rate = -log_keep(time_constants("an RWKV-4", self.inner_size, tokens)).flip(0)
+        self.time_decay.copy_(rate.log())
 
     def initial_state(self, x: Tensor) -> State:
         a, b = (state_zeros(x, x.shape[0], self.inner_size) for _ in range(2))

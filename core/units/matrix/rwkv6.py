@@ -19,6 +19,7 @@ from core.kernels.matrix_scan import decay_scan, decay_step
 from core.kernels.precision import state_zeros
 from core.parts.heads import head_count
 from core.parts.lengths import at_end, still
+from core.parts.memory import Tokens, log_keep, time_constants
 from core.parts.options import sizes
 from core.parts.shift import group_norm, ramp, shifted
 from core.units.contract import Unit
@@ -75,6 +76,11 @@ class RWKV6(Unit):
         self.gate = nn.Linear(i, h, bias=False)
         self.output = nn.Linear(h, h, bias=False)
         self.ln_x = nn.GroupNorm(self.heads, h, eps=64e-5)
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        rate = -log_keep(time_constants("an RWKV-6", self.hidden_size, tokens)).flip(0)
+        self.time_decay.copy_(rate.log())
 
     def initial_state(self, x: Tensor) -> State:
         width = self.hidden_size // self.heads

@@ -20,6 +20,7 @@ from core.kernels.dplr_scan import dplr_scan, dplr_step
 from core.kernels.precision import state_zeros
 from core.parts.heads import head_count
 from core.parts.lengths import at_end, still
+from core.parts.memory import Tokens, log_keep, time_constants
 from core.parts.options import sizes
 from core.parts.shift import group_norm, ramp, shifted
 from core.units.contract import Unit
@@ -86,6 +87,11 @@ class RWKV7(Unit):
         self.value = nn.Linear(i, h, bias=False)
         self.output = nn.Linear(h, h, bias=False)
         self.ln_x = nn.GroupNorm(self.heads, h, eps=64e-5)
+
+    @torch.no_grad()
+    def remember(self, tokens: Tokens) -> None:
+        share = log_keep(time_constants("an RWKV-7", self.hidden_size, tokens)).flip(0) / LEAST
+        self.w0.copy_(share.clamp(max=0.99).logit())  # it always keeps more than half
 
     def initial_state(self, x: Tensor) -> State:
         width = self.hidden_size // self.heads

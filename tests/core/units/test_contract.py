@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from core import battery, registry
-from core.battery import CHECKS, Subject, finite_differences
+from core.battery import CHECKS, CONTRACT, Subject, finite_differences
 from core.units.contract import Unit
 from tests.core.units.variants import VARIANTS
 
@@ -17,8 +17,21 @@ IDS = [name + "".join(f"-{key}={value}" for key, value in options.items()) for n
 every_unit = pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
 
 
-@every_unit
-@pytest.mark.parametrize("promise", CHECKS, ids=lambda check: check.__name__)
+WITH_OPTIONS = [
+    pytest.param(
+        name, options, promise, marks=[pytest.mark.slow] if options and promise not in CONTRACT else []
+    )
+    for name, options in CASES
+    for promise in CHECKS
+]
+"""What the contract itself promises, under all options; the rest under options in the long suite only."""
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "promise"),
+    WITH_OPTIONS,
+    ids=[f"{promise.__name__}-{case}" for case in IDS for promise in CHECKS],
+)
 def test_contract(name: str, options: dict[str, Any], promise: Callable[[Subject], None]) -> None:
     promise(Subject(name, options))
 

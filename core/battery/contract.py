@@ -1,117 +1,17 @@
-"""The contract battery: what every recurrent unit promises, checked on a class of anybody's.
-
-    from core.battery import check
-    check("my_package.my_unit:MyUnit", heads=2)
-
-Each check is a function named by its promise; `check` runs them all and says which one a unit breaks.
-"""
+"""The contract itself: modes, cuts, lengths, masks, resets, gradients, messages."""
 
 import copy
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.testing import assert_close
 
 from core import registry
+from core.battery.subject import WIDTH, Subject, close, refused, results, sample
 from core.blocks.stack import Stack
-from core.state import State, choose, detach, join, map_state, rows, tensors
-from core.units.contract import MODES, Unit
-
-WIDTH = 8
-"""Input and hidden width of the units that are checked."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A unit under check: its class, or its name in the registry, and options."""
-
-    unit: Any
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def make(self, dtype: torch.dtype = torch.float64) -> Unit:
-        """The unit, with noise on parameters whose initial values would hide errors behind zeros."""
-        torch.manual_seed(1)
-        unit = registry.build(self.unit, WIDTH, **self.options).to(dtype)
-        for parameter in unit.parameters():
-            noise = torch.randn(parameter.shape, dtype=torch.float64)  # the same numbers in every type
-            parameter.data.add_(0.1 * noise.to(dtype))
-        return unit
-
-
-def check(unit: Any, *, skip: tuple[str, ...] = (), **options: Any) -> list[str]:
-    """Run every check on a class, a name, or "package.module:Class"; returns the promises that were kept.
-
-    Args:
-        unit: what is checked, built with equal widths.
-        skip: names of checks to leave out.
-        options: of the unit.
-
-    Raises:
-        AssertionError: a promise is broken; says which and how.
-    """
-    subject, kept = Subject(unit, options), []
-    for promise in CHECKS:
-        if promise.__name__ in skip:
-            continue
-        try:
-            promise(subject)
-        except Exception as error:
-            name = promise.__name__.replace("_", " ")
-            raise AssertionError(f"{unit}: {name}: {type(error).__name__}: {error}") from error
-        kept.append(promise.__name__)
-    return kept
-
-
-def refused(call: Callable[[], Any], message: str) -> None:
-    """The call raises a ValueError whose text matches."""
-    said = "nothing"
-    try:
-        call()
-    except ValueError as error:
-        said = str(error)
-    assert re.search(message, said), f"says {said}, expected something about {message}"
-
-
-def sample(batch: int = 3, time: int = 11, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Tokens (B, T, WIDTH), always the same."""
-    return torch.randn(batch, time, WIDTH, dtype=dtype, generator=torch.Generator().manual_seed(2))
-
-
-def close(a: Any, b: Any, tolerance: float = 1e-10) -> None:
-    """Equal to `tolerance` of the largest value, for tensors or states."""
-    for left, right in zip(tensors(a), tensors(b), strict=True):
-        scale = 1 + (right.abs().max().item() if right.numel() and right.is_floating_point() else 0)
-        finite = torch.nan_to_num(left, neginf=-1e30), torch.nan_to_num(right, neginf=-1e30)
-        assert_close(*finite, rtol=tolerance, atol=tolerance * scale)
-
-
-def results(unit: Unit, x: Tensor, mode: str, start: State | None) -> tuple[Any, list[Tensor]]:
-    """Output, final state, and every gradient of a random projection of both."""
-    x = x.clone().requires_grad_()
-    start = (
-        None
-        if start is None
-        else map_state(lambda part: part.clone().requires_grad_(part.is_floating_point()), start)
-    )
-    y, end = unit(x, start, mode)
-    generator = torch.Generator().manual_seed(3)
-    loss = torch.zeros((), dtype=x.dtype)
-    for part in [y, *tensors(end)]:
-        if part.requires_grad:
-            weight = torch.randn(part.shape, generator=generator, dtype=x.dtype)
-            part = part.real + part.imag if part.is_complex() else part
-            loss = loss + (torch.where(part.isfinite(), part, 0) * weight).sum()
-    sources = [x, *unit.parameters()]
-    sources += [part for part in tensors(start) if part.requires_grad] if start is not None else []
-    gradients = torch.autograd.grad(loss, sources, allow_unused=True)
-    return (y, end), [
-        torch.zeros_like(source) if gradient is None else gradient
-        for gradient, source in zip(gradients, sources, strict=True)
-    ]
+from core.state import choose, detach, join, map_state, rows, tensors
+from core.units.contract import MODES
 
 
 def states_its_modes(of: Subject) -> None:
@@ -341,7 +241,7 @@ def half_precision_stays_near_single(of: Subject) -> None:
     assert (y.float() - expected).abs().max() < 0.15 * (1 + expected.abs().max())
 
 
-CHECKS: tuple[Callable[[Subject], None], ...] = (
+CONTRACT: tuple[Callable[[Subject], None], ...] = (
     states_its_modes,
     all_modes_agree_on_outputs_states_and_gradients,
     modes_agree_in_float32,
@@ -363,4 +263,4 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     a_poisoned_row_poisons_only_itself,
     half_precision_stays_near_single,
 )
-"""Every promise, in the order in which it is worth knowing that it is broken."""
+"""In the order in which it is worth knowing that one is broken."""
