@@ -1,4 +1,4 @@
-"""Public names and modules of a package that load on first use, so that importing the package costs nothing."""
+"""Public names and modules of a package, loaded on first use, so that importing the package costs nothing."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module

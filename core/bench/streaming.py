@@ -1,12 +1,11 @@
-"""One token through the streaming path: the one-step graph of a unit in onnxruntime, beside its eager step.
+"""One token of each unit, through its eager step and through a stream, beside `nn.GRUCell`.
 
-Width 128, one row. Gated cells and diagonal units have 60 microseconds, matrix states and whole blocks 150;
-eager `nn.GRUCell` alone takes 20 to 60, by machine. Building a graph takes seconds, so these cases come last.
+Width 128, one row, without gradients. Eager: at most 1.2 GRU cells for gated and diagonal units, 3 for matrix
+states and whole blocks. A stream: half of one for gated, diagonal and plain matrix states, one for the rest.
 """
 
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -15,44 +14,65 @@ from core import registry
 from core.bench.runner import Case
 
 WIDTH = 128
-NO_GRAPH = {"lru", "s4", "s4d", "s5"}
-"""Units of complex numbers, which ONNX does not have."""
-BLOCKS = {"mamba", "qrnn", "fsmn"}
+BLOCKS = {"mamba", "qrnn", "fsmn", "plstm"}
 """Whole blocks outside of `core.units.matrix`."""
+PLAIN = {"linear_attention", "retention", "gla", "hgrn2", "mlstm"}
+"""Matrix states without more around them."""
 
 
 def cases() -> list[Case]:
-    """A case a unit; none where the extra `export` is missing."""
-    if find_spec("onnxruntime") is None:
-        return []
+    """Two cases a unit."""
     return [
-        Case(
-            f"{name} stream",
-            f"B1 H{WIDTH} float32",
-            partial(beside_eager, name),
-            "its eager step",
-            limit_us=limit(name),
-        )
+        Case(f"{name} {way}", f"B1 H{WIDTH} float32", partial(make, name), "nn.GRUCell", target=target(name))
         for name in registry.names()
-        if name not in NO_GRAPH
+        for way, make, target in (
+            ("step beside a cell", beside_cell, eager_target),
+            ("stream", stream_beside_cell, target_of_stream),
+        )
     ]
 
 
-def limit(name: str) -> float:
-    """Microseconds that a token may cost."""
-    return 150 if name in BLOCKS or ".matrix." in registry.find(name).target or name == "plstm" else 60
+def whole_block(name: str) -> bool:
+    return name in BLOCKS or ".matrix." in registry.find(name).target
 
 
-def beside_eager(name: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """The streamer's step and the unit's own, without gradients."""
-    from core.streaming import Streamer
+def eager_target(name: str) -> float:
+    """GRU cells that an eager step may cost."""
+    return 3.0 if whole_block(name) else 1.2
 
+
+def target_of_stream(name: str) -> float:
+    """GRU cells that a step of a stream may cost."""
+    return 1.0 if whole_block(name) and name not in PLAIN else 0.5
+
+
+def cell() -> Callable[[], Any]:
+    """A step of `nn.GRUCell` without gradients."""
+    peer, x, h = torch.nn.GRUCell(WIDTH, WIDTH).eval(), torch.randn(1, WIDTH), torch.zeros(1, WIDTH)
+
+    @torch.no_grad()
+    def step() -> Any:
+        return peer(x, h)
+
+    return step
+
+
+def beside_cell(name: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """The unit's own step."""
     unit = registry.build(name, WIDTH).eval()
-    streamer, x = Streamer(unit), torch.randn(1, WIDTH)
-    state, token = unit.initial_state(x), x.numpy()
+    x = torch.randn(1, WIDTH)
+    state = unit.initial_state(x)
 
     @torch.no_grad()
     def eager() -> Any:
         return unit.step(x, state)
 
-    return lambda: streamer.step(token), eager
+    return eager, cell()
+
+
+def stream_beside_cell(name: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """A step of a stream."""
+    from core.streaming import Streamer
+
+    streamer, token = Streamer(registry.build(name, WIDTH)), torch.randn(1, WIDTH).numpy()
+    return lambda: streamer.step(token), cell()

@@ -9,6 +9,11 @@ see each other. So lengths, masks and resets are exact for any unit, in any of i
   still on padding; other units are cut where the next row ends, if their final state is wanted.
 
 Whatever padding holds, it is zero for every layer, and so is y.
+
+With `residual` a layer adds to its input, x + f(x); with `norm` it is a pre-norm block, x + f(rms(x)), and
+one more norm follows the last layer (Xiong et al. 2020, arXiv 2002.04745). Plain layers hardly train when
+there are many, so more than two are pre-norm blocks unless told otherwise. A layer whose output is wider or
+narrower than its input stays plain.
 """
 
 from typing import Any
@@ -22,9 +27,10 @@ from core.blocks.groups import grouped
 from core.blocks.rows import Documents, compact, flip_within, run_rows, skips
 from core.errors import ConfigError
 from core.parts.lengths import zeroed
+from core.parts.norm import RMSNorm
 from core.parts.ragged import placed, taken
 from core.state import choose, map_state, rows
-from core.units.contract import no_tokens
+from core.units.contract import Unit, no_tokens
 
 MERGES = ("concat", "sum", "mean", "product")
 
@@ -32,8 +38,21 @@ MERGES = ("concat", "sum", "mean", "product")
 class Stack(nn.Module):
     """x (B, T, I) -> y (B, T, output_size), state: a tuple with one unit state per layer and direction.
 
-    The state of layer l, direction d is `state[l * directions + d]`; direction 1 reads backwards. `unit` is a
-    name of the registry, "package.module:Class", or a class of units.
+    The state of layer l, direction d is `state[l * directions + d]`; direction 1 reads backwards.
+
+    Args:
+        unit: a name of the registry, "package.module:Class" or a class of units for all layers; or a list of
+            such, or of units that are built already, one for each layer from the input on.
+        layers: how many of one unit.
+        directions: 2 reads backwards too.
+        dropout: between the layers; in pre-norm blocks on what a layer adds.
+        residual: x + f(x). None: with `norm`, and for more than two layers.
+        norm: x + f(rms(x)) and a norm at the end. None: for more than two layers without a given `residual`.
+        merge: how two directions become one: "concat", "sum", "mean" or "product".
+        options: of all units.
+
+    Raises:
+        ConfigError: an option out of range, an unknown unit, a built unit of another width.
     """
 
     def __init__(
@@ -42,14 +61,16 @@ class Stack(nn.Module):
         input_size: int,
         hidden_size: int | None = None,
         *,
-        layers: int = 1,
+        layers: int | None = None,
         directions: int = 1,
         dropout: float = 0.0,
-        residual: bool = False,
+        residual: bool | None = None,
+        norm: bool | None = None,
         merge: str = "concat",
         **options: Any,
     ) -> None:
         super().__init__()
+        each, layers = kinds(unit, layers)
         if layers < 1 or directions not in (1, 2):
             raise ConfigError(
                 f"a stack has 1 or more layers and 1 or 2 directions, got {layers} and {directions}"
@@ -58,14 +79,21 @@ class Stack(nn.Module):
             raise ConfigError(f"dropout must be in [0, 1), got {dropout}")
         if merge not in MERGES:
             raise ConfigError(f"merge must be one of {MERGES}, got {merge!r}")
-        self.layers, self.directions, self.merge, self.residual = layers, directions, merge, residual
+        self.layers, self.directions, self.merge = layers, directions, merge
+        self.norm = residual is None and layers > 2 if norm is None else norm
+        self.residual = self.norm if residual is None else residual
+        if self.norm and not self.residual:
+            raise ConfigError("norm=True is a block x + f(norm(x)), so it has a residual")
         self.input_size = width = input_size
         hidden_size = input_size if hidden_size is None else hidden_size
         self.units = nn.ModuleList()
-        for _ in range(layers):
-            self.units.extend(registry.build(unit, width, hidden_size, **options) for _ in range(directions))
+        norms = []
+        for kind in each:
+            self.units.extend(layer_of(kind, width, hidden_size, directions, options))
             out = int(self.units[-1].output_size)  # pyright: ignore[reportArgumentType]
-            width = out * directions if merge == "concat" else out
+            before, width = width, out * directions if merge == "concat" else out
+            norms.append(RMSNorm(width) if self.norm and before == width else nn.Identity())
+        self.norms = nn.ModuleList([*norms, RMSNorm(width)] if self.norm else [])
         self.output_size = width
         self.dropout = nn.Dropout(dropout)
 
@@ -146,7 +174,8 @@ class Stack(nn.Module):
             own = torch.tensor(every, device=x.device) if min(every) < longest else None
             here = torch.tensor([place for place, _ in group], device=x.device)
             all_here = len(group) == batch and all(row == place for row, (place, _) in enumerate(group))
-            part = x[:, :longest] if free and all_here else taken(x, group, longest)
+            as_it_is = free and all_here and not self.norm
+            part = x[:, :longest] if as_it_is else taken(x, group, longest)
             begin = state if all_here else rows(state, here)
             y, end = self.forward_layers(part, begin, own, mode, final)
             if all_here and free and not self.residual:
@@ -176,20 +205,21 @@ class Stack(nn.Module):
         ends = []
         for layer in range(self.layers):
             outputs = []
+            inputs = self.norms[layer](x) if self.norm else x
             for direction in range(self.directions):
                 index = layer * self.directions + direction
                 unit = self.units[index]
-                tokens = flip_within(x, lengths) if direction else x
+                tokens = flip_within(inputs, lengths) if direction else inputs
                 y, end = run_rows(unit, tokens, state[index], lengths, mode, final=final)
                 outputs.append(flip_within(y, lengths) if direction else y)
                 ends.append(end)
-            x = self.combine(x, outputs)
-            if layer < self.layers - 1:
-                x = self.dropout(x if lengths is None else zeroed(x, lengths))
-        return x, tuple(ends)
+            x = self.combine(x, outputs, layer)
+            if layer < self.layers - 1 and lengths is not None:
+                x = zeroed(x, lengths)
+        return (self.norms[-1](x) if self.norm else x), tuple(ends)
 
-    def combine(self, x: Tensor, outputs: list[Tensor]) -> Tensor:
-        """Merge the directions and add the residual where the widths allow it."""
+    def combine(self, x: Tensor, outputs: list[Tensor], layer: int) -> Tensor:
+        """Merge the directions, drop out, and add the residual where the widths allow it."""
         y = outputs[0]
         if self.directions == 2:
             a, b = outputs
@@ -199,7 +229,12 @@ class Stack(nn.Module):
                 "mean": lambda: (a + b) / 2,
                 "product": lambda: a * b,
             }[self.merge]()
-        return x + y if self.residual and x.shape[-1] == y.shape[-1] else y
+        dropout = self.dropout if layer < self.layers - 1 else None
+        if self.residual and x.shape[-1] == y.shape[-1]:
+            if self.norm:
+                return x + (y if dropout is None else dropout(y))
+            y = x + y
+        return y if dropout is None else dropout(y)
 
     def forward_packed(
         self, x: PackedSequence, state: tuple[Any, ...] | None, reset: Any, mode: str | None, final: bool
@@ -272,11 +307,33 @@ class Stack(nn.Module):
             )
         state = self.initial_state(x) if state is None else self.checked_state(state)
         final = []
-        for unit, part in zip(self.units, state, strict=True):
-            y, end = unit.step(x, part)  # pyright: ignore[reportCallIssue]
-            x = x + y if self.residual and x.shape[-1] == y.shape[-1] else y
+        for layer, (unit, part) in enumerate(zip(self.units, state, strict=True)):
+            y, end = unit.step(self.norms[layer](x) if self.norm else x, part)  # pyright: ignore[reportCallIssue]
+            x = self.combine(x, [y], layer)
             final.append(end)
-        return x, tuple(final)
+        return (self.norms[-1](x) if self.norm else x), tuple(final)
+
+
+def kinds(unit: Any, layers: int | None) -> tuple[list[Any], int]:
+    """One kind of unit for each layer, and how many."""
+    if not isinstance(unit, list | tuple):
+        layers = 1 if layers is None else layers
+        return [unit] * layers, layers
+    if layers not in (None, len(unit)) or not unit:
+        raise ConfigError(f"a list of units is one for each layer, got {len(unit)} and layers={layers}")
+    return list(unit), len(unit)
+
+
+def layer_of(kind: Any, width: int, hidden: int, directions: int, options: dict[str, Any]) -> list[nn.Module]:
+    """The units of one layer, built unless they are."""
+    if not isinstance(kind, nn.Module):
+        return [registry.build(kind, width, hidden, **options) for _ in range(directions)]
+    if not isinstance(kind, Unit) or kind.input_size != width:
+        found = f"a {type(kind).__name__} of input width {getattr(kind, 'input_size', 'unknown')}"
+        raise ConfigError(f"this layer of the stack takes a core.Unit of input width {width}, got {found}")
+    if options or directions == 2:
+        raise ConfigError("a unit that is built already takes no options and reads in one direction only")
+    return [kind]
 
 
 def truths(name: str, values: Any, x: Tensor) -> Tensor | None:

@@ -4,6 +4,7 @@ A kernel with several versions is a folder; `cpu.py` and `gpu.py` in it are the 
 triton. Where a version cannot run, the door takes the next one, which gives the same numbers.
 """
 
+from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -43,9 +44,15 @@ def beyond_operators(*inputs: Tensor) -> bool:
     return any(forward_ad.unpack_dual(part).tangent is not None for part in inputs)
 
 
+RECORDING = ContextVar("recording", default=False)
+"""Set while `core.streaming` writes down the operators of a step."""
+
+
 def recording() -> bool:
     """Whether a graph is being recorded, which must hold tensor code or operators, no foreign calls."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+    if torch.compiler.is_compiling():
+        return True
+    return torch.jit.is_tracing() or RECORDING.get()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def wants_gradients(*inputs: Tensor) -> bool:

@@ -25,6 +25,7 @@ RANGE = 40.0
 """exp(+-RANGE) and products of two of them stay finite in float32."""
 
 
+@without_autocast
 def dplr_step(
     r: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, log_decay: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""One token at a time, fast: a unit or stack behind one compiled call.
+"""One token at a time, fast: any unit or stack behind one compiled call.
 
     stream = core.streaming.open(core.build("mamba", 128))
     y = stream.step(x)
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from core.lazy import lazy
 
 if TYPE_CHECKING:
-    from core.streaming.onnx import Streamer
+    from core.streaming.streamer import Streamer
 
 __all__ = ["Streamer", "open"]
 
 
-def open(unit: Any, batch: int = 1, threads: int = 1) -> "Streamer":
+def open(unit: Any, batch: int = 1) -> "Streamer":
     """A stream of `batch` rows through a unit or stack; errors as in `Streamer`."""
-    from core.streaming.onnx import Streamer
+    from core.streaming.streamer import Streamer
 
-    return Streamer(unit, batch, threads)
+    return Streamer(unit, batch)
 
 
-__getattr__, __dir__ = lazy(globals(), {"Streamer": ".onnx"})  # loads torch
+__getattr__, __dir__ = lazy(globals(), {"Streamer": ".streamer"})  # loads torch

@@ -75,7 +75,7 @@ class Unit(nn.Module):
         return self.hidden_size
 
     def remember(self, tokens: Tokens) -> None:
-        """Start with memories that last so many tokens: gates and decays as set by `core.build(remember=...)`.
+        """Start with memories of so many tokens: what `core.build(..., remember=tokens)` calls.
 
         A channel keeps 1 - 1/tau of its state at a token of zero input; tau is spread evenly in the logarithm
         from tokens / 4 to 4 tokens, or between the ends of a pair.
@@ -179,7 +179,7 @@ def checked_step(step: Step) -> Step:
                 f"{type(self).__name__} steps on a floating-point token of shape (B, {self.input_size}), "
                 f"got {tuple(shape)} of {x.dtype}"
             )
-        if torch.compiler.is_compiling():  # a remembered shape would become a guard on the number of rows
+        if recording():  # a remembered shape would become a guard on the number of rows
             y, after = step(self, x, self.initial_state(x) if state is None else state)
             return apart(y, after), after
         single = isinstance(state, Tensor)

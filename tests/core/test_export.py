@@ -1,9 +1,7 @@
-"""ONNX graphs and the streamer on top of them compute what torch computes."""
+"""ONNX graphs compute what torch computes."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -11,8 +9,6 @@ import core
 from core import export, registry
 from core.errors import ConfigError, WorkError
 from core.export import export_network, export_sequence, export_step
-from core.state import map_state
-from core.streaming import Streamer
 
 COMPLEX = {"lru", "s4", "s4d", "s5"}
 """Units that compute with complex numbers, which ONNX does not have."""
@@ -52,50 +48,6 @@ def test_what_onnx_cannot_is_one_sentence_and_leaves_nothing(
     with pytest.raises(ConfigError, match="LRU cannot be written as ONNX: complex64 is not supported"):
         export_step(core.build("lru", 8), tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture(scope="module")
-def stream() -> tuple[object, Streamer]:
-    """Two layers and their streamer: one export that both tests below ask."""
-    torch.manual_seed(0)
-    unit = core.stack("gru", 8, 6, layers=2).eval()
-    return unit, Streamer(unit, batch=2)
-
-
-@pytest.mark.heavy
-def test_the_streamer_follows_the_stack(stream: tuple[Any, Streamer]) -> None:
-    follow(*stream)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["gru", "mamba", "gated_delta_net"])
-def test_the_streamer_follows_the_unit(name: str) -> None:
-    unit = core.build(name, 8).eval()
-    follow(unit, Streamer(unit, batch=2))
-
-
-def follow(unit: Any, streamer: Streamer) -> None:
-    """A stream gives what the unit gives, can be set back, and can begin anew."""
-    x = torch.randn(2, 9, 8)
-    with torch.no_grad():
-        expected, _ = unit(x)
-    outputs = [streamer.step(token.numpy()) for token in x.unbind(1)]
-    np.testing.assert_allclose(np.stack(outputs, 1), expected, atol=1e-5)
-    halfway = map_state(torch.clone, streamer.state)
-    first = streamer.step(x[:, 0].numpy())
-    streamer.state = halfway
-    np.testing.assert_array_equal(streamer.step(x[:, 0].numpy()), first)
-    streamer.reset()
-    np.testing.assert_allclose(streamer.step(x[:, 0].numpy()), expected[:, 0], atol=1e-5)
-
-
-@pytest.mark.heavy
-def test_a_stream_names_wrong_shapes(stream: tuple[Any, Streamer]) -> None:
-    streamer = stream[1]
-    with pytest.raises(ValueError, match=r"takes x of shape \(2, 8\), got \(1, 8\)"):
-        streamer.step(np.zeros((1, 8), np.float32))
-    with pytest.raises(ValueError, match=r"state of shape \(.*\), got \(3, 8\)"):
-        streamer.state = torch.zeros(3, 8)
 
 
 class TwoHeads(torch.nn.Module):

@@ -15,7 +15,8 @@ PEERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 def pair(name: str, layers: int, directions: int, bias: bool = True, projection: int | None = None):  # noqa: ANN201
     torch.manual_seed(0)
     options = {} if projection is None else {"projection": projection}
-    ours = core.stack(name, 5, 6, layers=layers, directions=directions, bias=bias, **options)
+    shape = {"layers": layers, "directions": directions, "residual": False}
+    ours = core.stack(name, 5, 6, **shape, bias=bias, **options)
     options = {} if projection is None else {"proj_size": projection}
     theirs = PEERS[name](5, 6, layers, bias=bias, batch_first=True, bidirectional=directions == 2, **options)
     return ours, theirs

@@ -68,7 +68,7 @@ class Predictor(nn.Module):
                 width, config.hidden, config.layers, config.heads, window.history - 1
             )
         else:
-            self.encoder = core.stack(config.unit, width, config.hidden, layers=config.layers)
+            self.encoder = core.stack(config.unit, width, config.hidden, layers=config.layers, residual=False)
         D, K = config.dims, window.horizon
         spread = {"point": 0, "gaussian": D * (D + 1) // 2, "quantile": 2 * D}[config.head]
         self.sizes = (K * D, K, K * spread)

@@ -39,8 +39,8 @@ class Vector(nn.Module):
 
     def __init__(self, dims: int, hidden: int, layers: int, *, dropout: float = 0.5) -> None:
         super().__init__()
-        self.gru1 = core.stack("gru", dims, hidden, layers=layers, dropout=dropout)
-        self.gru2 = core.stack("gru", hidden, hidden, layers=layers)
+        self.gru1 = core.stack("gru", dims, hidden, layers=layers, dropout=dropout, residual=False)
+        self.gru2 = core.stack("gru", hidden, hidden, layers=layers, residual=False)
         self.fc = nn.Linear(hidden, dims)
 
     def forward(self, x: Tensor, horizon: int = HORIZON) -> Tensor:

@@ -22,6 +22,8 @@ loops on CUDA (`core.kernels.gated_loop.gpu`). Where both directions of such a c
 `cudnn_layer` runs them together (`core.blocks.directions` asks for it).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -48,6 +50,8 @@ def gated_loop(
     device = memory_on(inputs) if cell.kernel is not None else None
     kernels = version(__name__, device) if device else None
     if kernels is None:
+        if torch.is_autocast_enabled(x.device.type):
+            return in_full(gated_loop, cell, x, weight_ih, bias, state, weights, lengths)
         return plain_loop(cell, x, weight_ih, bias, state, weights, lengths)
     double = any(part is not None and part.dtype == torch.float64 for part in inputs)
     dtype = torch.float64 if double else torch.float32
@@ -67,4 +71,25 @@ def gated_step(
             kernels = version(__name__, "cpu")
             if kernels is not None:
                 return kernels.compiled_step(cell, len(state), inputs)
+    if torch.is_autocast_enabled(x.device.type):
+        return in_full(gated_step, cell, x, weight_ih, bias, state, weights)
     return cell.step(F.linear(x, weight_ih, bias), state, weights)
+
+
+def in_full(
+    compute: Any,
+    cell: Cell,
+    x: Tensor,
+    weight_ih: Tensor,
+    bias: Tensor | None,
+    state: States,
+    weights: Weights,
+    *lengths: Tensor | None,
+) -> tuple[Tensor, States]:
+    """The same without autocast, which would halve the state: in float32 at least, and back in its types."""
+    dtype = torch.promote_types(weight_ih.dtype, torch.float32)
+    x_, w, b, *rest = (None if p is None else p.to(dtype) for p in (x, weight_ih, bias, *state, *weights))
+    states, others = tuple(rest[: len(state)]), tuple(rest[len(state) :])
+    with torch.autocast(x.device.type, enabled=False):
+        y, after = compute(cell, x_, w, b, states, others, *lengths)
+    return y.to(x.dtype), tuple(new.to(old.dtype) for new, old in zip(after, state, strict=True))

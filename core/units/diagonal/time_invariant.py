@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.kernels.choice import recording
 from core.units.contract import Unit
 
 
@@ -28,7 +29,7 @@ class TimeInvariant(Unit):
         if (
             self.training
             or torch.is_grad_enabled()
-            or torch.compiler.is_compiling()
+            or recording()
             or torch._C._are_functorch_transforms_active()
             or "parametrizations" in self._modules
         ):

@@ -22,7 +22,9 @@ class NewtonUnit(GatedUnit):
     modes = ("step", "sequential", "newton")
 
     def start_recurrent(self, kind: str) -> None:
-        raise ConfigError(f"the recurrence of {type(self).__name__} is diagonal, so it takes no recurrent start")
+        raise ConfigError(
+            f"the recurrence of {type(self).__name__} is diagonal, so it takes no recurrent start"
+        )
 
     def projected(self, x: Tensor) -> Tensor:
         """Gates (B, T, G) of x (B, T, I) before the recurrence."""

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from core.errors import ConfigError
 from core.kernels.plstm.scan import plstm_scan
-from core.kernels.precision import state_zeros
+from core.kernels.precision import state_zeros, without_autocast
 from core.parts.heads import default_heads, head_count
 from core.parts.lengths import still, window_at_end
 from core.parts.memory import Tokens, time_constants
@@ -88,16 +88,8 @@ class PLSTM(Unit):
         window = torch.cat([cache.to(x.dtype), x.unsqueeze(1)], 1)  # (B, W, I)
         c = (window * self.conv_weight.squeeze(1).mT).sum(1) + self.conv_bias
         q, k, v, transition = self.project(x, c, memory.dtype)
-        source, mark, direct = self.constants(memory.dtype)
-        batch, heads, width = q.shape
-        now = memory.reshape(batch * heads, width, width)
-        column, row = (batch * heads, width, 1), (batch * heads, 1, width)
-        read = torch.bmm(q.reshape(row), now).view(q.shape)
-        own = (q * k).sum(-1, keepdim=True) * direct[:, None]
-        o = torch.addcmul(own * v, mark[:, None], read)
-        kept = transition.reshape(-1, 1, 1) * now
-        memory = torch.baddbmm(kept, (source[:, None] * k).reshape(column), v.reshape(row)).view(memory.shape)
-        return self.finish(o * width**-0.5, c), (window[:, 1:], memory)
+        o, memory = advance(q, k, v, transition, *self.constants(memory.dtype), memory)
+        return self.finish(o, c), (window[:, 1:].clone(), memory)
 
     def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if mode == "sequential":
@@ -133,6 +125,29 @@ class PLSTM(Unit):
     def finish(self, o: Tensor, c: Tensor) -> Tensor:
         y = self.output(head_rms(o, self.norm).flatten(-2).to(c.dtype))
         return y if self.skip is None else y + self.skip * c
+
+
+@without_autocast
+def advance(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    transition: Tensor,
+    source: Tensor,
+    mark: Tensor,
+    direct: Tensor,
+    memory: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """One token: q, k, v (B, h, width), transition (B, h), gates (h,), memory -> o (B, h, width), memory."""
+    batch, heads, width = q.shape
+    now = memory.reshape(batch * heads, width, width)
+    column, row = (batch * heads, width, 1), (batch * heads, 1, width)
+    read = torch.bmm(q.reshape(row), now).view(q.shape)
+    own = (q * k).sum(-1, keepdim=True) * direct[:, None]
+    o = torch.addcmul(own * v, mark[:, None], read)
+    kept = transition.reshape(-1, 1, 1) * now
+    after = torch.baddbmm(kept, (source[:, None] * k).reshape(column), v.reshape(row))
+    return o * width**-0.5, after.view(memory.shape)
 
 
 def grid_heads(name: str, input_size: int, hidden_size: int, heads: int | None) -> int:

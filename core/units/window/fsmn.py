@@ -57,7 +57,7 @@ class FSMN(Unit):
         self.expand = nn.Linear(input_size, inner_size)
         self.project = nn.Linear(inner_size, hidden_size, bias=False)
         self.taps = nn.Parameter(torch.randn(hidden_size, order + 1) * (order + 1) ** -0.5)  # a_0 .. a_N1
-        # none without look-ahead: a parameter of no elements gets no gradient, where distributed training stops
+        # a parameter of no elements would get no gradient, at which distributed training stops
         ahead = torch.randn(hidden_size, look_ahead) * (look_ahead + 1) ** -0.5
         self.future_taps = nn.Parameter(ahead) if look_ahead else None
         self.no_decay = ("taps", "future_taps") if look_ahead else ("taps",)

@@ -1,0 +1,344 @@
+"""A step of any unit or stack as a program of `core.streaming.machine`.
+
+torch writes down the operators of one step (`make_fx`). What depends on parameters alone is computed at once,
+views become offsets and strides, and every other operator a row or a few. A complex number is two real ones,
+Re and Im, from the start; integers and float64 live in a memory of float64.
+"""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from core.export import StepGraph, undisturbed
+from core.kernels.choice import RECORDING
+from core.state import tensors
+from core.streaming import machine as do
+
+aten = torch.ops.aten
+
+
+class NoProgram(Exception):
+    """The step has an operator that the machine does not."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor in a memory: 0 float32, 1 float64."""
+
+    memory: int
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def contiguous(self) -> bool:
+        return all(
+            size == 1 or own == want
+            for size, own, want in zip(self.shape, self.strides, dense(self.shape), strict=True)
+        )
+
+    def expanded(self, shape: tuple[int, ...]) -> "Place":
+        """The same numbers in a larger shape, stride 0 where they repeat."""
+        missing = len(shape) - len(self.shape)
+        own = ((1,) * missing + self.shape, (0,) * missing + self.strides)
+        strides = tuple(0 if size == 1 else step for size, step in zip(*own, strict=True))
+        return replace(self, shape=tuple(shape), strides=strides)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A complex tensor."""
+
+    re: Place
+    im: Place
+
+
+def dense(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of a contiguous tensor."""
+    return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def record(unit: Any, x: Tensor, state: list[Tensor]) -> torch.fx.GraphModule:
+    """The operators of one step (x, *state) -> (y, *state); leaves the unit and the generator alone."""
+    graph, token = StepGraph(unit), RECORDING.set(True)
+    try:
+        with undisturbed(unit), torch.no_grad():
+            return make_fx(lambda x, *parts: graph(x, *parts))(x, *state)
+    finally:
+        RECORDING.reset(token)
+
+
+class Program:
+    """Rows of the machine, its memories, and where tokens, answers and states lie.
+
+    Raises:
+        NoProgram: the machine lacks an operator.
+    """
+
+    def __init__(self, unit: Any, batch: int, dtype: torch.dtype) -> None:
+        x = torch.zeros(batch, unit.input_size, dtype=dtype)
+        state = [part.contiguous().clone() for part in tensors(unit.initial_state(x))]
+        self.rows: list[list[int]] = []
+        self.sizes = [0, 0]
+        self.constants: list[tuple[Place, np.ndarray]] = []
+        self.known: dict[tuple[int, float], Place] = {}
+        module = record(unit, x, state)
+        values: dict[Any, Any] = {}
+        inputs: list[Place] = []
+        outputs: Any = ()
+        for node in module.graph.nodes:
+            if node.op == "placeholder":
+                given = [x, *state][len(inputs)]
+                values[node] = self.room(memory_of(given.dtype), tuple(given.shape))
+                inputs.append(values[node])
+            elif node.op == "get_attr":
+                values[node] = getattr(module, node.target).detach()
+            elif node.op == "output":
+                outputs = [self.placed(value) for value in look_up(node.args[0], values)]
+            else:
+                args = look_up(node.args, values)
+                values[node] = self.apply(node.target, args, look_up(node.kwargs, values))
+        self.x, self.state = inputs[0], inputs[1:]
+        self.y = self.solid(outputs[0])
+        # a state may be read after another was replaced, so all are copied aside first
+        kept = [self.solid(part) if part.offset >= 0 else part for part in outputs[1:]]
+        aside = [self.copied(part) for part in kept]
+        for source, target in zip(aside, self.state, strict=True):
+            self.row(do.COPY, target, source)
+        self.table = np.array(self.rows, np.int64).reshape(-1, do.WIDTH)
+        self.memories = np.zeros(self.sizes[0] + 1, np.float32), np.zeros(self.sizes[1] + 1, np.float64)
+        for place, numbers in self.constants:
+            memory = self.memories[place.memory]
+            memory[place.offset : place.offset + numbers.size] = numbers.ravel()
+
+    # places
+
+    def room(self, memory: int, shape: tuple[int, ...]) -> Place:
+        """Fresh memory for a tensor, on a border of 64 bytes."""
+        at = self.sizes[memory]
+        self.sizes[memory] = at + -(-max(1, prod(shape)) // 16) * 16
+        return Place(memory, at, tuple(shape), dense(tuple(shape)))
+
+    def placed(self, value: Any) -> Any:
+        """A value as a place: constants go into memory."""
+        if isinstance(value, Place | Pair):
+            return value
+        if isinstance(value, Tensor):
+            if value.is_complex():
+                return Pair(self.placed(value.real), self.placed(value.imag))
+            place = self.room(memory_of(value.dtype), tuple(value.shape))
+            self.constants.append((place, value.detach().double().cpu().numpy()))
+            return place
+        raise NoProgram(f"a {type(value).__name__} among the tensors")
+
+    def number(self, memory: int, value: float) -> Place:
+        """A number as a tensor of no axes."""
+        key = (memory, float(value))
+        if key not in self.known:
+            place = self.room(memory, ())
+            self.constants.append((place, np.array(float(value))))
+            self.known[key] = place
+        return self.known[key]
+
+    def solid(self, value: Place) -> Place:
+        return value if value.contiguous else self.copied(value)
+
+    def copied(self, value: Place) -> Place:
+        out = self.room(value.memory, value.shape)
+        self.row(do.COPY, out, value)
+        return out
+
+    def cast(self, value: Place, memory: int) -> Place:
+        if value.memory == memory:
+            return value
+        out = self.room(memory, value.shape)
+        self.row(do.UP if memory else do.DOWN, out, value)
+        return out
+
+    # rows
+
+    def row(self, kind: int, target: Place, *operands: Place) -> None:
+        """An operator element by element; axes that lie together in all become one."""
+        if not prod(target.shape):
+            return
+        axes = [
+            [size, target.strides[axis], *(part.strides[axis] for part in operands)]
+            for axis, size in enumerate(target.shape)
+            if size != 1
+        ]
+        merged: list[list[int]] = []
+        for axis in axes:
+            if merged and all(
+                outer == inner * axis[0] for outer, inner in zip(merged[-1][1:], axis[1:], strict=True)
+            ):
+                merged[-1] = [merged[-1][0] * axis[0], *axis[1:]]
+            else:
+                merged.append(axis)
+        if len(merged) > 4:
+            raise NoProgram("a tensor of more than four axes")
+        merged = [[1] + [0] * (len(operands) + 1)] * (4 - len(merged)) + merged
+        line = [kind, target.memory, *(axis[0] for axis in merged)]
+        for place, part in enumerate((target, *operands)):
+            line += [part.offset, *(axis[1 + place] for axis in merged)]
+        self.rows.append(line + [0] * (do.WIDTH - len(line)))
+
+    def of_one(self, kind: int, value: Place) -> Place:
+        out = self.room(value.memory, value.shape)
+        self.row(kind, out, value)
+        return out
+
+    def of_two(self, kind: int, a: Any, b: Any) -> Place:
+        memory = max(part.memory for part in (a, b) if isinstance(part, Place))
+        a, b = (self.cast(p, memory) if isinstance(p, Place) else self.number(memory, p) for p in (a, b))
+        shape = tuple(torch.broadcast_shapes(a.shape, b.shape))
+        out = self.room(memory, shape)
+        self.row(kind, out, a.expanded(shape), b.expanded(shape))
+        return out
+
+    def product(self, a: Place, b: Place, plus: Place | None = None, *, less: bool = False) -> Place:
+        """plus + a b for a (N, M, K), b (N, K, J)."""
+        shape = (*a.shape[:2], b.shape[2])
+        out = self.room(a.memory, shape)
+        plus = None if plus is None else plus.expanded(shape)
+        start = [-1, 0, 0, 0, 0] if plus is None else [plus.offset, *plus.strides, 0]
+        if prod(shape):
+            line = [do.LESS if less else do.PRODUCT, a.memory, *shape, a.shape[2]]
+            line += [out.offset, *out.strides, 0, *start, a.offset, *a.strides, 0, b.offset, *b.strides, 0]
+            self.rows.append(line)
+        return out
+
+    def reduced(self, kind: int, value: Place, axes: Any, keep: bool) -> Place:
+        """Over some axes; the target lies as torch's does."""
+        rank = len(value.shape)
+        over = sorted({axis % rank for axis in axes} if axes else set(range(rank)))
+        stay = [axis for axis in range(rank) if axis not in over]
+        turned = view(value, [*stay, *over])
+        count = prod(value.shape[axis] for axis in over)
+        outer = tuple(value.shape[axis] for axis in stay)
+        if len(over) != 1 or len(stay) > 3:
+            turned = replace(self.solid(turned), shape=(prod(outer), count), strides=(count, 1))
+        out = self.room(value.memory, outer)
+        lead = 4 - len(turned.shape)
+        line = [kind, value.memory, *(1,) * lead, *turned.shape]
+        line += [out.offset, 0, 0, 0, 0, turned.offset, *(0,) * lead, *turned.strides]
+        self.rows.append(line + [0] * (do.WIDTH - len(line)))
+        shape = tuple(1 if axis in over else size for axis, size in enumerate(value.shape)) if keep else outer
+        return replace(out, shape=shape, strides=dense(shape))
+
+    # operators
+
+    def apply(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """The value of an operator: a tensor if it depends on parameters alone, else places."""
+        flat = list(leaves((args, kwargs)))
+        if not any(isinstance(part, Place | Pair) for part in flat):
+            with torch.no_grad():
+                return target(*args, **kwargs)
+        if target is operator.getitem:
+            return args[0][args[1]]
+        name = str(target)
+        if name in VIEWS:
+            return self.seen(target, args, kwargs)
+        if name in ONE:
+            return self.of_one(ONE[name], self.placed(args[0]))
+        rule = RULES.get(name)
+        if rule is None:
+            raise NoProgram(f"the operator {name}")
+        ready = [self.placed(part) if isinstance(part, Tensor) else part for part in args]
+        return rule(self, *ready, **kwargs)
+
+    def seen(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """A view: torch says what it makes of a tensor that lies in memory as ours does."""
+        value = self.placed(args[0])
+        if isinstance(value, Pair):
+            pair = [self.seen(target, (part, *args[1:]), kwargs) for part in (value.re, value.im)]
+            if isinstance(pair[0], list):
+                return [Pair(re, im) for re, im in zip(*pair, strict=True)]
+            return Pair(*pair)
+        try:
+            found = self.as_torch(value, target, args[1:], kwargs)
+        except RuntimeError:  # numbers that do not lie together
+            value = self.copied(value)
+            found = self.as_torch(value, target, args[1:], kwargs)
+        return found
+
+    @staticmethod
+    def as_torch(value: Place, target: Any, rest: Any, kwargs: Any) -> Any:
+        storage = torch.empty(0, device="meta").new_empty(value.offset + reach(value))
+        own = storage.as_strided(value.shape, value.strides, value.offset)
+        found = target(own, *rest, **kwargs)
+
+        def back(part: Tensor) -> Place:
+            return Place(value.memory, int(part.storage_offset()), tuple(part.shape), tuple(part.stride()))
+
+        return [back(part) for part in found] if isinstance(found, tuple | list) else back(found)
+
+
+def reach(value: Place) -> int:
+    """Numbers from the first to behind the last."""
+    return 1 + sum((size - 1) * step for size, step in zip(value.shape, value.strides, strict=True) if size)
+
+
+def view(value: Place, order: list[int]) -> Place:
+    """Axes in another order."""
+    return replace(
+        value, shape=tuple(value.shape[a] for a in order), strides=tuple(value.strides[a] for a in order)
+    )
+
+
+def memory_of(dtype: torch.dtype) -> int:
+    """Numbers that float32 holds exactly are there, all others in float64."""
+    return 0 if dtype in (torch.float32, torch.bool, torch.float16, torch.bfloat16, torch.complex64) else 1
+
+
+def look_up(args: Any, values: dict[Any, Any]) -> Any:
+    return torch.fx.node.map_arg(args, lambda node: values[node])
+
+
+def leaves(nested: Any) -> Any:
+    if isinstance(nested, dict):
+        nested = tuple(nested.values())
+    if isinstance(nested, tuple | list):
+        for part in nested:
+            yield from leaves(part)
+    else:
+        yield nested
+
+
+VIEWS = {
+    f"aten.{name}"
+    for name in (
+        "view.default", "_unsafe_view.default", "expand.default", "permute.default", "t.default",
+        "transpose.int", "slice.Tensor", "select.int", "split.Tensor", "split_with_sizes.default",
+        "squeeze.dim", "squeeze.dims", "unsqueeze.default", "unbind.int", "alias.default", "detach.default",
+        "diagonal.default", "as_strided.default",
+    )
+}  # fmt: skip
+"""Operators that move no number."""
+
+ONE = {
+    "aten.sigmoid.default": do.SIGMOID, "aten.tanh.default": do.TANH, "aten.exp.default": do.EXP,
+    "aten.log.default": do.LOG, "aten.sqrt.default": do.SQRT, "aten.rsqrt.default": do.RSQRT,
+    "aten.neg.default": do.NEGATE, "aten.abs.default": do.ABS, "aten.relu.default": do.RELU,
+    "aten.silu.default": do.SILU, "aten.gelu.default": do.GELU, "aten.elu.default": do.ELU,
+    "aten.reciprocal.default": do.RECIPROCAL, "aten.cos.default": do.COS, "aten.sin.default": do.SIN,
+    "aten.expm1.default": do.EXPM1, "aten.log1p.default": do.LOG1P, "aten.bitwise_not.default": do.NOT,
+    "aten.logical_not.default": do.NOT, "aten.square.default": do.SQUARE,
+}  # fmt: skip
+"""Operators of one real tensor, in their plain form."""
+
+RULES: dict[str, Callable[..., Any]] = {}
+"""All others; `core.streaming.rules` fills it."""
+
+
+def program(unit: Any, batch: int, dtype: torch.dtype) -> Program:
+    """The program of a step; errors as in `Program`."""
+    import core.streaming.rules  # noqa: F401
+
+    return Program(unit, batch, dtype)

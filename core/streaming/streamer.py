@@ -1,0 +1,163 @@
+"""One token after another through a unit or stack, one compiled call each.
+
+    stream = core.streaming.open(core.build("mamba", 128))
+    for x in source:
+        y = stream.step(x)                  # (B, I) -> (B, H), arrays or tensors
+
+The step of the network becomes a program of `core.streaming.machine`. The state lives in the stream; `state`
+gives and takes it as a value, so that a stream can be moved, saved or branched.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.export import rebuild, undisturbed
+from core.state import shapes, tensors
+from core.streaming.machine import execute
+from core.streaming.program import NoProgram, Place, Program, program
+
+
+class Streamer:
+    """x (B, I) -> y (B, H), one call a token, on the CPU, in float32 or the float64 of the network.
+
+    The network is as in evaluation, and is left alone, as are the random generator and what is passed in.
+    When parameters have changed since, by an optimiser, loading or in place, the next step uses the new ones;
+    after a change that torch does not count (`parameter.data`, fused optimisers) call `refresh`.
+
+    A network with an operator that the machine lacks streams through its own eager step: `compiled` tells.
+
+    Args:
+        unit: a unit, or a stack of one direction.
+        batch: B, streams that advance together.
+
+    Raises:
+        ValueError: the network reads the future.
+    """
+
+    def __init__(self, unit: Any, batch: int = 1) -> None:
+        if getattr(unit, "directions", 1) != 1 or not getattr(unit, "causal", True):
+            raise ValueError(f"this {type(unit).__name__} reads the future; it cannot go step by step")
+        self.unit, self.batch = unit, batch
+        self.dtype = next((p.dtype for p in unit.parameters() if p.is_floating_point()), torch.float32)
+        self.shape = (batch, int(unit.input_size))
+        self.program: Program | None = None
+        self.initial = self.eager = self.first_state()
+        self.take_weights()
+        self.reset()
+
+    def first_state(self) -> Any:
+        """Before the first token, which for some units depends on parameters."""
+        with torch.no_grad():
+            first = self.unit.initial_state(torch.zeros(self.shape, dtype=self.dtype))
+            return rebuild_with(first, lambda part: part.detach().cpu().clone())
+
+    @property
+    def compiled(self) -> bool:
+        """Whether a step is one compiled call."""
+        return self.program is not None
+
+    def refresh(self) -> None:
+        """Take the network's parameters as they are now; the state stays."""
+        state = self.state
+        self.initial = self.first_state()
+        self.take_weights()
+        self.state = state
+
+    def take_weights(self) -> None:
+        self.seen = versions(self.unit)
+        try:
+            self.program = program(self.unit, self.batch, self.dtype)
+        except NoProgram:
+            self.program = None
+
+    def reset(self) -> None:
+        """Back to before the first token."""
+        self.state = self.initial
+
+    @property
+    def state(self) -> Any:
+        """The network's own state as a copy: a tensor or nested tuple of tensors."""
+        if self.program is None:
+            return rebuild_with(self.eager, torch.clone)
+        parts = [
+            torch.from_numpy(self.numbers(place).copy()).to(part.dtype)
+            for place, part in zip(self.program.state, tensors(self.initial), strict=True)
+        ]
+        return rebuild(self.initial, iter(parts))
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        if shapes(state) != shapes(self.initial):
+            raise ValueError(f"this stream has a state of shape {shapes(self.initial)}, got {shapes(state)}")
+        if self.program is None:
+            kept = [
+                part.detach().cpu().to(own.dtype, copy=True)
+                for part, own in zip(tensors(state), tensors(self.initial), strict=True)
+            ]
+            self.eager = rebuild(self.initial, iter(kept))
+            return
+        for place, part in zip(self.program.state, tensors(state), strict=True):
+            self.numbers(place)[...] = part.detach().cpu().numpy()
+
+    def numbers(self, place: Place) -> np.ndarray:
+        """The numbers at a contiguous place, as a view."""
+        assert self.program is not None
+        size = int(np.prod(place.shape))
+        return self.program.memories[place.memory][place.offset : place.offset + size].reshape(place.shape)
+
+    def step(self, x: Any) -> Any:
+        """Advance one token: x (B, I) -> y (B, H), a tensor for a tensor and an array for anything else.
+
+        Raises:
+            ValueError: another shape than (B, I).
+        """
+        given = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+        if given.shape != self.shape:
+            raise ValueError(f"this stream takes x of shape {self.shape}, got {given.shape}")
+        if stale(self.seen):
+            self.refresh()
+        if self.program is None:
+            y = self.eager_step(given)
+        else:
+            ready = self.program
+            memory = ready.memories[ready.x.memory]
+            memory[ready.x.offset : ready.x.offset + given.size] = given.ravel()
+            execute(ready.table, *ready.memories)
+            y = self.numbers(ready.y).copy()
+        return torch.from_numpy(y) if isinstance(x, Tensor) else y
+
+    def eager_step(self, x: np.ndarray) -> np.ndarray:
+        """Through the network's own step."""
+        with undisturbed(self.unit), torch.no_grad():
+            y, self.eager = self.unit.step(torch.as_tensor(x, dtype=self.dtype), self.eager)
+        return y.numpy()
+
+
+Seen = list[tuple[dict[str, Any], str, Tensor, int]]
+
+
+def versions(network: nn.Module) -> Seen:
+    """Where each parameter and buffer is kept, and what torch counts of its changes."""
+    return [
+        (kept, name, part, part._version)
+        for module in network.modules()
+        for kept in (module._parameters, module._buffers)
+        for name, part in kept.items()
+        if part is not None and not part.is_inference()
+    ]
+
+
+def stale(seen: Seen) -> bool:
+    """Whether a parameter is another one or has changed since."""
+    for kept, name, part, version in seen:
+        if kept.get(name) is not part or part._version != version:
+            return True
+    return False
+
+
+def rebuild_with(state: Any, change: Any) -> Any:
+    """The same nesting of changed tensors."""
+    return rebuild(state, iter([change(part) for part in tensors(state)]))
