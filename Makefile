@@ -2,6 +2,7 @@
 # make test         set up, lint, type-check, run the tests
 # make test-fast    what compiles nothing, opens no browser and starts no process: a minute on a warm cache
 # make test-all     the same with the long tests
+# make fuzz         hostile input for every reader: make fuzz SECONDS=600
 # make lint         format, lint and types only
 
 PYTHON ?= python3
@@ -70,3 +71,9 @@ clean:
 screens: .venv/.dev chromium
 	$(BIN)/recurra quickstart --out out
 	$(BIN)/python -m demos.screens out/screens
+
+# hostile input for every reader; what fails is shrunk, kept in tests/fuzz/found and read again by make test
+SECONDS ?= 60
+.PHONY: fuzz
+fuzz: .venv/.dev
+	$(ENV) $(BIN)/python -m tests.fuzz --seconds $(SECONDS)

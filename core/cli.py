@@ -3,15 +3,18 @@
 import os
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from core.domains import COMMANDS, DOMAINS, Signed, domain, usable
-from core.errors import RecurraError, SignInError, UnfinishedWarning, WorkError
+from core.errors import Ended, RecurraError, SignInError, UnfinishedWarning, WorkError
 from core.terminal import Json, Threads, emit, say, say_all
 from core.text import shown
 
@@ -176,7 +179,7 @@ def bench(
 def run_app(application: typer.Typer) -> None:
     """Run a command-line application. Ends with 0; 2 words, settings or input; 1 failed work; 130 Ctrl-C."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), unwinding():
             warnings.showwarning = in_a_sentence(warnings.showwarning)
             application()
     except RecurraError as error:
@@ -194,6 +197,26 @@ def run_app(application: typer.Typer) -> None:
         if not isinstance(cause, KeyboardInterrupt):
             raise
         stop(cause)
+
+
+@contextmanager
+def unwinding() -> Iterator[None]:
+    """Inside, a wish to end (SIGTERM of a cluster, a closed terminal) unwinds: half a file is removed."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Ended(f"stopped by {signal.Signals(number).name}.", number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def in_a_sentence(show: Callable[..., None]) -> Callable[..., None]:

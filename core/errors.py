@@ -29,5 +29,13 @@ class WorkError(RecurraError):
     """The work failed on good input: it diverged, a graph differs, a process died. Exit code 1."""
 
 
+class Ended(KeyboardInterrupt):
+    """The program was asked to end; `signal` is the number that asked. Exit code 128 + signal."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.signal = number
+
+
 class UnfinishedWarning(UserWarning):
     """Weights of a run that still goes on were loaded; commands say it in a sentence."""

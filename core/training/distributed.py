@@ -5,15 +5,27 @@ torchrun --standalone --nproc_per_node=2 -m core trajectory train --out runs/a
 
 import atexit
 import os
-from collections.abc import Callable, Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from core.errors import ConfigError
+from core.errors import ConfigError, WorkError
+from core.text import first_line
+
+PATIENCE_S = 45.0
+"""Seconds that a process waits for another one that says nothing, by default."""
+BEAT_S = 2.0
+"""Seconds between two signs of life of the first process, while the others wait for its work."""
+SIGNS = ("gloo", "NCCL", "Connection", "imed out", "ocket", "TCPStore", "Broken pipe", "peer")
+"""What the messages of a lost process have."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +54,15 @@ class Place:
         if self.world == 1:
             return act()
         result, error = None, None
+        number = next(ROUNDS)
         if self.first:
             try:
-                result = act()
+                with beating(number):
+                    result = act()
             except Exception as raised:  # the others would wait for ever
                 error = raised
+        else:
+            await_first(number)
         result, error = self.share((result, error))
         if error is not None:
             raise error
@@ -86,20 +102,100 @@ class Place:
         return {name: sum(each[name] for each in everyone) / self.world for name in values}
 
 
-def join(device: torch.device) -> Place:
+def join(device: torch.device, patience_s: float = PATIENCE_S) -> Place:
     """Join the other processes of a torchrun (NCCL for a model on CUDA, else gloo), until the program ends.
 
     The group is kept for the next run of this program: one that is made anew in the same processes would
     find the addresses of the old one, and wait for ever.
+
+    Args:
+        patience_s: after so many seconds without a word another process counts as lost.
     """
     if not dist.is_available():
         return Place(device=device)
     if not dist.is_initialized():
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return Place(device=device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(seconds=patience_s))
         atexit.register(leave)
     return Place(dist.get_rank(), dist.get_world_size(), device)
+
+
+def rounds() -> Iterator[int]:
+    """Numbers of the rounds of `agree`, the same in all processes since all take part in each."""
+    number = 0
+    while True:
+        yield number
+        number += 1
+
+
+ROUNDS = rounds()
+
+
+def store() -> dist.Store:
+    """The table that the processes met by; the first process or torchrun keeps it."""
+    return dist.distributed_c10d._get_default_store()  # pyright: ignore[reportPrivateUsage]
+
+
+@contextmanager
+def beating(number: int) -> Iterator[None]:
+    """While the block works, a sign of life every two seconds; at its end, a last one."""
+    over = threading.Event()
+
+    def beat() -> None:
+        beats = 0
+        while not over.wait(BEAT_S):
+            beats += 1
+            store().set(f"beat/{number}", str(beats))
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        store().set(f"done/{number}", "1")
+
+
+def await_first(number: int) -> None:
+    """Wait as long as the first process works and gives signs of life.
+
+    Raises:
+        WorkError: it gave none for as long as the group's patience.
+    """
+    table = store()
+    patience = table.timeout.total_seconds()
+    seen, since, pause = b"", time.monotonic(), 0.001
+    while not table.check([f"done/{number}"]):
+        time.sleep(pause)
+        pause = min(0.2, 2 * pause)
+        if table.check([f"beat/{number}"]) and (now := table.get(f"beat/{number}")) != seen:
+            seen, since = now, time.monotonic()
+        if time.monotonic() - since > patience:
+            raise WorkError(
+                f"the first process has given no sign of life for {patience:g} s. Go on with --resume."
+            )
+
+
+@contextmanager
+def told_of_loss(place: Place) -> Iterator[None]:
+    """Inside, another process that died or stands still is a sentence.
+
+    Raises:
+        WorkError: one did.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if place.world == 1 or not any(sign in text for sign in SIGNS):
+            raise
+        raise WorkError(
+            f"process {place.rank} of {place.world} lost another one, which was killed or stands still "
+            f"({first_line(error)}). Go on with --resume."
+        ) from error
 
 
 def leave() -> None:

@@ -4,7 +4,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 try:
@@ -21,7 +23,7 @@ STATE = "last/state.pt"
 BEST = "last/best.safetensors"
 """The best weights as training left them, where `finish` has been at those on top before the run was over."""
 LOCK = "last/lock"
-FREE = ("max_minutes", "checkpoint_steps", "tensorboard", "workers")
+FREE = ("max_minutes", "checkpoint_steps", "tensorboard", "workers", "patience_s")
 """Options that do not change what a run computes, so resuming may change them."""
 FILES = ("config.toml", "metrics.csv", "model.safetensors", "last", "card.md")
 
@@ -51,7 +53,7 @@ def locked(out: Path) -> Iterator[None]:
             yield  # a file system without locks
             return
         file.truncate(0)
-        file.write(f"pid {os.getpid()}")
+        file.write(f"pid {os.getpid()} on {gethostname()} since {datetime.now():%Y-%m-%d %H:%M}")
         file.flush()
         yield
 

@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from core.errors import Ended
+
 WISHES = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-class Stopped(KeyboardInterrupt):
-    """A run was asked to stop and its checkpoint is up to date; `signal` is the number that asked."""
-
-    def __init__(self, message: str, number: int) -> None:
-        super().__init__(message)
-        self.signal = number
+class Stopped(Ended):
+    """A run was asked to stop and its checkpoint is up to date."""
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.errors import MissingExtraError
+from core.errors import MissingExtraError, RecurraError
 from core.files import whole_file
 
 Show = Callable[[int, str, Callable[[], float]], None]
@@ -63,8 +63,11 @@ class MetricsLog:
             self.columns += ["seconds"]
             self.write([*before, row])
         else:
-            with open(self.path, "a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self.columns, restval="", lineterminator="\n").writerow(row)
+            try:
+                with open(self.path, "a", newline="", encoding="utf-8") as file:
+                    csv.DictWriter(file, self.columns, restval="", lineterminator="\n").writerow(row)
+            except OSError as error:
+                raise RecurraError(f"{self.path}: cannot be written ({error.strerror or error}).") from error
         if self.board:
             for name, value in row.items():
                 self.board.add_scalar(name.replace("_", "/", 1), value, row["step"])

@@ -19,7 +19,7 @@ from torch import nn
 from core.training.batches import Batches
 from core.training.card import commit, write_card
 from core.training.checkpoint import kept_generators, seed_generators
-from core.training.distributed import join
+from core.training.distributed import join, told_of_loss
 from core.training.folder import locked, open_run
 from core.training.frozen import held, matching
 from core.training.interrupt import interruption
@@ -128,7 +128,7 @@ def train(
     """
     out = Path(out)
     device = next(model.parameters()).device
-    place = join(device)
+    place = join(device, options.patience_s)
     frozen = [group.pattern for group in options.learner.groups if group.freeze]
     idle = matching(model, frozen, "the parameter group")
     if tuple(learns) != ("*",):
@@ -137,7 +137,8 @@ def train(
     if options.workers is not None and own_workers is not None:
         batches.workers = options.workers  # pyright: ignore[reportAttributeAccessIssue]
     parent = None if start is None else Parent(start)
-    with kept_generators(device), held(model, idle), ExitStack() as stack:
+    with told_of_loss(place), kept_generators(device), held(model, idle), ExitStack() as stack:
+        asked = stack.enter_context(interruption())  # from here on a wish to stop is heeded after a step
         seed_generators(seed + 7919 * place.rank)
         origin = {"settings": settings, "loop": asdict(options), "seed": seed, "processes": place.world}
         if parent is not None:
@@ -156,10 +157,7 @@ def train(
         card = replace(card, settings=dict(settings), score=run.at.best_figures, commit=commit())
         log = MetricsLog(out, run.at.judged, options.tensorboard) if place.first else None
         try:
-            with (
-                progress(run.total, run.at.step, quiet or not place.first) as show,
-                interruption() as asked,
-            ):
+            with progress(run.total, run.at.step, quiet or not place.first) as show:
                 if parent is not None and run.at.judged < 0 and validate is not None:
                     row, card = run.judge(validate, card)
                     if log:

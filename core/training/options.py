@@ -173,6 +173,7 @@ class LoopOptions:
     checkpoint_steps: int | None = None  # also checkpoint after so many steps; None: after validations only
     workers: int | None = None  # processes that make batches; None: as the batches themselves say
     tensorboard: bool = False
+    patience_s: float = 45.0  # of several processes: seconds without a word until another one counts as lost
 
     def __post_init__(self) -> None:
         sections = (
@@ -189,6 +190,8 @@ class LoopOptions:
         if self.warmup is not None:
             object.__setattr__(self, "schedule", replace(self.plan, warmup=self.warmup))
             object.__setattr__(self, "warmup", None)
+        if not 1 <= self.patience_s <= 86_400:
+            raise ConfigError(f"patience_s must be 1 to 86,400 seconds, got {self.patience_s}.")
         for name in ("epochs", "accumulate", "max_steps", "max_minutes", "patience", "lr", "slow_factor"):
             value = getattr(self, name)
             if value is not None and not value > 0:
