@@ -34,6 +34,8 @@ class Line:
     """Ink that no character covers."""
     note: str = ""
     name: str = ""
+    table: int | None = None
+    """Which table of the page it stands in, from 0, with its row and column there."""
     row: int | None = None
     column: int | None = None
 
@@ -76,7 +78,7 @@ class Line:
             "alternatives": [{"text": text, "share": share} for text, share in self.alternatives],
             "gaps_px": [list(gap) for gap in self.gaps_px],
             **({"note": self.note} if self.note else {}),
-            **({} if self.row is None else {"row": self.row, "column": self.column}),
+            **({} if self.row is None else {"table": self.table, "row": self.row, "column": self.column}),
         }
 
     @classmethod
@@ -94,8 +96,62 @@ class Line:
             gaps_px=tuple((g[0], g[1]) for g in stored.get("gaps_px", ())),
             note=stored.get("note", ""),
             name=stored.get("id", ""),
+            table=stored.get("table"),
             row=stored.get("row"),
             column=stored.get("column"),
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A place of a table; rows and columns count from 0."""
+
+    row: int
+    column: int
+    polygon: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A ruled table; its lines say the cell they stand in, cells without a line are empty."""
+
+    rows: int
+    columns: int
+    polygon: tuple[Point, ...]
+    cells: tuple[Cell, ...]
+
+    def texts(self, lines: tuple[Line, ...], number: int) -> list[list[str]]:
+        """Text of every cell, row by row; several lines of a cell are joined by a space."""
+        grid: list[list[list[str]]] = [[[] for _ in range(self.columns)] for _ in range(self.rows)]
+        for line in lines:
+            if line.table != number or line.row is None or line.column is None:
+                continue
+            if 0 <= line.row < self.rows and 0 <= line.column < self.columns:
+                grid[line.row][line.column].append(line.text)
+        return [[" ".join(part for part in cell if part) for cell in row] for row in grid]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows,
+            "columns": self.columns,
+            "polygon": [list(point) for point in self.polygon],
+            "cells": [
+                {"row": c.row, "column": c.column, "polygon": [list(point) for point in c.polygon]}
+                for c in self.cells
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> "Table":
+        """The table of `as_dict`."""
+        return cls(
+            stored["rows"],
+            stored["columns"],
+            tuple((p[0], p[1]) for p in stored["polygon"]),
+            tuple(
+                Cell(c["row"], c["column"], tuple((p[0], p[1]) for p in c["polygon"]))
+                for c in stored["cells"]
+            ),
         )
 
 
@@ -109,6 +165,7 @@ class Page:
     lines: tuple[Line, ...] = ()
     rotation: int = 0
     remarks: tuple[str, ...] = field(default=())
+    tables: tuple[Table, ...] = ()
 
     @property
     def text(self) -> str:
@@ -122,6 +179,10 @@ class Page:
             "rotation": self.rotation,
             "coordinates": "pixels of the image after its EXIF rotation",
             "lines": [line.as_dict() for line in self.lines],
+            "tables": [
+                {**table.as_dict(), "texts": table.texts(self.lines, number)}
+                for number, table in enumerate(self.tables)
+            ],
             "remarks": list(self.remarks),
         }
 
@@ -135,4 +196,5 @@ class Page:
             tuple(Line.from_dict(line) for line in stored["lines"]),
             stored.get("rotation", 0),
             tuple(stored.get("remarks", ())),
+            tuple(Table.from_dict(table) for table in stored.get("tables", ())),
         )

@@ -293,6 +293,7 @@ def read_page(
             polygon=line.polygon,
             baseline=line.baseline,
             name=line.name,
+            table=line.table,
             row=line.row,
             column=line.column,
         )

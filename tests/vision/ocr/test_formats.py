@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import DataError
-from vision.ocr.answer import Char, Line, Page
+from vision.ocr.answer import Cell, Char, Line, Page, Table
 from vision.ocr.formats import SUFFIXES, read_page_file, written
 
 
@@ -112,3 +112,37 @@ def test_words_are_the_text_without_its_spaces() -> None:
     part = line("deux mots", 0, "l")
     assert [text for text, *_ in part.words()] == ["deux", "mots"]
     assert replace(part, chars=()).words() == []
+
+
+def box(x0: float, y0: float, x1: float, y1: float) -> tuple[tuple[float, float], ...]:
+    return ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+
+
+@pytest.mark.parametrize("form", ["page", "json"])
+def test_tables_come_back_with_their_empty_cells(form: str, tmp_path: Path) -> None:
+    cells = tuple(
+        Cell(r, c, box(50 + 400 * c, 40 + 90 * r, 440 + 400 * c, 120 + 90 * r))
+        for r in (0, 1)
+        for c in (0, 1)
+    )
+    table = Table(2, 2, box(50, 40, 840, 210), cells)
+    inside = [
+        replace(line(t, 50 + 90 * r, f"c{r}{c}"), table=0, row=r, column=c)
+        for t, r, c in (("a b", 0, 0), ("c", 1, 1))
+    ]
+    page = replace(
+        PAGE, lines=(line("above", 10, "line_0"), *inside, line("below", 300, "line_9")), tables=(table,)
+    )
+    path = tmp_path / f"x{SUFFIXES[form]}"
+    path.write_text(written(page, form), encoding="utf-8")
+    again = read_page_file(path)
+    assert again.tables == page.tables
+    places = [(part.text, part.table, part.row, part.column) for part in again.lines]
+    assert places == [
+        ("above", None, None, None),
+        ("a b", 0, 0, 0),
+        ("c", 0, 1, 1),
+        ("below", None, None, None),
+    ]
+    assert written(again, "csv") == "a b,\n,c\n"
+    assert written(PAGE, "csv").splitlines()[1] == "été"

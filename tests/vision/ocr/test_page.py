@@ -1,5 +1,10 @@
 """Lines of generated pages: found, in order, bounded; no ink and pure noise end at once."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import cv2
 import numpy as np
 import pytest
 
@@ -8,6 +13,7 @@ from vision.ocr.crop import cut_line
 from vision.ocr.metrics import matched, overlaps, page_figures
 from vision.ocr.page import find_page
 from vision.ocr.segment.order import reading_order
+from vision.ocr.synth.pages import Placed, register, two_columns, with_notes
 from vision.ocr.synth.writing import letter
 
 
@@ -87,3 +93,51 @@ def test_boxes_match_one_to_one() -> None:
     assert sorted(matched(true, found)) == [(0, 1), (1, 0)]
     figures = page_figures([box(*true[0], "ab"), box(*true[1], "cd")], [box(*found[1], "ax")])
     assert figures == {"lines": 2, "found": 1, "matched": 1, "characters": 4, "errors": 3}
+
+
+def inside(placed: Placed, line: Line) -> bool:
+    """Whether a line holds a text that was put on a page."""
+    x0, y0, x1, y1 = line.box
+    a, b, c, d = placed.box
+    return x0 - 6 <= a and c <= x1 + 6 and y0 < (b + d) / 2 < y1
+
+
+@pytest.mark.parametrize("make", [two_columns, with_notes, register], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_generated_pages_are_read_in_their_order(make: Callable[..., Any], seed: int) -> None:
+    grey, placed = make(seed)
+    page = find_page(grey)
+    found = [[i for i, line in enumerate(page.lines) if inside(text, line)] for text in placed]
+    assert all(len(places) == 1 for places in found)
+    order = [places[0] for places in found]
+    assert order == sorted(order)
+    assert len(page.lines) == len(placed)
+
+
+@pytest.mark.parametrize("ruled", [True, False])
+def test_cells_have_rows_and_columns_and_empty_ones_stay_empty(ruled: bool) -> None:
+    grey, placed = register(1, ruled=ruled)
+    page = find_page(grey)
+    (table,) = page.tables
+    assert (table.rows, table.columns) == (7, 4)
+    assert len(table.cells) == 28
+    for text in placed:
+        line = next(line for line in page.lines if inside(text, line))
+        assert (line.table, line.row, line.column) == (0, *(text.cell or ()))
+    filled = {text.cell for text in placed}
+    texts = table.texts(tuple(replace(line, text="x") for line in page.lines), 0)
+    assert {(r, c) for r, row in enumerate(texts) for c, text in enumerate(row) if text} == filled
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_outlines_hold_their_baseline_and_no_other(seed: int) -> None:
+    grey, _ = two_columns(seed)
+    page = find_page(grey)
+    heights = [line.box[3] - line.box[1] for line in page.lines]
+    for line in page.lines:
+        outline = np.array(line.polygon, np.float32)
+        for other in page.lines:
+            x, y = np.mean(other.baseline, axis=0)
+            held = cv2.pointPolygonTest(outline, (float(x), float(y)), False) >= 0
+            assert held == (other is line)
+    assert max(heights) <= 2.5 * np.median(heights)

@@ -6,7 +6,7 @@ from core.errors import ConfigError
 from core.text import in_json
 from vision.ocr.answer import Page
 
-SUFFIXES = {"text": ".txt", "json": ".json", "alto": ".xml", "page": ".xml", "hocr": ".html"}
+SUFFIXES = {"text": ".txt", "json": ".json", "alto": ".xml", "page": ".xml", "hocr": ".html", "csv": ".csv"}
 
 
 def written(page: Page, form: str) -> str:
@@ -31,6 +31,10 @@ def written(page: Page, form: str) -> str:
         from vision.ocr.formats.hocr import to_hocr
 
         return to_hocr(page)
+    if form == "csv":
+        from vision.ocr.formats.plain import to_csv
+
+        return to_csv(page)
     raise ConfigError(f"no format {form!r}; there are {', '.join(SUFFIXES)}.")
 
 

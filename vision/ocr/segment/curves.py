@@ -41,8 +41,21 @@ class Curve:
         return float(y.mean() + slope * ((n - 1) / 2 if right else -(n - 1) / 2)), slope
 
 
-def ridges(ink: Ink, scale: float) -> list[Curve]:
-    """Maxima along y of the smoothed ink, in connected pieces wider than two scales."""
+def corridors(ink: Ink, scale: float) -> np.ndarray:
+    """White between columns (H, W) of bool: three scales wide and empty over five lines, ink on both sides."""
+    tall, wide = int(12 * scale) | 1, max(3, int(3 * scale))
+    dirt = max(1.0, 0.3 * scale * scale)  # specks may lie in it
+    full = cv2.boxFilter(ink.mask.astype(np.float32), -1, (wide, tall), normalize=False)
+    white = cv2.dilate((full <= dirt).astype(np.uint8), np.ones((1, wide), np.uint8)) > 0
+    rows = cv2.boxFilter(ink.mask.astype(np.float32), -1, (1, tall), normalize=False) > 0
+    first = np.where(rows.any(1), rows.argmax(1), rows.shape[1])
+    last = np.where(rows.any(1), rows.shape[1] - 1 - rows[:, ::-1].argmax(1), -1)
+    x = np.arange(rows.shape[1])
+    return white & (x > first[:, None] + wide) & (x < last[:, None] - wide)
+
+
+def ridges(ink: Ink, scale: float, white: np.ndarray | None = None) -> list[Curve]:
+    """Maxima along y of the smoothed ink, in connected pieces wider than two scales; none in `white`."""
     smooth = cv2.GaussianBlur(ink.strength, (0, 0), sigmaX=3.2 * scale, sigmaY=max(0.55 * scale, 0.8))
     level = smooth[smooth > 1e-4]
     if not len(level):
@@ -51,6 +64,8 @@ def ridges(ink: Ink, scale: float) -> list[Curve]:
     up, down = np.roll(smooth, 1, 0), np.roll(smooth, -1, 0)
     top = (smooth >= up) & (smooth > down) & (smooth > floor)
     top[0] = top[-1] = False
+    if white is not None:
+        top &= ~white
     count, labels, stats, _ = cv2.connectedComponentsWithStats(top.astype(np.uint8), connectivity=8)
     wide = [i for i in range(1, count) if stats[i, 2] > 2 * scale]
     wide = sorted(wide, key=lambda i: -int(stats[i, 2]))[:MOST]
@@ -66,8 +81,9 @@ def ridges(ink: Ink, scale: float) -> list[Curve]:
     return found
 
 
-def join(curves: list[Curve], scale: float) -> list[Curve]:
-    """Pieces of one line joined, the cheapest pair first, across gaps of up to seven scales."""
+def join(curves: list[Curve], scale: float, white: np.ndarray | None = None) -> list[Curve]:
+    """Pieces of one line joined, the cheapest pair first, across gaps of up to seven scales, not across
+    `white`."""
     reach = 6 * scale
     alive: dict[int, Curve] = dict(enumerate(curves))
     number = len(curves)
@@ -85,7 +101,7 @@ def join(curves: list[Curve], scale: float) -> list[Curve]:
                 z, lean = right.end(False, reach)
                 half = gap / 2
                 misfit = abs((y + slope * half) - (z - lean * half))
-                if misfit > 0.55 * scale:
+                if misfit > 0.55 * scale or (white is not None and parted(left, right, white)):
                     continue
                 cost = misfit / scale + max(gap, 0) / (7 * scale)
                 if best is None or cost < best[0]:
@@ -95,6 +111,15 @@ def join(curves: list[Curve], scale: float) -> list[Curve]:
         left, right = alive.pop(best[1]), alive.pop(best[2])
         alive[number] = joined(left, right)
         number += 1
+
+
+def parted(left: Curve, right: Curve, white: np.ndarray) -> bool:
+    """Whether a corridor lies between two pieces."""
+    x = np.arange(left.x1 - 1, right.x0 + 1)
+    if len(x) < 3:
+        return False
+    y = np.interp(x, [x[0], x[-1]], [left.y[-1], right.y[0]]).round().astype(int)
+    return bool(white[y.clip(0, len(white) - 1), x.clip(0, white.shape[1] - 1)].mean() > 0.3)
 
 
 def joined(left: Curve, right: Curve) -> Curve:

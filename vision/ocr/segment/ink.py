@@ -45,13 +45,19 @@ def find_ink(grey: np.ndarray, rule_length: float = 0.12) -> Ink:
     `rule_length`: thin straight components longer than this share of the page are rules, not writing.
     """
     dark = darkness(grey)
-    binary = thresholded(dark)
+    return written_ink(dark, thresholded(dark), rule_length)
+
+
+def written_ink(dark: np.ndarray, binary: np.ndarray, rule_length: float = 0.12) -> Ink:
+    """What is written among the dark pixels `binary` (H, W): no rules, edges, specks."""
     H, W = binary.shape
     count, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
     x, y, w, h, area = (stats[:, i] for i in range(5))
     kept = (area >= 8) & (h < 0.2 * H)
     typical = float(np.median(h[kept][h[kept] > 3])) if (kept & (h > 3)).any() else 8.0
-    kept &= ~((w > rule_length * W) & (h < 1.2 * typical) & (area > 0.3 * w))  # horizontal rules
+    kept &= ~(
+        (w > rule_length * W) & (h < 1.2 * typical) & (area < max(0.3 * typical, 4.0) * w)
+    )  # horizontal rules
     kept &= ~((h > 0.08 * H) & (w < 0.25 * h))  # vertical ones
     frame = (x <= 2) | (y <= 2) | (x + w >= W - 2) | (y + h >= H - 2)
     kept &= ~(frame & ((w > 0.2 * W) | (h > 0.1 * H) | (area > 40 * typical * typical)))
@@ -63,3 +69,31 @@ def find_ink(grey: np.ndarray, rule_length: float = 0.12) -> Ink:
         kept[chosen] = True
     mask = np.asarray(kept)[np.asarray(labels, np.int64)]
     return Ink(dark * mask, mask, h[chosen].astype(float), area[chosen].astype(float))
+
+
+def within(ink: Ink, polygon: tuple[tuple[float, float], ...]) -> tuple[Ink, tuple[int, int]]:
+    """The ink inside a polygon, cut to its box, and where that box begins (x, y)."""
+    H, W = ink.mask.shape
+    points = np.array(polygon)
+    x0, y0 = (int(v) for v in np.floor(points.min(0)).clip(0))
+    x1, y1 = int(min(W, np.ceil(points[:, 0].max()) + 1)), int(min(H, np.ceil(points[:, 1].max()) + 1))
+    part = np.ascontiguousarray(ink.mask[y0:y1, x0:x1]).astype(np.uint8)
+    inside = np.zeros(part.shape, np.uint8)
+    if part.size:
+        cv2.fillPoly(inside, [np.round(points - [x0, y0]).astype(np.int32)], 1)
+    part &= inside
+    if not part.any():
+        return Ink(np.zeros(part.shape, np.float32), part > 0, np.zeros(0), np.zeros(0)), (x0, y0)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
+    strength = ink.strength[y0:y1, x0:x1] * part
+    return Ink(strength, part > 0, stats[1:, 3].astype(float), stats[1:, 4].astype(float)), (x0, y0)
+
+
+def without_specks(ink: Ink, least: float) -> Ink:
+    """The ink without components of fewer pixels than `least`."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(ink.mask.astype(np.uint8), connectivity=8)
+    kept = stats[:, 4] >= least
+    kept[0] = False
+    mask = kept[np.asarray(labels, np.int64)]
+    chosen = stats[kept]
+    return Ink(ink.strength * mask, mask, chosen[:, 3].astype(float), chosen[:, 4].astype(float))

@@ -1,7 +1,8 @@
 """Reading order of lines: down a column, columns from left to right (after Breuel 2003).
 
 a comes before b if their columns overlap and a lies above; or if a lies left of b and no line between them
-overlaps both. Pieces of one row are read along it only where both are short.
+overlaps both. Pieces of one row are read along it only where both are short. Marginal notes, narrow and beside
+the text, come behind the line beside which they begin.
 """
 
 from graphlib import CycleError, TopologicalSorter
@@ -10,9 +11,76 @@ import numpy as np
 
 from vision.ocr.answer import Line
 
+NOTE = 0.45
+"""A column narrower than this share of the widest one, and of fewer lines, holds notes."""
+
 
 def reading_order(lines: list[Line], *, right_to_left: bool = False) -> list[Line]:
     """The lines as a person reads them."""
+    notes = marginal(lines)
+    order = in_columns([line for line in lines if line not in notes], right_to_left=right_to_left)
+    for group in blocks(notes):
+        start = group[0].box[1]
+        beside = [place for place, line in enumerate(order) if line.box[1] <= start + height(group[0]) / 2]
+        near = max(beside, key=lambda place: order[place].box[1], default=-1)
+        order[near + 1 : near + 1] = group
+    return order
+
+
+def marginal(lines: list[Line]) -> list[Line]:
+    """Lines beside the text that are notes: their column is narrow and overlaps that of no other line."""
+    columns: list[list[Line]] = []
+    for line in sorted(lines, key=lambda line: line.box[0]):
+        met = [column for column in columns if any(shared(line, other) > 0.1 for other in column)]
+        columns = [column for column in columns if column not in met]
+        columns.append([*(other for column in met for other in column), line])
+    if len(columns) < 2:
+        return []
+    widths = [float(np.percentile([width(line) for line in column], 80)) for column in columns]
+    main = int(np.argmax([w * len(column) for w, column in zip(widths, columns, strict=True)]))
+    return [
+        line
+        for w, column in zip(widths, columns, strict=True)
+        if w < NOTE * widths[main] and 2 * len(column) <= len(columns[main])
+        for line in column
+    ]
+
+
+def blocks(notes: list[Line]) -> list[list[Line]]:
+    """Notes whose lines follow closely under each other are one."""
+    found: list[list[Line]] = []
+    for line in sorted(notes, key=lambda line: line.box[1]):
+        near = next(
+            (
+                part
+                for part in found
+                if shared(line, part[-1]) > 0.1 and line.box[1] - part[-1].box[3] < height(part[-1])
+            ),
+            None,
+        )
+        if near is None:
+            found.append([line])
+        else:
+            near.append(line)
+    return found
+
+
+def width(line: Line) -> float:
+    return float(line.box[2] - line.box[0])
+
+
+def height(line: Line) -> float:
+    return float(line.box[3] - line.box[1])
+
+
+def shared(a: Line, b: Line) -> float:
+    """Horizontal overlap as a share of the narrower line."""
+    both = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
+    return both / max(min(width(a), width(b)), 1.0)
+
+
+def in_columns(lines: list[Line], *, right_to_left: bool = False) -> list[Line]:
+    """Lines without notes."""
     if len(lines) < 2:
         return list(lines)
     boxes = np.array([line.box for line in lines], float)

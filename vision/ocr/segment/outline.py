@@ -1,5 +1,7 @@
 """Each ink pixel to its nearest curve -> polygon and baseline of every line."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -9,6 +11,8 @@ from vision.ocr.segment.ink import Ink
 
 VALLEY = 0.12
 """Ink between two lines as a share of the lesser one, at most."""
+AIR = 0.8
+"""White around the lines of a cell, in scales."""
 KNOT = 2.0
 """Scales between points of an outline."""
 
@@ -37,8 +41,12 @@ def owners(
     return rows, columns, owner, below
 
 
-def outlines(ink: Ink, curves: list[Curve], scale: float) -> list[Line]:
-    """Lines with polygon and baseline in pixels of the working page; curves without ink are left out."""
+def outlines(ink: Ink, curves: list[Curve], scale: float, *, small: bool = False) -> list[Line]:
+    """Lines with polygon and baseline in pixels of the working page; curves without ink are left out.
+
+    small: also what is no more than a sign, such as the ditto marks of a column.
+    """
+    least, narrow = (0.15, 0.3) if small else (0.6, 1.5)
     rows, columns, owner, below = owners(ink, curves, scale)
     H, W = ink.mask.shape
     order = np.argsort(owner, kind="stable")
@@ -46,12 +54,12 @@ def outlines(ink: Ink, curves: list[Curve], scale: float) -> list[Line]:
     found = []
     for number, curve in enumerate(curves):
         own = order[edges[number] : edges[number + 1]]
-        if len(own) < max(12, 0.6 * scale * scale):
+        if len(own) < max(12, least * scale * scale):
             continue
         own = own[trimmed(columns[own], scale)]
         x, distance = columns[own], below[own]
         left, right = int(x.min()), int(x.max()) + 1
-        if right - left < 1.5 * scale:
+        if right - left < narrow * scale:
             continue
         top, bottom = (float(v) for v in np.percentile(distance, [1, 99]))
         top, bottom = min(top, -0.6 * scale), max(bottom, 0.6 * scale)
@@ -157,9 +165,38 @@ def baseline(
     return tuple((float(a), float(b + level)) for a, b in zip(knots, middle, strict=True))
 
 
+def airy(lines: list[Line], scale: float, width: int, height: int) -> list[Line]:
+    """Lines with the white around them, up to a scale, and not beyond the middle between two of them."""
+    boxes = np.array([line.box for line in lines], float).reshape(-1, 4)
+    found = []
+    for line, (x0, y0, x1, y1) in zip(lines, boxes, strict=True):
+        beside = (boxes[:, 0] < x1) & (boxes[:, 2] > x0)
+        above = y0 - boxes[beside & (boxes[:, 3] <= y0), 3].max(initial=-2 * scale)
+        below = boxes[beside & (boxes[:, 1] >= y1), 1].min(initial=height + 2 * scale) - y1
+        crowded = (beside & (boxes[:, 1] < y0) & (boxes[:, 3] > y0)).any()
+        up = 0.0 if crowded else min(AIR * scale, above / 2)
+        crowded = (beside & (boxes[:, 1] < y1) & (boxes[:, 3] > y1)).any()
+        down = 0.0 if crowded else min(AIR * scale, below / 2)
+        count = len(line.polygon) // 2
+        upper, lower = np.array(line.polygon[:count]), np.array(line.polygon[count:])
+        sides = [[-AIR * scale, 0], *[[0, 0]] * (count - 2), [AIR * scale, 0]]
+        upper, lower = upper + sides - [0, up], lower + sides[::-1] + [0, down]
+        points = np.concatenate([upper, lower]).clip(0, [width - 1, height - 1])
+        found.append(replace(line, polygon=tuple((float(x), float(y)) for x, y in points)))
+    return found
+
+
+def moved(line: Line, x: float, y: float) -> Line:
+    """A line of a part of the page whose upper left corner is at (x, y)."""
+
+    def shifted(points: tuple[Point, ...]) -> tuple[Point, ...]:
+        return tuple((a + x, b + y) for a, b in points)
+
+    return replace(line, polygon=shifted(line.polygon), baseline=shifted(line.baseline))
+
+
 def scaled(line: Line, factor: float, width: int, height: int) -> Line:
     """A line in the pixels of the page as delivered."""
-    from dataclasses import replace
 
     def grown(points: tuple[Point, ...]) -> tuple[Point, ...]:
         return tuple(
