@@ -82,7 +82,7 @@ def cell_lines(ink: Ink, scale: float) -> list[Line]:
 def find_tables(grey: np.ndarray) -> tuple[list[Line], list[Table], list[str]]:
     """Lines of a page with tables, those of the tables with their cells; nothing where there is none."""
     H, W = grey.shape
-    small, coarse = reduced(grey, RULED)
+    small, _ = reduced(grey, RULED)
     upright, level = find_rules(thresholded(darkness(small)))
     if not find_grids(upright, level, *small.shape):
         return [], [], []

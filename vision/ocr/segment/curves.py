@@ -42,7 +42,7 @@ class Curve:
 
 
 def corridors(ink: Ink, scale: float) -> np.ndarray:
-    """White between columns (H, W) of bool: three scales wide and empty over five lines, ink on both sides."""
+    """White between columns (H, W) of bool: three scales wide, empty over five lines, ink on both sides."""
     tall, wide = int(12 * scale) | 1, max(3, int(3 * scale))
     dirt = max(1.0, 0.3 * scale * scale)  # specks may lie in it
     full = cv2.boxFilter(ink.mask.astype(np.float32), -1, (wide, tall), normalize=False)

@@ -1,7 +1,7 @@
 """Reading order of lines: down a column, columns from left to right (after Breuel 2003).
 
 a comes before b if their columns overlap and a lies above; or if a lies left of b and no line between them
-overlaps both. Pieces of one row are read along it only where both are short. Marginal notes, narrow and beside
+overlaps both. Pieces of one row are read along it only where both are short. Marginal notes, narrow beside
 the text, come behind the line beside which they begin.
 """
 
