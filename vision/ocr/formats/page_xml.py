@@ -1,7 +1,7 @@
 """PAGE 2019: lines and words with reading order, confidences, alternatives ranked by index; tables.
 
-A table is a TableRegion whose cells are TextRegions with a TableCellRole, as the schema of 2019 has it; tables
-of Transkribus (TableCell with row and col) are read too.
+A table is a TableRegion whose cells are TextRegions with a TableCellRole, as the schema of 2019 has it; the
+tables of Transkribus (TableCell with row and col) are read too.
 """
 
 import re
