@@ -166,6 +166,10 @@ class Page:
     rotation: int = 0
     remarks: tuple[str, ...] = field(default=())
     tables: tuple[Table, ...] = ()
+    number: int = 1
+    """Of the page in its file."""
+    dpi: float | None = None
+    """Pixels an inch, where they are known."""
 
     @property
     def text(self) -> str:
@@ -174,6 +178,7 @@ class Page:
     def as_dict(self) -> dict[str, Any]:
         return {
             "image": self.image,
+            "page": self.number,
             "width_px": self.width_px,
             "height_px": self.height_px,
             "rotation": self.rotation,
@@ -197,4 +202,5 @@ class Page:
             stored.get("rotation", 0),
             tuple(stored.get("remarks", ())),
             tuple(Table.from_dict(table) for table in stored.get("tables", ())),
+            stored.get("page", 1),
         )

@@ -15,7 +15,6 @@ from vision.ocr.augment import Draws, draw, stretched
 from vision.ocr.codec import Codec
 from vision.ocr.config import AugmentConfig
 from vision.ocr.data import Sample
-from vision.ocr.image import read_grey
 from vision.ocr.line import GRAIN, LineSettings, batch, prepare
 
 
@@ -112,7 +111,7 @@ def load_pool(samples: Sequence[Sample], codec: Codec, settings: LineSettings) -
     """
 
     def load(sample: Sample) -> np.ndarray:
-        return prepare(read_grey(sample.image), settings)
+        return prepare(sample.grey(), settings)
 
     labels = [codec.encode(sample.text) for sample in samples]
     with ThreadPoolExecutor(4) as threads:

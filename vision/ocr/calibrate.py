@@ -17,7 +17,6 @@ from core.weights import find, load, save
 from vision.ocr.confidence import Calibration, fit
 from vision.ocr.data import Sample
 from vision.ocr.decode import Decoding
-from vision.ocr.image import read_grey
 from vision.ocr.metrics import right_characters
 from vision.ocr.predict import MODELS, Reader, likely, load_reader, tidy
 
@@ -28,7 +27,7 @@ BONUSES = (0.8, 1.6, 2.4, 3.2)
 
 def log_probabilities(reader: Reader, samples: Sequence[Sample]) -> list[list[np.ndarray]]:
     """Log-probabilities of every sample in each of its views."""
-    return reader.seen([read_grey(sample.image) for sample in samples])
+    return reader.seen([sample.grey() for sample in samples])
 
 
 def character_errors(

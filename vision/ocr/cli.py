@@ -22,13 +22,15 @@ from core.terminal import (
     Threads,
     Weights,
     application,
-    target,
 )
+from vision.ocr import cli_files
 
 app = application(
     "Read handwriting from lines, digit strings and pages.\n\n"
     "Example: recurra ocr read page.jpg --task page --format alto -o page.xml"
 )
+app.registered_commands += cli_files.app.registered_commands
+app.registered_groups += cli_files.app.registered_groups
 
 Task = Annotated[str, typer.Argument(help="lines or digits.")]
 
@@ -37,7 +39,9 @@ Task = Annotated[str, typer.Argument(help="lines or digits.")]
 def read(
     inputs: Annotated[list[str], typer.Argument(help="Images, folders, globs, or - for a list on stdin.")],
     task: Annotated[str, typer.Option(help="lines, digits or page.")] = "lines",
-    form: Annotated[str, typer.Option("--format", help="text, json, jsonl, alto, page or hocr.")] = "text",
+    form: Annotated[
+        str, typer.Option("--format", help="text, json, jsonl, csv, alto, page, hocr or pdf.")
+    ] = "text",
     out: Annotated[Path | None, OUTPUTS] = None,
     weights: Weights = None,
     lm: Annotated[
@@ -53,6 +57,10 @@ def read(
     lexicon: Annotated[Path | None, typer.Option(help="File of words; every word is one of them.")] = None,
     alternatives: Annotated[int, typer.Option(min=0, max=100, help="Other texts to give.")] = 0,
     rtl: Annotated[bool, typer.Option("--rtl", help="Lines of a page run from right to left.")] = False,
+    rotate: Annotated[
+        str, typer.Option(help="Turn pages clockwise by 0, 90, 180 or 270 degrees; auto finds it.")
+    ] = "auto",
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Pages read at a time, each by a process.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what is written already.")] = False,
     device: Device = None,
     threads: Threads = None,
@@ -81,10 +89,11 @@ def read(
         lexicon=lexicon,
         alternatives=alternatives,
         right_to_left=rtl,
+        rotate=rotate,
         device=device,
         threads=threads,
     )
-    read_all(inputs, out, request, resume=resume, quiet=quiet)
+    read_all(inputs, out, request, resume=resume, quiet=quiet, jobs=jobs)
 
 
 @app.command()
@@ -186,86 +195,3 @@ def simulate(
 
     written = write_set(task, out, count, digits, part, shortest, longest, seed, show=show)
     print(f"{written}: {count} {task}")
-
-
-@app.command()
-def convert(
-    inputs: Annotated[list[str], typer.Argument(help="ALTO, PAGE or JSON files, folders or globs.")],
-    form: Annotated[str, typer.Option("--format", help="text, json, alto, page or hocr.")],
-    out: Annotated[Path, OUTPUTS],
-) -> None:
-    """Write pages in another format without reading them again.
-
-    Example: recurra ocr convert pages/*.xml --format hocr -o out/
-    """
-    from vision.ocr.converting import convert_all
-
-    convert_all(inputs, form, out)
-
-
-@app.command()
-def segment(
-    inputs: Annotated[list[str], typer.Argument(help="Page images, folders or globs.")],
-    out: Annotated[Path, OUTPUTS],
-    form: Annotated[str, typer.Option("--format", help="json, alto or page.")] = "alto",
-    rtl: Annotated[bool, typer.Option("--rtl", help="Lines run from right to left.")] = False,
-) -> None:
-    """Find the lines of pages and their reading order, without reading them.
-
-    Example: recurra ocr segment scans/ --format page -o lines/
-    """
-    from vision.ocr.converting import segment_all
-
-    segment_all(inputs, form, out, right_to_left=rtl)
-
-
-@app.command()
-def align(
-    image: Annotated[Path, typer.Argument(help="Image of one line.")],
-    text: Annotated[str, typer.Argument(help="What it says.")],
-    weights: Weights = None,
-    json_path: Json = None,
-) -> None:
-    """Where each character of a known text stands in a line.
-
-    Example: recurra ocr align line.png "Ceci est mon testament" --json boxes.json
-    """
-    from core.terminal import emit
-    from vision.ocr.converting import aligned
-
-    line = aligned(image, text, weights)
-    rows = [f"{c.x0_px:7.1f} {c.x1_px:7.1f}  {c.confidence:.2f}  {c.text}" for c in line.chars]
-    emit(line.as_dict(), json_path, rows)
-
-
-lm = typer.Typer(no_args_is_help=True, add_completion=False, help="Character models: train, score.")
-app.add_typer(lm, name="lm")
-
-
-@lm.command("train")
-def lm_train(
-    texts: Annotated[list[Path], typer.Argument(help="Text files, a line of writing a line.")],
-    out: Annotated[Path, target("Model to write; .arpa is ARPA text.")],
-    order: Annotated[int, typer.Option(min=1, max=10, help="Longest n-gram.")] = 6,
-) -> None:
-    """Train an interpolated modified Kneser-Ney model of characters.
-
-    Example: recurra ocr lm train letters.txt -o letters.npz --order 6
-    """
-    from vision.ocr.converting import train_model
-
-    print(train_model(texts, out, order))
-
-
-@lm.command("score")
-def lm_score(
-    model: Annotated[Path, typer.Argument(help="Model of `lm train`, or ARPA.")],
-    texts: Annotated[list[Path], typer.Argument(help="Text files.")],
-) -> None:
-    """Perplexity per character, ends of lines counted.
-
-    Example: recurra ocr lm score letters.npz other.txt
-    """
-    from vision.ocr.converting import perplexity
-
-    print(f"{perplexity(model, texts):.3f}")

@@ -1,24 +1,33 @@
 """What needs no reading: `recurra ocr convert`, `segment`, `align` and `lm`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import cv2
+import numpy as np
 
 from core.ctc.char_lm import load_char_lm, save_char_lm, to_arpa, train_char_lm
 from core.errors import ConfigError, DataError
-from core.files import write_text
+from core.files import write_bytes, write_text
 from core.jobs import Job, finish, gather, mirror, run
-from vision.ocr.answer import Line
+from vision.ocr.answer import Line, Page
 from vision.ocr.codec import clean
 from vision.ocr.data import PICTURES
 from vision.ocr.decode import Decoding
-from vision.ocr.formats import SUFFIXES, read_page_file, written
+from vision.ocr.formats import READ, SUFFIXES, read_page_files, written
+from vision.ocr.formats.pdf import to_pdf
+from vision.ocr.formats.regions import page_regions
 from vision.ocr.image import read_grey
 from vision.ocr.page import find_page
-from vision.ocr.predict import load_reader
+from vision.ocr.predict import fitting, load_reader
+from vision.ocr.reading import write_pages
+from vision.ocr.segment.kraken import line_finder
+from vision.ocr.sources import pictures
 
 
 def convert_all(inputs: Sequence[str], form: str, out: Path) -> None:
-    """Write every page in a format; goes on after a file that cannot be read.
+    """Write the pages of every file in a format; goes on after a file that cannot be read.
 
     Raises:
         ConfigError: no such format.
@@ -28,29 +37,84 @@ def convert_all(inputs: Sequence[str], form: str, out: Path) -> None:
 
     def work(job: Job) -> None:
         assert job.target is not None
-        write_text(job.target, written(read_page_file(job.source.path), form))
+        pages = read_page_files(job.source.path)
+        if form != "pdf":
+            write_pages(job.target, pages, form)
+            return
+        image = job.source.path.parent / pages[0].image
+        if not pages[0].image or not image.is_file():
+            raise DataError(f"{job.source.path}: its image {pages[0].image or '(none)'} is not beside it.")
+        seen = list(pictures(image))
+        if len(seen) != len(pages):
+            raise DataError(f"{image}: {len(seen)} pages, {job.source.path.name} has {len(pages)}.")
+        for page, picture in zip(pages, seen, strict=True):
+            fitting(page, picture.grey)
+        write_bytes(job.target, to_pdf(pages, image, [picture.dpi for picture in seen]))
 
-    found = gather(inputs, (".xml", ".json"))
+    found = gather(inputs, READ)
     finish(run(mirror(found, out, SUFFIXES[form]), work, "pages", again=True))
 
 
-def segment_all(inputs: Sequence[str], form: str, out: Path, *, right_to_left: bool = False) -> None:
+def segment_all(
+    inputs: Sequence[str],
+    form: str,
+    out: Path,
+    *,
+    right_to_left: bool = False,
+    weights: str | None = None,
+) -> None:
     """Find the lines of every page and write them.
+
+    An ALTO or PAGE file as input keeps its regions: lines are found inside them, in the image beside it.
 
     Raises:
         ConfigError: a format that holds no lines.
+        WeightsError: the weights are no segmenter.
     """
     if form not in ("json", "alto", "page"):
         raise ConfigError(f"lines are written as json, alto or page, not as {form!r}.")
+    finder = line_finder(weights)
 
     def work(job: Job) -> None:
         assert job.target is not None
         path = job.source.path
-        page = find_page(read_grey(path), path.name, right_to_left=right_to_left)
-        write_text(job.target, written(page, form))
+        if path.suffix.lower() == ".xml":
+            write_text(job.target, written(in_regions(path), form))
+            return
+        pages = []
+        for picture in pictures(path):
+            page = finder(picture.grey, path.name, right_to_left=right_to_left)
+            pages.append(replace(page, number=picture.number, dpi=picture.dpi))
+        write_pages(job.target, pages, form)
 
-    found = gather(inputs, PICTURES)
+    found = gather(inputs, (*PICTURES, ".pdf"))
     finish(run(mirror(found, out, SUFFIXES[form]), work, "pages", again=True))
+
+
+def in_regions(path: Path) -> Page:
+    """The page of an XML with the lines that lie in its regions; a page without regions is one.
+
+    Raises:
+        DataError: its image is missing, or of another size.
+    """
+    page, regions = page_regions(path)
+    image = path.parent / page.image
+    if not image.is_file():
+        raise DataError(f"{path}: its image {page.image or '(none)'} is not beside it.")
+    grey = read_grey(image)
+    fitting(page, grey)
+    found = find_page(grey, page.image)
+    if not regions:
+        return found
+    lines: list[Line] = []
+    for region in regions:
+        outline = np.array(region, np.float32)
+        for line in found.lines:
+            x, y = np.mean(line.polygon, axis=0)
+            if line not in lines and cv2.pointPolygonTest(outline, (float(x), float(y)), False) >= 0:
+                lines.append(line)
+    named = [replace(line, name=f"line_{number}") for number, line in enumerate(lines, 1)]
+    return replace(found, lines=tuple(named))
 
 
 def aligned(image: Path, text: str, weights: str | None = None) -> Line:

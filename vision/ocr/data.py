@@ -1,12 +1,16 @@
-"""Files -> lines with their text: an index CSV, or pictures with a `.gt.txt` beside them."""
+"""Files -> lines with their text: an index CSV, pictures with `.gt.txt`, or what `readers` knows."""
 
 import csv
 import glob
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from core.errors import DataError
+from vision.ocr.answer import Line
 from vision.ocr.codec import clean
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".jp2", ".gif", ".pgm")
@@ -23,10 +27,32 @@ class Sample:
     document: str = ""
     name: str = ""
     """As the index has it."""
+    line: Line | None = None
+    """Where it stands, if the picture is a whole page."""
+
+    def grey(self) -> np.ndarray:
+        """The grey line (h, w), cut out of its page where it is a part of one.
+
+        Raises:
+            DataError: not an image.
+        """
+        from vision.ocr.crop import cut_line
+        from vision.ocr.image import read_grey
+
+        return read_grey(self.image) if self.line is None else cut_line(page_grey(self.image), self.line)
+
+
+@lru_cache(maxsize=3)
+def page_grey(path: Path) -> np.ndarray:
+    """A page's grey, kept for its next line."""
+    from vision.ocr.image import read_grey
+
+    return read_grey(path)
 
 
 def read_samples(sources: Iterable[str | Path], split: str | None = None) -> list[Sample]:
-    """Samples of index files (CSV with columns image and text) and of folders of `x.png` with `x.gt.txt`.
+    """Samples of index files (CSV with columns image and text), folders of `x.png` with `x.gt.txt`, ALTO and
+    PAGE pages (files or folders), of IAM's files and PyLaia's tables.
 
     Raises:
         DataError: nothing there, a column is missing, or no sample in the split.
@@ -38,7 +64,15 @@ def read_samples(sources: Iterable[str | Path], split: str | None = None) -> lis
             if path.is_dir() and (path / "index.csv").is_file():
                 samples += read_index(path / "index.csv")
             elif path.is_dir():
-                samples += read_pairs(path)
+                samples += read_folder(path)
+            elif path.suffix.lower() == ".xml":
+                from vision.ocr.readers import read_xml
+
+                samples += read_xml(path)
+            elif path.suffix.lower() == ".txt":
+                from vision.ocr.readers import read_table
+
+                samples += read_table(path)
             else:
                 samples += read_index(path)
     if split is not None:
@@ -48,6 +82,29 @@ def read_samples(sources: Iterable[str | Path], split: str | None = None) -> lis
             raise DataError(f"no row with split {split!r}; there are {there}.")
         return kept
     return samples
+
+
+def read_folder(path: Path) -> list[Sample]:
+    """A folder of pairs, of XML pages, or of IAM's tables.
+
+    Raises:
+        DataError: nothing of these.
+    """
+    from vision.ocr.readers import read_pages, read_table
+
+    for table in (path / "lines.txt", path / "ascii" / "lines.txt"):
+        if table.is_file():
+            return read_table(table)
+    if any(paired(image) is not None for image in pictures(path)):
+        return read_pairs(path)
+    if next(path.rglob("*.xml"), None) is not None:
+        return read_pages(path)
+    return read_pairs(path)
+
+
+def paired(image: Path) -> Path | None:
+    """The text beside a picture."""
+    return next((p for p in (image.with_suffix(".gt.txt"), image.with_suffix(".txt")) if p.is_file()), None)
 
 
 def read_index(path: Path) -> list[Sample]:
@@ -105,11 +162,10 @@ def read_pairs(folder: Path) -> list[Sample]:
     """
     samples = []
     for path in pictures(folder):
-        for text in (path.with_suffix(".gt.txt"), path.with_suffix(".txt")):
-            if text.is_file():
-                said = text.read_text(encoding="utf-8-sig", errors="replace")
-                samples.append(Sample(path, clean(said), document=path.stem, name=path.name))
-                break
+        text = paired(path)
+        if text is not None:
+            said = text.read_text(encoding="utf-8-sig", errors="replace")
+            samples.append(Sample(path, clean(said), document=path.stem, name=path.name))
     if not samples:
         raise DataError(f"{folder}: neither index.csv nor pictures with .gt.txt beside them.")
     return samples

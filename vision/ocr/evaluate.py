@@ -14,7 +14,6 @@ from vision.ocr.data import Sample, read_samples
 from vision.ocr.decode import Decoding
 from vision.ocr.foreign import KrakenReader, is_kraken, kraken_reader
 from vision.ocr.formats import read_page_file
-from vision.ocr.image import read_grey
 from vision.ocr.metrics import calibration_figures, page_figures, text_figures
 from vision.ocr.predict import Reader, load_reader, read_page
 
@@ -101,7 +100,7 @@ def answers(
     errors: list[str] = []
     for sample in samples:
         try:
-            greys.append(read_grey(sample.image))
+            greys.append(sample.grey())
             errors.append("")
         except RecurraError as error:
             greys.append(np.full((16, 16), 255, np.uint8))

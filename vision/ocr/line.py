@@ -5,6 +5,7 @@ The steps are a property of the weights (`LineSettings` travels in their card), 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -24,12 +25,20 @@ class LineSettings:
     low: float = 1.0
     high: float = 85.0
     margin: int = 8  # columns of paper left and right
+    method: Literal["stretched", "plain", "squeezed", "fixed"] = (
+        "stretched"  # the others are of imported weights
+    )
+    width: int | None = None  # of "squeezed" and "fixed"; None: as wide as the line is
 
     def __post_init__(self) -> None:
         if not 16 <= self.height <= 256:
             raise ConfigError(f"line.height must be in 16..256, got {self.height}.")
         if not 0 <= self.low < self.high <= 100:
             raise ConfigError(f"line.low and line.high are percentiles; got {self.low} and {self.high}.")
+        if self.method not in ("stretched", "plain", "squeezed", "fixed"):
+            raise ConfigError(f"no line.method {self.method!r}; there are stretched, plain, squeezed, fixed.")
+        if (self.width is None) == (self.method in ("squeezed", "fixed")):
+            raise ConfigError(f"line.width belongs to squeezed and fixed lines; method is {self.method}.")
 
 
 def ink_is_bright(grey: np.ndarray) -> bool:
@@ -49,6 +58,8 @@ def prepare(grey: np.ndarray, settings: LineSettings) -> np.ndarray:
 
     if ink_is_bright(grey):
         grey = 255 - grey
+    if settings.method != "stretched":
+        return prepared_elsewhere(grey, settings)
     height = settings.height
     width = max(1, round(grey.shape[1] * height / grey.shape[0]))
     shrink = grey.shape[0] > height
@@ -60,6 +71,30 @@ def prepare(grey: np.ndarray, settings: LineSettings) -> np.ndarray:
     out = np.zeros((height, whole), np.uint8)
     out[:, settings.margin : settings.margin + width] = ink
     return out
+
+
+def prepared_elsewhere(grey: np.ndarray, settings: LineSettings) -> np.ndarray:
+    """A line as published networks see it, without contrast stretching.
+
+    plain (PyLaia): scaled to the height. fixed (scene text): to height and width, bicubic. squeezed
+    (HTR-best-practices): shrunk into height and width less the margins, edges padded by medians.
+    """
+    from PIL import Image
+
+    height, margin = settings.height, settings.margin
+    ink = 255 - grey
+    if settings.method == "plain":
+        width = max(16, round(grey.shape[1] * height / grey.shape[0]))
+        return np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BILINEAR))
+    assert settings.width is not None
+    if settings.method == "fixed":
+        return np.asarray(Image.fromarray(ink).resize((settings.width, height), Image.Resampling.BICUBIC))
+    import torch
+
+    from vision.ocr.models.htr import squeezed
+
+    found = squeezed(torch.from_numpy(ink.copy()).float(), (height, settings.width), margin)
+    return found.numpy().clip(0, 255).round().astype(np.uint8)
 
 
 def pieces(ink: np.ndarray, widest: int = WIDEST) -> list[np.ndarray]:

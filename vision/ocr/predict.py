@@ -26,7 +26,7 @@ from vision.ocr.config import TrainConfig
 from vision.ocr.decode import Decoding, decode, rule_of
 from vision.ocr.image import read_grey
 from vision.ocr.line import LineSettings, pieces, prepare
-from vision.ocr.recognise import build, log_probabilities
+from vision.ocr.recognise import build, log_probabilities, spell
 from vision.ocr.views import CANDIDATES, LEAST, agreed, variants
 
 if TYPE_CHECKING:
@@ -65,9 +65,25 @@ class Reader:
             ConfigError: a rule that this alphabet cannot follow.
         """
         decoding = self.decoding if decoding is None else decoding
+        if hasattr(self.network, "spell"):
+            return self.spelled_out(greys, decoding)
         rule = rule_of(decoding, self.codec)
         found = zip(self.seen(greys), greys, strict=True)
         return [self.spelled(views, grey, decoding, rule) for views, grey in found]
+
+    def spelled_out(self, greys: Sequence[np.ndarray], decoding: Decoding) -> list[Line]:
+        """Text of lines by a network that spells; its characters have no known place in the line.
+
+        Raises:
+            ConfigError: rules, which such a network does not follow.
+        """
+        if rule_of(decoding, self.codec) is not None or decoding.choices:
+            raise ConfigError("these weights spell with attention; leave rules out.")
+        inks = [prepare(grey, self.line) for grey in greys]
+        return [
+            spelled_line(told, grey, self.codec, self.calibration)
+            for told, grey in zip(spell(self.network, inks), greys, strict=True)
+        ]
 
     def seen(self, greys: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         """Log-probabilities of each line in each of its views; the first is the line itself."""
@@ -88,6 +104,9 @@ class Reader:
 
     def read_both(self, greys: Sequence[np.ndarray], decoding: Decoding) -> tuple[list[Line], list[Line]]:
         """The same lines by `decoding` and by the best label of each frame, from one pass of the network."""
+        if hasattr(self.network, "spell"):
+            found_once = self.spelled_out(greys, decoding)
+            return found_once, found_once
         rule = rule_of(decoding, self.codec)
         found = list(zip(self.seen(greys), greys, strict=True))
         chosen = [self.spelled(views, grey, decoding, rule) for views, grey in found]
@@ -123,6 +142,19 @@ class Reader:
         return self.calibration.line(likely(views, labels))
 
 
+def spelled_line(told: Any, grey: np.ndarray, codec: Codec, calibration: Calibration) -> Line:
+    """The line of a spelling: its characters share the width evenly, a loop that was cut is noted."""
+    labels = tidy(told.labels, codec)
+    sure = calibration.chars(told.sure[: len(labels)]) if labels else np.zeros(0)
+    step = grey.shape[1] / max(len(labels), 1)
+    chars = tuple(
+        Char(codec.symbols[label - 1], float(c), i * step, (i + 1) * step)
+        for i, (label, c) in enumerate(zip(labels, sure, strict=True))
+    )
+    note = "a loop was cut" if told.looped else ""
+    return Line("".join(c.text for c in chars), calibration.line(told.confidence), chars, note=note)
+
+
 def likely(views: Sequence[np.ndarray], labels: Sequence[int]) -> float:
     """Probability of labels, geometric mean over the views."""
     return float(np.exp(np.mean([max(label_score(view, labels), LEAST) for view in views])))
@@ -156,6 +188,10 @@ def alternatives(hypotheses: Sequence[Any], codec: Codec) -> tuple[tuple[str, fl
 
 def build_from(card: Card) -> nn.Module:
     """The network that a card describes, without its shortcut head where the card says it was left out."""
+    if "layout" in card.extra:
+        from vision.ocr.models.published import build_published
+
+        return build_published(card.extra["layout"]["name"], card.extra["layout"]["args"])
     config = settings(TrainConfig(), card.settings)
     if card.extra.get("shortcut") is False:
         config = replace(config, model=replace(config.model, shortcut=False))
@@ -269,23 +305,63 @@ def read_page(
     decoding: Decoding | None = None,
     reader: "Reader | KrakenReader | None" = None,
     right_to_left: bool = False,
+    rotate: int | None = None,
     device: Any = "cpu",
 ) -> Page:
     """Lines of a page found (or taken from `given`) and read, in reading order.
 
+    Args:
+        rotate: degrees by which the page is turned clockwise to be read; None finds it where the page is
+            read with doubt. Coordinates stay those of the image as it came.
+
     Raises:
         DataError: not an image, or one that does not fit the given lines.
+        ConfigError: `rotate` is no quarter of a turn.
     """
-    from vision.ocr.crop import cut_line
-    from vision.ocr.page import find_page
-
     grey = read_grey(image)
     name = Path(image).name if isinstance(image, (str, Path)) else "image"
-    if given is None:
-        page = find_page(grey, name, right_to_left=right_to_left)
-    else:
-        page = replace(fitting(given, grey), image=name)
     reader = load_reader(weights, "lines", device=device) if reader is None else reader
+    if given is not None:
+        page = replace(fitting(given, grey), image=name)
+        return read_lines_of(page, grey, reader, decoding)
+    return read_found(grey, name, reader, decoding, right_to_left=right_to_left, rotate=rotate)
+
+
+def read_found(
+    grey: np.ndarray,
+    name: str,
+    reader: "Reader | KrakenReader",
+    decoding: Decoding | None = None,
+    *,
+    right_to_left: bool = False,
+    rotate: int | None = None,
+) -> Page:
+    """Lines of a grey page found and read, the page turned as `rotate` says or as the reader finds."""
+    from vision.ocr.page import find_page
+    from vision.ocr.upright import DOUBTFUL, as_delivered, rotation_of, sureness, turned
+
+    if rotate not in (None, 0, 90, 180, 270):
+        raise ConfigError(f"a page is turned by 0, 90, 180 or 270 degrees, not by {rotate}.")
+    rotation = rotate or 0
+    upright = turned(grey, rotation)
+    found = find_page(upright, name, right_to_left=right_to_left)
+    page = read_lines_of(found, upright, reader, decoding)
+    if rotate is None and page.lines and sureness(page.lines) < DOUBTFUL:
+        rotation = rotation_of(grey, reader, found)
+        if rotation:
+            upright = turned(grey, rotation)
+            found = find_page(upright, name, right_to_left=right_to_left)
+            page = read_lines_of(found, upright, reader, decoding)
+            page = replace(page, remarks=(*page.remarks, f"turned by {rotation} degrees to be read."))
+    return as_delivered(page, rotation)
+
+
+def read_lines_of(
+    page: Page, grey: np.ndarray, reader: "Reader | KrakenReader", decoding: Decoding | None
+) -> Page:
+    """The lines of a page with their text."""
+    from vision.ocr.crop import cut_line
+
     read = reader.read([cut_line(grey, line) for line in page.lines], decoding)
     lines = [
         replace(

@@ -1,12 +1,18 @@
 """`recurra ocr read`: many images through one reader to text or files."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from core.errors import ConfigError, DataError
-from core.files import write_text
+from core.files import write_bytes, write_text
 from core.jobs import Job, finish, gather, mirror, run
 from core.terminal import device, say, say_all, set_threads
 from core.text import in_json
@@ -15,8 +21,10 @@ from vision.ocr.data import PICTURES
 from vision.ocr.decode import Decoding
 from vision.ocr.foreign import KrakenReader, is_kraken, kraken_reader
 from vision.ocr.formats import SUFFIXES, read_page_file, written
-from vision.ocr.image import read_grey
-from vision.ocr.predict import Reader, load_reader, read_page
+from vision.ocr.formats.pdf import to_pdf
+from vision.ocr.predict import Reader, fitting, load_reader, read_found, read_lines_of
+from vision.ocr.sources import pictures
+from vision.ocr.upright import sureness
 
 AnyReader = Reader | KrakenReader
 UNSURE = 5
@@ -41,6 +49,7 @@ class Request:
     lexicon: Path | None = None
     alternatives: int = 0
     right_to_left: bool = False
+    rotate: str = "auto"
     device: str | None = None
     threads: int | None = None
 
@@ -49,6 +58,14 @@ class Request:
             raise ConfigError(f"no task {self.task!r}; there are lines, digits, page.")
         if self.form not in (*SUFFIXES, "jsonl"):
             raise ConfigError(f"no format {self.form!r}; there are {', '.join(SUFFIXES)}, jsonl.")
+
+        if self.rotate not in ("auto", "0", "90", "180", "270"):
+            raise ConfigError(f"--rotate is auto, 0, 90, 180 or 270, got {self.rotate!r}.")
+
+    @property
+    def rotation(self) -> int | None:
+        """Degrees clockwise; None is found."""
+        return None if self.rotate == "auto" else int(self.rotate)
 
     def reader(self) -> AnyReader:
         """The reader with the decoding that was asked for."""
@@ -98,58 +115,195 @@ def listed(path: Path | None) -> tuple[str, ...]:
 
 
 def read_all(
-    inputs: Sequence[str], out: Path | None, request: Request, *, resume: bool = False, quiet: bool = False
+    inputs: Sequence[str],
+    out: Path | None,
+    request: Request,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+    jobs: int = 1,
 ) -> None:
     """Read every input; print, or write one file each (jsonl: one file for all).
 
     A page with ALTO, PAGE or JSON of the same name beside its image keeps the lines that are drawn there.
+
+    Args:
+        jobs: processes that read, each with one thread; the answers do not depend on it.
     """
     set_threads(request.threads)
-    reader = request.reader()
-    found = gather(inputs, PICTURES)
-    many = len(found) > 1
-    seen: list[tuple[float, str, str]] = []
+    found = gather(inputs, (*PICTURES, ".pdf"))
     stream = request.form == "jsonl"
-    jobs = mirror(found, None if stream else out, SUFFIXES.get(request.form))
-    collected: list[str] = []
+    if request.form == "pdf" and out is None:
+        raise ConfigError("a PDF is written to a file; give -o.")
+    todo = mirror(found, None if stream else out, SUFFIXES.get(request.form))
+    told = Told(many=len(found) > 1, request=request)
+    rows = JsonLines(out, resume) if stream else None
+    if rows is not None and resume:
+        todo = [job for job in todo if str(job.source.path) not in rows.done]
+    open_jobs = [job for job in todo if not (resume and job.done)]
+    with readers(request, [job.source.path for job in open_jobs], min(jobs, max(len(open_jobs), 1))) as read:
 
-    def work(job: Job) -> None:
-        page = page_of(job.source.path, reader, request)
-        seen.extend((line.confidence, str(job.source.path), line.text) for line in page.lines)
-        for remark in page.remarks:
-            say(f"{job.source.path}: {remark}")
-        if stream:
-            for line in page.lines:
-                row = in_json({"image": str(job.source.path), **line.as_dict()}, letters=True)
-                collected.append(row)
-                if out is None:
-                    print(row, flush=True)
-        elif job.target is not None:
-            write_text(job.target, written(page, request.form))
-        elif request.form == "text":
-            print(f"{job.source.path}\t{page.text}" if many and request.task != "page" else page.text)
-        else:
-            print(written(page, request.form), end="")
+        def work(job: Job) -> None:
+            pages = read(job.source.path)
+            told.about(job.source.path, pages)
+            if rows is not None:
+                rows.write(job.source.path, pages)
+            elif request.form == "pdf":
+                assert job.target is not None
+                layer = to_pdf(pages, job.source.path, [page.dpi for page in pages])
+                write_bytes(job.target, layer)
+            elif job.target is not None:
+                write_pages(job.target, pages, request.form)
+            else:
+                told.show(job.source.path, pages)
 
-    done = run(jobs, work, "images", again=not resume, quiet=quiet)
-    if stream and out is not None:
-        write_text(out, "".join(f"{row}\n" for row in collected))
-    if len(seen) > UNSURE and not quiet:
-        say("least sure:")
-        say_all(f"  {confidence:.2f}  {name}: {text}" for confidence, name, text in sorted(seen)[:UNSURE])
+        done = run(todo, work, "images", again=not resume, quiet=quiet)
+    if not quiet:
+        told.finish()
     finish(done)
 
 
-def page_of(path: Path, reader: AnyReader, request: Request) -> Page:
+@contextmanager
+def readers(request: Request, paths: Sequence[Path], jobs: int) -> Iterator[Callable[[Path], list[Page]]]:
+    """What reads a path: here, or in processes that have begun with the first ones."""
+    if jobs <= 1:
+        reader = request.reader()
+        yield lambda path: pages_of(path, reader, request)
+        return
+    request.reader()  # what is wrong with the words is said once, and here
+    with ProcessPoolExecutor(jobs, get_context("forkserver"), start_reader, (request,)) as pool:
+        waiting = {path: pool.submit(read_there, path) for path in paths}
+        try:
+            yield lambda path: waiting.pop(path).result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+STARTED: list[tuple[AnyReader, Request]] = []
+"""The reader of a process of `--jobs`."""
+
+
+def start_reader(request: Request) -> None:
+    """Make the reader of a process."""
+    set_threads(1)
+    STARTED[:] = [(request.reader(), request)]
+
+
+def read_there(path: Path) -> list[Page]:
+    """Read in a process of `--jobs`."""
+    reader, request = STARTED[0]
+    return pages_of(path, reader, request)
+
+
+@dataclass
+class Told:
+    """What a person hears of the reading: texts, remarks, and at the end where a look is worth it."""
+
+    many: bool
+    request: Request
+    lines: list[tuple[float, str, str]] = field(default_factory=list)
+    pages: list[tuple[float, str]] = field(default_factory=list)
+
+    def about(self, path: Path, pages: Sequence[Page]) -> None:
+        """Remember how sure it is, and say its remarks."""
+        for page in pages:
+            name = f"{path} page {page.number}" if len(pages) > 1 else str(path)
+            self.lines.extend((line.confidence, name, line.text) for line in page.lines)
+            if page.lines:
+                self.pages.append((sureness(page.lines), name))
+            for remark in page.remarks:
+                say(f"{name}: {remark}")
+
+    def show(self, path: Path, pages: Sequence[Page]) -> None:
+        """The result on stdout."""
+        if self.request.form != "text":
+            print(written(pages, self.request.form), end="")
+            return
+        for page in pages:
+            print(f"{path}\t{page.text}" if self.many and self.request.task != "page" else page.text)
+
+    def finish(self) -> None:
+        """The pages and lines that deserve a look, least sure first."""
+        if self.request.task == "page" and len(self.pages) > 1:
+            say("pages, least sure first:")
+            say_all(f"  {sure:.2f}  {name}" for sure, name in sorted(self.pages)[:UNSURE])
+        if len(self.lines) > UNSURE:
+            say("lines, least sure first:")
+            say_all(f"  {sure:.2f}  {name}: {text}" for sure, name, text in sorted(self.lines)[:UNSURE])
+
+
+class JsonLines:
+    """A line of JSON for each line of writing, written as it is read, all of an image at once."""
+
+    def __init__(self, out: Path | None, resume: bool) -> None:
+        self.out = out
+        self.done: set[str] = set()
+        if out is None:
+            return
+        kept: list[str] = []
+        if resume and out.is_file():
+            rows = out.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+            names = [name_in(row) for row in rows]
+            last = names[-1] if names else None  # a kill may have cut its lines short: it is read again
+            kept = [row for row, name in zip(rows, names, strict=True) if name not in (None, last)]
+            self.done = {name for name in names if name not in (None, last)}  # pyright: ignore
+        write_text(out, "".join(kept))
+
+    def write(self, path: Path, pages: Sequence[Page]) -> None:
+        """The lines of an image."""
+        rows = [
+            in_json({"image": str(path), "page": page.number, **line.as_dict()}, letters=True)
+            for page in pages
+            for line in page.lines
+        ]
+        text = "".join(f"{row}\n" for row in rows)
+        if self.out is None:
+            print(text, end="", flush=True)
+            return
+        try:
+            with open(self.out, "a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise DataError(f"{self.out}: cannot be written ({error.strerror}).") from error
+
+
+def name_in(row: str) -> str | None:
+    """The image of a line of JSON; None where it was cut short."""
+    try:
+        return str(json.loads(row)["image"]) if row.endswith("\n") else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def write_pages(target: Path, pages: Sequence[Page], form: str) -> None:
+    """One file; PAGE holds one page a file, so further ones lie beside it as `name-0002.xml`."""
+    if form != "page":
+        write_text(target, written(pages, form))
+        return
+    for page in pages:
+        place = target if page.number == 1 else target.with_stem(f"{target.stem}-{page.number:04d}")
+        write_text(place, written([page], form))
+
+
+def pages_of(path: Path, reader: AnyReader, request: Request) -> list[Page]:
+    """Every page of a file read; a line image is a page of one line."""
+    found = []
+    for picture in pictures(path):
+        page = page_of(picture.grey, path, reader, request, picture.count)
+        found.append(replace(page, number=picture.number, dpi=picture.dpi))
+    return found
+
+
+def page_of(grey: np.ndarray, path: Path, reader: AnyReader, request: Request, count: int) -> Page:
     """A page read, or a line image as a page of one line."""
     if request.task == "page":
-        return read_page(
-            path,
-            reader=reader,
-            given=given_lines(path),
-            right_to_left=request.right_to_left,
+        given = given_lines(path) if count == 1 else None
+        if given is not None:
+            page = replace(fitting(given, grey), image=path.name)
+            return read_lines_of(page, grey, reader, None)
+        return read_found(
+            grey, path.name, reader, right_to_left=request.right_to_left, rotate=request.rotation
         )
-    grey = read_grey(path)
     h, w = grey.shape
     line: Line = reader.read([grey])[0]
     corners = ((0.0, 0.0), (w - 1.0, 0.0), (w - 1.0, h - 1.0), (0.0, h - 1.0))

@@ -1,6 +1,6 @@
 """ALTO 4: lines with polygon and baseline, words with confidence, spaces between them, alternatives."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,16 @@ LEAST = 1e-4
 """Alternatives of a smaller share are left out."""
 
 
-def to_alto(page: Page) -> str:
-    """A page as ALTO 4.2. The image's name stands in sourceImageInformation, which eScriptorium needs."""
-    body = "\n".join(line_element(line, number) for number, line in enumerate(page.lines, 1))
-    w, h = page.width_px, page.height_px
+def to_alto(pages: Sequence[Page]) -> str:
+    """Pages of one file as ALTO 4.2, with the name of the image, without which eScriptorium refuses it."""
+    name = pages[0].image if pages else ""
+    body = "\n".join(page_element(page, number) for number, page in enumerate(pages, 1))
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <alto xmlns="{NAMESPACE}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" \
 xsi:schemaLocation="{NAMESPACE} http://www.loc.gov/standards/alto/v4/alto-4-2.xsd">
   <Description>
     <MeasurementUnit>pixel</MeasurementUnit>
-    <sourceImageInformation><fileName>{in_xml(page.image)}</fileName></sourceImageInformation>
+    <sourceImageInformation><fileName>{in_xml(name)}</fileName></sourceImageInformation>
     <Processing ID="OCR_1">
       <processingStepDescription>handwriting recognition</processingStepDescription>
       <processingSoftware><softwareName>Recurra</softwareName>\
@@ -31,16 +31,26 @@ xsi:schemaLocation="{NAMESPACE} http://www.loc.gov/standards/alto/v4/alto-4-2.xs
     </Processing>
   </Description>
   <Layout>
-    <Page ID="page_1" PHYSICAL_IMG_NR="1" WIDTH="{w}" HEIGHT="{h}">
-      <PrintSpace HPOS="0" VPOS="0" WIDTH="{w}" HEIGHT="{h}">
-        <TextBlock ID="block_1" HPOS="0" VPOS="0" WIDTH="{w}" HEIGHT="{h}">
 {body}
-        </TextBlock>
-      </PrintSpace>
-    </Page>
   </Layout>
 </alto>
 """
+
+
+def page_element(page: Page, number: int) -> str:
+    """One Page with its lines."""
+    body = "\n".join(line_element(line, place) for place, line in enumerate(page.lines, 1))
+    if number > 1:
+        body = body.replace(' ID="', f' ID="page_{number}_')
+    size = attributes(HPOS=0, VPOS=0, WIDTH=page.width_px, HEIGHT=page.height_px)
+    about = attributes(PHYSICAL_IMG_NR=page.number, WIDTH=page.width_px, HEIGHT=page.height_px)
+    return f"""    <Page ID="page_{number}"{about}>
+      <PrintSpace{size}>
+        <TextBlock ID="block_{number}"{size}>
+{body}
+        </TextBlock>
+      </PrintSpace>
+    </Page>"""
 
 
 def line_element(line: Line, number: int) -> str:
@@ -109,14 +119,18 @@ def spelled(points: tuple[Point, ...]) -> str:
     return " ".join(f"{whole(x)} {whole(y)}" for x, y in points)
 
 
-def from_alto(root: Any, path: Path) -> Page:
-    """The page of an ALTO tree, of version 2 to 4; one String or several a line."""
-    image = next((e.text or "" for e in named(root, "fileName")), "")
-    about = next(named(root, "Page"), None)
-    size = {} if about is None else about.attrib
-    lines = [read_line(element) for element in named(root, "TextLine")]
-    width, height = number(size.get("WIDTH")), number(size.get("HEIGHT"))
-    return Page(image.strip(), int(width), int(height), tuple(lines))
+def from_alto(root: Any, path: Path) -> list[Page]:
+    """The pages of an ALTO tree, of version 2 to 4; one String or several a line."""
+    image = next((e.text or "" for e in named(root, "fileName")), "").strip()
+    found = list(named(root, "Page")) or [root]
+    return [read_page(about, image, number) for number, about in enumerate(found, 1)]
+
+
+def read_page(about: Any, image: str, place: int) -> Page:
+    """One page."""
+    width, height = number(about.get("WIDTH")), number(about.get("HEIGHT"))
+    lines = tuple(read_line(element) for element in named(about, "TextLine"))
+    return Page(image, int(width), int(height), lines, number=place)
 
 
 def read_line(element: Any) -> Line:

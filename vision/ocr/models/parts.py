@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 import core
 from core.blocks.directions import run_directions
+from core.errors import WeightsError
 
 
 def beyond(x: Tensor, widths: Tensor | None) -> Tensor:
@@ -83,3 +84,41 @@ def hide_spans(x: Tensor, lengths: Tensor | None, share: float, longest: int, ge
 def conv_out(width: Any, kernel: int, stride: int, padding: int) -> Any:
     """Columns after a convolution or pool."""
     return (width + 2 * padding - kernel) // stride + 1
+
+
+class TorchWays(nn.Module):
+    """`BothWays` of LSTMs or GRUs as torch's own layers, for graphs that leave the house."""
+
+    def __init__(self, ways: BothWays) -> None:
+        super().__init__()
+        from core.layouts.torch_nn import torch_nn_state_dict
+
+        self.layers = nn.ModuleList()
+        for place in range(0, len(ways.units), 2):
+            pair: Any = ways.units[place : place + 2]
+            kind = {"LSTM": nn.LSTM, "GRU": nn.GRU}[type(pair[0]).__name__]
+            layer = kind(pair[0].input_size, pair[0].hidden_size, batch_first=True, bidirectional=True)
+            weights = torch_nn_state_dict(pair[0])
+            weights |= {f"{name}_reverse": value for name, value in torch_nn_state_dict(pair[1]).items()}
+            layer.load_state_dict(weights)
+            self.layers.append(layer)
+
+    def forward(self, x: Tensor, lengths: Tensor | None, on_host: Tensor | None = None) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)[0]
+        return x
+
+
+def in_torch_form(network: nn.Module) -> nn.Module:
+    """A copy whose recurrent stages are torch's own layers where there are such; others stay as they are."""
+    from copy import deepcopy
+
+    found = deepcopy(network).eval()
+    for owner in list(found.modules()):
+        for name, part in list(owner.named_children()):
+            if isinstance(part, BothWays):
+                try:
+                    setattr(owner, name, TorchWays(part))
+                except (KeyError, WeightsError):
+                    continue
+    return found

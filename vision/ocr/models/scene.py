@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from vision.ocr.models.attention import Attention
 from vision.ocr.models.recursive import GatedRecurrentConv
+from vision.ocr.models.tps import Rectify
 
 
 class Model(nn.Module):
@@ -25,9 +26,13 @@ class Model(nn.Module):
         FeatureExtraction: str = "ResNet",
         SequenceModeling: str = "BiLSTM",
         Prediction: str = "CTC",
+        fiducials: int | None = None,
+        imgH: int = 32,
+        imgW: int = 100,
         **_: object,
     ) -> None:
         super().__init__()
+        self.Transformation = Rectify(fiducials, (imgH, imgW), input_channel) if fiducials else None
         kind = {"VGG": VGG, "ResNet": ResNet, "RCNN": RCNN}[FeatureExtraction]
         self.FeatureExtraction = kind(input_channel, output_channel)
         width = output_channel
@@ -50,6 +55,8 @@ class Model(nn.Module):
 
     def forward(self, images: Tensor, text: Tensor | None = None) -> Tensor:
         """`text` (B, longest + 1): labels behind [GO] that attention is told; None: its own answers."""
+        if self.Transformation is not None:
+            images = self.Transformation(images)
         x = self.visual(images).permute(0, 3, 1, 2)  # (B, T, C, H')
         x = F.adaptive_avg_pool2d(x, (x.shape[2], 1))[..., 0]
         if self.SequenceModeling is not None:

@@ -1,0 +1,73 @@
+"""What finds the lines of a page: our own steps, a segmenter of kraken, or one that was trained here."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from core.errors import WeightsError
+from vision.ocr.answer import Page
+from vision.ocr.page import find_page
+from vision.ocr.segment.baselines import lines_from_map
+from vision.ocr.segment.order import reading_order
+
+Finder = Callable[..., Page]
+
+
+def line_finder(weights: str | Path | None = None) -> Finder:
+    """`find(grey, name, right_to_left=...) -> Page` without weights, or with those of a segmenter.
+
+    Raises:
+        WeightsError: missing, damaged, or no segmenter.
+    """
+    if weights is None:
+        return find_page
+    from vision.ocr.foreign import is_kraken
+
+    heat = kraken_heat(Path(weights)) if is_kraken(Path(weights)) else own_heat(weights)
+
+    def find(grey: np.ndarray, name: str = "image", *, right_to_left: bool = False) -> Page:
+        lines = lines_from_map(heat(grey), grey) if min(grey.shape) >= 8 else []
+        lines = reading_order(lines, right_to_left=right_to_left)
+        named = [replace(line, name=f"line_{number}") for number, line in enumerate(lines, 1)]
+        return Page(name, grey.shape[1], grey.shape[0], tuple(named))
+
+    return find
+
+
+def kraken_heat(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Page -> probability of a baseline (h, w), by the first segmenter of a kraken file."""
+    from vision.ocr.layouts.kraken import load_kraken
+    from vision.ocr.layouts.kraken_line import prepared
+
+    models, _ = load_kraken(path)
+    model = next((model for model in models if "segmentation" in model.tasks), None)
+    if model is None:
+        raise WeightsError(f"{path}: holds no segmenter.")
+    classes = (model.about.get("class_mapping") or {}).get("baselines", {})
+    chosen = sorted({int(i) for i in classes.values()}) or [model.network.outputs - 1]
+    batch, height, width, channels = model.network.input
+
+    @torch.no_grad()
+    def heat(grey: np.ndarray) -> np.ndarray:
+        page = prepared(grey, (batch, height, width, channels), 0)
+        found, _ = model.network(page[None])
+        return found[0, chosen].sigmoid().amax(0).numpy()
+
+    return heat
+
+
+def own_heat(weights: str | Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Page -> probability of a baseline (h, w), by weights of `train segment`."""
+    from core.weights import load_network
+    from vision.ocr.segment.training import build_from, seen
+
+    network = load_network(weights, ["ocr segment"], build_from).network
+
+    @torch.no_grad()
+    def heat(grey: np.ndarray) -> np.ndarray:
+        return network(seen(grey)[None, None])[0, 0].sigmoid().numpy()
+
+    return heat

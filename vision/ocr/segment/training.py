@@ -1,0 +1,226 @@
+"""`recurra ocr train segment`: a small network that marks baselines, for hands our own steps do not fit.
+
+    page at 800 columns -> convolutions at a quarter of that -> LSTMs along both axes -> logits of baselines
+
+The truth is each baseline drawn 8 pixels thick; the loss is binary cross entropy plus 1 - Dice. The run ends
+by finding the lines of three training pages and fails where fewer than half of them are found.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.errors import ConfigError, DataError, WorkError
+from core.training import Outcome
+from core.training import train as run_loop
+from core.training.drawn import DrawnBatches
+from core.training.options import LoopOptions
+from core.weights import Card
+from vision.ocr.answer import Line, Page
+from vision.ocr.formats import read_page_file
+from vision.ocr.image import read_grey
+from vision.ocr.metrics import matched
+from vision.ocr.models.vgsl import VGSL
+from vision.ocr.readers import page_files
+from vision.ocr.segment.baselines import lines_from_map
+from vision.ocr.segment.ink import darkness
+from vision.ocr.synth.pages import two_columns, with_notes
+from vision.ocr.synth.writing import letter
+
+WIDTH, STRIDE, THICK = 800, 4, 8
+PATCH = 384
+SPEC = "[1,0,0,1 Cr5,5,16,2,2 Cr3,3,32,2,2 Gn8 Cr3,3,32 Cr3,3,32 Gn8 Lbx16 Lby16 Cr3,3,32 Gn8 O2l1]"
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """Settings of a segmenter's training."""
+
+    seed: int = 0
+    steps: int = 40
+    batch: int = 4
+    generated: int = 24
+    loop: LoopOptions = field(
+        default_factory=lambda: LoopOptions(epochs=15, lr=2e-3, weight_decay=1e-4, warmup=0.1)
+    )
+
+
+class Marks(nn.Module):
+    """ink (B, 1, H, W) in 0..1 -> logits of baselines (B, 1, H/4, W/4)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = VGSL(SPEC)
+
+    def forward(self, ink: Tensor) -> Tensor:
+        return self.network(ink)[0]
+
+
+def build_from(card: Card) -> nn.Module:
+    """The network of a card."""
+    return Marks()
+
+
+def seen(grey: np.ndarray) -> Tensor:
+    """A page (H, W) as the network sees it: 800 columns, ink high."""
+    height = max(16, round(grey.shape[0] * WIDTH / grey.shape[1]))
+    small = cv2.resize(grey, (WIDTH, min(height, 3 * WIDTH)), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(darkness(small)).float()
+
+
+def drawn(page: Page, shape: tuple[int, ...]) -> Tensor:
+    """The baselines of a page as a map of the network's output."""
+    factor = WIDTH / max(page.width_px, 1)
+    out = np.zeros(shape, np.uint8)
+    for line in page.lines:
+        points = np.array(line.baseline or below(line), float) * factor
+        cv2.polylines(out, [np.round(points).astype(np.int32)], False, 1, THICK)  # pyright: ignore
+    return torch.from_numpy(out).float()
+
+
+def below(line: Line) -> tuple[tuple[float, float], ...]:
+    """A baseline for a line that has none: the lower quarter of its box."""
+    x0, y0, x1, y1 = line.box
+    return ((x0, y1 - 0.25 * (y1 - y0)), (x1, y1 - 0.25 * (y1 - y0)))
+
+
+class Patches:
+    """Squares of pages with their map."""
+
+    def __init__(self, pages: Sequence[tuple[Tensor, Tensor]]) -> None:
+        self.pages = list(pages)
+
+    def __call__(self, counts: Any, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        total = sum(counts.values()) if isinstance(counts, dict) else int(counts)
+        inks, marks = [], []
+        for _ in range(total):
+            page, mark = self.pages[int(torch.randint(len(self.pages), (), generator=generator))]
+            y = int(torch.randint(max(1, page.shape[0] - PATCH + 1), (), generator=generator))
+            x = int(torch.randint(max(1, page.shape[1] - PATCH + 1), (), generator=generator))
+            inks.append(padded(page[y : y + PATCH, x : x + PATCH]))
+            marks.append(padded(mark[y : y + PATCH, x : x + PATCH]))
+        return torch.stack(inks)[:, None], torch.stack(marks)[:, None]
+
+
+def padded(part: Tensor) -> Tensor:
+    """A patch of full size."""
+    return F.pad(part, (0, PATCH - part.shape[1], 0, PATCH - part.shape[0]))
+
+
+def loss_of(logits: Tensor, marks: Tensor) -> Tensor:
+    """Binary cross entropy plus 1 - Dice at the network's resolution."""
+    truth = F.max_pool2d(marks, STRIDE)[..., : logits.shape[2], : logits.shape[3]]
+    p = logits.sigmoid()
+    dice = (2 * (p * truth).sum() + 1) / (p.sum() + truth.sum() + 1)
+    return F.binary_cross_entropy_with_logits(logits, truth) + 1 - dice
+
+
+def train_segmenter(
+    config: SegmentConfig,
+    out: str | Path,
+    data: Sequence[str | Path] = (),
+    *,
+    device: Any = "cpu",
+    minutes: float | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Outcome:
+    """Train into the run folder `out` on folders of ALTO or PAGE with their images, or on generated pages.
+
+    Raises:
+        DataError: no page with lines.
+        WorkError: the trained network finds fewer than half of the lines of its own training pages.
+    """
+    began = time.monotonic()
+    pages = read_pages(data) if data else []
+    if data and not pages:
+        raise DataError("there is no page with lines in these files.")
+    pages += generated(config.generated, config.seed)
+    if not pages:
+        raise ConfigError("there is nothing to train on: give data, or set generated.")
+    ready = [(seen(grey), page) for grey, page in pages]
+    examples = [(ink, drawn(page, tuple(ink.shape))) for ink, page in ready]
+    held = max(1, len(examples) // 8)
+    torch.manual_seed(config.seed)
+    model = Marks().to(device)
+
+    def step(network: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        return {"loss": loss_of(network(batch[0]), batch[1])}
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        with torch.no_grad():
+            losses = [
+                float(loss_of(network(ink[None, None].to(device)), mark[None, None].to(device)))
+                for ink, mark in examples[:held]
+            ]
+        return {"loss_val": float(np.mean(losses))}
+
+    loop = config.loop if minutes is None else replace(config.loop, max_minutes=minutes)
+    source = DrawnBatches(config.steps, config.batch, Patches(examples[held:] or examples), config.seed)
+    outcome = run_loop(
+        model,
+        step,
+        source,
+        loop,
+        out,
+        validate=validate,
+        score="loss_val",
+        settings=asdict(config),
+        seed=config.seed,
+        card=Card(
+            "ocr segment", "lstm", f"{len(pages)} pages", "files: their own terms", extra={"vgsl": SPEC}
+        ),
+        resume=resume,
+        quiet=quiet,
+        began=began,
+    )
+    recall = found_again(outcome.weights, pages[:3])
+    if recall < 0.5:
+        raise WorkError(
+            f"{out}: the trained network finds {recall:.0%} of the lines of three training pages; "
+            "train longer, or look at the baselines of the data."
+        )
+    return outcome
+
+
+def found_again(weights: Path, pages: Sequence[tuple[np.ndarray, Page]]) -> float:
+    """Share of the lines of pages that weights find."""
+    from vision.ocr.segment.kraken import own_heat
+
+    heat = own_heat(weights)
+    total = hits = 0
+    for grey, page in pages:
+        lines = lines_from_map(heat(grey), grey)
+        total += len(page.lines)
+        hits += len(matched([line.box for line in page.lines], [line.box for line in lines]))
+    return hits / max(total, 1)
+
+
+def read_pages(data: Sequence[str | Path]) -> list[tuple[np.ndarray, Page]]:
+    """Pages of XML files and folders, with their images."""
+    found = []
+    for path, image in page_files(data):
+        page = read_page_file(path)
+        if page.lines:
+            found.append((read_grey(image), page))
+    return found
+
+
+def generated(count: int, seed: int) -> list[tuple[np.ndarray, Page]]:
+    """Generated pages whose truth is what our own steps find there."""
+    from vision.ocr.page import find_page
+
+    makers = (lambda s: letter(s), lambda s: two_columns(s), lambda s: with_notes(s))
+    found = []
+    for number in range(count):
+        grey = makers[number % 3](seed * 1000 + number)[0]
+        found.append((grey, find_page(grey)))
+    return found

@@ -1,0 +1,132 @@
+"""`recurra ocr decode`: log-probabilities of any network, from a file, through our decoders."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.ctc.char_lm import load_char_lm
+from core.errors import ConfigError, DataError
+from vision.ocr.codec import Codec
+from vision.ocr.decode import Decoding, decode, rule_of
+
+LARGEST = 1 << 30
+"""Bytes of a file of log-probabilities."""
+
+
+def decoding_of(
+    model: tuple[Path | None, float, float, int],
+    rules: tuple[str | None, str | None, str | None, int | None, tuple[str, ...], tuple[str, ...]],
+    alternatives: int,
+) -> Decoding:
+    """The decoding of the words of the command.
+
+    Args:
+        model: file of a character model, its weight, its bonus, and the beam.
+        rules: allow, deny, regex, digits, choices, lexicon.
+    """
+    lm, weight, bonus, beam = model
+    allow, deny, regex, digits, choices, lexicon = rules
+    return Decoding(
+        lm=None if lm is None else load_char_lm(lm),
+        lm_weight=weight,
+        lm_bonus=bonus,
+        beam=beam,
+        top=None,
+        allow=allow,
+        deny=deny,
+        regex=regex,
+        digits=digits,
+        choices=choices,
+        lexicon=lexicon,
+        alternatives=alternatives + 1 if alternatives else 0,
+    )
+
+
+def decoded(
+    file: Path, decoding: Decoding, alphabet: Path | None = None, weights: str | None = None
+) -> list[dict[str, Any]]:
+    """Name, text, score and alternatives of every array of a file.
+
+    Raises:
+        DataError: no npz, an array of another shape, or an alphabet of another size.
+        ConfigError: nobody says what the labels stand for.
+    """
+    arrays = arrays_of(file)
+    codec = codec_for(arrays, alphabet, weights)
+    rule = rule_of(decoding, codec)
+    found = []
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or array.ndim != 2:
+            continue
+        hypotheses = decode(as_log(array, f"{file}: {name}"), codec, decoding, rule)
+        texts = [(codec.decode(h.labels).strip(), float(h.score)) for h in hypotheses]
+        item: dict[str, Any] = {"name": name, "text": texts[0][0], "log_probability": texts[0][1]}
+        if decoding.alternatives:
+            item["alternatives"] = [{"text": text, "log_probability": score} for text, score in texts]
+        found.append(item)
+    if not found:
+        raise DataError(f"{file}: holds no array (T, V) of numbers.")
+    return found
+
+
+def arrays_of(file: Path) -> dict[str, np.ndarray]:
+    """Arrays of an npz, or the one of an npy; nothing in it is run."""
+    try:
+        if file.stat().st_size > LARGEST:
+            raise DataError(f"{file}: {file.stat().st_size:,} bytes are more than are read.")
+        stored = np.load(file, allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            return {file.stem: stored}
+        with stored:
+            return {name: stored[name] for name in stored.files}
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error}).") from error
+    except Exception as error:  # zip files of nonsense raise whatever they like
+        raise DataError(f"{file}: not an npz of plain arrays ({str(error)[:80]}).") from error
+
+
+def codec_for(arrays: dict[str, np.ndarray], alphabet: Path | None, weights: str | None) -> Codec:
+    """What the labels stand for."""
+    if alphabet is not None:
+        return read_alphabet(alphabet)
+    if weights is not None:
+        from core.weights import find, load
+
+        return Codec.from_dict(load(find(weights))[1].extra["codec"])
+    if "symbols" in arrays:
+        return Codec(tuple(str(symbol) for symbol in arrays["symbols"].tolist()))
+    raise ConfigError("whose labels are these? Give --alphabet, --weights, or an array `symbols`.")
+
+
+def read_alphabet(path: Path) -> Codec:
+    """Characters of a file, one a line, in the order of their labels; `<space>` is the space.
+
+    Raises:
+        DataError: not text, or a character twice.
+    """
+    try:
+        rows = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
+    symbols = [" " if row.rstrip("\r") == "<space>" else row.rstrip("\r") for row in rows]
+    if symbols and not symbols[-1]:
+        symbols.pop()
+    if len(set(symbols)) < len(symbols) or not all(symbols):
+        raise DataError(f"{path}: an alphabet has one character a line, each once.")
+    return Codec(tuple(symbols))
+
+
+def as_log(array: np.ndarray, name: str) -> np.ndarray:
+    """Log-probabilities of logits, probabilities or log-probabilities.
+
+    Raises:
+        DataError: numbers that are not finite, or no frames.
+    """
+    values = array.astype(np.float64)
+    if not values.size or np.isnan(values).any() or (values == np.inf).any():
+        raise DataError(f"{name}: empty, or holds numbers that are not finite.")
+    if (values >= 0).all() and np.allclose(values.sum(1), 1, atol=1e-3):
+        return np.log(np.maximum(values, 1e-30))
+    values = np.maximum(values, -1e30)
+    return values - np.logaddexp.reduce(values, axis=1, keepdims=True)
