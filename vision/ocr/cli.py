@@ -1,7 +1,7 @@
 """`recurra ocr`: read, train, evaluate, simulate."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,6 +33,8 @@ app.registered_commands += cli_files.app.registered_commands
 app.registered_groups += cli_files.app.registered_groups
 
 Task = Annotated[str, typer.Argument(help="lines or digits.")]
+Trained = Annotated[str, typer.Argument(help="lines, digits, pen or segment.")]
+Made = Annotated[str, typer.Argument(help="lines, digits or pen.")]
 
 
 @app.command()
@@ -125,10 +127,10 @@ def evaluate(
 
 @app.command()
 def train(
-    task: Task,
+    task: Trained,
     data: Annotated[
         list[str] | None,
-        typer.Argument(help="Index CSVs or folders of pictures with .gt.txt; none: the generator."),
+        typer.Argument(help="Index CSVs, folders of pictures with .gt.txt, ALTO or PAGE; none: generator."),
     ] = None,
     out: RunFolder = Path("runs/ocr"),
     digits: Annotated[
@@ -158,14 +160,65 @@ def train(
     from vision.ocr.train import train as run
 
     set_threads(threads)
-    settings = resolve(defaults(task), config, sets, seed=seed)
+    about: dict[str, Any] = {
+        "device": device_of(device),
+        "minutes": minutes,
+        "resume": resume,
+        "quiet": quiet,
+    }
+    if task == "pen":
+        from vision.ocr.pen.train import PenConfig, train_pen
+
+        outcome = train_pen(resolve(PenConfig(), config, sets, seed=seed), out, data or [], **about)
+    elif task == "segment":
+        from vision.ocr.segment.training import SegmentConfig, train_segmenter
+
+        outcome = train_segmenter(resolve(SegmentConfig(), config, sets, seed=seed), out, data or [], **about)
+    else:
+        settings = resolve(defaults(task), config, sets, seed=seed)
+        outcome = run(settings, out, data or [], digits=digits, start=start, **about)
+    emit(outcome.as_dict(), json_path, outcome.lines())
+
+
+@app.command("fine-tune")
+def fine_tune(
+    data: Annotated[list[str], typer.Argument(help="As for train.")],
+    weights: Annotated[str, typer.Option("--weights", help="Bundled name, weights file or run folder.")],
+    out: RunFolder = Path("runs/ocr-fine"),
+    codec: Annotated[
+        str, typer.Option(help="Characters: add new ones, union (sorted), keep, or new (those of the data).")
+    ] = "add",
+    freeze: Annotated[str | None, typer.Option(help="cnn: leave the convolutions as they are.")] = None,
+    new_extractor: Annotated[
+        bool, typer.Option("--new-extractor", help="Go on though lines were cut by another version.")
+    ] = False,
+    sets: Sets = None,
+    seed: SetSeed = None,
+    device: Device = None,
+    threads: Threads = None,
+    resume: Resume = False,
+    quiet: Quiet = False,
+    json_path: Json = None,
+) -> None:
+    """Train weights further on own lines; the characters that come and go are listed before the first step.
+
+    Example: recurra ocr fine-tune mine/ --weights ocr-lines --codec add --out runs/mine
+    """
+    from core.config import resolve
+    from core.terminal import device as device_of
+    from core.terminal import emit, set_threads
+    from vision.ocr.finetune import fine_tune as run
+    from vision.ocr.finetune import settings_for
+
+    set_threads(threads)
     outcome = run(
-        settings,
+        resolve(settings_for(weights), None, sets, seed=seed),
+        weights,
         out,
-        data or [],
-        digits=digits,
-        minutes=minutes,
-        start=start,
+        data,
+        codec=codec,
+        freeze=freeze,
+        new_extractor=new_extractor,
         device=device_of(device),
         resume=resume,
         quiet=quiet,
@@ -175,7 +228,7 @@ def train(
 
 @app.command()
 def simulate(
-    task: Task,
+    task: Made,
     out: OutFolder,
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many.")] = 100,
     digits: Annotated[Path | None, typer.Option(help="Folder of idx files to compose from.")] = None,

@@ -15,7 +15,20 @@ Task = Literal["lines", "digits"]
 class ModelConfig:
     """The network. `channels` starts with the stem; `pools` halve the height after that many blocks."""
 
-    name: Literal["lines", "digits", "pylaia"] = "lines"
+    name: Literal[
+        "lines",
+        "digits",
+        "pylaia",
+        "crnn",
+        "htr",
+        "vgsl",
+        "easter",
+        "easter2",
+        "seq2seq",
+        "r2am",
+        "master",
+        "nrtr",
+    ] = "lines"
     unit: str = "lstm"
     hidden: Size = 192
     layers: Count = 2
@@ -25,10 +38,15 @@ class ModelConfig:
     between_dropout: Share = 0.3
     hidden_share: Share = 0.15  # of the frames of a line that spans of zeros may cover in training
     shortcut: bool = True  # a second head on the convolutions, in training only
+    attention: Literal["content", "location", "coverage"] = "location"  # of seq2seq
+    ctc_weight: float = 0.5  # of the CTC loss on the encoder, beside the decoder of networks that spell
+    spec: str = ""  # of vgsl; {height}, {hidden}, {outputs} are filled in. Empty: kraken's default
 
     def __post_init__(self) -> None:
         if self.hidden < 1 or self.layers < 1 or len(self.channels) < 2:
             raise ConfigError("model.hidden, model.layers must be positive, model.channels two or more.")
+        if not 0 <= self.ctc_weight < 1:
+            raise ConfigError(f"model.ctc_weight must be in 0..1, below 1; got {self.ctc_weight}.")
         if self.name == "digits" and len(self.channels) != 4:
             raise ConfigError(f"model.channels of the digit network are four, got {len(self.channels)}.")
 
@@ -81,7 +99,14 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     loop: LoopOptions = field(
         default_factory=lambda: LoopOptions(
-            epochs=60, lr=2e-3, weight_decay=1e-3, warmup=0.1, clip=5.0, ema=0.999, schedule="cosine"
+            epochs=60,
+            lr=2e-3,
+            weight_decay=1e-3,
+            warmup=0.1,
+            clip=5.0,
+            ema=0.999,
+            schedule="cosine",
+            recover=2,
         )
     )
 

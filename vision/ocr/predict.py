@@ -26,7 +26,8 @@ from vision.ocr.config import TrainConfig
 from vision.ocr.decode import Decoding, decode, rule_of
 from vision.ocr.image import read_grey
 from vision.ocr.line import LineSettings, pieces, prepare
-from vision.ocr.recognise import build, log_probabilities, spell
+from vision.ocr.models.presets import build
+from vision.ocr.recognise import log_probabilities, spell
 from vision.ocr.views import CANDIDATES, LEAST, agreed, variants
 
 if TYPE_CHECKING:

@@ -5,32 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from core.errors import ConfigError
-from vision.ocr.config import TrainConfig
 from vision.ocr.line import batch
 
 BUDGET = 32768
 """Columns of a batch when nothing is learned."""
-
-
-def build(config: TrainConfig, outputs: int) -> nn.Module:
-    """The network of a task with as many outputs as the codec asks for."""
-    match config.model.name:
-        case "lines":
-            from vision.ocr.models.lines import LineNetwork
-
-            return LineNetwork(config.model, outputs)
-        case "digits":
-            from vision.ocr.models.digits import DigitNetwork
-
-            return DigitNetwork(config.model, outputs, config.line.height)
-        case "pylaia":
-            from vision.ocr.models.pylaia import PyLaiaLines
-
-            return PyLaiaLines(outputs, config.line.height)
-    raise ConfigError(f"no network {config.model.name!r}; there are lines, digits, pylaia.")
 
 
 def as_input(ink: Tensor) -> Tensor:

@@ -39,6 +39,8 @@ def write_set(
     """
     import cv2
 
+    if task == "pen":
+        return write_pens(out, count, seed)
     made = generate(task, count, digits, part, shortest, longest, seed)
     folder = Path(out) / "images"
     try:
@@ -65,7 +67,7 @@ def generate(
     if task == "lines":
         return writing.lines(count, seed)
     if task != "digits":
-        raise ConfigError(f"no task {task!r}; there are lines, digits.")
+        raise ConfigError(f"no task {task!r}; there are lines, digits, pen.")
     if shortest > longest:
         raise ConfigError(f"--shortest {shortest} is more than --longest {longest}.")
     if digits is None:
@@ -78,6 +80,25 @@ def generate(
         raise ConfigError(f"--from is train or test, got {part!r}.")
     chosen = slice(-held, None) if part == "test" else slice(None, -held)
     return digit_synth.strings(images[chosen], labels[chosen], count, seed, longest, shortest)
+
+
+def write_pens(out: Path, count: int, seed: int) -> Path:
+    """Inks as CSV `t,x,y,down` with their text in a .txt beside each; gives the folder.
+
+    Raises:
+        RecurraError: the folder cannot be written.
+    """
+    from vision.ocr.pen.synth import inks
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecurraError(f"{out}: cannot be written ({error.strerror}).") from error
+    for number, ink in enumerate(inks(count, seed)):
+        rows = [f"{t:.4f},{x:.5f},{y:.5f},{int(down)}" for x, y, t, down in ink.points]
+        write_text(out / f"{number:05d}.csv", "\n".join(["t,x,y,down", *rows]) + "\n")
+        write_text(out / f"{number:05d}.txt", f"{ink.text}\n")
+    return out
 
 
 def sheet(made: list[tuple[np.ndarray, str]]) -> np.ndarray:

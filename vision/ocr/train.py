@@ -28,8 +28,11 @@ from vision.ocr.batches import LineBatch, MakeLines, MakeMixture, Pool, generate
 from vision.ocr.codec import Codec
 from vision.ocr.config import TrainConfig
 from vision.ocr.data import Sample, described, read_samples
+from vision.ocr.fitting import Fitted
+from vision.ocr.guard import Guard
 from vision.ocr.loss import recognition_loss
-from vision.ocr.recognise import as_input, build, log_probabilities
+from vision.ocr.models.presets import build
+from vision.ocr.recognise import as_input, log_probabilities, spell
 from vision.ocr.synth import digits as digit_synth
 from vision.ocr.synth import writing
 from vision.ocr.synth.alphabet import glyphs
@@ -83,11 +86,15 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = build(config, codec.size)
-    pool, remarks = learnable(real + made, model)
+    names = [sample.name for sample in learned] + ["a generated line"] * len(made)
+    pool, remarks = learnable(real + made, model, names)
     for remark in remarks:
         print_remark(remark, quiet)
     model.to(device)
-    step, source = learn(model, config), batches(config, real, made, pool)
+    source = batches(config, real, made, pool)
+    total = config.loop.epochs * max(1, source.count(1))
+    guard = Guard(total, partial(print_remark, quiet=quiet), recovers=config.loop.recovery.times > 0)
+    step = learn(model, config, guard)
     if minutes is not None:
         config = planned(config, model, step, source, 60 * minutes - (time.monotonic() - began), resume)
         config = replace(config, {"loop": {"max_minutes": minutes}})
@@ -97,7 +104,7 @@ def train(
         source,
         config.loop,
         out,
-        validate=Validation(check, codec),
+        validate=Validation(check, codec, guard),
         score="cer" if config.task == "lines" else "wrong",
         settings=asdict(config),
         seed=config.seed,
@@ -105,6 +112,8 @@ def train(
         resume=resume,
         quiet=quiet,
         start=start,
+        finish=Fitted(check, config, codec),
+        after_step=guard.after_step,
         began=began,
     )
 
@@ -182,14 +191,25 @@ def generate(
     return generated_pool(compose, count, codec, config.line, seed, config.makers)
 
 
-def learnable(pool: Pool, model: Any) -> tuple[Pool, list[str]]:
-    """The lines that CTC can learn with the frames they get, and what to say about the others."""
+NAMED = 10
+"""Lines that are named; the rest is counted."""
+
+
+def learnable(pool: Pool, model: Any, names: Sequence[str] = ()) -> tuple[Pool, list[str]]:
+    """The lines that CTC can learn with the frames they get, and what to say about the others, with names."""
+    if hasattr(model, "spell"):  # frames do not limit what spells
+        return pool, []
     frames = model.frames(torch.tensor(pool.widths)).tolist() if len(pool) else []
     short = [n < frames_needed(labels) for n, labels in zip(frames, pool.labels, strict=True)]
     if not any(short):
         return pool, []
     kept = [i for i, bad in enumerate(short) if not bad]
-    remark = f"{sum(short)} lines have more characters than frames and are left out; raise line.height."
+    told = [name for name, bad in zip(names, short, strict=False) if bad]
+    some = ", ".join(told[:NAMED]) + (f" and {len(told) - NAMED} more" if len(told) > NAMED else "")
+    remark = (
+        f"{sum(short)} of {len(short)} lines have more characters than frames and are left out; raise "
+        f"line.height. {some}".strip()
+    )
     return Pool([pool.ink[i] for i in kept], [pool.labels[i] for i in kept]), [remark]
 
 
@@ -207,8 +227,12 @@ def batches(config: TrainConfig, real: Pool, made: Pool, pool: Pool) -> Any:
     return DrawnBatches(config.steps, config.batch, mixture, config.seed, config.workers, shares=shares)
 
 
-def learn(model: Any, config: TrainConfig) -> Any:
+def learn(model: Any, config: TrainConfig, guard: Guard | None = None) -> Any:
     """The step of the loop: one batch -> loss per character."""
+    focal = bool(getattr(model, "focal", False))
+
+    def pulled(found: dict[str, Tensor]) -> dict[str, Tensor]:
+        return found if guard is None else {**found, "loss": guard.pulled(found["loss"])}
 
     def step(network: nn.Module, batch: LineBatch) -> dict[str, Tensor]:
         ink = as_input(batch.ink)
@@ -217,28 +241,37 @@ def learn(model: Any, config: TrainConfig) -> Any:
         if batch.draws is not None:
             with torch.autocast(ink.device.type, enabled=False):
                 ink = augment(ink, batch.widths, out.to(ink.device), batch.draws, batch.seed)
+        if hasattr(network, "spell"):
+            return pulled(model.loss(ink, out, batch.targets, batch.target_lengths))
         logits, side = network(ink, out, generator)
         lengths = model.frames(out)
         loss, impossible = recognition_loss(
-            logits, side, batch.targets, lengths, batch.target_lengths, config.shortcut_weight
+            logits, side, batch.targets, lengths, batch.target_lengths, config.shortcut_weight, focal=focal
         )
-        return {"loss": loss, "impossible": impossible}
+        return pulled({"loss": loss, "impossible": impossible})
 
     return step
 
 
 class Validation:
-    """Error rates of the greedy reading of held-out lines."""
+    """Error rates of the greedy reading of held-out lines, and the share of them that is read as nothing."""
 
-    def __init__(self, pool: Pool, codec: Codec) -> None:
-        self.pool, self.codec = pool, codec
+    def __init__(self, pool: Pool, codec: Codec, guard: Guard | None = None) -> None:
+        self.pool, self.codec, self.guard = pool, codec, guard
         self.truths = [codec.decode(labels) for labels in pool.labels]
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
-        found = log_probabilities(model, self.pool.ink)
-        answers = [self.codec.decode(greedy(part).labels.tolist()).strip() for part in found]
+        if hasattr(model, "spell"):
+            answers = [self.codec.decode(told.labels).strip() for told in spell(model, self.pool.ink)]
+        else:
+            found = log_probabilities(model, self.pool.ink)
+            answers = [self.codec.decode(greedy(part).labels.tolist()).strip() for part in found]
         rates = error_rates(self.truths, answers)
-        return {"cer": rates.cer, "wer": rates.wer, "wrong": 1 - rates.string_accuracy}
+        blank = sum(not answer for answer in answers) / max(len(answers), 1)
+        figures = {"cer": rates.cer, "wer": rates.wer, "wrong": 1 - rates.string_accuracy, "blank": blank}
+        if self.guard is not None:
+            self.guard.judge(figures)
+        return figures
 
 
 def describe(config: TrainConfig, codec: Codec, learned: Sequence[Sample], made: int) -> Card:

@@ -11,7 +11,7 @@ from core.config import replace
 from core.weights import Card, save
 from vision.ocr.codec import Codec
 from vision.ocr.config import TrainConfig, defaults
-from vision.ocr.recognise import build
+from vision.ocr.models.presets import build
 
 SMALL = {"model": {"channels": [4, 6, 8, 8], "hidden": 8}}
 

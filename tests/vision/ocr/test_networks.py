@@ -7,7 +7,8 @@ from core.config import replace
 from tests.vision.ocr.conftest import SMALL
 from vision.ocr.config import TrainConfig, defaults
 from vision.ocr.models.parts import BothWays, hide_spans
-from vision.ocr.recognise import build, log_probabilities
+from vision.ocr.models.presets import build
+from vision.ocr.recognise import log_probabilities
 
 
 def network(task: str, **model: object) -> tuple[torch.nn.Module, TrainConfig]:

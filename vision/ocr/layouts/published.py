@@ -261,7 +261,7 @@ def htr_settings(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     kind = gates.get(len(some) // some.shape[1], "lstm") if some is not None else "lstm"
     head = "cnn" if some is None else "both" if "top.cnn.1.weight" in tensors else "rnn"
     width = groups[-1][1] if groups else 0
-    first = tensors.get("top.rec.weight_ih_l0")
+    first = tensors.get("top.rec.weight_ih_l0", tensors.get("top.cnn_top.weight"))
     return {
         "cnn_cfg": config,
         "flattening": "concat" if first is not None and first.shape[1] == 16 * width else "maxpool",

@@ -65,11 +65,20 @@ class MultiHeadAttention(nn.Module):
         self.linears = nn.ModuleList(nn.Linear(dimensions, dimensions) for _ in range(4))
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        return self.attend(query, *self.keys_of(key, value), mask)
+
+    def split(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, heads, T, D / heads)."""
+        return x.view(x.shape[0], -1, self.heads, x.shape[2] // self.heads).transpose(1, 2)
+
+    def keys_of(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values, which spelling keeps from step to step."""
+        return self.split(self.linears[1](key)), self.split(self.linears[2](value))
+
+    def attend(self, query: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """query (B, T, D) over kept keys and values."""
         B, _, D = query.shape
-        q, k, v = (
-            layer(x).view(B, -1, self.heads, D // self.heads).transpose(1, 2)
-            for layer, x in zip(self.linears, (query, key, value), strict=False)
-        )
+        q = self.split(self.linears[0](query))
         scores = q @ k.transpose(-2, -1) / math.sqrt(D // self.heads)
         if mask is not None:
             scores = scores.masked_fill(~mask, -1e9)

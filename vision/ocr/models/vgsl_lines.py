@@ -1,6 +1,6 @@
 """A network written in VGSL behind the interface of the line networks, trained here, readable by kraken.
 
-Lines of a batch are of different width, and kraken's blocks know nothing beyond lengths of masks, so each is run
+Lines of a batch are of different width, and kraken blocks know of lengths only as masks, so each width is run
 by itself when nothing is learned; in training they are padded, as kraken's own are.
 """
 

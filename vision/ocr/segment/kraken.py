@@ -14,6 +14,8 @@ from vision.ocr.segment.baselines import lines_from_map
 from vision.ocr.segment.order import reading_order
 
 Finder = Callable[..., Page]
+HIGHEST = 1800
+"""Rows of a page for segmenters that take any."""
 
 
 def line_finder(weights: str | Path | None = None) -> Finder:
@@ -52,7 +54,7 @@ def kraken_heat(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
     @torch.no_grad()
     def heat(grey: np.ndarray) -> np.ndarray:
-        page = prepared(grey, (batch, height, width, channels), 0)
+        page = prepared(grey, (batch, height or min(len(grey), HIGHEST), width, channels), 0)
         found, _ = model.network(page[None])
         return found[0, chosen].sigmoid().amax(0).numpy()
 
