@@ -152,7 +152,7 @@ def strokes_of(points: np.ndarray) -> list[np.ndarray]:
 
 
 def levelled(points: np.ndarray) -> np.ndarray:
-    """Points turned so that the writing runs level, by a line through the middles of strokes, to 30 degrees."""
+    """Points turned so that the writing runs level, by a line through the middles of strokes, to 30°."""
     strokes = [part for part in strokes_of(points) if len(part) > 1]
     if len(strokes) < 2:
         return points

@@ -36,7 +36,7 @@ def ink_of(text: str, rng: np.random.Generator, scale: float = 1.0) -> Ink:
     parts: list[np.ndarray] = []
     for stroke in write(text, writer, rng):
         if len(stroke) == 1:
-            stroke = np.repeat(stroke, 2, 0) + [[0, 0], [0.02, 0.02]]
+            stroke = np.repeat(stroke, 2, 0) + np.array([[0, 0], [0.02, 0.02]])
         path = timed(stroke, speed, rng)
         count = max(3, int(path[-1, 2] * RATE_HZ) + 1)
         at = np.linspace(0, path[-1, 2], count)
