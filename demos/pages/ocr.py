@@ -1,6 +1,7 @@
 """What does it say? Drop an image, choose an example or write with the mouse: boxes, text, confidences."""
 
 import html
+import shutil
 import time
 from pathlib import Path
 from tempfile import mkdtemp
@@ -13,13 +14,16 @@ from core.errors import DataError
 from demos.first import once
 from demos.headline import Headline
 from demos.markup import Stat, stat_row
-from demos.sections.ocr import listed, mean_confidence, overlaid, spelled
+from demos.sections.ocr import aligned, listed, mean_confidence, overlaid, spelled
 from demos.uploads import said, upload_folder, uploaded
 from vision.ocr.answer import Page
+from vision.ocr.crop import cut_line
 from vision.ocr.decode import Decoding
 from vision.ocr.formats import SUFFIXES, written
+from vision.ocr.formats.pdf import to_pdf
 from vision.ocr.image import read_grey
 from vision.ocr.predict import Reader, load_reader, read_page
+from vision.ocr.sources import pictures
 from vision.ocr.synth.writing import digit_strings, letter, lines
 
 HEADLINE = Headline(
@@ -32,6 +36,8 @@ HEADLINE = Headline(
 EXAMPLES = {"A letter": "page", "A line": "lines", "An amount": "digits"}
 KINDS = {"a page": "page", "one line": "lines", "digits": "digits"}
 MODELS = ("with the character model", "without")
+TRUTH = Path("ground-truth")
+"""Where corrected lines are kept, from where the page was started."""
 LARGEST = 40_000_000
 """Pixels that this page takes."""
 
@@ -40,7 +46,7 @@ LARGEST = 40_000_000
 def picture(path: str | None, changed_ns: int, example: str, seed: int) -> np.ndarray:
     """Grey pixels of a file, or of a generated example without one."""
     if path is not None:
-        grey = read_grey(path)
+        grey = next(iter(pictures(path))).grey  # the first page of a PDF or TIFF
         if grey.size > LARGEST:
             raise DataError(f"The image has {grey.size:,} pixels; this page takes {LARGEST:,}.")
         return grey
@@ -112,11 +118,11 @@ def views(grey: np.ndarray, page: Page, seconds: float) -> tuple[str, str, str, 
         main = listed([grey], page.lines)
     else:
         main = overlaid(grey, page.lines)
-    return stat_row(figures), main, table(page), page.text
+    return stat_row(figures), main, table(grey, page), page.text
 
 
-def table(page: Page) -> str:
-    """Every line with its confidence, its characters in colours, and other readings."""
+def table(grey: np.ndarray, page: Page) -> str:
+    """Every line with its confidence, its characters in colours, other readings, and where they stand."""
     if not page.lines:
         return "<p>There is no ink on this page.</p>"
     rows = []
@@ -124,7 +130,9 @@ def table(page: Page) -> str:
         others = [text for text, _ in line.alternatives if text != line.text][:3]
         beside = f"<br><small>or: {html.escape(' | '.join(others))}</small>" if others else ""
         rows.append(
-            f"<tr><td>{number}</td><td>{spelled(line)}{beside}</td>"
+            f"<tr><td>{number}</td><td>{spelled(line)}{beside}"
+            f"<details><summary>where each character stands</summary>{aligned(cut_line(grey, line), line)}"
+            "</details></td>"
             f"<td style='text-align:right'>{mean_confidence(line):.0%}</td></tr>"
         )
     head = "<tr><th>line</th><th>text</th><th>confidence</th></tr>"
@@ -140,8 +148,44 @@ def download(
     page, _ = answer(*source(file, example, seed), what, model == MODELS[0], int(alternatives))
     folder = Path(mkdtemp(dir=upload_folder() if upload_folder().is_dir() else None))
     target = folder / f"reading-{form}{SUFFIXES[form]}"
-    target.write_text(written(page, form), encoding="utf-8")
+    if form == "pdf":
+        target.write_bytes(to_pdf([page], picture(*source(file, example, seed)), [None]))
+    else:
+        target.write_text(written(page, form), encoding="utf-8")
     return str(target)
+
+
+@said
+def keep(
+    file: str | None, example: str, seed: float, kind: str, model: str, alternatives: float, corrected: str
+) -> tuple[str, str]:
+    """The corrected lines as ground truth: pictures with .gt.txt in a folder that `fine-tune` reads."""
+    what = kind_of(file, example, kind)
+    chosen = source(file, example, seed)
+    page, _ = answer(*chosen, what, model == MODELS[0], int(alternatives))
+    texts = corrected.splitlines()
+    if len(texts) != len(page.lines):
+        raise DataError(f"The page has {len(page.lines)} lines, the text {len(texts)}; keep a line a line.")
+    grey = picture(*chosen)
+    folder = TRUTH / time.strftime("%Y%m%d-%H%M%S")
+    kept = 0
+    for number, (line, text) in enumerate(zip(page.lines, texts, strict=True), 1):
+        if text.strip():
+            save_pair(folder, f"{number:04d}", cut_line(grey, line), text.strip())
+            kept += 1
+    if not kept:
+        raise DataError("There is no text to keep.")
+    packed = shutil.make_archive(str(Path(mkdtemp()) / "ground-truth"), "zip", folder)
+    return f"{kept} lines are in {folder}: recurra ocr fine-tune {TRUTH}/* --weights ocr-lines", packed
+
+
+def save_pair(folder: Path, name: str, grey: np.ndarray, text: str) -> None:
+    """A line as `name.png` with `name.gt.txt`."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(grey).save(folder / f"{name}.png")
+    (folder / f"{name}.gt.txt").write_text(f"{text}\n", encoding="utf-8")
 
 
 @said
@@ -167,8 +211,8 @@ def build() -> gr.Blocks:
     with gr.Blocks(title="Recurra: handwriting", analytics_enabled=False) as page:
         gr.HTML(
             "<h1>What does it say?</h1><p class='r-lead'>Drop a page, a line or an amount (PNG, JPEG, WebP, "
-            "TIFF), choose an example, or write with the mouse: lines, text, and how sure each character "
-            "is.</p>",
+            "TIFF, PDF), choose an example, or write with the mouse: lines, text, and how sure each "
+            "character is.</p>",
             padding=False,
         )
         with gr.Row():
@@ -184,8 +228,11 @@ def build() -> gr.Blocks:
                 figures = gr.HTML(elem_id="stats", padding=False)
                 main = gr.HTML(elem_id="page")
                 text = gr.HTML(elem_id="lines")
-                with gr.Accordion("Text to copy", open=False):
+                with gr.Accordion("Text to copy or correct", open=False):
                     plain = gr.Textbox(show_label=False, label="Text", lines=8, elem_id="text")
+                    learn = gr.Button("Keep the corrected lines as ground truth")
+                    kept = gr.Textbox(label="Kept", interactive=False)
+                    packed = gr.File(label="The lines as a zip", interactive=False)
                 with gr.Accordion("Download", open=False):
                     form = gr.Dropdown(list(SUFFIXES), value="alto", label="Format")
                     make = gr.Button("Make the file")
@@ -209,5 +256,6 @@ def build() -> gr.Blocks:
             concurrency_id="ocr",
         )
         make.click(download, [*inputs, form], result, api_name="download", show_progress="minimal")
+        learn.click(keep, [*inputs, plain], [kept, packed], api_name="keep", show_progress="minimal")
         go.click(written_by_hand, [pad, kind, model], outputs, api_name="write", show_progress="minimal")
     return page

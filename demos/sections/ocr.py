@@ -120,6 +120,26 @@ def overlaid(grey: np.ndarray, lines: Sequence[Any]) -> str:
     )
 
 
+def aligned(grey: np.ndarray, line: Any) -> str:
+    """The picture of a line with the edges of its characters, each under its place."""
+    address, factor = embedded(grey, 900)
+    h, w = (round(size * factor) for size in grey.shape)
+    marks = []
+    for char in line.chars:
+        a, b = char.x0_px * factor, char.x1_px * factor
+        tone = colour(char.confidence)
+        marks.append(f'<path d="M{a:.1f} 0V{h}M{b:.1f} 0V{h}" stroke="{tone}" stroke-width="1"/>')
+        marks.append(
+            f'<text x="{(a + b) / 2:.1f}" y="{h + 15}" font-size="14" text-anchor="middle" fill="{tone}">'
+            f"{html.escape(char.text)}</text>"
+        )
+    return (
+        f'<svg viewBox="0 0 {w} {h + 20}" role="img" aria-label="characters of the line and their places" '
+        f'style="width:100%;max-width:{w}px;height:auto;background:#fff"><image href="{address}" width="{w}" '
+        f'height="{h}"/>{"".join(marks)}</svg>'
+    )
+
+
 def spelled(line: Any) -> str:
     """A line's text, each character in the colour of its confidence."""
     parts = [

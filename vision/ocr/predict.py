@@ -24,6 +24,7 @@ from vision.ocr.codec import Codec
 from vision.ocr.confidence import Calibration
 from vision.ocr.config import TrainConfig
 from vision.ocr.decode import Decoding, decode, rule_of
+from vision.ocr.gaps import gaps
 from vision.ocr.image import read_grey
 from vision.ocr.line import LineSettings, pieces, prepare
 from vision.ocr.models.presets import build
@@ -130,13 +131,20 @@ class Reader:
         edges = np.r_[2 * middles[0], middles[:-1] + middles[1:], 2 * middles[-1]] / 2
         reach = np.median(np.diff(middles)) / 2 if len(middles) > 1 else grey.shape[0] / 4
         edges[0], edges[-1] = middles[0] - reach, middles[-1] + reach
+        spans, covered = gaps(
+            prepare(grey, self.line),
+            (middles / scale + self.line.margin).tolist(),
+            (edges / scale + self.line.margin).tolist(),
+        )
+        spans = tuple(((a - self.line.margin) * scale, (b - self.line.margin) * scale) for a, b in spans)
         edges = edges.clip(0, grey.shape[1])
         sure = self.calibration.chars(laid.mean)
         chars = tuple(
             Char(self.codec.symbols[label - 1], float(c), float(a), float(b))
             for label, c, a, b in zip(best, sure, edges[:-1], edges[1:], strict=True)
         )
-        return Line("".join(c.text for c in chars), self.sure(views, best), chars, others)
+        text = "".join(c.text for c in chars)
+        return Line(text, covered * self.sure(views, best), chars, others, gaps_px=spans)
 
     def sure(self, views: list[np.ndarray], labels: Sequence[int]) -> float:
         """Calibrated confidence that a whole line is right."""

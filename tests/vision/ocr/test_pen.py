@@ -1,0 +1,142 @@
+"""Pens: files of strokes, streams that equal the whole, networks that learn, IMU letters."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.errors import DataError
+from tests.vision.ocr.test_commands import run
+from vision.ocr.codec import Codec
+from vision.ocr.pen.imu import LetterConfig, Motion, read_motions, train_letters
+from vision.ocr.pen.model import PenNetwork
+from vision.ocr.pen.stream import PenStream
+from vision.ocr.pen.strokes import Steps, from_stroke, levelled, read_ink, steps_of, to_stroke3, x_height
+from vision.ocr.pen.synth import imu, imu_set, inks
+
+
+def pen() -> tuple[PenNetwork, Codec]:
+    torch.manual_seed(0)
+    codec = Codec(tuple("abc "))
+    return PenNetwork(codec.size, hidden=12).eval(), codec
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7, 400])
+def test_a_stream_equals_the_whole_for_every_cutting(pieces: int) -> None:
+    network, codec = pen()
+    points = inks(1, 3)[0].points
+    steps = Steps(1.0).feed(points)
+    with torch.no_grad():
+        whole, _ = network(torch.from_numpy(steps)[None])
+    stream = PenStream(height=1.0, network=network, codec=codec)
+    seen: list[torch.Tensor] = []
+    take = stream.take
+    stream.take = lambda logits: (seen.append(logits), take(logits))[1]  # type: ignore[method-assign]
+    for part in np.array_split(points, pieces):
+        stream.feed(part)
+    torch.testing.assert_close(torch.stack(seen), whole[0], atol=1e-5, rtol=0)
+
+
+def test_a_stream_goes_on_from_its_state() -> None:
+    network, codec = pen()
+    points = inks(1, 4)[0].points
+    one, two = (PenStream(height=1.0, network=network, codec=codec) for _ in range(2))
+    one.feed(points[:60])
+    two.restore(one.state())
+    assert one.feed(points[60:]) == two.feed(points[60:])
+    text = one.text
+    assert one.flush() == text
+    assert one.text == ""
+
+
+def test_the_network_has_the_contract_of_a_unit() -> None:
+    network, _ = pen()
+    x = torch.randn(2, 6, network.input_size)
+    with torch.no_grad():
+        whole, _ = network(x)
+        state = network.initial_state(x)
+        for t in range(6):
+            y, state = network.step(x[:, t], state)
+            torch.testing.assert_close(y, whole[:, t], atol=1e-5, rtol=1e-5)
+
+
+def test_stroke_arrays_come_back() -> None:
+    array = np.array([[1, 0, 0], [2, 1, 1], [3, -1, 0], [1, 1, 1]], float)
+    np.testing.assert_allclose(to_stroke3(from_stroke(array)), array)
+    five = np.array([[1, 0, 1, 0, 0], [2, 1, 0, 1, 0], [0, 0, 0, 0, 1], [9, 9, 1, 0, 0]], float)
+    np.testing.assert_allclose(from_stroke(five)[:, :2], [[1, 0], [3, 1]])
+    with pytest.raises(DataError, match=r"\(n, 3\) or \(n, 5\)"):
+        from_stroke(np.zeros((4, 4)))
+
+
+def test_files_of_pens_are_read(tmp_path: Path) -> None:
+    run("simulate", "pen", "-o", tmp_path / "made", "--count", 2, "--seed", 5)
+    (one,) = read_ink(tmp_path / "made" / "00000.csv")
+    assert one.text == inks(1, 5)[0].text
+    np.testing.assert_allclose(one.points, inks(1, 5)[0].points, atol=1e-4)
+    xml = '<S><StrokeSet><Stroke><Point x="1" y="2" time="0"/><Point x="2" y="2" time="0.1"/></Stroke>'
+    (tmp_path / "a.xml").write_text(xml + '<Stroke><Point x="5" y="5" time="1"/></Stroke></StrokeSet></S>')
+    assert read_ink(tmp_path / "a.xml")[0].points[:, 3].tolist() == [1, 0, 0]
+    np.savez(tmp_path / "a.npz", one=to_stroke3(one.points))
+    assert read_ink(tmp_path / "a.npz")[0].points.shape == one.points.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.csv", "t,x\n1,2\n", "no column y and down"),
+        ("a.csv", "t,x,y,down\n1,2,z,1\n", "line 2: expected numbers"),
+        ("a.csv", "t,x,y,down\n", "no points"),
+        ("a.xml", "<S/>", "no points"),
+        ("a.xml", "<S><Stroke><Point y='1'/></Stroke></S>", "without numbers"),
+        ("a.npy", "nothing", "not an npz"),
+    ],
+)
+def test_damaged_pens_are_one_sentence(name: str, text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_ink(tmp_path / name)
+
+
+def test_a_slope_is_taken_out_and_the_height_found() -> None:
+    points = inks(1, 8, 30)[0].points
+    turned = points.copy()
+    turned[:, 1] += 0.2 * points[:, 0]
+    flat = levelled(turned)
+    middles = [np.polyfit(p[:, 0], p[:, 1], 1)[0] for p in (turned, flat)]
+    assert abs(middles[1]) < 0.5 * abs(middles[0])
+    assert 0.5 < x_height(points) < 2.0
+    np.testing.assert_allclose(steps_of(points), steps_of(points * [7, 7, 1, 1]), atol=1e-3)
+
+
+def test_training_a_pen_writes_weights_that_read(tmp_path: Path) -> None:
+    small = ["--set", "generated=40", "--set", "hidden=12", "--set", "layers=1", "--set", "loop.epochs=1"]
+    code, _, heard = run("train", "pen", "--out", tmp_path / "run", *small)
+    assert code == 0, heard
+    stream = PenStream(tmp_path / "run", height=1.0)
+    assert isinstance(stream.feed(inks(1, 2)[0].points), str)
+
+
+def test_an_imu_tells_gravity_and_letters_are_learned(tmp_path: Path) -> None:
+    told = imu("a", np.random.default_rng(0))
+    assert told.shape[1] == 6
+    assert 9 < np.linalg.norm(told[:, :3], axis=1).mean() < 11
+    made = [Motion(values, letter) for values, letter in imu_set(60, 1, ("a", "b"))]
+    config = LetterConfig(hidden=16, layers=1, batch=10)
+    outcome = train_letters(config, tmp_path / "run", made[:40], made[40:], quiet=True)
+    assert outcome.card.score["wrong"] <= 0.3
+
+
+def test_tables_of_motions(tmp_path: Path) -> None:
+    head = "t,ax,ay,az,gx,gy,gz,label,writer\n"
+    rows = ["0,1,2,3,4,5,6,a,w", "0.01,1,2,3,4,5,6,a,w", "0,1,2,3,4,5,6,a,w", "0.01,1,2,3,4,5,6,b,w"]
+    (tmp_path / "m.csv").write_text(head + "\n".join(rows) + "\n")
+    assert [(len(m.values), m.label) for m in read_motions(tmp_path / "m.csv")] == [
+        (2, "a"),
+        (1, "a"),
+        (1, "b"),
+    ]
+    (tmp_path / "m.csv").write_text(head + "0,1,2,inf,4,5,6,a,w\n")
+    with pytest.raises(DataError, match="finite"):
+        read_motions(tmp_path / "m.csv")
