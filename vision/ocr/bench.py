@@ -36,6 +36,7 @@ def cases() -> list[Case]:
         Case("a line, beam 50", f"T {T}, V {V}", beam, "the plain beam", target=0.25, repeats=5),
         Case("a line, beam 25, 6-gram", f"T {T}, V {V}", beam_lm, limit_us=10_000, repeats=7),
         Case("lines of a page", "1,000 columns wide", page, limit_us=3_600_000, repeats=3),
+        Case("a point of a pen", "2 x 160", point, limit_us=1000, repeats=7),
     ]
 
 
@@ -78,6 +79,20 @@ def beam_lm() -> Calls:
     model = label_model(train_char_lm(texts, 6), symbols)
     options: dict[str, Any] = {"alpha": 0.7, "beta": 1.6, "top": 12, "floor": 10.0, "skip": np.log(0.9999)}
     return lambda: fast_beam(y, 25, lm=model, **options), None
+
+
+def point() -> Calls:
+    import itertools
+
+    from vision.ocr.codec import Codec
+    from vision.ocr.pen.model import PenNetwork
+    from vision.ocr.pen.stream import PenStream
+    from vision.ocr.pen.synth import inks
+
+    codec = Codec(tuple(chr(33 + i) for i in range(90)))
+    stream = PenStream(height=1.0, network=PenNetwork(codec.size), codec=codec)
+    points = itertools.cycle(inks(1, 0)[0].points)
+    return lambda: stream.feed([next(points)]), None
 
 
 def page() -> Calls:

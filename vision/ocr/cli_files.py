@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from core.terminal import OUTPUTS, Json, Weights, application, target
+from core.terminal import OUTPUTS, Device, Json, Quiet, Sets, Weights, application, target
 
 app = application("")
 """Its commands are put among those of `vision.ocr.cli`."""
@@ -145,6 +145,37 @@ def export(
 
     for line in export_file(out, weights, task):
         print(line)
+
+
+@app.command()
+def study(
+    what: Annotated[str, typer.Argument(help="units or shares.")],
+    data: Annotated[list[str], typer.Argument(help="Lines, as for train.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the runs.")] = Path("runs/study"),
+    only: Annotated[str | None, typer.Option(help="Names with commas, such as lstm,gru or 0,50.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Of every training.")] = 1500,
+    sets: Sets = None,
+    device: Device = None,
+    quiet: Quiet = False,
+    json_path: Json = None,
+) -> None:
+    """Compare units, or shares of generated lines, at equal steps: validation CER and speed.
+
+    Example: recurra ocr study units data/lines/index.csv --only lstm,gru,min_gru
+    """
+    from core.config import resolve
+    from core.terminal import device as device_of
+    from core.terminal import emit
+    from vision.ocr.config import defaults
+    from vision.ocr.study import shown
+    from vision.ocr.study import study as run
+
+    names = tuple(name.strip() for name in (only or "").split(",") if name.strip())
+    config = resolve(defaults("lines"), None, sets, seed=None)
+    rows = run(
+        what, data, out, names=names, steps=steps, config=config, device=device_of(device), quiet=quiet
+    )
+    emit({"items": [row.as_dict() for row in rows]}, json_path, shown(what, rows))
 
 
 @app.command()

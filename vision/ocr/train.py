@@ -79,6 +79,8 @@ def train(
     learned = [sample for sample in learned if not codec.unknown([sample.text])]
     checked = [sample for sample in checked if not codec.unknown([sample.text])]
     real = load_pool(learned, codec, config.line)
+    if config.task == "lines" and not config.data.real_share:  # what generated lines alone are worth
+        real = Pool([], [])
     check = load_pool(checked, codec, config.line)
     made = generate(config, codec, [sample.text for sample in learned], digits, config.data.generated, 0)
     if not len(check) or config.task == "digits":  # few real strings alone would choose by luck
@@ -86,7 +88,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = build(config, codec.size)
-    names = [sample.name for sample in learned] + ["a generated line"] * len(made)
+    names = [sample.name for sample in learned[: len(real)]] + ["a generated line"] * len(made)
     pool, remarks = learnable(real + made, model, names)
     for remark in remarks:
         print_remark(remark, quiet)

@@ -72,11 +72,8 @@ def test_damaged_images_are_sentences(data: Any) -> None:
     Image.new("L", (20, 10), 200).save(
         out, data.draw(st.sampled_from(["PNG", "JPEG", "TIFF", "WEBP", "GIF"]))
     )
-    try:
-        for picture in pictures(changed(out.getvalue(), data.draw)):
-            assert picture.grey.ndim == 2
-    except DataError as error:
-        assert "\n" not in str(error)
+    content = changed(out.getvalue(), data.draw)
+    in_a_sentence(lambda: [picture.grey.sum() for picture in pictures(content)])
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".xml", ".npy", ".npz"])

@@ -1,0 +1,122 @@
+"""`recurra ocr study`: the same short training with one thing changed, and what came of it, in a table.
+
+units: the recurrent unit. shares: how much of the training lines the generator writes; 100 trains on them
+alone. Every row has as many steps, the same seed, lines and validation.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.config import replace
+from core.errors import ConfigError
+from core.report import number, percent, table
+from core.weights import load
+from vision.ocr.config import TrainConfig, defaults
+from vision.ocr.data import read_samples
+from vision.ocr.predict import load_reader
+from vision.ocr.train import split, train
+
+UNITS = ("lstm", "gru", "min_gru", "hgrn", "mamba2", "gated_delta_net", "rwkv7", "plstm")
+SHARES = (0, 25, 50, 100)
+TIMED = 24
+"""Lines that are read for the speed."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training of a study."""
+
+    name: str
+    cer: float
+    seconds_a_step: float
+    lines_a_second: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return vars(self)
+
+
+def study(
+    what: str,
+    data: Sequence[str | Path],
+    out: Path,
+    *,
+    names: Sequence[str] = (),
+    steps: int = 1500,
+    config: TrainConfig | None = None,
+    device: Any = "cpu",
+    quiet: bool = False,
+) -> list[Row]:
+    """Train every variant into a folder of its own below `out`; one that is there is not trained again.
+
+    Raises:
+        ConfigError: no such study, or no validation lines.
+    """
+    if what not in ("units", "shares"):
+        raise ConfigError(f"no study {what!r}; there are units, shares.")
+    base = replace(defaults("lines") if config is None else config, {"loop": {"max_steps": steps}})
+    learned, checked = split(read_samples(data), base)
+    if not checked:
+        raise ConfigError("there are no lines to validate on.")
+    rows = []
+    for name in names or (UNITS if what == "units" else tuple(str(share) for share in SHARES)):
+        own = with_unit(base, name) if what == "units" else with_share(base, name, len(learned))
+        run = out / f"{what}-{name}"
+        weights, seconds = run / "model.safetensors", float("nan")  # a run that is there is not timed
+        if not weights.is_file():
+            seconds = train(own, run, data, device=device, quiet=quiet).seconds
+        card = load(weights)[1]
+        rows.append(Row(name, card.score["cer"], seconds / steps, speed(run, checked)))
+    return rows
+
+
+def with_unit(config: TrainConfig, name: str) -> TrainConfig:
+    """The settings with another unit; plstm takes heads of 8."""
+    return replace(config, {"model": {"unit": name}, "loop": {"epochs": 1000}})
+
+
+def with_share(config: TrainConfig, name: str, real: int) -> TrainConfig:
+    """The settings with so many percent generated lines.
+
+    Raises:
+        ConfigError: no share.
+    """
+    try:
+        share = int(name) / 100
+    except ValueError:
+        raise ConfigError(f"shares are percents such as 0, 25 or 100; got {name!r}.") from None
+    if not 0 <= share <= 1:
+        raise ConfigError(f"shares are percents in 0..100, got {name}.")
+    made = real if share == 1 else round(real * share / (1 - share))
+    about = {"generated": made, "real_share": 0.0 if share == 1 else 0.5}
+    return replace(config, {"data": about, "loop": {"epochs": 1000}})
+
+
+def speed(run: Path, samples: Sequence[Any]) -> float:
+    """Lines a second of the network, one by one, on one thread."""
+    reader = load_reader(run, "lines", lm=False)
+    greys = [sample.grey() for sample in samples[:TIMED]]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        reader.log_probabilities(greys[:2])
+        began = time.perf_counter()
+        for grey in greys:
+            reader.log_probabilities([grey])
+        return len(greys) / (time.perf_counter() - began)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def shown(what: str, rows: Sequence[Row]) -> list[str]:
+    """The table for people."""
+    head = ["unit" if what == "units" else "generated %", "validation CER", "s a step", "lines a s"]
+    cells = [
+        [row.name, percent(row.cer), number(row.seconds_a_step, 3), number(row.lines_a_second, 1)]
+        for row in rows
+    ]
+    return table(head, cells, left=1)
