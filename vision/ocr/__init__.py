@@ -20,13 +20,18 @@ PUBLIC = {
     "Decoding": ".decode",
     "Line": ".answer",
     "Page": ".answer",
+    "PenStream": ".pen.stream",
+    "Table": ".answer",
+    "aligned": ".converting",
     "evaluate": ".evaluate",
     "evaluate_pages": ".evaluate",
     "find_page": ".page",
+    "fine_tune": ".finetune",
     "load_reader": ".predict",
     "read_line": ".predict",
     "read_lines": ".predict",
     "read_page": ".predict",
+    "read_pen": ".pen.stream",
     "train": ".train",
 }
 __all__ = ["DOMAIN", *PUBLIC]
