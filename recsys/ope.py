@@ -177,6 +177,9 @@ def estimate(log: PolicyLog, policy: str = "random", clip: float | None = None) 
         for name, values in rows.items()
     }
     estimates["snips"] = ratio_interval(weight * kept.reward, weight, users).as_dict("value")
+    if log.draws:  # propensities of M draws are themselves uncertain
+        for name, noise in guessed(kept, log.draws, limit).items():
+            estimates[name] = widened(estimates[name], noise)
     figures = offline.effective(weight)
     share = unknown / len(log.item)
     chosen, by_slope = offline.clip_by_slope(kept)
@@ -203,6 +206,29 @@ def estimate(log: PolicyLog, policy: str = "random", clip: float | None = None) 
         "users": len(np.unique(log.user)),
         "protocol": {"bootstrap": "users", "reward_model": "smoothed rates, cross-fitted by users"},
     }
+
+
+def guessed(log: Actions, draws: float, clip: float, repeats: int = 200) -> dict[str, float]:
+    """Standard deviation of IPS and SNIPS when the hits of M draws are drawn again."""
+    random = np.random.default_rng(0)
+    taken, many = log.taken(log.target), int(draws)
+    found: dict[str, list[float]] = {"ips": [], "snips": []}
+    for _ in range(repeats):
+        again = np.maximum(random.binomial(many, np.minimum(log.propensity, 1.0)), 1) / many
+        weight = taken / again
+        found["ips"].append(float((np.minimum(weight, clip) * log.reward).mean()))
+        found["snips"].append(float((weight * log.reward).sum() / weight.sum()) if weight.any() else 0.0)
+    return {name: float(np.std(values)) for name, values in found.items()}
+
+
+def widened(row: dict[str, float | None], noise: float) -> dict[str, float | None]:
+    """An interval with further noise in it."""
+    value, low, high = row["value"], row["value_low"], row["value_high"]
+    if value is None or low is None or high is None:
+        return row
+    more = (1.96 * noise) ** 2
+    wide = {"value_low": value - ((value - low) ** 2 + more) ** 0.5}
+    return row | wide | {"value_high": value + ((high - value) ** 2 + more) ** 0.5}
 
 
 def reward_model(log: Actions, shape: tuple[int, ...]) -> np.ndarray:

@@ -181,7 +181,7 @@ class InterestNetwork(nn.Module):
         centre, weight = self.items.centre, groups * self.amount.exp()[:, None]
         places = near(seen.z, centre, None).masked_fill(self.reserved, AWAY).log_softmax(-1)
         places = (seen.log_weight[..., None] + places).logsumexp(-2)
-        gap = torch.cdist(centre, centre).masked_fill(self.reserved, -AWAY)
+        gap = (-near(centre, centre, None)).masked_fill(self.reserved, -AWAY)
         kernel = (-self.near.exp() * gap).softmax(1)
         total = weight.sum(-2)  # (B, G)
         back = (total @ kernel + 1e-3 / len(centre)) / (total.sum(-1, keepdim=True) + 1e-3)

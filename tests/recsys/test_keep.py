@@ -129,6 +129,12 @@ def test_a_logged_slate_is_made_again_and_other_commands_read_the_log(tmp_path: 
     figures = estimate(read_log(tmp_path / "log.parquet"), "random")
     assert figures["n"] == 48
     assert figures["unknown"] == sum(row["propensity"] is None for row in rows)
+    sure = [row | {"draws": 0} for row in rows]
+    write_rows(tmp_path / "sure.parquet", sure)
+    other = estimate(read_log(tmp_path / "sure.parquet"), "random")["estimates"]["ips"]
+    ours = figures["estimates"]["ips"]
+    assert ours["value"] == pytest.approx(other["value"])
+    assert ours["value_high"] > other["value_high"]
     (tmp_path / "bare.csv").write_text("user,time,slot,item,click\n1,1,1,5,0\n")
     with pytest.raises(DataError, match="no column 'policy'"):
         replay(model(), tmp_path / "bare.csv")
