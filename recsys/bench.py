@@ -182,13 +182,30 @@ def next_step(items: int) -> Callable[[], Any]:
 
 
 def user_steps() -> float:
-    """Used steps of users a second, forward and backward."""
-    step, _ = learning()
+    """Used steps of users a second of the published model (GRU, 8 numbers), forward and backward."""
+    from recsys.config import PaperConfig
+    from recsys.features import steps_of
+    from recsys.models.slate import SlateNetwork
+    from recsys.simulator import World, simulate_log
+
+    slates = simulate_log(World(), 1000).slates
+    group = torch.from_numpy(slates.catalogue.group)
+    network = SlateNetwork(PaperConfig(user="gru", dims=8), group, slates.slots)
+    steps = steps_of(slates)
+    generator = torch.Generator().manual_seed(0)
+
+    def step() -> None:
+        draw = network.posterior.draw(generator)
+        mean, scale = network.start(steps.click, steps.used)
+        h0 = mean + scale * torch.randn(mean.shape, generator=generator)
+        terms = network.terms(draw, h0, steps, steps.click, steps.used, steps.counted, 1000)
+        (-terms.elbo).backward()
+
     step()
     began = time.process_time()
-    for _ in range(5):
+    for _ in range(3):
         step()
-    return 5 * 128 * 20 * 0.82 / (time.process_time() - began)
+    return 3 * int(steps.used.sum()) / (time.process_time() - began)
 
 
 def served() -> float:

@@ -17,6 +17,7 @@ from core.tables import write_table
 from core.text import in_json
 from recsys.data import FIRST, Slates, check_slates, read_catalogue, read_slates, split_users
 from recsys.formats import kind_of
+from recsys.pieces import beyond_memory, prepare_pieces
 from recsys.tables import read_frame, slates_of
 
 TABLES = (".csv", ".parquet", ".gz")
@@ -28,12 +29,14 @@ def prepare(
     *,
     items: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
+    pieces: bool = False,
 ) -> dict[str, Any]:
     """Read logs, check every row, write them as one into a folder; gives the report.
 
     Args:
         items: the group table of all of them.
         columns: our column name -> theirs, for tables.
+        pieces: read a folder of Parquet parts one by one; large ones always are.
 
     Raises:
         ConfigError: the folder holds a log already.
@@ -46,24 +49,16 @@ def prepare(
     for path in paths:
         if not path.exists():
             raise DataError(f"{path}: there is no such file.")
+    if len(paths) == 1 and is_table_folder(paths[0]) and (pieces or beyond_memory(paths[0])):
+        report = {"inputs": [str(paths[0])], **prepare_pieces(paths[0], out, items, columns or {})}
+        write_text(out / "report.json", in_json(report, 2) + "\n")
+        return report
     if all(is_sequence(path, columns or {}) for path in paths):
         return prepare_sequences(paths, out, items, columns or {})
     slates = joined(paths, items, columns or {})
     check_slates(slates)
     out.mkdir(parents=True, exist_ok=True)
-    small = np.int16 if len(slates.catalogue) < 2**15 else np.int32
-    arrays = {
-        "userId": np.asarray(slates.users),
-        "slate": np.asarray(slates.slate).astype(small),
-        "click": np.asarray(slates.click).astype(small),
-        "click_idx": np.asarray(slates.click_idx).astype(np.int16),
-        "slate_lengths": np.asarray(slates.lengths).astype(np.int16),
-        "interaction_type": np.asarray(slates.kind).astype(np.int16),
-    }
-    if slates.time is not None:
-        arrays["time"] = np.asarray(slates.time, np.float64)
-    if slates.propensity is not None:
-        arrays["propensity"] = np.asarray(slates.propensity, np.float32)
+    arrays = arrays_of(slates)
     attributes = {"category": slates.catalogue.group.astype(np.int32)}
     if slates.catalogue.names is not None:
         attributes["item_id"] = np.array(slates.catalogue.names)
@@ -90,6 +85,24 @@ def prepare(
     write_table(out / "items.csv", ("number", "item", "group"), known)
     write_text(out / "report.json", in_json(report, 2) + "\n")
     return report
+
+
+def arrays_of(slates: Slates) -> dict[str, np.ndarray]:
+    """A log in the names and numbers of the layout."""
+    small = np.int16 if len(slates.catalogue) < 2**15 else np.int32
+    arrays = {
+        "userId": np.asarray(slates.users),
+        "slate": np.asarray(slates.slate).astype(small),
+        "click": np.asarray(slates.click).astype(small),
+        "click_idx": np.asarray(slates.click_idx).astype(np.int16),
+        "slate_lengths": np.asarray(slates.lengths).astype(np.int16),
+        "interaction_type": np.asarray(slates.kind).astype(np.int16),
+    }
+    if slates.time is not None:
+        arrays["time"] = np.asarray(slates.time, np.float64)
+    if slates.propensity is not None:
+        arrays["propensity"] = np.asarray(slates.propensity, np.float32)
+    return arrays
 
 
 def splits(slates: Slates) -> dict[str, Any]:

@@ -34,6 +34,9 @@ def prepare(
         list[str] | None, typer.Option("--map", help="A column of a table by name, such as user=uid.")
     ] = None,
     items: Items = None,
+    pieces: Annotated[
+        bool, typer.Option("--pieces", help="One part of a folder in memory at a time; large ones always.")
+    ] = False,
     json_path: Json = None,
 ) -> None:
     """Check logs and write them as one folder in the slate layout, with ids and a report.
@@ -42,7 +45,7 @@ def prepare(
     """
     from recsys.prepare import prepare as run
 
-    report = run(inputs, out, items=items, columns=mapped(columns))
+    report = run(inputs, out, items=items, columns=mapped(columns), pieces=pieces)
     say_all(report["remarks"])
     what = f"{report['users']} users, {report['steps']} steps, {report['items']} items"
     emit(report, json_path, [f"{out}: {what} in {report['groups']} groups"])

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -134,3 +135,43 @@ def test_kinds_are_told_by_their_columns() -> None:
     assert words("['a', 'b']") == ["a", "b"]
     assert words(np.array([1, 2])) == ["1", "2"]
     assert words(7.0) == ["7"]
+
+
+def test_a_log_in_pieces_is_the_log_as_a_whole(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frames = []
+    for part in range(3):
+        rows = [
+            (f"u{part}{user}", time, slot, f"i{item}", int(slot == 2), f"g{item % 3}")
+            for user in range(4)
+            for time in range(part + 1)
+            for slot, item in enumerate(random.choice(20, 3 + part, replace=False), 1)
+        ]
+        frame = pd.DataFrame(rows, columns=["user", "time", "slot", "item", "click", "group"])
+        frame.to_parquet(tmp_path / f"part-{part}.parquet")
+        frames.append(frame)
+    (tmp_path / "log").mkdir()
+    for part in range(3):
+        (tmp_path / f"part-{part}.parquet").rename(tmp_path / "log" / f"part-{part}.parquet")
+    report = prepare([tmp_path / "log"], tmp_path / "pieces", pieces=True)
+    pd.concat(frames).to_parquet(tmp_path / "whole.parquet")
+    whole = prepare([tmp_path / "whole.parquet"], tmp_path / "whole")
+    assert (report["users"], report["steps"], report["items"]) == (
+        whole["users"],
+        whole["steps"],
+        whole["items"],
+    )
+    one, two = read_slates(tmp_path / "pieces"), read_slates(tmp_path / "whole")
+    assert one.users.tolist() == two.users.tolist()
+
+    def named(slates: Any) -> list[list[str]]:
+        return [
+            [str(slates.catalogue.name(int(item))) for item in row] for row in slates.slate.reshape(12, -1)
+        ]
+
+    assert named(one) == named(two)
+    np.testing.assert_array_equal(one.time, two.time)
+    assert not list((tmp_path / "pieces").glob(".pieces*"))
+    frames[0].to_parquet(tmp_path / "log" / "part-9.parquet")
+    with pytest.raises(DataError, match="partition the log by user"):
+        prepare([tmp_path / "log"], tmp_path / "other", pieces=True)
