@@ -70,6 +70,7 @@ def export(model: SlateModel, folder: str | Path, k: int = 20) -> dict[str, Any]
     if not 1 <= k <= len(model.catalogue) - FIRST:
         raise ConfigError(f"k lies between 1 and the {len(model.catalogue) - FIRST} items, got {k}.")
     folder.mkdir(parents=True, exist_ok=True)
+    network.within_group()  # worked out before the graph is drawn
     state = [part.clone() for part in tensors(network.initial_state(3))]
     names = [f"state{index}" for index in range(len(state))]
     free = {name: {0: "batch"} for name in ("slate", "click_idx", "lengths", "kind", *names)}

@@ -5,16 +5,14 @@ from typing import Annotated
 
 import typer
 
-from core.terminal import Json, Seed, Threads, Weights, emit, need, set_threads
+from core.terminal import Json, OutFolder, Seed, Threads, Weights, emit, need, set_threads, target
 from recsys.cli.shared import Items, app, logs_of, mapped
 
 
 @app.command()
 def refresh(
     log: Annotated[str | None, typer.Argument(help="The new log; left out: only add and retire.")] = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Weights to write.")] = Path(
-        "refreshed.safetensors"
-    ),
+    out: Annotated[Path, target("Weights to write.")] = Path("refreshed.safetensors"),
     weights: Weights = None,
     forgetting: Annotated[
         float, typer.Option(help="Share of the old posterior that stays, .99 to 1.")
@@ -119,7 +117,7 @@ def replay(
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write.")] = Path("exported"),
+    out: OutFolder = Path("exported"),
     k: Annotated[int, typer.Option("--k", min=1, help="Items of an answer, inside the graph.")] = 20,
     weights: Weights = None,
     json_path: Json = None,

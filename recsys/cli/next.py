@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from core.terminal import Json, Quiet, Seed, Sets, Threads, emit, say, set_threads
+from core.terminal import Json, OutFolder, Quiet, Seed, Sets, Threads, emit, say, set_threads
 from recsys.cli.shared import app, mapped, words
 
 
 @app.command()
 def contest(
     files: Annotated[list[str], typer.Argument(help="Logs of next items.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the runs.")] = Path("runs/next"),
+    out: OutFolder = Path("runs/next"),
     blocks: Annotated[
         str | None, typer.Option(help="Blocks with commas; default: all, and three units.")
     ] = None,

@@ -7,6 +7,7 @@ import typer
 
 from core.terminal import (
     Json,
+    OutFolder,
     Seed,
     Threads,
     Weights,
@@ -177,7 +178,7 @@ def serve(
 @app.command()
 def publish(
     weights: Annotated[str, typer.Argument(help="Weights, or a run folder.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the snapshots.")] = Path("snapshots"),
+    out: OutFolder = Path("snapshots"),
     json_path: Json = None,
 ) -> None:
     """Make weights the current snapshot; servers that have OUT/current open switch without losing a request.

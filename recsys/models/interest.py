@@ -220,17 +220,15 @@ class InterestNetwork(nn.Module):
 
     def within_group(self) -> Tensor:
         """log p(item | its group) (I,) by the counts; worked out again only when they have changed."""
-        traced = torch.compiler.is_compiling()  # a graph keeps nothing
-        key = None if traced else (self.clicked.data_ptr(), self.clicked._version, self.worth._version)
-        if traced or self.kept is None or self.kept[0] != key:
+        if torch.compiler.is_compiling() and self.kept is not None:  # in a graph it is a constant
+            return self.kept[1]
+        key = (self.clicked.data_ptr(), self.clicked._version, self.worth._version)
+        if self.kept is None or self.kept[0] != key:
             group = self.items.group
             within = self.worth[2] * (self.clicked + self.worth[3].exp()).log()
             within = within.masked_fill(torch.arange(len(group), device=group.device) < FIRST, AWAY)
             total = torch.zeros(len(self.wanted), device=group.device).index_add(0, group, within.exp())
-            within = within - total.clamp_min(1e-30).log()[group]
-            if traced:
-                return within
-            self.kept = (key, within)
+            self.kept = (key, within - total.clamp_min(1e-30).log()[group])
         return self.kept[1]
 
     def judge(self, steps: Steps) -> Tensor:
