@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from core.errors import ConfigError
-from core.training.options import LoopOptions
+from core.training.options import GroupOptions, LoopOptions, OptimizerOptions
 from speech.dynamic import MixConfig
 from speech.models.enhance import EnhanceConfig
 from speech.models.separate import SeparateConfig
@@ -37,10 +37,44 @@ class EnhanceRun(RunConfig):
     model: EnhanceConfig = field(default_factory=EnhanceConfig)
 
 
+MATRICES = (
+    "*weight_ih",
+    "*weight_hh",
+    "*.out.weight",
+    "share.weight",
+    "spread.weight",
+    "widen.weight",
+    "hidden.weight",
+)
+"""Weights of the separation network that Muon orthogonalises; as many steps with Adam reach 0.3 dB less."""
+
+
+def separate_loop() -> LoopOptions:
+    """Muon for matrices (Jordan et al. 2024), Adam for the rest, products in bfloat16."""
+    options = {"adjust_lr_fn": "match_rms_adamw"}
+    groups = tuple(
+        GroupOptions(name, lr=3e-3, optimizer="torch.optim:Muon", options=options) for name in MATRICES
+    )
+    return LoopOptions(
+        epochs=12,
+        lr=2e-3,
+        weight_decay=1e-3,
+        clip=2.0,
+        ema=0.998,
+        precision="bfloat16",
+        optimizer=OptimizerOptions("adamw", {"betas": (0.9, 0.98)}, groups),
+    )
+
+
 @dataclass(frozen=True)
 class SeparateRun(RunConfig):
     """`recurra speech train separate`."""
 
+    batch: int = 12
+    mix: MixConfig = field(
+        default_factory=lambda: MixConfig(seconds=2.0, speed=0.1, alone=0.05, same_sex=0.5)
+    )
+    loop: LoopOptions = field(default_factory=separate_loop)
     model: SeparateConfig = field(default_factory=SeparateConfig)
 
 

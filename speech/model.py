@@ -15,6 +15,7 @@ from speech.models.enhance import EnhanceConfig, EnhanceNet
 from speech.models.separate import SeparateConfig, SeparateNet
 
 DEFAULTS = {"enhance": "speech-enhance", "separate": "speech-separate"}
+LIVE_SEPARATION = "speech-separate-live"
 LAYOUT = "layout"
 """Setting of a card that names a published layout; its constructor's words stand beside it."""
 
@@ -52,6 +53,18 @@ def load_model(
         raise ConfigError(f"a task is one of {', '.join(DEFAULTS)}; got {task!r}.")
     loaded = load_network(weights or DEFAULTS[task], task, network_of, device=device)
     return Model(loaded.network, loaded.card, loaded.name)
+
+
+def sizes_of(model: Model) -> EnhanceConfig | SeparateConfig:
+    """The sizes of a network of ours.
+
+    Raises:
+        ConfigError: it is a published network, which is not trained here.
+    """
+    config = getattr(model.network, "config", None)
+    if not isinstance(config, EnhanceConfig | SeparateConfig):
+        raise ConfigError(f"{model.name} is a published network; only networks of ours are trained here.")
+    return config
 
 
 def network_of(card: Card) -> nn.Module:

@@ -19,9 +19,10 @@ from core.weights import Card
 from speech.config import EnhanceRun, RunConfig, SeparateRun
 from speech.data import Corpus, read_corpora
 from speech.dynamic import Mixer
-from speech.loss import enhancement_loss, separation_loss, si_sdr
+from speech.loss import enhancement_loss, separation_loss, si_sdr, spectral_separation_loss
 from speech.models.enhance import EnhanceNet
-from speech.models.separate import SeparateNet
+from speech.models.separate import SeparateNet, masked
+from speech.spectral_mixing import SpectralMixer
 from speech.synth import generated_corpus
 
 TASKS = ("enhance", "separate")
@@ -64,9 +65,9 @@ def train(
     if place.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
     corpora, held = gather(data)
-    mixer = Mixer(corpora, config.mix, place)
+    mixer = mixer_of(task, corpora, config, place)
     check = Mixer(held, replace(config.mix, speed=0.0, clean=0.0), place)
-    step = Learning(task, mixer, config.batch)
+    step = Learning(mixer, config.batch)
     config = planned(config, model, step, Path(out) / PLAN, began, resume)
     return run_loop(
         model,
@@ -83,6 +84,16 @@ def train(
         quiet=quiet,
         start=None if start is None else weights_file(start),
     )
+
+
+def check_task(task: str) -> None:
+    """One of ours.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if task not in TASKS:
+        raise ConfigError(f"a task is one of {', '.join(TASKS)}; got {task!r}.")
 
 
 def build(task: str, config: RunConfig) -> nn.Module:
@@ -103,17 +114,28 @@ def build(task: str, config: RunConfig) -> nn.Module:
 class Learning:
     """The step of the loop: a number -> mixtures -> the network's loss."""
 
-    def __init__(self, task: str, mixer: Mixer, batch: int) -> None:
-        self.task, self.mixer, self.batch = task, mixer, batch
+    def __init__(self, mixer: Mixer | SpectralMixer, batch: int) -> None:
+        self.mixer, self.batch = mixer, batch
 
-    def __call__(self, model: nn.Module, number: int) -> dict[str, Tensor]:
+    def __call__(self, model: Any, number: int) -> dict[str, Tensor]:
+        if isinstance(self.mixer, SpectralMixer):
+            with torch.no_grad():
+                mixture, talkers = self.mixer.separation(number, self.batch)
+            masks, _ = model.masks(mixture, None)
+            return {"loss": spectral_separation_loss(masked(masks, mixture), talkers)}
         with torch.no_grad():
-            draw = self.mixer.enhancement if self.task == "enhance" else self.mixer.separation
-            mixture, target = draw(number, self.batch)
-        estimate = model(mixture)
-        if self.task == "enhance":
-            return enhancement_loss(estimate, target)
-        return {"loss": separation_loss(estimate, target, mixture)}
+            noisy, clean = self.mixer.enhancement(number, self.batch)
+        return enhancement_loss(model(noisy), clean)
+
+
+def mixer_of(
+    task: str, corpora: Sequence[Corpus], config: RunConfig, place: torch.device
+) -> Mixer | SpectralMixer:
+    """Who makes the mixtures of a task: waves for enhancement, spectra for separation."""
+    if task == "separate":
+        assert isinstance(config, SeparateRun)
+        return SpectralMixer(corpora, config.mix, config.model.window, place)
+    return Mixer(corpora, config.mix, place)
 
 
 class Validation:

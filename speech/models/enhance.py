@@ -123,10 +123,10 @@ class AcrossBands(nn.Module):
 class OverTime(nn.Module):
     """x + W unit(norm x) along time, one sequence a band, the same weights for all: (B, T, K, C)."""
 
-    def __init__(self, unit: str, channels: int, hidden: int) -> None:
+    def __init__(self, unit: str, channels: int, hidden: int, directions: int = 1) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
-        self.recurrence = Recurrence(unit, channels, hidden)
+        self.recurrence = Recurrence(unit, channels, hidden, directions=directions)
         self.out = nn.Linear(self.recurrence.output_size, channels)
 
     def initial_state(self, x: Tensor) -> Any:
@@ -142,7 +142,7 @@ class OverTime(nn.Module):
 
 def sequence(recurrence: Recurrence, x: Tensor, state: Any) -> tuple[Tensor, Any]:
     """A sequence of one token goes through `step`, which is what a stream calls."""
-    if x.shape[1] == 1 and not torch.is_grad_enabled():
+    if x.shape[1] == 1 and recurrence.directions == 1 and not torch.is_grad_enabled():
         y, state = recurrence.step(x[:, 0], state)
         return y[:, None], state
     return recurrence(x, state)
@@ -199,14 +199,19 @@ class EnhanceNet(nn.Module):
 
     def step(self, x: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """One frame: x (B, 2 F), real parts then imaginary ones -> the clean frame (B, 2 F)."""
-        spectra = torch.complex(*x.view(len(x), 1, 2, self.bins).unbind(2))
-        clean, state = self.filter(spectra, state)
-        return torch.cat([clean.real, clean.imag], -1)[:, 0], state
+        parts = x.view(len(x), 1, 2, self.bins).transpose(2, 3)
+        clean, state = self.filter_parts(parts, state)
+        return clean.transpose(2, 3).flatten(1), state
 
     def filter(self, spectra: Tensor, state: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Noisy spectra (B, T, F) and a state -> clean spectra and the state after the last frame."""
         state = self.initial_state(spectra) if state is None else state
-        features, level, floor = self.features(spectra, state)
+        clean, state = self.filter_parts(torch.view_as_real(spectra), state)
+        return torch.view_as_complex(clean), state
+
+    def filter_parts(self, parts: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """`filter` on real and imaginary parts (B, T, F, 2), which other runtimes can compute with."""
+        features, level, floor = self.features(parts, state)
         x = self.encode(self.bands.split(features))  # (B, T, K, C)
         over = []
         for across, time, before in zip(self.across, self.over, state["over"], strict=True):
@@ -218,35 +223,35 @@ class EnhanceNet(nn.Module):
         together = self.spread(first + second).unflatten(-1, (self.bands.count, -1))
         x = self.last(torch.cat([x, together], -1))
         taps = self.bands.join(self.decode(nn.functional.silu(self.hidden(x))), 2 * self.config.taps)
-        clean, past = self.apply(spectra, taps, state["past"])
+        clean, past = self.apply(parts, taps, state["past"])
         state = {"level": level, "floor": floor, "over": tuple(over), "whole": (one, two), "past": past}
         return clean, state
 
-    def features(self, spectra: Tensor, state: dict[str, Any]) -> tuple[Tensor, Any, Any]:
+    def features(self, parts: Tensor, state: dict[str, Any]) -> tuple[Tensor, Any, Any]:
         """Four numbers a bin, free of level: log magnitude, the same above its mean, compressed spectrum."""
-        mean = one_or_many(spectra.shape[1])
-        power = spectra.real.square() + spectra.imag.square()
+        mean = one_or_many(parts.shape[1])
+        real, imaginary = parts.unbind(-1)
+        power = real.square() + imaginary.square()
         level, after = mean(power.mean(-1, keepdim=True), LEVEL_RATE, state["level"])
         level = (level + 1e-14).sqrt()
         relative = (power + 1e-20).sqrt() / level
         log = (relative + 1e-3).log10()
         usual, floor = mean(log, FLOOR_RATE, state["floor"])
         scale = (relative + 1e-3) ** -0.7 / level
-        features = torch.stack([log, log - usual, spectra.real * scale, spectra.imag * scale], -1)
+        features = torch.stack([log, log - usual, real * scale, imaginary * scale], -1)
         return features, after, floor
 
-    def apply(self, spectra: Tensor, taps: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """Weight each bin and its past: (B, T, F), taps (B, T, F, 2 taps), past (B, taps - 1, F, 2)."""
+    def apply(self, parts: Tensor, taps: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight each bin and its past: (B, T, F, 2), taps (B, T, F, 2 taps), past (B, taps - 1, F, 2)."""
         taps = 2 * (taps / 2).tanh()
-        parts = torch.stack([spectra.real, spectra.imag], -1)  # (B, T, F, 2)
         known = torch.cat([past, parts], 1)
-        time, back = spectra.shape[1], self.config.taps - 1
+        time, back = parts.shape[1], self.config.taps - 1
         real, imaginary = 0, 0
         for k in range(self.config.taps):
             a, b = taps[..., 2 * k], taps[..., 2 * k + 1]
             x, y = known[:, back - k : back - k + time].unbind(-1)
             real, imaginary = real + a * x - b * y, imaginary + a * y + b * x
-        return torch.complex(real, imaginary), known[:, known.shape[1] - back :]  # pyright: ignore
+        return torch.stack([real, imaginary], -1), known[:, known.shape[1] - back :]  # pyright: ignore
 
 
 def one_or_many(time: int) -> Any:

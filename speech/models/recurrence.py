@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from core import registry
 from core.blocks.directions import run_directions
+from core.units.gated.lstm import LSTM
 
 
 class Recurrence(nn.Module):
@@ -27,6 +29,10 @@ class Recurrence(nn.Module):
 
     def forward(self, x: Tensor, states: tuple[Any, ...] | None = None) -> tuple[Tensor, tuple[Any, ...]]:
         """Run the sequence; with two directions the second one reads it from its end."""
+        if states is None and in_bfloat16(self.units, x):
+            from speech.models.bf16_lstm import train_directions
+
+            return train_directions(list(self.units), x)
         y, final = run_directions(list(self.units), x, states)
         assert final is not None
         return y, final
@@ -35,3 +41,18 @@ class Recurrence(nn.Module):
         """One token of the forward direction: x (B, I)."""
         y, state = self.units[0].step(x, states[0])  # pyright: ignore[reportCallIssue]
         return y, (state,)
+
+
+def in_bfloat16(units: nn.ModuleList, x: Tensor) -> bool:
+    """Whether plain LSTMs are trained on a CPU in a loop that wants bfloat16."""
+    if x.is_cuda or not torch.is_grad_enabled() or not torch.is_autocast_enabled("cpu"):
+        return False
+    return torch.get_autocast_dtype("cpu") is torch.bfloat16 and all(is_plain(unit) for unit in units)
+
+
+def is_plain(unit: nn.Module) -> bool:
+    """An LSTM with all gates and both biases, and nothing else."""
+    if type(unit) is not LSTM or unit.gates != ("i", "f", "g", "o") or unit.bias_ih is None:
+        return False
+    extra = (unit.projection, unit.weight_ph, unit.weight_gg)
+    return all(part is None for part in extra) and unit.squash_input and unit.squash_output

@@ -1,15 +1,20 @@
-"""The offline separation network: recurrence over bands and over time in turn, with a look at all frames.
+"""The separation network: recurrence over whole frames, then over bands and over time in turn, to masks.
 
-    bands    10 bins each, with a linear layer of its own to C features
-    whole    x + W BiLSTM over time on a few features of all bands together: it learns first and fast
-    block    x + W BiLSTM over bands;  x + W BiLSTM over time;  x + attention over whole frames
-    taps     per talker and bin, complex factors for the frames t-1, t, t+1
+    bands    the bins 1 ... N/2 in equal bands, each with a linear layer of its own to C features
+    whole    layers of W unit over time on a few features of all bands together: they learn first and fast
+    block    x + W unit over the bands of a frame;  x + W unit over time, one sequence a band
+    masks    a complex factor for every talker and bin; together they are one, so the tracks add up
 
-The form of a block follows TF-GridNet (Wang et al. 2023, arXiv 2211.12433) on bands instead of bins, as
-Band-Split RNN has them (Luo & Yu 2023, arXiv 2209.15174): far fewer steps in each direction.
+Offline all recurrences go in both directions. The causal form has its recurrences over time forward only and
+a running level in place of that of the whole wave; it goes frame by frame, with the same numbers.
+
+The blocks are those of TF-GridNet (Wang et al. 2023, arXiv 2211.12433) on bands, as Band-Split RNN has them
+(Luo & Yu 2023, arXiv 2209.15174). The window is 64 ms: half the steps of 32 ms, and bins narrow enough to
+tell the harmonics of two voices apart.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +22,15 @@ from torch.nn import functional as F
 
 from core.config import Count, Size
 from core.errors import ConfigError
-from speech.features import analyse, synthesise
-from speech.models.enhance import AcrossBands, Bands, PerBand
+from speech.features import analyse, smooth, smooth_step, synthesise
+from speech.models.enhance import AcrossBands, OverTime, PerBand, sequence
 from speech.models.recurrence import Recurrence
 
 RATE = 16000
+LEVEL_RATE = 0.03
+"""Of the running level of the causal form, per frame."""
+FLOOR = 1e-6
+"""Added to the power of a bin; the mean power of all is one half."""
 
 
 @dataclass(frozen=True)
@@ -29,92 +38,36 @@ class SeparateConfig:
     """Sizes of the network; the defaults are those of the bundled weights."""
 
     talkers: Count = 2
-    window: int = 512
-    band: Count = 10
-    """Bins of a band."""
-    stride: Count = 2
-    """Frames that one step over time takes."""
+    window: int = 1024
+    """Samples of a frame at 16 kHz; half of it is the hop."""
+    bands: Count = 16
     unit: str = "lstm"
-    """Any unit of `recurra units`, over time in both directions."""
+    """Any unit of `recurra units`, over time."""
     band_unit: str = "lstm"
+    """Over the bands of a frame, in both directions."""
     channels: Size = 64
-    blocks: Count = 4
-    hidden: Size = 80
-    shared: Size = 12
+    """Features of a band."""
+    shared: Size = 24
     """Features that a band gives to the recurrence over whole frames."""
-    whole_hidden: int = 128
+    layers: int = 2
     """Of that recurrence; 0 leaves it out."""
-    heads: Count = 4
-    keys: Count = 4
-    """Features of a band in queries and keys, per head."""
-    taps: Count = 3
+    whole_hidden: Size = 112
+    blocks: int = 2
+    hidden: Size = 64
+    """Of the recurrences in a block, in each direction."""
+    decoder: Size = 96
+    causal: bool = False
 
     def __post_init__(self) -> None:
-        if (
-            min(
-                self.talkers,
-                self.band,
-                self.stride,
-                self.channels,
-                self.blocks,
-                self.hidden,
-                self.heads,
-                self.keys,
+        sizes = (self.talkers, self.bands, self.channels, self.shared, self.whole_hidden, self.hidden)
+        if min(*sizes, self.decoder) < 1 or min(self.layers, self.blocks) < 0:
+            raise ConfigError(
+                "sizes of the separation network must be at least 1, layers and blocks at least 0."
             )
-            < 1
-        ):
-            raise ConfigError("sizes of the separation network must be at least 1.")
-        if self.channels % self.heads:
-            raise ConfigError(f"channels ({self.channels}) must be a multiple of heads ({self.heads}).")
-        if self.taps % 2 == 0 or self.window % 2:
-            raise ConfigError("taps must be odd and the window even.")
-
-
-class AlongTime(nn.Module):
-    """x + W unit(norm x) along time in both directions, one sequence a band: (B, T, K, C).
-
-    A step of the recurrence takes and gives `stride` frames, so a sequence is that much shorter.
-    """
-
-    def __init__(self, unit: str, channels: int, hidden: int, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.norm = nn.LayerNorm(channels)
-        self.recurrence = Recurrence(unit, stride * channels, hidden, directions=2)
-        self.out = nn.Linear(self.recurrence.output_size, stride * channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, time, bands, channels = x.shape
-        y = F.pad(self.norm(x), (0, 0, 0, 0, 0, -time % self.stride)).transpose(1, 2)  # (B, K, T, C)
-        y, _ = self.recurrence(y.reshape(batch * bands, -1, self.stride * channels))
-        y = self.out(y).view(batch, bands, -1, channels)[:, :, :time]
-        return x + y.transpose(1, 2)
-
-
-class AcrossFrames(nn.Module):
-    """x + attention in which a token is a whole frame: (B, T, K, C)."""
-
-    def __init__(self, channels: int, heads: int, keys: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(channels)
-        self.queries = nn.Linear(channels, heads * keys)
-        self.keys = nn.Linear(channels, heads * keys)
-        self.values = nn.Linear(channels, channels)
-        self.out = nn.Linear(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, time, bands, _ = x.shape
-        y = self.norm(x)
-
-        def tokens(part: Tensor) -> Tensor:  # (B, T, K, heads * E) -> (B, heads, T, K E)
-            return part.unflatten(-1, (self.heads, -1)).permute(0, 3, 1, 2, 4).flatten(3)
-
-        seen = F.scaled_dot_product_attention(
-            tokens(self.queries(y)), tokens(self.keys(y)), tokens(self.values(y))
-        )
-        seen = seen.unflatten(-1, (bands, -1)).permute(0, 2, 3, 1, 4).reshape(batch, time, bands, -1)
-        return x + self.out(seen)
+        if self.layers + self.blocks < 1:
+            raise ConfigError("a separation network needs layers or blocks.")
+        if self.window % (2 * self.bands):
+            raise ConfigError(f"half the window ({self.window}) must hold {self.bands} equal bands.")
 
 
 class SeparateNet(nn.Module):
@@ -124,62 +77,116 @@ class SeparateNet(nn.Module):
         super().__init__()
         self.config = config = SeparateConfig() if config is None else config
         self.window, self.hop = config.window, config.window // 2
-        bins = config.window // 2 + 1
-        widths = [config.band] * (bins // config.band)
-        self.bands = Bands(bins, [*widths, bins - sum(widths)] if bins > sum(widths) else widths)
-        width = config.channels
-        self.encode = PerBand(self.bands.count, 3 * self.bands.widest, width)
-        self.whole = None
-        if config.whole_hidden:
-            self.share = nn.Linear(width, config.shared)
-            self.whole = Recurrence(
-                config.unit, self.bands.count * config.shared, config.whole_hidden, directions=2
-            )
-            self.spread = nn.Linear(self.whole.output_size, self.bands.count * config.shared)
-            self.widen = nn.Linear(config.shared, width)
+        self.bins = self.hop  # the constant part is not among them
+        self.input_size = 2 * (self.bins + 1)
+        self.width = self.bins // config.bands
+        bands, channels, ways = config.bands, config.channels, 1 if config.causal else 2
+        self.encode = PerBand(bands, 3 * self.width, channels)
+        sizes = [bands * config.shared] + [ways * config.whole_hidden] * config.layers
+        self.whole = nn.ModuleList(
+            Recurrence(config.unit, size, config.whole_hidden, directions=ways) for size in sizes[:-1]
+        )
+        if config.layers:
+            self.share = nn.Linear(channels, config.shared)
+            self.spread = nn.Linear(sizes[-1], bands * config.shared)
+            self.widen = nn.Linear(config.shared, channels)
         self.across = nn.ModuleList(
-            AcrossBands(config.band_unit, width, config.hidden) for _ in range(config.blocks)
+            AcrossBands(config.band_unit, channels, config.hidden) for _ in range(config.blocks)
         )
-        self.along = nn.ModuleList(
-            AlongTime(config.unit, width, config.hidden, config.stride) for _ in range(config.blocks)
+        self.over = nn.ModuleList(
+            OverTime(config.unit, channels, config.hidden, ways) for _ in range(config.blocks)
         )
-        self.look = nn.ModuleList(
-            AcrossFrames(width, config.heads, config.keys) for _ in range(config.blocks)
-        )
-        self.norm = nn.LayerNorm(width)
-        self.hidden = nn.Linear(width, width + width // 2)
-        outputs = config.talkers * 2 * config.taps
-        self.decode = PerBand(self.bands.count, width + width // 2, outputs * self.bands.widest)
+        self.norm = nn.LayerNorm(channels)
+        self.hidden = nn.Linear(channels, config.decoder)
+        self.decode = PerBand(bands, config.decoder, 2 * config.talkers * self.width)
         with torch.no_grad():
-            first = self.decode.bias.view(self.bands.count, self.bands.widest, config.talkers, config.taps, 2)
-            first[:, :, :, config.taps // 2, 0] = 1 / config.talkers
+            self.decode.weight.mul_(0.3)
+
+    @property
+    def talkers(self) -> int:
+        return self.config.talkers
 
     def forward(self, wave: Tensor) -> Tensor:
         """Separate whole waves; the scale of the input does not matter."""
-        size = wave.std(-1, keepdim=True).clamp(min=1e-7)
-        spectra = analyse(wave / size, self.window, self.hop)  # (B, T, F)
-        magnitude = (spectra.real.square() + spectra.imag.square() + 1e-10).sqrt()
-        scale = magnitude**-0.7
-        features = torch.stack([magnitude.log10(), spectra.real * scale, spectra.imag * scale], -1)
-        x = self.encode(self.bands.split(features))  # (B, T, K, C)
-        if self.whole is not None:
-            y, _ = self.whole(self.share(x).flatten(2))
-            x = x + self.widen(self.spread(y).unflatten(-1, (self.bands.count, -1)))
-        for across, along, look in zip(self.across, self.along, self.look, strict=True):
-            x = look(along(across(x)))
-        taps = self.decode(F.silu(self.hidden(self.norm(x))))
-        taps = self.bands.join(taps, self.config.talkers * 2 * self.config.taps)  # (B, T, F, S taps 2)
-        clean = self.weigh(spectra, taps.unflatten(-1, (self.config.talkers, self.config.taps, 2)))
-        waves = synthesise(clean.flatten(0, 1), self.window, self.hop, wave.shape[-1])
-        return waves.view(len(wave), self.config.talkers, -1) * size[:, None]
+        spectra = analyse(wave, self.window, self.hop)  # (B, T, F)
+        tracks = self.tracks(spectra)[0]
+        waves = synthesise(tracks.flatten(0, 1), self.window, self.hop, wave.shape[-1])
+        return waves.view(len(wave), self.talkers, -1)
 
-    def weigh(self, spectra: Tensor, taps: Tensor) -> Tensor:
-        """Sum of neighbouring frames with their factors: (B, T, F), (B, T, F, S, taps, 2) -> (B, S, T, F)."""
-        side, time = self.config.taps // 2, spectra.shape[1]
-        real, imaginary = (F.pad(part, (0, 0, side, side)) for part in (spectra.real, spectra.imag))
-        a, b = 0, 0
-        for k in range(self.config.taps):
-            x, y = real[:, k : k + time, :, None], imaginary[:, k : k + time, :, None]
-            u, v = taps[..., k, 0], taps[..., k, 1]  # (B, T, F, S)
-            a, b = a + u * x - v * y, b + u * y + v * x
-        return torch.complex(a, b).permute(0, 3, 1, 2)  # pyright: ignore[reportArgumentType]
+    def initial_state(self, x: Tensor) -> dict[str, Any]:
+        """State of the causal form before the first frame of x (B, ...)."""
+        batch, like = x.shape[0], torch.zeros((), device=x.device)
+        bands = like.new_zeros(batch, self.config.bands, 1)
+        return {
+            "level": (like.new_zeros(batch, 1), like.new_zeros(batch, 1)),
+            "whole": tuple(unit.initial_state(like.new_zeros(batch, 1)) for unit in self.whole),  # pyright: ignore
+            "over": tuple(block.initial_state(bands) for block in self.over),  # pyright: ignore
+        }
+
+    def step(self, x: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """One frame of the causal form: x (B, 2 F), real parts then imaginary ones -> (B, S, 2 F)."""
+        parts = x.view(len(x), 1, 2, -1).transpose(2, 3)
+        tracks, state = self.tracks_of_parts(parts, state)
+        return tracks[:, :, 0].transpose(2, 3).flatten(2), state
+
+    def tracks(self, spectra: Tensor, state: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
+        """Spectra of mixtures (B, T, F) -> of every talker (B, S, T, F), and the state at the end."""
+        if state is not None and not self.config.causal:
+            raise ConfigError("only the causal form carries a state.")
+        tracks, state = self.tracks_of_parts(torch.view_as_real(spectra), state)
+        return torch.view_as_complex(tracks), state
+
+    def tracks_of_parts(self, parts: Tensor, state: dict[str, Any] | None) -> tuple[Tensor, dict[str, Any]]:
+        """`tracks` on real and imaginary parts: (B, T, F, 2) -> (B, S, T, F, 2)."""
+        first, rest = parts[:, :, :1], parts[:, :, 1:]
+        scaled, level = self.scaled(rest, None if state is None else state["level"])
+        masks, state = self.masks(scaled, state)
+        constant = (first / self.talkers)[:, None].expand(-1, self.talkers, -1, -1, -1)
+        return torch.cat([constant, masked(masks, rest)], 3), {"level": level, **state}
+
+    def scaled(self, parts: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Spectra at a mean power of one half: of the whole wave, or of what was heard so far."""
+        power = parts.square().mean((-1, -2))[..., None]  # (B, T, 1)
+        if not self.config.causal:
+            return parts * (2 * power.mean(1, keepdim=True) + 1e-20).rsqrt()[..., None], state
+        if power.shape[1] == 1 and not torch.is_grad_enabled():
+            level, state = smooth_step(power[:, 0], LEVEL_RATE, state)
+            level = level[:, None]
+        else:
+            level, state = smooth(power, LEVEL_RATE, state)
+        return parts * (2 * level + 1e-20).rsqrt()[..., None], state
+
+    def masks(self, parts: Tensor, state: dict[str, Any] | None) -> tuple[Tensor, dict[str, Any]]:
+        """Scaled spectra (B, T, F - 1, 2) -> complex factors (B, S, T, F - 1, 2) that add up to one."""
+        batch, time = parts.shape[:2]
+        power = parts.square().sum(-1, keepdim=True) + FLOOR
+        features = torch.cat([0.5 * power.log(), parts * power**-0.35], -1)
+        x = self.encode(features.view(batch, time, self.config.bands, -1))  # (B, T, K, C)
+        whole, over = [], []
+        if self.config.layers:
+            y = self.share(x).flatten(2)
+            for layer, before in zip(self.whole, past(state, "whole", self.whole), strict=True):
+                z, after = sequence(layer, y, before)  # pyright: ignore[reportArgumentType]
+                y = z + y if z.shape == y.shape else z
+                whole.append(after)
+            x = x + self.widen(self.spread(y).unflatten(-1, (self.config.bands, -1)))
+        for across, along, before in zip(self.across, self.over, past(state, "over", self.over), strict=True):
+            x, after = along(across(x), before)
+            over.append(after)
+        masks = self.decode(F.silu(self.hidden(self.norm(x))))  # (B, T, K, S width 2)
+        masks = masks.float().view(batch, time, self.config.bands, self.talkers, self.width, 2)
+        masks = masks.permute(0, 3, 1, 2, 4, 5).flatten(3, 4)
+        real = masks.new_tensor([1 / self.talkers, 0.0])
+        return masks - masks.mean(1, keepdim=True) + real, {"whole": tuple(whole), "over": tuple(over)}
+
+
+def masked(masks: Tensor, parts: Tensor) -> Tensor:
+    """Complex products of (B, S, T, F, 2) and (B, T, F, 2), real and imaginary parts: (B, S, T, F, 2)."""
+    a, b = masks.unbind(-1)
+    u, v = (part[:, None] for part in parts.unbind(-1))
+    return torch.stack([a * u - b * v, a * v + b * u], -1)
+
+
+def past(state: dict[str, Any] | None, name: str, layers: nn.ModuleList) -> tuple[Any, ...]:
+    """What layers remember; nothing before the first frame."""
+    return (None,) * len(layers) if state is None else state[name]

@@ -19,7 +19,7 @@ from speech.synth import generated_corpus
 
 SMALL = {
     "enhance": "channels=8 blocks=1 band_hidden=6 time_hidden=8 shared=3 whole_hidden=16",
-    "separate": "channels=8 blocks=1 hidden=8 heads=2 band=32 whole_hidden=8",
+    "separate": "bands=8 channels=8 shared=3 layers=1 blocks=1 hidden=8 whole_hidden=8 decoder=8",
 }
 CORPUS = generated_corpus(talkers=4, seconds=4.0)
 
