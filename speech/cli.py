@@ -1,4 +1,4 @@
-"""`recurra speech`: enhance, separate, live, mix, train, evaluate, score, import."""
+"""`recurra speech`: enhance, separate, live, mix; further verbs from the files beside this one."""
 
 import os
 from pathlib import Path
@@ -8,18 +8,11 @@ import typer
 
 from core.terminal import (
     OUTPUTS,
-    Config,
     Device,
     Json,
-    OutFile,
     OutFolder,
     Quiet,
-    Resume,
-    RunFolder,
     Seed,
-    Sets,
-    SetSeed,
-    Start,
     Threads,
     Weights,
     application,
@@ -29,12 +22,12 @@ from core.terminal import (
     say_all,
     set_threads,
 )
+from speech import model_commands, score_commands
 
 app = application(
     "Separate talkers and remove noise, from files or live.\n\n"
     "Example: recurra speech enhance noisy.wav -o clean.wav"
 )
-Task = Annotated[str, typer.Argument(help="enhance or separate.")]
 Inputs = Annotated[list[str], typer.Argument(help="Sound files, folders, globs, or - for a list on stdin.")]
 OutPath = Annotated[str, OUTPUTS]
 RawRate = Annotated[int | None, typer.Option("--rate", help="Of raw samples, Hz.")]
@@ -59,7 +52,9 @@ def enhance(
     format: RawKind = None,
     weights: Weights = None,
     again: Again = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Leave alone what is done (the default).")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on inside a file that was interrupted.")
+    ] = False,
     threads: Threads = None,
     device_name: Device = None,
     seed: Seed = 0,
@@ -93,6 +88,7 @@ def enhance(
             limit_db=limit_db,
             mix=mix,
             raw=raw,
+            resume=resume,
         )
 
     done = run(jobs, work, "files", again=again or len(jobs) == 1, quiet=quiet)
@@ -200,6 +196,12 @@ def live(
     block_ms: Annotated[float, typer.Option("--block-ms", help="Samples taken at once.")] = 10.0,
     limit_db: Annotated[float | None, typer.Option("--limit-db", help="Largest attenuation in dB.")] = None,
     mix: Annotated[float, typer.Option("--mix", help="1 is all clean, 0 the input.")] = 1.0,
+    task: Annotated[
+        str, typer.Option("--task", help="enhance, or separate: one channel in, one for each talker out.")
+    ] = "enhance",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Never pass a late block dry: for pipes that nobody listens to.")
+    ] = False,
     weights: Weights = None,
     threads: Threads = 1,
     json_path: Json = None,
@@ -210,18 +212,24 @@ def live(
     """
     import sys
 
+    from core.errors import ConfigError
     from speech.audio import RawFormat
     from speech.live import pipe, sound_card
-    from speech.predict import open_stream
+    from speech.predict import open_live_separation, open_stream
 
     set_threads(threads)
     raw = RawFormat(rate, channels_in, format)
-    stream = open_stream(weights, rate, channels_in, limit_db=limit_db, mix=mix)
+    if task == "separate":
+        stream = open_live_separation(weights, rate, channels_in)
+    elif task == "enhance":
+        stream = open_stream(weights, rate, channels_in, limit_db=limit_db, mix=mix)
+    else:
+        raise ConfigError(f"a task is enhance or separate, got {task!r}.")
     stream.warm()
     if card:
         report = sound_card(stream, block_ms, seconds)
     else:
-        report = pipe(stream, raw, sys.stdin.buffer, sys.stdout.buffer, block_ms)
+        report = pipe(stream, raw, sys.stdin.buffer, sys.stdout.buffer, block_ms, patient=wait)
     say(str(report))
     if report.lost_bytes:
         say(f"the input ended inside a sample; {report.lost_bytes} bytes were left out.")
@@ -247,6 +255,10 @@ def mix(
     snr_db: Annotated[str, typer.Option("--snr-db", help="SNRs in turn, dB.")] = "0,5,10,15",
     overlap: Annotated[float, typer.Option("--overlap", help="Share both talk, for sparse.")] = 0.5,
     reverb: Annotated[float, typer.Option("--reverb", help="Chance of a room.")] = 0.0,
+    rooms: Annotated[
+        list[str] | None,
+        typer.Option("--rooms", help="Room responses, files or folders; generated when left out."),
+    ] = None,
     mode: Annotated[str, typer.Option("--mode", help="min or max length of two talkers.")] = "min",
     seed: Seed = 0,
     json_path: Json = None,
@@ -257,158 +269,16 @@ def mix(
     """
     from core.errors import ConfigError
     from speech.data import read_corpora
-    from speech.mixing import MixLaw, mixtures, write_set
+    from speech.mixing import MixLaw, mixtures, read_rooms, write_set
 
     try:
         levels = tuple(float(part) for part in snr_db.split(","))
     except ValueError:
         raise ConfigError(f"--snr-db wants numbers separated by commas, got {snr_db!r}.") from None
     drawn = MixLaw(law, count, seed, snr_db=levels, overlap=overlap, reverb=reverb, mode=mode)
-    index = write_set(mixtures(drawn, read_corpora(data or [], split)), drawn, out)
+    found = mixtures(drawn, read_corpora(data or [], split), read_rooms(rooms or []))
+    index = write_set(found, drawn, out)
     emit({"index": str(index), "count": count, "law": law}, json_path, [f"{index}: {count} mixtures"])
-
-
-@app.command()
-def evaluate(
-    task: Task,
-    index: Annotated[Path, typer.Argument(help="CSV with noisy,clean or mix,s1,s2; paths beside it.")],
-    weights: Weights = None,
-    with_peers: Annotated[
-        bool, typer.Option("--peers", help="Also GTCRN, and RNNoise if installed.")
-    ] = False,
-    group: Annotated[str | None, typer.Option("--group", help="Column to report apart.")] = None,
-    threads: Threads = None,
-    device_name: Device = None,
-    quiet: Quiet = False,
-    json_path: Json = None,
-) -> None:
-    """Score a model on pairs, beside the unprocessed input and simple methods.
-
-    Example: recurra speech evaluate enhance pairs/index.csv --json report.json
-    """
-    from core.report import scores, table
-    from speech.evaluate import evaluate as run
-
-    set_threads(threads)
-    report = run(
-        task,
-        index,
-        weights,
-        device=str(device(device_name)),
-        with_peers=with_peers,
-        group=group,
-        quiet=quiet,
-    )
-    names = {"si_sdr": "SI-SDR dB", "si_sdri": "SI-SDRi dB", "pesq_wb": "PESQ-wb", "stoi": "STOI"}
-    names = {key: text for key, text in names.items() if key in report["model"]}
-    lines: list[str] = []
-    for kind, part in {"": report, **report.get("groups", {})}.items():
-        head, rows = scores(part, names, model=report["protocol"]["weights"])
-        lines += [kind] if kind else []
-        lines += table(head, rows)
-    failed = [
-        f"{item.get('noisy') or item.get('mix')}: {item['error']}"
-        for item in report["items"]
-        if "error" in item
-    ]
-    say_all(failed)
-    emit(report, json_path, lines)
-    if failed:
-        raise typer.Exit(2)
-
-
-@app.command()
-def score(
-    clean: Annotated[Path, typer.Argument(help="The reference.")],
-    estimate: Annotated[Path, typer.Argument(help="What is scored against it.")],
-    json_path: Json = None,
-) -> None:
-    """Score one file against its reference: SI-SDR, SDR, PESQ, STOI and ESTOI.
-
-    Example: recurra speech score clean.wav estimate.wav
-    """
-    from core.errors import DataError
-    from core.report import number
-    from speech import metrics
-    from speech.audio import read_sound
-
-    (wanted, rate), (found, other) = read_sound(clean), read_sound(estimate)
-    if rate != other or len(wanted) != len(found):
-        raise DataError(
-            f"{estimate}: {len(found)} samples at {other} Hz, the reference has {len(wanted)} at {rate} Hz."
-        )
-    a, b = found.mean(1), wanted.mean(1)
-    figures = {
-        "si_sdr": metrics.si_sdr(a, b),
-        "sdr": metrics.sdr(a, b),
-        "pesq_wb": metrics.pesq_wb(a, b, rate),
-        "stoi": metrics.stoi(a, b, rate),
-        "estoi": metrics.stoi(a, b, rate, extended=True),
-    }
-    emit(figures, json_path, [f"{name:<8} {number(value, 3)}" for name, value in figures.items()])
-
-
-@app.command()
-def train(
-    task: Task,
-    data: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Index tables, or folders with clean/ and noise/ inside. Generated voices and noises when "
-            "left out. The first is drawn at least as often as all others together."
-        ),
-    ] = None,
-    out: RunFolder = Path("runs/speech"),
-    start: Start = None,
-    config: Config = None,
-    sets: Sets = None,
-    seed: SetSeed = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", help="Plan as many steps as fit into this time.")
-    ] = None,
-    resume: Resume = False,
-    threads: Threads = None,
-    device_name: Device = None,
-    quiet: Quiet = False,
-    json_path: Json = None,
-) -> None:
-    """Train a network on mixtures that are made anew for every step.
-
-    Example: recurra speech train enhance speech_index.csv noise_index.csv --out runs/a --minutes 10
-    """
-    from core.config import resolve
-    from core.errors import ConfigError
-    from speech.config import RUNS
-
-    if task not in RUNS:
-        raise ConfigError(f"a task is one of {', '.join(RUNS)}; got {task!r}.")
-    settings = resolve(RUNS[task](), config, sets, seed=seed, minutes=minutes)
-    set_threads(threads)
-    place = device(device_name)
-
-    from core.training import reuse_memory
-    from speech.train import train as run
-
-    reuse_memory()
-    outcome = run(task, settings, out, data or [], device=str(place), start=start, resume=resume, quiet=quiet)
-    emit(outcome.as_dict(), json_path, outcome.lines())
-
-
-@app.command("import")
-def import_(
-    files: Annotated[list[Path], typer.Argument(help="Published checkpoint: .tar, .pth, .safetensors.")],
-    layout: Annotated[str, typer.Option("--layout", help="Whose tensors they are: gtcrn, ...")],
-    out: OutFile,
-    sets: Sets = None,
-) -> None:
-    """Read a published checkpoint into weights of ours, every tensor accounted for.
-
-    Example: recurra speech import model_trained_on_dns3.tar --layout gtcrn -o gtcrn.safetensors
-    """
-    from speech.layouts import import_files
-
-    card = import_files(files, layout, sets or [], out)
-    say(f"{out}: {card.unit}, {card.data}")
 
 
 def raw_format(rate: int | None, channels: int | None, format: str | None) -> Any:
@@ -418,3 +288,13 @@ def raw_format(rate: int | None, channels: int | None, format: str | None) -> An
     if rate is None and channels is None and format is None:
         return None
     return RawFormat(rate or 16000, channels or 1, format or "s16")
+
+
+app.command()(score_commands.evaluate)
+app.command()(score_commands.score)
+app.command("index")(score_commands.index)
+app.command()(model_commands.train)
+app.command("fine-tune")(model_commands.fine_tune)
+app.command("import")(model_commands.import_)
+app.command()(model_commands.export)
+app.command()(model_commands.models)

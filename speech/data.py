@@ -17,6 +17,7 @@ import numpy as np
 
 from core.errors import DataError
 from speech.audio import SUFFIXES, read_mono
+from speech.public_sets import voices_of
 
 RATE = 16000
 
@@ -109,8 +110,15 @@ def read_folder(folder: Path, split: str) -> Corpus:
         Voice(path.name, to_int16(read_mono(path, RATE)), kind="noise")
         for path in of_split(recordings(folder / "noise"), split)
     ]
+    if not corpus.speech:
+        corpus.speech = [
+            Voice(name, np.concatenate([to_int16(read_mono(path, RATE)) for path in paths]))
+            for name, paths in voices_of(folder, split)
+        ]
     if not corpus.speech and not corpus.noise and split == "train":
-        raise DataError(f"{folder}: holds no recordings in clean/ or noise/.")
+        raise DataError(
+            f"{folder}: holds no recordings in clean/ or noise/, and is no known public data set."
+        )
     return corpus
 
 

@@ -40,6 +40,7 @@ def evaluate(
     *,
     device: str = "cpu",
     with_peers: bool = False,
+    keep_clean: bool = False,
     group: str | None = None,
     quiet: bool = True,
 ) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def evaluate(
 
     Args:
         with_peers: also published and installed methods (GTCRN, RNNoise) as baselines.
+        keep_clean: also `kept`: what the model does to the clean files themselves, each once.
         group: column to report apart; `kind` or `genders` where there is one.
 
     Raises:
@@ -77,6 +79,8 @@ def evaluate(
             kind: summary([i for i in items if pair_kind(task, i.get(column, "")) == kind], FIGURES[task])
             for kind in kinds
         }
+    if keep_clean and task == "enhance":
+        report["kept"] = kept_clean(rows, model, device)
     report["items"] = [flattened(item) for item in items]
     report["protocol"] = {
         "task": task,
@@ -87,6 +91,23 @@ def evaluate(
         "seconds": round(time.monotonic() - began, 1),
     }
     return report
+
+
+def kept_clean(rows: Sequence[Row], model: Model, device: str) -> dict[str, Any]:
+    """Means over the different clean files of an index, each through the model: do no harm."""
+    scores, seen = [], set()
+    for row in rows:
+        path = row.file("clean")
+        if path in seen:
+            continue
+        seen.add(path)
+        try:
+            wave, rate = mono(row, "clean")
+        except RecurraError:
+            continue
+        estimate = enhance(wave, rate, weights=model, device=device)
+        scores.append(metrics.every(estimate, wave, rate))
+    return {"n": len(scores), **metrics.mean(scores)}
 
 
 def pair_kind(task: str, text: str) -> str:

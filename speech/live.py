@@ -1,17 +1,22 @@
 """Samples from a pipe or the sound card through a stream, with a report at the end.
 
-A block that is late is passed on dry, never dropped; dropouts and clipping are counted.
+A block that comes when too much computing lies behind passes dry, never dropped; dropouts and clipping are
+counted.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from speech.audio import RawFormat
+from speech.live_separation import LiveSeparation
 from speech.stream import EnhanceStream
+
+BACKLOG_S = 0.1
+"""Computing that may lie behind the samples before a block passes dry: what a sound card buffers."""
 
 
 @dataclass
@@ -26,6 +31,9 @@ class LiveReport:
     slowest_ms: float = 0.0
     """Slowest block."""
     late_blocks: int = 0
+    """Blocks that took longer than they last, or dropouts of the card."""
+    dry_blocks: int = 0
+    """Blocks that passed as they were, so that the delay stays what it is."""
     clipped: int = 0
     """Samples limited at full scale."""
     bad_samples: int = 0
@@ -38,31 +46,64 @@ class LiveReport:
     def __str__(self) -> str:
         return (
             f"{self.seconds:.1f} s, latency {self.latency_ms:.1f} ms, load {self.load:.3f}, "
-            f"slowest block {self.slowest_ms:.1f} ms, {self.late_blocks} late, {self.clipped} clipped"
+            f"slowest block {self.slowest_ms:.1f} ms, {self.late_blocks} late, {self.dry_blocks} dry, "
+            f"{self.clipped} clipped"
         )
 
 
+class Punctual:
+    """A stream that keeps its time: counts what blocks cost, lets one pass dry when too much lies behind."""
+
+    def __init__(
+        self,
+        stream: EnhanceStream | LiveSeparation,
+        report: LiveReport,
+        *,
+        patient: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.stream, self.report, self.patient, self.clock = stream, report, patient, clock
+        self.behind = self.spent = 0.0
+
+    def __call__(self, block: np.ndarray) -> np.ndarray:
+        """One block through the stream."""
+        dry = not self.patient and self.behind > BACKLOG_S
+        began = self.clock()
+        out = self.stream.feed(block, dry=dry)
+        took, lasts = self.clock() - began, len(block) / self.stream.rate
+        self.spent += took
+        self.behind = max(0.0, self.behind + took - lasts)
+        report = self.report
+        report.dry_blocks += dry
+        report.late_blocks += took > lasts
+        report.slowest_ms = max(report.slowest_ms, 1000 * took)
+        report.seconds += lasts
+        report.load = self.spent / report.seconds
+        return out
+
+
 def pipe(
-    stream: EnhanceStream, raw: RawFormat, source: BinaryIO, sink: BinaryIO, block_ms: float = 10.0
+    stream: EnhanceStream | LiveSeparation,
+    raw: RawFormat,
+    source: BinaryIO,
+    sink: BinaryIO,
+    block_ms: float = 10.0,
+    *,
+    patient: bool = False,
 ) -> LiveReport:
     """Raw samples from one pipe to another until the first ends; as many come out as went in.
 
     The stream's delay is not taken off: what comes out is `latency_samples` late, and the last of it follows
     when the input has ended.
+
+    Args:
+        patient: no block passes dry however long it takes, for pipes that nobody listens to.
     """
     report = LiveReport(latency_ms=1000 * stream.latency_samples / stream.rate)
-    spent = 0.0
+    advance = Punctual(stream, report, patient=patient)
     for block in blocks(raw, source, max(1, int(block_ms * raw.rate / 1000)), report):
-        began = time.perf_counter()
-        out = stream.feed(block)
-        took = time.perf_counter() - began
-        spent += took
-        report.slowest_ms = max(report.slowest_ms, 1000 * took)
-        report.late_blocks += took > len(block) / raw.rate
-        report.seconds += len(block) / raw.rate
-        put(out, raw, sink, report)
+        put(advance(block), raw, sink, report)
     put(stream.flush(), raw, sink, report)
-    report.load = spent / max(report.seconds, 1e-9)
     report.bad_samples = stream.bad_samples
     return report
 
@@ -88,7 +129,7 @@ def put(out: np.ndarray, raw: RawFormat, sink: BinaryIO, report: LiveReport) -> 
     sink.flush()
 
 
-def sound_card(stream: EnhanceStream, block_ms: float, seconds: float | None) -> LiveReport:
+def sound_card(stream: EnhanceStream | LiveSeparation, block_ms: float, seconds: float | None) -> LiveReport:
     """Microphone to loudspeaker until Ctrl-C, or for so many seconds.
 
     Raises:
@@ -104,20 +145,18 @@ def sound_card(stream: EnhanceStream, block_ms: float, seconds: float | None) ->
     except OSError as error:
         raise ConfigError(f"the sound card cannot be used ({error}); install PortAudio.") from error
     report = LiveReport(latency_ms=1000 * stream.latency_samples / stream.rate)
-    size, spent = max(1, int(block_ms * stream.rate / 1000)), [0.0]
+    size, advance = max(1, int(block_ms * stream.rate / 1000)), Punctual(stream, report)
+    outputs = stream.talkers if isinstance(stream, LiveSeparation) else 1
 
     def callback(heard: np.ndarray, played: np.ndarray, frames: int, _: Any, status: Any) -> None:
-        began = time.perf_counter()
         report.late_blocks += bool(status)
         report.clipped += int((np.abs(heard) >= 1).sum())
-        played[:] = stream.feed(heard[:, 0])[:, None]
-        took = time.perf_counter() - began
-        spent[0] += took
-        report.slowest_ms = max(report.slowest_ms, 1000 * took)
-        report.seconds += frames / stream.rate
+        played[:] = advance(heard[:, 0]).reshape(frames, outputs)
 
     try:
-        with sounddevice.Stream(samplerate=stream.rate, channels=1, blocksize=size, callback=callback):
+        with sounddevice.Stream(
+            samplerate=stream.rate, channels=(1, outputs), blocksize=size, callback=callback
+        ):
             end = None if seconds is None else time.monotonic() + seconds
             while end is None or time.monotonic() < end:
                 time.sleep(0.1)
@@ -125,5 +164,4 @@ def sound_card(stream: EnhanceStream, block_ms: float, seconds: float | None) ->
         pass
     except sounddevice.PortAudioError as error:
         raise ConfigError(f"the sound card cannot be used ({error}).") from error
-    report.load = spent[0] / max(report.seconds, 1e-9)
     return report

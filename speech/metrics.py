@@ -12,6 +12,7 @@ no PESQ, a clip under a quarter of a second neither PESQ nor STOI.
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -135,6 +136,30 @@ def every(estimate: np.ndarray, clean: np.ndarray, rate: int) -> dict[str, float
         "si_sdr": si_sdr(estimate, clean),
         "pesq_wb": pesq_wb(estimate, clean, rate),
         "stoi": stoi(estimate, clean, rate),
+    }
+
+
+def compared(clean: str | Path, estimate: str | Path) -> dict[str, float]:
+    """Every figure of one file against its reference, channels averaged.
+
+    Raises:
+        DataError: not the same rate and length, or no sound.
+    """
+    from speech.audio import read_sound
+
+    (wanted, rate), (found, other) = read_sound(clean), read_sound(estimate)
+    if rate != other or len(wanted) != len(found):
+        raise DataError(
+            f"{estimate}: {len(found)} samples at {other} Hz, the reference has {len(wanted)} at {rate} Hz."
+        )
+    a, b = found.mean(1), wanted.mean(1)
+    return {
+        "si_sdr": si_sdr(a, b),
+        "sdr": sdr(a, b),
+        "pesq_wb": pesq_wb(a, b, rate),
+        "pesq_nb": pesq(a, b, rate, "nb"),
+        "stoi": stoi(a, b, rate),
+        "estoi": stoi(a, b, rate, extended=True),
     }
 
 

@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.signal import fftconvolve
 
-from core.errors import ConfigError, RecurraError
+from core.errors import ConfigError, DataError, RecurraError
 from core.files import whole_file, write_text
 from core.tables import write_table
 from core.terminal import need
-from speech.data import RATE, Corpus, Voice
+from speech.audio import read_sound
+from speech.data import RATE, Corpus, Voice, recordings
+from speech.metrics import resampled
 from speech.synth import generated_corpus
 
 NOISY = ("voicebank-demand", "dns")
@@ -44,7 +47,7 @@ class MixLaw:
     overlap: float = 0.5
     """Share of the time that both talk, for sparse."""
     reverb: float = 0.0
-    """Chance of a generated room around every voice; its sound stays in the reference."""
+    """Chance of a room around every voice, given or generated; its sound stays in the reference."""
     mode: str = "min"
     """min: cut to the shorter of two talkers; max: the shorter one ends in silence."""
 
@@ -71,8 +74,16 @@ class Mixture:
     recipe: dict[str, Any] = field(default_factory=dict)
 
 
-def mixtures(law: MixLaw, corpora: Sequence[Corpus]) -> list[Mixture]:
-    """All mixtures of a law; the same for the same seed.
+@dataclass(frozen=True)
+class Room:
+    """An impulse response at 16 kHz whose direct sound is 1 and comes at once."""
+
+    name: str
+    response: np.ndarray
+
+
+def mixtures(law: MixLaw, corpora: Sequence[Corpus], rooms: Sequence[Room] = ()) -> list[Mixture]:
+    """All mixtures of a law; the same for the same seed. `rooms`: given responses in place of generated ones.
 
     Raises:
         ConfigError: too few voices, or no noise where one is needed.
@@ -83,29 +94,36 @@ def mixtures(law: MixLaw, corpora: Sequence[Corpus]) -> list[Mixture]:
         voices = generated_corpus(law.seed, talkers=8, seconds=8.0).speech
     if len(voices) < 2 and law.law in TALKERS:
         raise ConfigError(f"{law.law} needs two talkers or more, got {len(voices)}.")
-    return [one(law, voices, noises, number) for number in range(law.count)]
+    return [one(law, voices, noises, number, rooms) for number in range(law.count)]
 
 
-def one(law: MixLaw, voices: Sequence[Voice], noises: Sequence[Voice], number: int) -> Mixture:
+def one(
+    law: MixLaw, voices: Sequence[Voice], noises: Sequence[Voice], number: int, rooms: Sequence[Room] = ()
+) -> Mixture:
     """Mixture `number`, a function of the seed and its number."""
     rng = np.random.default_rng((law.seed, number))
     samples = int(rng.uniform(*law.seconds) * RATE)
     if law.law in NOISY:
         voice = voices[int(rng.integers(len(voices)))]
-        clean = room(cut(voice.samples, samples, rng), law, rng)
+        clean, where = room(cut(voice.samples, samples, rng), law, rng, rooms)
         level = -27.0 if law.law == "voicebank-demand" else float(rng.uniform(-35, -15))
         clean = at_level(clean, level)
         snr = law.snr_db[number % len(law.snr_db)] if law.law == "voicebank-demand" else rng.uniform(0, 15)
         noise, kind = noise_of(noises, samples, rng)
         noise = noise * rms(clean) / rms(noise) * 10 ** (-snr / 20)
         clean, noise = fitted(clean, noise)
-        about = {"snr_db": round(float(snr), 3), "speaker": voice.name, "kind": kind}
+        about = {"snr_db": round(float(snr), 3), "speaker": voice.name, "kind": kind, "room": where}
         return Mixture(clean + noise, [clean], {**about, "realised_snr_db": ratio_db(clean, noise)})
     first, second = rng.choice(len(voices), 2, replace=False)
     pair = [voices[int(first)], voices[int(second)]]
     lengths = [samples, int(rng.uniform(*law.seconds) * RATE)]
-    waves = [room(cut(v.samples, n, rng), law, rng) for v, n in zip(pair, lengths, strict=True)]
-    about = {"speakers": [v.name for v in pair], "genders": "".join(v.gender or "?" for v in pair)}
+    heard = [room(cut(v.samples, n, rng), law, rng, rooms) for v, n in zip(pair, lengths, strict=True)]
+    waves = [wave for wave, _ in heard]
+    about = {
+        "speakers": [v.name for v in pair],
+        "genders": "".join(v.gender or "?" for v in pair),
+        "rooms": [where for _, where in heard],
+    }
     waves = placed(law, waves)
     if law.law in ("wsj0-2mix", "sparse"):
         gap = float(rng.uniform(0, 5)) * (1 if rng.random() < 0.5 else -1)
@@ -164,16 +182,41 @@ def cut(wave: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
     return wave[start : start + samples].astype(np.float64) / 32768
 
 
-def room(wave: np.ndarray, law: MixLaw, rng: np.random.Generator) -> np.ndarray:
-    """Sometimes a decaying tail behind the direct sound."""
+def read_rooms(places: Sequence[str | Path]) -> list[Room]:
+    """Room responses from files and folders: their first channel, from the direct sound on, which becomes 1.
+
+    Raises:
+        DataError: a file that is no sound, or holds silence.
+    """
+    paths = [
+        path for place in map(Path, places) for path in (recordings(place) if place.is_dir() else [place])
+    ]
+    rooms = []
+    for path in paths:
+        samples, rate = read_sound(path)
+        wave = resampled(samples[:, 0].astype(np.float64), rate, RATE)
+        direct = int(np.abs(wave).argmax())
+        if not wave[direct]:
+            raise DataError(f"{path}: a room response cannot be silence.")
+        rooms.append(Room(path.name, wave[direct:] / wave[direct]))
+    return rooms
+
+
+def room(
+    wave: np.ndarray, law: MixLaw, rng: np.random.Generator, rooms: Sequence[Room]
+) -> tuple[np.ndarray, str]:
+    """Sometimes in a room: a given one, or a decaying tail behind the direct sound; and which one."""
     if rng.random() >= law.reverb:
-        return wave
+        return wave, ""
+    if rooms:
+        chosen = rooms[int(rng.integers(len(rooms)))]
+        return fftconvolve(wave, chosen.response)[: len(wave)], chosen.name
     lag = np.arange(RATE // 2)
     tail = rng.standard_normal(len(lag)) * np.exp(-lag / (rng.uniform(0.1, 0.5) * RATE / 6.9))
     tail[: int(rng.uniform(20, 200))] = 0
     tail *= rng.uniform(0.1, 0.8) / np.sqrt(np.square(tail).sum())
     tail[0] = 1
-    return np.convolve(wave, tail)[: len(wave)]
+    return fftconvolve(wave, tail)[: len(wave)], "generated"
 
 
 def rms(wave: np.ndarray) -> float:

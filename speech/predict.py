@@ -10,7 +10,9 @@ import numpy as np
 
 from core.errors import ConfigError, DataError
 from speech.audio import BLOCK, RawFormat, open_sound, read_sound, writing
-from speech.model import Model, load_model
+from speech.live_separation import LiveSeparation
+from speech.model import LIVE_SEPARATION, Model, load_model
+from speech.resume import Journal
 from speech.separation import GATE_DB, SeparateStream, speaking
 from speech.stream import Channels, EnhanceStream
 
@@ -135,6 +137,18 @@ def open_stream(
     )
 
 
+def open_live_separation(
+    model: str | Path | Model | None = None, rate: int = 16000, channels_in: int = 1, *, device: str = "cpu"
+) -> LiveSeparation:
+    """A separation stream: `feed((n,)) -> (n, talkers)`, `flush()`, `latency_samples`.
+
+    Raises:
+        ConfigError: the network needs the whole recording. WeightsError: no causal weights are bundled here.
+    """
+    found = model if isinstance(model, Model) else load_model(model or LIVE_SEPARATION, "separate", device)
+    return LiveSeparation(found.network, rate, channels_in, name=found.name)
+
+
 def through(stream: EnhanceStream, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     """Blocks through a stream, its delay taken off: as many samples in all, each at its own time."""
     drop = stream.latency_samples
@@ -215,8 +229,14 @@ def enhance_file(
     limit_db: float | None = None,
     mix: float = 1.0,
     raw: RawFormat | None = None,
+    resume: bool = False,
 ) -> Enhanced:
-    """A file to a file, in constant memory: rate, channels, subtype, length, level and tags stay."""
+    """A file to a file, in constant memory: rate, channels, subtype, length, level and tags stay.
+
+    `resume`: keep what is done beside the output, and go on there after an interruption.
+    """
+    if resume:
+        return enhance_on(path, out, model, channels, limit_db, mix, raw)
     before = after = 0.0
     count = 0
     with open_sound(path, raw) as sound:
@@ -238,6 +258,54 @@ def enhance_file(
     change = 10 * np.log10((before + 1e-12) / (after + 1e-12))
     return Enhanced(
         str(path), str(out), sound.rate, sound.channels, count / sound.rate, limited, round(float(change), 2)
+    )
+
+
+def enhance_on(
+    path: str | Path,
+    out: str | Path,
+    model: Model,
+    channels: Channels,
+    limit_db: float | None,
+    mix: float,
+    raw: RawFormat | None,
+) -> Enhanced:
+    """`enhance_file` that can be interrupted: see `speech.resume`."""
+    with open_sound(path, raw) as sound:
+        stream = open_stream(model, sound.rate, sound.channels, channels=channels, limit_db=limit_db, mix=mix)
+        kept = 1 if channels == "mono" else sound.channels
+        seen = Path(path).stat()
+        about = {"path": str(path), "bytes": seen.st_size, "time": seen.st_mtime_ns, "weights": model.name}
+        about |= {"channels": channels, "limit_db": limit_db, "mix": mix, "piece": PIECE_S}
+        with Journal(out, kept, about) as journal:
+            facts = {"before": 0.0, "after": 0.0, "count": 0, "drop": stream.latency_samples, **journal.facts}
+            if journal.state is not None:
+                stream.load_state(journal.state)
+
+            def keep(block: np.ndarray) -> None:
+                skip = min(int(facts["drop"]), len(block))
+                facts["drop"] -= skip
+                facts["after"] += float(np.square(block[skip:]).sum()) / kept
+                journal.write(block[skip:])
+
+            done = journal.pieces
+            for number, block in enumerate(sound.blocks(int(PIECE_S * sound.rate))):
+                if number < done:
+                    continue
+                facts["before"] += float(np.square(block).sum()) / sound.channels
+                facts["count"] += len(block)
+                keep(stream.feed(block))
+                journal.save(stream.state(), facts)
+            keep(stream.flush())
+            with writing(out, sound, channels=kept, raw=raw) as writer:
+                for block in journal.blocks(BLOCK):
+                    writer.write(block)
+                limited = writer.limited
+            journal.remove()
+    change = 10 * np.log10((facts["before"] + 1e-12) / (facts["after"] + 1e-12))
+    seconds = facts["count"] / sound.rate
+    return Enhanced(
+        str(path), str(out), sound.rate, sound.channels, seconds, limited, round(float(change), 2)
     )
 
 

@@ -58,6 +58,8 @@ class FrameStream:
         self.begun = not self.reflect
         self.tail = torch.zeros(channels, self.hop)
         self.heard = self.frames = 0
+        self.bypass = False
+        """Let frames through as they are: for blocks that come too late to be computed."""
         self.gains = np.ones((channels, 1), np.float32)
         """Smoothed gain of the top bands at the frames from number `self.gain_from` on."""
         self.gain_from = 0
@@ -122,7 +124,9 @@ class FrameStream:
 
     def filter(self, spectra: Tensor) -> Tensor:
         """Spectra (C, T, F) through the network, with one gain for all channels where they are linked."""
-        if self.link:
+        if self.bypass:
+            clean = spectra
+        elif self.link:
             middle = spectra.mean(0, keepdim=True)
             clean = self.through_network(middle)
             gain = clean.abs() / middle.abs().clamp(min=1e-9)
@@ -170,6 +174,17 @@ class FrameStream:
         return gain
 
 
+def whole_rate(rate: float) -> int:
+    """A rate that a stream can have.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not 4000 <= rate <= 384_000 or rate != int(rate):
+        raise ConfigError(f"a rate is a whole number of 4000 to 384000 Hz, got {rate}.")
+    return int(rate)
+
+
 class EnhanceStream:
     """Noisy samples in, as many clean ones out. One channel takes and gives (n,), several (n, C)."""
 
@@ -184,8 +199,6 @@ class EnhanceStream:
         limit_db: float | None = None,
         mix: float = 1.0,
     ) -> None:
-        if not 4000 <= rate <= 384_000 or rate != int(rate):
-            raise ConfigError(f"a rate is a whole number of 4000 to 384000 Hz, got {rate}.")
         if channels < 1:
             raise ConfigError(f"a stream has at least one channel, got {channels}.")
         if mode not in ("each", "link", "mono"):
@@ -194,7 +207,7 @@ class EnhanceStream:
             raise ConfigError(f"limit-db is the largest attenuation, at least 0; got {limit_db}.")
         if not 0 <= mix <= 1:
             raise ConfigError(f"mix lies between 0 (dry) and 1 (wet), got {mix}.")
-        self.rate, self.channels, self.mode, self.name = int(rate), channels, mode, name
+        self.rate, self.channels, self.mode, self.name = whole_rate(rate), channels, mode, name
         inside = 1 if mode == "mono" else channels
         self.dry_share = 0.0 if limit_db is None else 10 ** (-limit_db / 20)
         self.mix = mix
@@ -228,8 +241,10 @@ class EnhanceStream:
             else:
                 core.quick.frames(spectra, core.quick.bind(state))
 
-    def feed(self, samples: Any) -> np.ndarray:
+    def feed(self, samples: Any, *, dry: bool = False) -> np.ndarray:
         """Take (n,) or (n, C) samples, -1..1; gives as many, `latency_samples` late.
+
+        `dry`: the frames that end in this block pass as they are, at no cost.
 
         Raises:
             DataError: another number of channels, or the stream was flushed.
@@ -237,13 +252,14 @@ class EnhanceStream:
         if self.ended:
             raise DataError("this stream has ended; open another one.")
         x = self.arrange(samples)
+        self.core.bypass = dry
         self.ready = np.concatenate([self.ready, self.advance(x)], 1)
         return self.give(x.shape[1])
 
     def flush(self) -> np.ndarray:
         """The last `latency_samples` samples; the stream has ended then."""
         if not self.ended:
-            self.ended = True
+            self.ended, self.core.bypass = True, False
             self.ready = np.concatenate([self.ready, self.finish()], 1)
         return self.give(self.ready.shape[1])
 

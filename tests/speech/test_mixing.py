@@ -8,9 +8,9 @@ import pytest
 import soundfile
 import torch
 
-from core.errors import ConfigError
+from core.errors import ConfigError, DataError
 from speech.dynamic import MixConfig, Mixer
-from speech.mixing import LAWS, NOISY, MixLaw, mixtures, write_set
+from speech.mixing import LAWS, NOISY, MixLaw, mixtures, read_rooms, write_set
 from speech.synth import generated_corpus
 
 CORPUS = generated_corpus(talkers=4, seconds=4.0)
@@ -69,3 +69,21 @@ def test_one_voice_cannot_be_mixed() -> None:
     alone = generated_corpus(talkers=1, seconds=2.0)
     with pytest.raises(ConfigError, match="two talkers"):
         Mixer([alone], MixConfig(), torch.device("cpu"))
+
+
+def test_a_given_room_is_what_the_voice_sounds_in(tmp_path: Path) -> None:
+    response = np.zeros(400)
+    response[[10, 200]] = 0.5, 0.25  # direct sound at 10: an echo of a half 190 samples later
+    soundfile.write(tmp_path / "hall.wav", response, 16000, subtype="DOUBLE")
+    rooms = read_rooms([tmp_path])
+    assert [room.name for room in rooms] == ["hall.wav"]
+    corpora = [generated_corpus(talkers=2, seconds=3.0)]
+    dry, wet = (
+        mixtures(MixLaw("voicebank-demand", count=1, seconds=(1.0, 1.0), reverb=chance), corpora, rooms)[0]
+        for chance in (0.0, 1.0)
+    )
+    assert (dry.recipe["room"], wet.recipe["room"]) == ("", "hall.wav")
+    assert wet.recipe["realised_snr_db"] == pytest.approx(wet.recipe["snr_db"], abs=0.01)
+    soundfile.write(tmp_path / "nothing.wav", np.zeros(100), 16000)
+    with pytest.raises(DataError, match="silence"):
+        read_rooms([tmp_path / "nothing.wav"])

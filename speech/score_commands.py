@@ -1,0 +1,109 @@
+"""`recurra speech`: evaluate, score, index."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.terminal import Device, Json, OutFile, Quiet, Threads, Weights, device, emit, say_all, set_threads
+from speech.words import Task
+
+
+def evaluate(
+    task: Task,
+    index: Annotated[Path, typer.Argument(help="CSV with noisy,clean or mix,s1,s2; paths beside it.")],
+    weights: Weights = None,
+    with_peers: Annotated[
+        bool, typer.Option("--peers", help="Also GTCRN, and RNNoise if installed.")
+    ] = False,
+    keep_clean: Annotated[
+        bool, typer.Option("--keep-clean", help="Also what becomes of the clean files themselves.")
+    ] = False,
+    group: Annotated[str | None, typer.Option("--group", help="Column to report apart.")] = None,
+    threads: Threads = None,
+    device_name: Device = None,
+    quiet: Quiet = False,
+    json_path: Json = None,
+) -> None:
+    """Score a model on pairs, beside the unprocessed input and simple methods.
+
+    Example: recurra speech evaluate enhance pairs/index.csv --json report.json
+    """
+    from core.report import number, scores, table
+    from speech.evaluate import evaluate as run
+
+    set_threads(threads)
+    report = run(
+        task,
+        index,
+        weights,
+        device=str(device(device_name)),
+        with_peers=with_peers,
+        keep_clean=keep_clean,
+        group=group,
+        quiet=quiet,
+    )
+    names = {"si_sdr": "SI-SDR dB", "si_sdri": "SI-SDRi dB", "pesq_wb": "PESQ-wb", "stoi": "STOI"}
+    names = {key: text for key, text in names.items() if key in report["model"]}
+    lines: list[str] = []
+    for kind, part in {"": report, **report.get("groups", {})}.items():
+        head, rows = scores(part, names, model=report["protocol"]["weights"])
+        lines += [kind] if kind else []
+        lines += table(head, rows)
+    if "kept" in report:
+        kept = report["kept"]
+        lines += [
+            f"clean files through the model ({kept['n']}): "
+            f"SI-SDR {number(kept['si_sdr'], 2)} dB, PESQ-wb {number(kept['pesq_wb'], 2)}"
+        ]
+    failed = [
+        f"{item.get('noisy') or item.get('mix')}: {item['error']}"
+        for item in report["items"]
+        if "error" in item
+    ]
+    say_all(failed)
+    emit(report, json_path, lines)
+    if failed:
+        raise typer.Exit(2)
+
+
+def score(
+    clean: Annotated[Path, typer.Argument(help="The reference; the file itself with --no-reference.")],
+    estimate: Annotated[Path | None, typer.Argument(help="What is scored against it.")] = None,
+    no_reference: Annotated[
+        bool, typer.Option("--no-reference", help="DNSMOS and levels of one file, without a reference.")
+    ] = False,
+    json_path: Json = None,
+) -> None:
+    """Score one file against its reference: SI-SDR, SDR, PESQ, STOI and ESTOI; or one file alone.
+
+    Example: recurra speech score clean.wav estimate.wav
+    """
+    from core.errors import ConfigError
+    from core.report import number
+    from speech import metrics
+    from speech.no_reference import figures_of
+
+    if no_reference != (estimate is None):
+        raise ConfigError("give a reference and an estimate, or one file and --no-reference.")
+    figures = figures_of(clean) if estimate is None else metrics.compared(clean, estimate)
+    emit(figures, json_path, [f"{name:<9} {number(value, 3)}" for name, value in figures.items()])
+
+
+def index(
+    folder: Annotated[Path, typer.Argument(help="A public data set as it comes.")],
+    out: OutFile,
+    split: Annotated[str, typer.Option("--split", help="train, valid or test.")] = "test",
+    noisy: Annotated[
+        bool, typer.Option("--noisy", help="Of two-talker sets the mixtures with noise, where there are any.")
+    ] = False,
+    json_path: Json = None,
+) -> None:
+    """Write the index that `evaluate` reads, of WSJ0-mix, WHAM, LibriMix, VoiceBank+DEMAND or DNS folders.
+
+    Example: recurra speech index Libri2Mix/wav16k/min -o test.csv --split test
+    """
+    from speech.public_sets import write_index
+
+    found: dict[str, Any] = write_index(folder, out, split, noisy=noisy)
+    emit(found, json_path, [f"{out}: {found['rows']} rows of {found['layout']}, for {found['task']}"])
