@@ -14,13 +14,13 @@ tell the harmonics of two voices apart.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.config import Count, Size
+from core.config import Count, Range, Size
 from core.errors import ConfigError
 from speech.features import analyse, smooth, smooth_step, synthesise
 from speech.models.enhance import AcrossBands, OverTime, PerBand, sequence
@@ -38,7 +38,7 @@ class SeparateConfig:
     """Sizes of the network; the defaults are those of the bundled weights."""
 
     talkers: Count = 2
-    window: int = 1024
+    window: Annotated[int, Range(16, 65_536)] = 1024
     """Samples of a frame at 16 kHz; half of it is the hop."""
     bands: Count = 16
     unit: str = "lstm"
@@ -49,10 +49,10 @@ class SeparateConfig:
     """Features of a band."""
     shared: Size = 24
     """Features that a band gives to the recurrence over whole frames."""
-    layers: int = 2
+    layers: Annotated[int, Range(0, 100)] = 2
     """Of that recurrence; 0 leaves it out."""
     whole_hidden: Size = 112
-    blocks: int = 2
+    blocks: Annotated[int, Range(0, 100)] = 2
     hidden: Size = 64
     """Of the recurrences in a block, in each direction."""
     decoder: Size = 96
