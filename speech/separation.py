@@ -253,6 +253,8 @@ def speaking(tracks: Any, rate: int) -> list[list[tuple[float, float]]]:
     gaps under 0.3 s are closed, spans under 0.15 s left out.
     """
     tracks = np.asarray(tracks)
+    if not tracks.shape[1]:
+        return [[] for _ in tracks]
     hop = max(1, rate // 50)
     count = -(-tracks.shape[1] // hop)
     padded = np.pad(tracks, ((0, 0), (0, count * hop - tracks.shape[1])))

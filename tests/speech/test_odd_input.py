@@ -1,0 +1,203 @@
+"""Recordings that are strange but valid, and input that is not: the form stays, or one sentence is said."""
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from core.errors import DataError, RecurraError, WeightsError
+from core.weights import Card, save
+from speech import audio
+from speech.audio import read_sound
+from speech.layouts import read_tensors
+from speech.model import load_model
+from speech.models.enhance import EnhanceConfig, EnhanceNet
+from speech.models.separate import SeparateConfig, SeparateNet
+from speech.predict import enhance, enhance_file, separate, separate_file
+from tests.terminal import Terminal
+
+ENHANCE = {"channels": 8, "blocks": 1, "band_hidden": 6, "time_hidden": 8, "shared": 3, "whole_hidden": 16}
+SEPARATE = {"bands": 8, "channels": 8, "shared": 3, "layers": 1, "whole_hidden": 8, "blocks": 1, "hidden": 8}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("weights")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        networks = {
+            "enhance": (EnhanceNet(EnhanceConfig(**ENHANCE)), ENHANCE),
+            "separate": (SeparateNet(SeparateConfig(**SEPARATE)), SEPARATE),
+        }
+    for task, (network, sizes) in networks.items():
+        save(folder / f"{task}.safetensors", network, Card(task, "lstm", "none", "none", {"model": sizes}))
+    return {task: str(folder / f"{task}.safetensors") for task in networks}
+
+
+def noise(samples: int, channels: int = 1, level: float = 0.1) -> np.ndarray:
+    return level * np.random.default_rng(0).standard_normal((samples, channels)).astype(np.float32)
+
+
+def sine(samples: int, rate: int = 16000) -> np.ndarray:
+    return np.sin(2 * np.pi * 440 * np.arange(samples) / rate).astype(np.float32)[:, None]
+
+
+STRANGE: dict[str, tuple[np.ndarray, int, str]] = {
+    "40 ms": (noise(640), 16000, "PCM_16"),
+    "one sample": (noise(1), 16000, "PCM_16"),
+    "silence": (np.zeros((8000, 1), np.float32), 16000, "PCM_16"),
+    "clipping": (np.clip(4 * sine(8000), -1, 1), 16000, "PCM_16"),
+    "over full scale": (4 * sine(8000), 16000, "FLOAT"),
+    "constant": (np.full((8000, 1), 0.5, np.float32), 16000, "PCM_16"),
+    "8 bit": (noise(8000), 16000, "PCM_U8"),
+    "192 kHz": (noise(19200), 192000, "PCM_24"),
+    "8 channels": (noise(4000, 8), 16000, "PCM_16"),
+    "24 bit, odd length": (noise(4001), 16000, "PCM_24"),
+    "4 kHz": (noise(2000), 4000, "PCM_16"),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_strange_recordings_keep_their_form(kind: str, weights: dict[str, str], tmp_path: Path) -> None:
+    wave, rate, subtype = STRANGE[kind]
+    source, target = tmp_path / "in.wav", tmp_path / "out.wav"
+    soundfile.write(source, wave, rate, subtype=subtype)
+    enhance_file(source, target, load_model(weights["enhance"]))
+    before, after = soundfile.info(source), soundfile.info(target)
+    for fact in ("samplerate", "channels", "frames", "subtype"):
+        assert getattr(before, fact) == getattr(after, fact)
+    found = soundfile.read(target)[0]
+    assert np.isfinite(found).all()
+    if kind == "silence":
+        assert not found.any()
+    tracks = [tmp_path / f"t{k}.wav" for k in (1, 2)]
+    separate_file(source, tracks, load_model(weights["separate"], "separate"), gate_db=None)
+    both = sum(soundfile.read(track)[0] for track in tracks)
+    given_wave = soundfile.read(source, always_2d=True)[0].mean(1)
+    step = {"PCM_U8": 2**-7, "PCM_16": 2**-15}.get(subtype, 2**-22)
+    if kind not in ("clipping", "over full scale"):  # a track may pass full scale where the mixture does not
+        np.testing.assert_allclose(both, given_wave, atol=2.1 * step)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers_are_told_with_their_place(
+    bad: float, weights: dict[str, str], tmp_path: Path
+) -> None:
+    wave = noise(8000)
+    wave[4000] = bad
+    soundfile.write(tmp_path / "in.wav", wave, 16000, subtype="FLOAT")
+    with pytest.raises(DataError, match=r"0\.250 s"):
+        enhance_file(tmp_path / "in.wav", tmp_path / "out.wav", load_model(weights["enhance"]))
+    for call, task in ((enhance, "enhance"), (separate, "separate")):
+        with pytest.raises(DataError, match="no finite numbers"):
+            call(wave[:, 0], 16000, weights=weights[task])
+    assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+def test_a_wrong_task_is_one_sentence_and_exit_code_2(
+    weights: dict[str, str], tmp_path: Path, recurra: Terminal
+) -> None:
+    soundfile.write(tmp_path / "in.wav", noise(1600), 16000)
+    words = ["speech", "enhance", tmp_path / "in.wav", "-o", tmp_path / "o.wav"]
+    code, out, told = recurra(*words, "--weights", weights["separate"])
+    assert (code, out) == (2, "")
+    assert "separate" in told
+    assert len(told.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+def test_a_checkpoint_of_three_files_names_what_is_missing(tmp_path: Path) -> None:
+    from speech.layouts import build, load_published
+
+    network = build("asteroid-dprnn", {})
+    torch.save({"conv1d.weight": torch.zeros(1)}, tmp_path / "encoder.ckpt")
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "decoder.ckpt")
+    found = read_tensors([tmp_path / "encoder.ckpt", tmp_path / "decoder.ckpt"])
+    with pytest.raises(WeightsError, match="masker"):
+        load_published(network, found)
+    with pytest.raises(WeightsError, match="masknet"):
+        read_tensors([tmp_path / "encoder.ckpt", tmp_path / "masknet.ckpt"])
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return exec, ("raise SystemExit('ran')",)
+
+
+def test_a_hostile_checkpoint_runs_no_code(tmp_path: Path) -> None:
+    torch.save({"model": Bomb()}, tmp_path / "evil.pth")
+    with pytest.raises(WeightsError):
+        read_tensors([tmp_path / "evil.pth"])
+
+
+def test_an_output_that_is_its_input_is_refused(weights: dict[str, str], tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from speech.cli import app
+
+    path = tmp_path / "in.wav"
+    soundfile.write(path, noise(1600), 16000)
+    before = path.read_bytes()
+    for target in (path, tmp_path / "." / "x" / ".." / "in.wav"):
+        result = CliRunner().invoke(
+            app, ["enhance", str(path), "-o", str(target), "--weights", weights["enhance"]]
+        )
+        assert result.exit_code != 0
+        assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".raw"])
+def test_a_full_disk_leaves_nothing(
+    suffix: str, weights: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / "in.wav", noise(16000), 16000)
+    kept = audio.Writer.write
+
+    def full(self: audio.Writer, block: np.ndarray) -> None:
+        def refuse(_: np.ndarray) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.put = refuse
+        kept(self, block)
+
+    monkeypatch.setattr(audio.Writer, "write", full)
+    with pytest.raises(RecurraError, match="No space left"):
+        enhance_file(tmp_path / "in.wav", tmp_path / f"out{suffix}", load_model(weights["enhance"]))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=300), start=st.integers(0, 60), kind=st.sampled_from(["WAV", "FLAC", "OGG"]))
+def test_any_bytes_are_sound_or_one_sentence(data: bytes, start: int, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{kind.lower()}"
+    soundfile.write(path, noise(200), 16000, format=kind)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:start] + data + whole[start + len(data) :])
+    try:
+        wave, rate = read_sound(path)
+    except DataError as error:
+        told = str(error)
+    else:
+        told = "" if rate > 0 and np.isfinite(wave).all() else "\n"
+    assert "\n" not in told
+
+
+def test_quiet_speech_of_a_telephone_is_not_turned_into_silence() -> None:
+    """300 to 3400 Hz at -50 dBFS, through the bundled network."""
+    from scipy.signal import butter, sosfilt
+
+    from speech.synth import voice
+
+    wave = sosfilt(
+        butter(4, [300, 3400], "bandpass", fs=16000, output="sos"), voice(3.0, np.random.default_rng(3))
+    )
+    wave = np.asarray(wave * 10 ** (-50 / 20) / np.sqrt(np.mean(np.square(wave))), np.float32)
+    out = enhance(wave, 16000)
+    change = 10 * np.log10(np.mean(np.square(out)) / np.mean(np.square(wave)))
+    assert change > -6
