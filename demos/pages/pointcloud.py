@@ -16,10 +16,11 @@ from demos.camera import fitted
 from demos.first import once
 from demos.headline import Headline
 from demos.markup import Stat, stat_row, table
+from demos.pages.pointcloud_drive import SWEEPS, drawn, driven, side_by_side, tracks_of
 from demos.plots import template, thinned
 from demos.theme import PALETTE
 from demos.uploads import said, uploaded
-from vision.pointcloud.answers import EDGES, text_of
+from vision.pointcloud.answers import EDGES, text_of, write_page
 from vision.pointcloud.baselines import hand_made
 from vision.pointcloud.boxes import corners_bev
 from vision.pointcloud.data import Cloud
@@ -216,12 +217,28 @@ def listed(seen: Seen, boxes: Boxes) -> str:
 def downloads(
     file: str | None, sensor: str, seed: float, weights: str, score: float, classes: list[str]
 ) -> list[str]:
-    """The boxes as JSON and KITTI text."""
-    boxes = shown(chosen(file, sensor, seed, weights), score, classes)
+    """The boxes as JSON, as KITTI text, and as a page with the scan."""
+    seen = chosen(file, sensor, seed, weights)
+    boxes = shown(seen, score, classes)
     folder = Path(tempfile.mkdtemp())
     write_text(folder / "boxes.json", in_json(boxes.as_dict(), 2) + "\n")
     write_text(folder / "boxes.txt", text_of(boxes, "kitti"))
-    return [str(folder / "boxes.json"), str(folder / "boxes.txt")]
+    write_page(seen.cloud, boxes, folder / "scan.html")
+    return [str(folder / name) for name in ("boxes.json", "boxes.txt", "scan.html")]
+
+
+@said
+def drive(sensor: str, seed: float, weights: str, score: float, sweep: float) -> tuple[go.Figure, str]:
+    """One sweep of a drive with its tracks."""
+    turns = driven(sensor, int(seed or 0), weights, round(float(score), 2))
+    return drawn(turns, int(sweep)), tracks_of(turns, int(sweep))
+
+
+@said
+def models_beside(file: str | None, sensor: str, seed: float, weights: str, score: float) -> str:
+    """Every model on the scan that is shown, with its time."""
+    names = [row["name"] for row in bundled() if row["task"] == "pointcloud"]
+    return side_by_side(chosen(file, sensor, seed, weights).cloud, names, float(score))
 
 
 def build() -> gr.Blocks:
@@ -243,7 +260,7 @@ def build() -> gr.Blocks:
                     seed = gr.Number(value=7, precision=0, label="Number of the scan", minimum=0)
                     weights = gr.Dropdown(models, value=DEFAULT, label="Model")
                 with gr.Accordion("Download the boxes", open=False):
-                    save = gr.Button("Write JSON and KITTI text")
+                    save = gr.Button("Write JSON, KITTI text and a page")
                     files = gr.File(label="Boxes", file_count="multiple", interactive=False)
             with gr.Column(elem_classes="r-right"):
                 figures = gr.HTML(elem_id="stats", padding=False)
@@ -251,6 +268,14 @@ def build() -> gr.Blocks:
                 above = gr.Plot(show_label=False, label="The scan from above", elem_id="above")
                 with gr.Accordion("All boxes, and the ground", open=False):
                     boxes = gr.HTML(elem_id="boxes")
+                with gr.Accordion("A drive: tracks from sweep to sweep", open=False):
+                    go_on = gr.Button("Drive")
+                    sweep = gr.Slider(1, SWEEPS, value=SWEEPS, step=1, label="Sweep", elem_id="sweep")
+                    driving = gr.Plot(show_label=False, label="The drive from above", elem_id="drive")
+                    tracks = gr.HTML(elem_id="tracks")
+                with gr.Accordion("Models side by side on this scan", open=False):
+                    beside = gr.Button("Compare")
+                    compared = gr.HTML(elem_id="compared")
         inputs = [file, sensor, seed, weights, score, classes]
         outputs = [figures, picture, above, boxes]
         page.load(show, inputs, outputs, api_visibility="private", show_progress="minimal")
@@ -265,4 +290,21 @@ def build() -> gr.Blocks:
             concurrency_id="pointcloud",
         )
         save.click(downloads, inputs, files, api_name="boxes")
+        gr.on(
+            [go_on.click, sweep.release],
+            drive,
+            [sensor, seed, weights, score, sweep],
+            [driving, tracks],
+            api_name="drive",
+            trigger_mode="always_last",
+            show_progress="minimal",
+            concurrency_id="pointcloud",
+        )
+        beside.click(
+            models_beside,
+            [file, sensor, seed, weights, score],
+            compared,
+            api_name="compare",
+            concurrency_id="pointcloud",
+        )
     return page

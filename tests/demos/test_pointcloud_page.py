@@ -46,3 +46,21 @@ def test_an_uploaded_scan_is_read_and_a_wrong_one_is_a_sentence(
     page.get_by_label("Clear").first.click()
     page.locator("#scan input[type=file]").set_input_files(tmp_path / "junk.pcd")
     expect(page.get_by_text("has no points")).to_be_visible()
+
+
+def test_a_drive_is_followed_and_models_stand_side_by_side(
+    page: Any, served: Callable[..., str], sound: Callable[[Any], None]
+) -> None:
+    from playwright.sync_api import expect
+
+    page.goto(served("pointcloud"))
+    expect(stats(page).first).to_be_visible()
+    page.get_by_label("Sensor of a generated scan").click()
+    page.get_by_role("option", name="vlp16").click()
+    page.get_by_role("button", name="A drive").click()
+    page.get_by_role("button", name="Drive", exact=True).click()
+    expect(page.locator("#tracks table")).to_be_visible(timeout=90_000)
+    page.get_by_role("button", name="Models side by side").click()
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator("#compared")).to_contain_text("hand-made", timeout=90_000)
+    sound(page)
