@@ -3,7 +3,9 @@
 Scans are generated: 64 rings, all around. Times are of the threads that the command is given.
 """
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -11,14 +13,18 @@ import numpy as np
 import torch
 
 from core.bench.runner import Case
+from vision.pointcloud.config import ModelConfig
+from vision.pointcloud.crops import MakeCrops
 from vision.pointcloud.data import Cloud
 from vision.pointcloud.ground import estimate_ground
+from vision.pointcloud.models.detector import build_network
 from vision.pointcloud.models.operators import build_operator
 from vision.pointcloud.nms import nms
 from vision.pointcloud.orders import hilbert, hilbert_tensor
 from vision.pointcloud.predict import Detector
 from vision.pointcloud.sparse_conv import SubmanifoldConv
 from vision.pointcloud.synth.scan import Scan, simulate
+from vision.pointcloud.train import learn
 from vision.pointcloud.voxels import DynamicVoxels, Voxels
 
 Calls = tuple[Callable[[], Any], Callable[[], Any] | None]
@@ -37,6 +43,34 @@ def cases() -> list[Case]:
         Case("pointcloud ground", "a whole turn", ground),
         Case("pointcloud voxels", "127 k points, .2 x .2 x .25 m", voxelise, limit_us=3000),
         Case("pointcloud submanifold 3x3x3", "20 k voxels x 64, pairs known", convolve),
+        Case(
+            "pointcloud submanifold 3x3x3, found anew",
+            "20 k voxels x 64, pairs looked up",
+            convolve_anew,
+            "spconv" if has_spconv() else None,
+            target=1.0 if has_spconv() else None,
+            repeats=5,
+        ),
+        Case("pointcloud submanifold backward", "20 k voxels x 64, pairs known", convolve_back, repeats=5),
+        *(
+            Case(
+                f"pointcloud training, {precision}",
+                "tiny, crops of generated scans",
+                value=training(precision),
+                unit="crops/s",
+            )
+            for precision in ("float32", "bfloat16")
+        ),
+        *(
+            Case(
+                f"pointcloud linear cost {name}",
+                "10 k to 1 M tokens",
+                value=straightness(name),
+                unit="largest / smallest time a token",
+                at_most=1.15 / 0.85,
+            )
+            for name in ("min_gru", "gru", "Mamba")
+        ),
         Case("pointcloud hilbert", "20 k voxels, 9 bits", curve, "tensor code", limit_us=2000),
         Case("pointcloud rotated nms", "500 boxes", suppress, limit_us=5000),
         *operators,
@@ -91,6 +125,82 @@ def voxels() -> Voxels:
 def convolve() -> Calls:
     layer, rows = SubmanifoldConv(64, 64), voxels()
     return torch.no_grad()(lambda: layer(rows)), None
+
+
+def has_spconv() -> bool:
+    """Whether the peer is installed."""
+    from importlib.util import find_spec
+
+    return find_spec("spconv") is not None
+
+
+def convolve_anew() -> Calls:
+    layer, rows = SubmanifoldConv(64, 64), voxels()
+
+    def ours() -> Any:
+        return layer(replace(rows, memo={}))
+
+    peer = None
+    if has_spconv():
+        import spconv.pytorch as spconv  # pyright: ignore[reportMissingImports]
+
+        other = spconv.SubMConv3d(64, 64, 3, bias=False)
+        indices = rows.coords.int()
+
+        def peer() -> Any:
+            return other(spconv.SparseConvTensor(rows.features, indices, list(rows.shape), 1))
+
+    no_grad = torch.no_grad()
+    return no_grad(ours), None if peer is None else no_grad(peer)
+
+
+def convolve_back() -> Calls:
+    layer, rows = SubmanifoldConv(64, 64), voxels()
+    features = rows.features.clone().requires_grad_()
+
+    def both() -> None:
+        layer(rows.having(features)).sum().backward()
+
+    return both, None
+
+
+def training(precision: str) -> Callable[[], float]:
+    """Crops of a second through `tiny`, forth and back."""
+
+    def measure() -> float:
+        batch = MakeCrops("mixture", 2)(2, torch.Generator().manual_seed(0))
+        network = build_network(ModelConfig()).train()
+        best = 0.0
+        for _ in range(3):  # the first one compiles
+            began = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                loss = learn(network, batch)["loss"]
+            loss.backward()
+            best = max(best, len(batch) / (time.perf_counter() - began))
+        return best
+
+    return measure
+
+
+def straightness(name: str) -> Callable[[], float]:
+    """Times a token along ten thousand to a million of them, in groups of 4,096: largest over smallest."""
+
+    def measure() -> float:
+        torch.manual_seed(0)
+        operator = build_operator(name, 16).eval()
+        times = []
+        with torch.no_grad():
+            for groups in (2, 24, 244):
+                x, filled = torch.randn(groups, 4096, 16), torch.full((groups,), 4096)
+                best = float("inf")
+                for _ in range(3):
+                    began = time.perf_counter()
+                    operator(x, filled)
+                    best = min(best, time.perf_counter() - began)
+                times.append(best / (groups * 4096))
+        return max(times) / min(times)
+
+    return measure
 
 
 def curve() -> Calls:
