@@ -3,6 +3,9 @@
 Scans are generated: 64 rings, all around. Times are of the threads that the command is given.
 """
 
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -75,6 +78,20 @@ def cases() -> list[Case]:
         Case("pointcloud rotated nms", "500 boxes", suppress, limit_us=5000),
         *operators,
         Case("pointcloud tiny", "a whole turn, points to boxes", whole("pointcloud-tiny", True), repeats=5),
+        Case(
+            "pointcloud tiny, first scan",
+            "a new process, warm disk",
+            value=lambda: fresh()["first"],
+            unit="times the second",
+            at_most=3.0,
+        ),
+        Case(
+            "pointcloud tiny, memory",
+            "a new process, two whole turns",
+            value=lambda: fresh()["mb"],
+            unit="MB at most",
+            at_most=1024.0,
+        ),
         Case(
             "pointcloud tiny --quick",
             "a whole turn, points to boxes",
@@ -227,6 +244,30 @@ def along(name: str) -> Callable[[], Calls]:
         return torch.no_grad()(lambda: operator(x, filled)), None
 
     return make
+
+
+ALONE = """
+import json, resource, time
+from vision.pointcloud.data import Cloud
+from vision.pointcloud.predict import Detector
+from vision.pointcloud.synth.scan import simulate
+detector = Detector.open()
+times = []
+for seed in (1_000_012, 1_000_013):
+    cloud = Cloud(simulate(seed, "hdl64").points[:, :3], name="generated")
+    began = time.perf_counter()
+    detector(cloud)
+    times.append(time.perf_counter() - began)
+mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"first": times[0] / times[1], "mb": mb}))
+"""
+
+
+@lru_cache(maxsize=1)
+def fresh() -> dict[str, float]:
+    """What the first scan of a new process costs beside the second, and its memory."""
+    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def whole(weights: str, mirror: bool) -> Callable[[], Calls]:

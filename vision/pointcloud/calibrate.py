@@ -13,7 +13,7 @@ from torch import nn
 from vision.pointcloud.assign import NEUTRAL
 from vision.pointcloud.crops import FIRST_TEST, view
 from vision.pointcloud.ground import Plane
-from vision.pointcloud.metrics import Frame, best_threshold, hits_of, precise_threshold
+from vision.pointcloud.metrics import Frame, best_threshold, hits_of
 from vision.pointcloud.predict import NAMES, Detector
 from vision.pointcloud.synth.scan import simulate
 
@@ -24,9 +24,6 @@ KEPT = (0.2, 0.7)
 """Share of the points that is left, drawn for each scan."""
 NOISE_M = 0.03
 NEAR_M = 30.0
-PRECISION = 0.9
-"""On the hard scans the threshold is the least score that keeps this precision, or the best F1's if that is
-lower: missing a car is worse than a false one in nine."""
 OVERLAP = {"Car": 0.5, "Pedestrian": 0.25, "Cyclist": 0.25}
 FLAT = Plane(0.0, 0.0, 0.0, 1.0)
 LOW_SCORE = 0.05
@@ -57,7 +54,7 @@ def hard_frames(
 def thresholds(
     network: nn.Module, scans: int = SCANS, sensor: str = "mixture"
 ) -> dict[str, dict[str, float]]:
-    """The least good score of each class, for the card of the weights: see `PRECISION`."""
+    """The score of the best F1 for each class, for the card of the weights."""
     training = network.training
     network.eval()
     with torch.no_grad():
@@ -66,9 +63,8 @@ def thresholds(
     found = {}
     for name in NAMES:
         rows = [frame[name] for frame in frames]
-        best, _ = best_threshold(rows, OVERLAP[name], NEAR_M)
-        precise = precise_threshold(rows, OVERLAP[name], PRECISION, NEAR_M)
-        found[name] = round(best if precise is None else min(best, precise), 3)
+        score, _ = best_threshold(rows, OVERLAP[name], NEAR_M)
+        found[name] = round(score, 3)
     return {"thresholds": found}
 
 

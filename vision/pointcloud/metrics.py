@@ -145,15 +145,6 @@ def hits_of(
     return np.concatenate(parts)
 
 
-def precise_threshold(
-    frames: Sequence[Frame], overlap: float, precision: float, range_m: float | None = None
-) -> float | None:
-    """The least score from which on the precision is at least so much; None where it never is."""
-    rows = curve(frames, overlap, False, range_m)
-    good = np.flatnonzero(rows[:, 2] >= precision)
-    return float(rows[good[-1], 0]) if len(good) else None
-
-
 def best_threshold(
     frames: Sequence[Frame], overlap: float, range_m: float | None = None
 ) -> tuple[float, float]:

@@ -250,8 +250,8 @@ def test_nothing_half_written_stays_when_the_disk_is_full(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.binary(min_size=1, max_size=400),
-    st.sampled_from([b"", b"ply\n", b"# .PCD v0.7\nFIELDS x y z\n", b"LASF", b"PK\3\4", b"\x93NUMPY"]),
+    tail=st.binary(min_size=1, max_size=400),
+    head=st.sampled_from([b"", b"ply\n", b"# .PCD v0.7\nFIELDS x y z\n", b"LASF", b"PK\3\4", b"\x93NUMPY"]),
 )
 def test_any_bytes_are_a_cloud_or_one_sentence(tail: bytes, head: bytes, tmp_path: Path) -> None:
     path = tmp_path / "fuzz"
@@ -265,8 +265,8 @@ SHAPE = (3, 5, 4)
 
 @settings(max_examples=25, deadline=None)
 @given(
-    arrays(np.int64, st.tuples(st.integers(1, 25), st.just(4)), elements=st.integers(0, 2)),
-    st.sampled_from([(3, 3, 3), (1, 3, 3), (3, 1, 1)]),
+    cells=arrays(np.int64, st.tuples(st.integers(1, 25), st.just(4)), elements=st.integers(0, 2)),
+    kernel=st.sampled_from([(3, 3, 3), (1, 3, 3), (3, 1, 1)]),
 )
 def test_sparse_convolutions_are_dense_ones_where_voxels_are(
     cells: np.ndarray, kernel: tuple[int, ...]

@@ -93,14 +93,14 @@ def test_velocity_and_overlap_have_targets_and_come_back() -> None:
     perfect["hm"].fill_(-9).view(1, 2, -1)[0, 0, cell] = 9.0
     perfect["iou"].fill_(1.0)
     losses = model.loss(perfect, targets)
-    assert float(losses["place"]) == pytest.approx(0, abs=1e-6)
-    assert float(losses["iou"]) == pytest.approx(0, abs=1e-3)
+    assert losses["place"].item() == pytest.approx(0, abs=1e-6)
+    assert losses["iou"].item() == pytest.approx(0, abs=1e-3)
     boxes, scores, kinds = model.decode(perfect)[0]
     torch.testing.assert_close(boxes[0], truth[0, 0, :9], atol=1e-4, rtol=1e-4)
     assert int(kinds[0]) == 0
-    sure = float(scores[0])
+    sure = scores[0].item()
     perfect["iou"].fill_(-1.0)
-    assert float(model.decode(perfect)[0][1][0]) < 0.1 < sure
+    assert model.decode(perfect)[0][1][0].item() < 0.1 < sure
     model.loss(model.train()(torch.randn(2, 8, 32, 32)), model.targets(truth.repeat(2, 1, 1), (32, 32)))[
         "loss"
     ].backward()

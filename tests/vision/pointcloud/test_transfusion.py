@@ -70,8 +70,8 @@ def test_a_perfect_answer_has_no_box_loss_and_everything_learns() -> None:
     queries, truths = model.matched(said, 0, TRUTH[:1])
     assert (queries.tolist(), truths.tolist()) == ([0], [0])
     perfect = model.loss(said, [TRUTH[:1], TRUTH[:0]])
-    assert float(perfect["box"]) < 1e-5
-    assert float(perfect["iou"]) < 1e-3
+    assert perfect["box"].item() < 1e-5
+    assert perfect["iou"].item() < 1e-3
 
 
 def test_a_scene_is_learnt_by_heart() -> None:

@@ -104,11 +104,11 @@ def evaluate(
 
 def sensor_lines(rows: dict[str, dict[str, float | int | None]]) -> list[str]:
     """A line a sensor."""
-    lines = [f"{'sensor':<10}{'cars':>6}{'recall@.5':>11}{'precision':>11}{'bev@.5':>8}{'ece':>6}"]
+    lines = [f"{'sensor':<10}{'cars':>6}{'recall@.5':>11}{'precision':>11}{'ece':>6}"]
     for name, row in rows.items():
-        shown = [row[key] for key in ("recall30m@0.5", "precision30m@0.5", "bev@0.5", "ece@0.5")]
-        recall, precision, area, error = (math.nan if value is None else value for value in shown)
-        lines.append(f"{name:<10}{row['gt30m']:>6}{recall:>11.2f}{precision:>11.2f}{area:>8.1f}{error:>6.2f}")
+        shown = [row[key] for key in ("recall30m@0.5", "precision30m@0.5", "ece@0.5")]
+        recall, precision, error = (math.nan if value is None else value for value in shown)
+        lines.append(f"{name:<10}{row['gt30m']:>6}{recall:>11.2f}{precision:>11.2f}{error:>6.2f}")
     return lines
 
 
