@@ -17,6 +17,7 @@ from speech import metrics
 from speech.audio import read_sound
 from speech.baselines import wiener
 from speech.model import load_model
+from speech.no_reference import dnsmos
 from speech.predict import enhance, open_stream, separate
 from speech.separation import speaking
 from speech.synth import mixture_example, noisy_example
@@ -33,6 +34,8 @@ EXAMPLES = [NOISY, TALK]
 FIRST = 3
 """Example that the page opens with: clicks and knocks, which no simple filter follows."""
 MOST_S = 120.0
+NOBODY = gr.update(value=None, visible=False)
+"""The second player where there is no second talker."""
 LIVE_S = 4.0
 """Seconds of a recording that the live replay plays."""
 
@@ -96,7 +99,7 @@ def show(
     latency = open_stream(None, rate).latency_samples / rate
     stats.append(Stat(f"{1000 * latency:.0f} ms", "latency when live"))
     waves = {"input": wave, "after the network": out}
-    return stat_row(stats), picture(waves, rate), played(wave, rate), played(out, rate), None, ""
+    return stat_row(stats), picture(waves, rate), played(wave, rate), played(out, rate), NOBODY, ""
 
 
 def talkers(
@@ -120,6 +123,10 @@ def talkers(
     waves = {"mixture": wave} | {f"track {k + 1}, by the network": t for k, t in enumerate(tracks)}
     bars = speaking_bars(who, len(wave) / rate)
     first, second = (played(track, rate) for track in tracks[:2])
+    if sum(bool(part) for part in who) < 2:  # a silent track is no talker: only the other one is played
+        first, second = (second, NOBODY) if not who[0] and who[1] else (first, NOBODY)
+    else:
+        second = gr.update(value=second, visible=True)
     return stat_row(stats), picture(waves, rate), played(wave, rate), first, second, bars
 
 
@@ -188,6 +195,31 @@ def live(file: str | None, example: str, seed: float) -> Iterator[str]:
             )
 
 
+@once
+def mos(
+    path: str | None, changed_ns: int, example: str, seed: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """DNSMOS of the input and of what the enhancement network makes of it."""
+    wave, rate, _ = heard(path, changed_ns, example, seed)
+    return dnsmos(wave, rate), dnsmos(cleaned(path, changed_ns, example, seed), rate)
+
+
+@said
+def score(file: str | None, example: str, seed: float) -> str:
+    """What listeners would say, guessed without a reference: overall and background, after and before."""
+    before, after = mos(*source(file, example, seed))
+    if not np.isfinite(after["dnsmos_ovrl"]):
+        raise DataError("DNSMOS needs a second of sound.")
+    return stat_row(
+        [
+            Stat(f"{after['dnsmos_ovrl']:.2f}", "overall after the network (DNSMOS, 1 to 5)", ours=True),
+            Stat(f"{before['dnsmos_ovrl']:.2f}", "overall of the input"),
+            Stat(f"{after['dnsmos_sig']:.2f}", f"speech alone (input {before['dnsmos_sig']:.2f})"),
+            Stat(f"{after['dnsmos_bak']:.2f}", f"background (input {before['dnsmos_bak']:.2f})"),
+        ]
+    )
+
+
 def build() -> gr.Blocks:
     """The page."""
     load_model(None, "enhance")
@@ -211,6 +243,7 @@ def build() -> gr.Blocks:
                 with gr.Row():
                     run = gr.Button("Live replay", variant="primary", min_width=80)
                     stop = gr.Button("Stop", min_width=60)
+                rate_it = gr.Button("Score without a reference", min_width=80)
                 with gr.Accordion("More settings", open=False):
                     seed = gr.Number(value=FIRST, precision=0, label="Number of the example", minimum=0)
             with gr.Column(elem_classes="r-right"):
@@ -219,7 +252,7 @@ def build() -> gr.Blocks:
                 bars = gr.HTML(elem_id="speakers")
                 before = gr.Audio(label="Input", interactive=False, elem_id="before")
                 first = gr.Audio(label="Output", interactive=False, elem_id="first")
-                second = gr.Audio(label="Second talker", interactive=False, elem_id="second")
+                second = gr.Audio(label="Second talker", interactive=False, elem_id="second", visible=False)
         inputs = [file, example, seed, mix, limit]
         outputs = [figures, drawn, before, first, second, bars]
         page.load(show, inputs, outputs, api_visibility="private", show_progress="minimal")
@@ -234,5 +267,8 @@ def build() -> gr.Blocks:
             concurrency_id="speech",
         )
         playing = run.click(live, inputs[:3], figures, api_name="live", show_progress="hidden")
+        rate_it.click(
+            score, inputs[:3], figures, api_name="score", show_progress="minimal", concurrency_id="speech"
+        )
         stop.click(None, cancels=[playing], api_visibility="private")
     return page

@@ -48,3 +48,16 @@ def test_a_dropped_file_is_cleaned(page: Any, served: Callable[..., str], tmp_pa
     expect(stats(page).first).to_be_visible()
     page.locator("#recording input[type=file]").set_input_files(tmp_path / "hiss.wav")
     expect(stats(page).first).to_contain_text("taken away")
+    expect(page.locator("#second")).to_have_count(0)
+
+
+def test_a_second_player_is_there_only_for_a_second_talker() -> None:
+    from demos.pages.speech import NOBODY, talkers
+
+    wave = noisy_example(0).clean
+    *_, first, second, _ = talkers(wave, 16000, None, (0 * wave, wave))
+    assert second is NOBODY
+    assert np.abs(first[1]).max() > 0
+    *_, second, bars = talkers(wave, 16000, None, (wave, np.roll(wave, 8000)))
+    assert second is not NOBODY
+    assert "talker 2" in bars
