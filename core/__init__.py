@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from core.kernels.linear_scan import linear_scan
     from core.registry import build
     from core.registry import names as unit_names
+    from core.sampling import generate
     from core.units.contract import Unit
 
 _HOMES = {
@@ -29,6 +30,7 @@ _HOMES = {
     "DataError": ".errors",
     "RecurraError": ".errors",
     "WeightsError": ".errors",
+    "generate": ".sampling",
     "linear_scan": ".kernels.linear_scan",
     "build": ".registry",
     "unit_names": ".registry:names",
@@ -43,6 +45,7 @@ __all__ = [
     "Unit",
     "WeightsError",
     "build",
+    "generate",
     "linear_scan",
     "stack",
     "unit_names",

@@ -52,16 +52,20 @@ def row(name: str, width: int) -> dict[str, Any]:
         "modes": list(unit.modes),
         "parameters": sum(parameter.numel() for parameter in unit.parameters()),
         "from": about.origin,
-        "state": state.size(unit.initial_state(torch.zeros(1, 1, width))),
+        "state": state.size(first := unit.initial_state(torch.zeros(1, 1, width))),
+        "state_bytes": state.byte_count(first),
     }
 
 
 def table_lines(rows: list[dict[str, Any]], width: int) -> list[str]:
     """The table of units for people."""
-    head = f"{'unit':<18}{'parameters':>10}{'state':>8}  {'modes':<38}paper   (at width {width})"
+    head = (
+        f"{'unit':<18}{'parameters':>10}{'state':>8}{'bytes':>9}  {'modes':<38}paper   "
+        f"(at width {width}; state of one sequence in float32)"
+    )
     lines = [head, "-" * len(head)]
     for unit in rows:
-        sizes = f"{unit['parameters']:>10,}{unit['state']:>8,}"
+        sizes = f"{unit['parameters']:>10,}{unit['state']:>8,}{unit['state_bytes']:>9,}"
         owner = "" if unit["from"] == OURS else f"  (from {unit['from']})"
         lines.append(f"{unit['name']:<18}{sizes}  {' '.join(unit['modes']):<38}{unit['paper']}{owner}")
     return lines
@@ -81,7 +85,8 @@ def describe(name: str, width: int) -> dict[str, Any]:
         f"{facts['name']}: {facts['summary']}",
         f"source      {facts['paper']}",
         f"modes       {', '.join(facts['modes'])}",
-        f"at width {width}  {facts['parameters']:,} parameters, {facts['state']:,} numbers of state",
+        f"at width {width}  {facts['parameters']:,} parameters, {facts['state']:,} numbers of state in "
+        f"{facts['state_bytes']:,} bytes, however long the sequence",
         f"options     {signature}",
         f"file        {cls.__module__.replace('.', '/')}.py",
         "",

@@ -127,14 +127,30 @@ def doctor(
 def units(
     name: Annotated[str | None, typer.Argument(help="Show one unit in full.")] = None,
     width: Annotated[int, typer.Option(help="Width for the counts of parameters and state.")] = 64,
+    check: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:CLASS", help="Run the contract battery on a unit."),
+    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Measure steps and training of all.")] = False,
     json_path: Json = None,
 ) -> None:
     """List the recurrent units: paper, modes, state size; or one unit with its equations.
 
-    Example: recurra units gru
+    Examples: recurra units gru; recurra units --compare; recurra units --check my_package.unit:Unit
     """
     from core.catalogue import broken, describe, table, table_lines
 
+    if check is not None:
+        from core.battery.report import examined
+
+        emit(*examined(check, json_path))
+        return
+    if compare:
+        from core.bench.compare import compared, compared_lines
+
+        rows = compared([name] if name else None, width)
+        emit({"width": width, "units": rows}, json_path, compared_lines(rows, width))
+        return
     if name is None:
         rows = table(width)
         say_all(broken(width))

@@ -31,8 +31,8 @@ def tensors(state: Any) -> Iterator[Tensor]:
 
 
 def detach(state: Any) -> Any:
-    """Cut the graph: truncated backpropagation through time."""
-    return map_state(Tensor.detach, state)
+    """Cut the graph: truncated backpropagation through time. None, the state before any, stays None."""
+    return None if state is None else map_state(Tensor.detach, state)
 
 
 def rows(state: Any, index: Tensor | slice) -> Any:
@@ -76,6 +76,11 @@ def shapes(state: Any) -> Any:
 def size(state: Any) -> int:
     """Numbers kept per batch row."""
     return sum(part[0].numel() for part in tensors(state))
+
+
+def byte_count(state: Any) -> int:
+    """Bytes kept per batch row."""
+    return sum(part[0].numel() * part.element_size() for part in tensors(state))
 
 
 def save(state: Any, path: str | Path) -> None:

@@ -2,4 +2,4 @@
 
 from core.lazy import lazy
 
-__getattr__, __dir__ = lazy(globals())
+__getattr__, __dir__ = lazy(globals(), {"pool": ".pooling"})

@@ -30,7 +30,7 @@ from core.parts.lengths import zeroed
 from core.parts.norm import RMSNorm
 from core.parts.ragged import placed, taken
 from core.state import choose, map_state, rows
-from core.units.contract import Unit, no_tokens
+from core.units.contract import Unit, checked_gaps, no_tokens
 
 MERGES = ("concat", "sum", "mean", "product")
 
@@ -111,6 +111,7 @@ class Stack(nn.Module):
         reset: Any = None,
         mode: str | None = None,
         final: bool = True,
+        dt: Any = None,
     ) -> tuple[Any, Any]:
         """Run all layers; y at padded or masked places is zero and the state skips them.
 
@@ -124,19 +125,23 @@ class Stack(nn.Module):
             mode: computing mode of the units.
             final: whether the state after the last tokens is wanted; without it None comes in its place,
                 which for some units and lengths costs less.
+            dt: (B, T) gaps before the tokens, for units that are `timed`; that of a masked token is added to
+                the next one that counts.
 
         Raises:
             ValueError: wrong shapes, lengths outside 0..T, a mask of other numbers than 0 and 1.
         """
         if isinstance(x, PackedSequence):
-            if lengths is not None or mask is not None:
-                raise ValueError("a PackedSequence has lengths of its own; give neither lengths nor a mask")
+            if lengths is not None or mask is not None or dt is not None:
+                raise ValueError("a PackedSequence has lengths of its own; give no lengths, mask or dt")
             return self.forward_packed(x, state, reset, mode, final)
         if x.ndim != 3 or x.shape[-1] != self.input_size:
             raise ValueError(f"the stack expects x of shape (B, T, {self.input_size}), got {tuple(x.shape)}")
         state = self.initial_state(x) if state is None else self.checked_state(state)
         lengths = checked_lengths(x, lengths, mask)
         mask, reset = truths("mask", mask, x), truths("reset", reset, x)
+        if dt is not None:
+            x = torch.cat([x, self.gaps(dt, x, mask)], -1)
         if mask is not None:
             y, end = self.forward_masked(x, state, mask, reset, mode, final)
         elif reset is None or not len(x):
@@ -144,6 +149,19 @@ class Stack(nn.Module):
         else:
             y, end = self.forward_documents(x, state, lengths, reset, mode, final)
         return y, end if final else None
+
+    def gaps(self, dt: Any, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Gaps as one more channel (B, T, 1), which lengths, masks and resets move with their tokens."""
+        if self.directions == 2:
+            raise ValueError("a stack with two directions takes no gaps dt")
+        units: Any = self.units
+        found = next(checked_gaps(unit, dt, x, x.shape[:2]) for unit in units)
+        gaps = torch.ones_like(x[..., 0]) if found is None else found.to(x.dtype)
+        if mask is not None:
+            passed = gaps.cumsum(1)
+            before = torch.where(mask, passed, 0).cummax(1).values
+            gaps = passed - torch.cat([torch.zeros_like(before[:, :1]), before[:, :-1]], 1)
+        return gaps.unsqueeze(-1)
 
     def checked_state(self, state: tuple[Any, ...]) -> tuple[Any, ...]:
         """The state, after checking that it has a part for each unit; the units check the parts."""
@@ -202,7 +220,9 @@ class Stack(nn.Module):
         self, x: Tensor, state: tuple[Any, ...], lengths: Tensor | None, mode: str | None, final: bool
     ) -> tuple[Tensor, tuple[Any, ...]]:
         """All layers on rows of different length (None: no padding); on padding y means nothing."""
-        ends = []
+        ends, extra = [], {}
+        if x.shape[-1] > self.input_size:
+            x, extra = x[..., :-1], {"dt": x[..., -1]}
         for layer in range(self.layers):
             outputs = []
             inputs = self.norms[layer](x) if self.norm else x
@@ -210,7 +230,10 @@ class Stack(nn.Module):
                 index = layer * self.directions + direction
                 unit = self.units[index]
                 tokens = flip_within(inputs, lengths) if direction else inputs
-                y, end = run_rows(unit, tokens, state[index], lengths, mode, final=final)
+                if extra:
+                    y, end = unit(tokens, state[index], mode, lengths=lengths, **extra)
+                else:
+                    y, end = run_rows(unit, tokens, state[index], lengths, mode, final=final)
                 outputs.append(flip_within(y, lengths) if direction else y)
                 ends.append(end)
             x = self.combine(x, outputs, layer)
@@ -293,8 +316,12 @@ class Stack(nn.Module):
             for index, part in enumerate(end if final else ())
         )
 
-    def step(self, x: Tensor, state: tuple[Any, ...] | None) -> tuple[Tensor, tuple[Any, ...]]:
+    def step(
+        self, x: Tensor, state: tuple[Any, ...] | None, dt: Any = None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
         """Advance one token through all layers: x (B, I), state (None: initial) -> y (B, H), state.
+
+        `dt` (B,) is the gap before the token, for units that are `timed`.
 
         Raises:
             ValueError: wrong shape of x or state; the stack also reads backwards, so it cannot stream.
@@ -306,9 +333,10 @@ class Stack(nn.Module):
                 f"the stack steps on a token of shape (B, {self.input_size}), got {tuple(x.shape)}"
             )
         state = self.initial_state(x) if state is None else self.checked_state(state)
-        final = []
-        for layer, (unit, part) in enumerate(zip(self.units, state, strict=True)):
-            y, end = unit.step(self.norms[layer](x) if self.norm else x, part)  # pyright: ignore[reportCallIssue]
+        final, extra = [], () if dt is None else (dt,)
+        units: Any = self.units
+        for layer, (unit, part) in enumerate(zip(units, state, strict=True)):
+            y, end = unit.step(self.norms[layer](x) if self.norm else x, part, *extra)
             x = self.combine(x, [y], layer)
             final.append(end)
         return (self.norms[-1](x) if self.norm else x), tuple(final)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from core.lazy import lazy
 
 if TYPE_CHECKING:
+    from core.streaming.saved import load, save
     from core.streaming.streamer import Streamer
 
-__all__ = ["Streamer", "open"]
+__all__ = ["Streamer", "load", "open", "save"]
 
 
 def open(unit: Any, batch: int = 1) -> "Streamer":
@@ -24,4 +25,6 @@ def open(unit: Any, batch: int = 1) -> "Streamer":
     return Streamer(unit, batch)
 
 
-__getattr__, __dir__ = lazy(globals(), {"Streamer": ".streamer"})  # loads torch
+__getattr__, __dir__ = lazy(
+    globals(), {"Streamer": ".streamer", "load": ".saved", "save": ".saved"}
+)  # loads torch

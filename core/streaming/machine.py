@@ -24,8 +24,8 @@ ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, EQUAL, LESS_THAN, REMAINDER =
 """Of two operands, element by element."""
 (
     SIGMOID, TANH, EXP, LOG, SQRT, RSQRT, NEGATE, ABS, RELU, SOFTPLUS, LOG_SIGMOID, SILU, GELU, ELU,
-    SQUARE, RECIPROCAL, COS, SIN, EXPM1, NOT, LOG1P,
-) = range(40, 61)  # fmt: skip
+    SQUARE, RECIPROCAL, COS, SIN, EXPM1, NOT, LOG1P, TRUNCATE,
+) = range(40, 62)  # fmt: skip
 """Of one operand, written over the target after a copy."""
 
 
@@ -215,6 +215,8 @@ def number_of_one(kind: Any, x: Any) -> Any:
         return math.expm1(x)
     if kind == LOG1P:
         return math.log1p(x)
+    if kind == TRUNCATE:
+        return math.ceil(x) if x < 0 else math.floor(x)
     return 1 - x
 
 
@@ -238,7 +240,24 @@ def multiply(row: Any, m: Any, less: Any) -> None:
             sk, sj = row[THIRD + 2], row[THIRD + 3]
             if sk == 1 and sa == 1 and inner > 1:  # rows of a weight: one product after another
                 x = m[a : a + inner]
-                for j in range(columns):
+                whole = columns - columns % 4
+                for j in range(0, whole, 4):  # four at once share the token
+                    w = m[b + j * sj : b + j * sj + inner]
+                    w1 = m[b + (j + 1) * sj : b + (j + 1) * sj + inner]
+                    w2 = m[b + (j + 2) * sj : b + (j + 2) * sj + inner]
+                    w3 = m[b + (j + 3) * sj : b + (j + 3) * sj + inner]
+                    total = out[j] * 0
+                    total1, total2, total3 = total, total, total
+                    for k in range(inner):
+                        total += x[k] * w[k]
+                        total1 += x[k] * w1[k]
+                        total2 += x[k] * w2[k]
+                        total3 += x[k] * w3[k]
+                    out[j] += -total if less else total
+                    out[j + 1] += -total1 if less else total1
+                    out[j + 2] += -total2 if less else total2
+                    out[j + 3] += -total3 if less else total3
+                for j in range(whole, columns):
                     w = m[b + j * sj : b + j * sj + inner]
                     total = out[j] * 0
                     for k in range(inner):

@@ -6,6 +6,7 @@ Re and Im, from the start; integers and float64 live in a memory of float64.
 """
 
 import operator
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
@@ -87,6 +88,8 @@ class Program:
         state = [part.contiguous().clone() for part in tensors(unit.initial_state(x))]
         self.rows: list[list[int]] = []
         self.sizes = [0, 0]
+        self.rooms: list[tuple[int, int]] = []
+        self.flat: dict[Place, Place] = {}
         self.constants: list[tuple[Place, np.ndarray]] = []
         self.known: dict[tuple[int, float], Place] = {}
         module = record(unit, x, state)
@@ -107,22 +110,66 @@ class Program:
                 values[node] = self.apply(node.target, args, look_up(node.kwargs, values))
         self.x, self.state = inputs[0], inputs[1:]
         self.y = self.solid(outputs[0])
-        # a state may be read after another was replaced, so all are copied aside first
-        kept = [self.solid(part) if part.offset >= 0 else part for part in outputs[1:]]
-        aside = [self.copied(part) for part in kept]
-        for source, target in zip(aside, self.state, strict=True):
-            self.row(do.COPY, target, source)
-        self.table = np.array(self.rows, np.int64).reshape(-1, do.WIDTH)
+        # every state has memory of its own for the next one; the two change places after each step
+        taken = {(self.y.memory, self.y.offset)}
+        self.after = [self.own_room(part, taken) for part in outputs[1:]]
+        self.drop_unread()
+        table = np.array(self.rows, np.int64).reshape(-1, do.WIDTH)
+        self.tables = table, self.exchanged(table)
         self.memories = np.zeros(self.sizes[0] + 1, np.float32), np.zeros(self.sizes[1] + 1, np.float64)
         for place, numbers in self.constants:
             memory = self.memories[place.memory]
             memory[place.offset : place.offset + numbers.size] = numbers.ravel()
+
+    def own_room(self, part: Place, taken: set[tuple[int, int]]) -> Place:
+        """The place of a next state, copied unless it fills a room that a row wrote and nobody else has."""
+        place = (part.memory, part.offset)
+        written = {(row[1], row[do.TARGET]) for row in self.rows if row[0] != do.COPY}
+        if place in taken or place not in written or not part.contiguous:
+            return self.copied(part)
+        taken.add(place)
+        return part
+
+    def drop_unread(self) -> None:
+        """Leave out rows whose numbers nobody reads."""
+        starts: list[list[int]] = [[], []]
+        for memory, at in self.rooms:
+            starts[memory].append(at)
+        needed = {(place.memory, place.offset) for place in (self.y, *self.after)}
+        kept = []
+        for row in reversed(self.rows):
+            of = row[1]  # copies between memories read from the other one
+            source = 1 - of if row[0] in (do.UP, do.DOWN) else of
+
+            def room_of(memory: int, at: int) -> tuple[int, int]:
+                return memory, starts[memory][bisect_right(starts[memory], at) - 1]
+
+            if room_of(of, row[do.TARGET]) not in needed:
+                continue
+            kept.append(row)
+            needed |= {room_of(source, row[at]) for at in (do.FIRST, do.SECOND, do.THIRD) if row[at] >= 0}
+        self.rows = kept[::-1]
+
+    def exchanged(self, table: np.ndarray) -> np.ndarray:
+        """The same rows with the states before and after in each other's memory."""
+        other = table.copy()
+        for before, after in zip(self.state, self.after, strict=True):
+            size = prod(before.shape)
+            for at in (do.TARGET, do.FIRST, do.SECOND, do.THIRD):
+                crossing = np.isin(table[:, 0], (do.UP, do.DOWN)) & (at != do.TARGET)
+                memory = np.where(crossing, 1 - table[:, 1], table[:, 1])
+                for source, target in ((before, after), (after, before)):
+                    here = (memory == source.memory) & (table[:, at] >= source.offset)
+                    here &= table[:, at] < source.offset + size
+                    other[here, at] = table[here, at] - source.offset + target.offset
+        return other
 
     # places
 
     def room(self, memory: int, shape: tuple[int, ...]) -> Place:
         """Fresh memory for a tensor, on a border of 64 bytes."""
         at = self.sizes[memory]
+        self.rooms.append((memory, at))
         self.sizes[memory] = at + -(-max(1, prod(shape)) // 16) * 16
         return Place(memory, at, tuple(shape), dense(tuple(shape)))
 
@@ -133,9 +180,12 @@ class Program:
         if isinstance(value, Tensor):
             if value.is_complex():
                 return Pair(self.placed(value.real), self.placed(value.imag))
-            place = self.room(memory_of(value.dtype), tuple(value.shape))
-            self.constants.append((place, value.detach().double().cpu().numpy()))
-            return place
+            # in the order in which it lies in memory: rows of a weight stay rows when it is transposed
+            order = sorted(range(value.ndim), key=lambda axis: -value.stride(axis))
+            stored = value.permute(order)
+            place = self.room(memory_of(value.dtype), tuple(stored.shape))
+            self.constants.append((place, stored.double().cpu().numpy()))
+            return view(place, [order.index(axis) for axis in range(value.ndim)])
         raise NoProgram(f"a {type(value).__name__} among the tensors")
 
     def number(self, memory: int, value: float) -> Place:
@@ -199,8 +249,15 @@ class Program:
         a, b = (self.cast(p, memory) if isinstance(p, Place) else self.number(memory, p) for p in (a, b))
         shape = tuple(torch.broadcast_shapes(a.shape, b.shape))
         out = self.room(memory, shape)
+        a, b = (part if part.strides[-1:] in ((), (0,), (1,)) else self.together(part) for part in (a, b))
         self.row(kind, out, a.expanded(shape), b.expanded(shape))
         return out
+
+    def together(self, value: Place) -> Place:
+        """A copy whose last axis lies together, made once: loops over such run many times as fast."""
+        if value not in self.flat:
+            self.flat[value] = self.copied(value)
+        return self.flat[value]
 
     def product(self, a: Place, b: Place, plus: Place | None = None, *, less: bool = False) -> Place:
         """plus + a b for a (N, M, K), b (N, K, J)."""
@@ -241,7 +298,7 @@ class Program:
             with torch.no_grad():
                 return target(*args, **kwargs)
         if target is operator.getitem:
-            return args[0][args[1]]
+            return args[0][args[1]] if args[1] < len(args[0]) else None  # what only gradients need
         name = str(target)
         if name in VIEWS:
             return self.seen(target, args, kwargs)

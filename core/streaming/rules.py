@@ -179,9 +179,10 @@ def clone(p: Program, a: Any, *, dtype: torch.dtype | None = None, **_: Any) -> 
     if isinstance(a, Pair):
         return Pair(p.copied(a.re), p.copied(a.im))
     memory = a.memory if dtype is None else memory_of(dtype)
-    if dtype is not None and dtype not in (torch.float32, torch.float64) and memory_of(dtype) != a.memory:
-        raise NoProgram(f"a change to {dtype}")
-    return p.copied(a) if memory == a.memory else p.cast(a, memory)
+    if dtype is torch.bool:
+        raise NoProgram("a change to truth values")
+    out = p.copied(a) if memory == a.memory else p.cast(a, memory)
+    return out if dtype is None or dtype.is_floating_point else p.of_one(do.TRUNCATE, out)
 
 
 @rule("ones_like.default")

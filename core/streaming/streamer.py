@@ -8,6 +8,7 @@ The step of the network becomes a program of `core.streaming.machine`. The state
 gives and takes it as a value, so that a stream can be moved, saved or branched.
 """
 
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -67,9 +68,10 @@ class Streamer:
         self.state = state
 
     def take_weights(self) -> None:
-        self.seen = versions(self.unit)
+        self.seen, self.turn = Seen(self.unit), 0
         try:
             self.program = program(self.unit, self.batch, self.dtype)
+            self.token, self.answer = self.numbers(self.program.x), self.numbers(self.program.y)
         except NoProgram:
             self.program = None
 
@@ -84,7 +86,7 @@ class Streamer:
             return rebuild_with(self.eager, torch.clone)
         parts = [
             torch.from_numpy(self.numbers(place).copy()).to(part.dtype)
-            for place, part in zip(self.program.state, tensors(self.initial), strict=True)
+            for place, part in zip(self.places(), tensors(self.initial), strict=True)
         ]
         return rebuild(self.initial, iter(parts))
 
@@ -99,8 +101,13 @@ class Streamer:
             ]
             self.eager = rebuild(self.initial, iter(kept))
             return
-        for place, part in zip(self.program.state, tensors(state), strict=True):
+        for place, part in zip(self.places(), tensors(state), strict=True):
             self.numbers(place)[...] = part.detach().cpu().numpy()
+
+    def places(self) -> list[Place]:
+        """Where the state lies now: before and after change places at every step."""
+        assert self.program is not None
+        return self.program.after if self.turn else self.program.state
 
     def numbers(self, place: Place) -> np.ndarray:
         """The numbers at a contiguous place, as a view."""
@@ -117,16 +124,15 @@ class Streamer:
         given = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
         if given.shape != self.shape:
             raise ValueError(f"this stream takes x of shape {self.shape}, got {given.shape}")
-        if stale(self.seen):
+        if self.seen.stale():
             self.refresh()
         if self.program is None:
             y = self.eager_step(given)
         else:
-            ready = self.program
-            memory = ready.memories[ready.x.memory]
-            memory[ready.x.offset : ready.x.offset + given.size] = given.ravel()
-            execute(ready.table, *ready.memories)
-            y = self.numbers(ready.y).copy()
+            self.token[...] = given
+            execute(self.program.tables[self.turn], *self.program.memories)
+            self.turn = 1 - self.turn
+            y = self.answer.copy()
         return torch.from_numpy(y) if isinstance(x, Tensor) else y
 
     def eager_step(self, x: np.ndarray) -> np.ndarray:
@@ -136,26 +142,26 @@ class Streamer:
         return y.numpy()
 
 
-Seen = list[tuple[dict[str, Any], str, Tensor, int]]
+class Seen:
+    """Parameters and buffers of a network as they were, by identity and by what torch counts of changes."""
 
+    def __init__(self, network: nn.Module) -> None:
+        found = [
+            (kept, name, part)
+            for module in network.modules()
+            for kept in (module._parameters, module._buffers)
+            for name, part in kept.items()
+            if part is not None and not part.is_inference()
+        ]
+        self.slots = [(kept, name) for kept, name, _ in found]
+        self.parts = [part for _, _, part in found]
+        self.versions = [part._version for part in self.parts]
 
-def versions(network: nn.Module) -> Seen:
-    """Where each parameter and buffer is kept, and what torch counts of its changes."""
-    return [
-        (kept, name, part, part._version)
-        for module in network.modules()
-        for kept in (module._parameters, module._buffers)
-        for name, part in kept.items()
-        if part is not None and not part.is_inference()
-    ]
-
-
-def stale(seen: Seen) -> bool:
-    """Whether a parameter is another one or has changed since."""
-    for kept, name, part, version in seen:
-        if kept.get(name) is not part or part._version != version:
+    def stale(self) -> bool:
+        """Whether a parameter is another one or has changed since."""
+        if [part._version for part in self.parts] != self.versions:
             return True
-    return False
+        return not all(map(is_, [kept.get(name) for kept, name in self.slots], self.parts))
 
 
 def rebuild_with(state: Any, change: Any) -> Any:

@@ -10,7 +10,7 @@ the container, `core.blocks.stack`.
 """
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from inspect import unwrap
 from typing import Any, ClassVar
 
@@ -49,6 +49,8 @@ class Unit(nn.Module):
 
     groups: int = 4
     """Into so many groups rows of different length may be split, each of which is a call of its own."""
+    timed: str | None = None
+    """The mode in which a unit that is continuous in time runs over gaps `dt`; None: it takes none."""
     skips: bool = False
     """On a CPU, in its default mode, padding costs nothing, whatever it holds, and y is zero there."""
 
@@ -97,13 +99,32 @@ class Unit(nn.Module):
         """State before the first token for the batch, device and dtype of x (B, ...)."""
         raise NotImplementedError
 
-    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def step(self, x: Tensor, state: Any, dt: Any = None) -> tuple[Tensor, Any]:
         """Advance one token: x (B, I), state (None: initial) -> y (B, H), state.
+
+        Args:
+            dt: (B,) or a number, the gap before the token, for units that are `timed`; a subclass gives
+                `step(x, state)`, and `step_after(x, state, gap)` if it is.
 
         Raises:
             ValueError: wrong shape of x or state, a type that is not floating point.
         """
         raise NotImplementedError
+
+    def step_after(self, x: Tensor, state: Any, gap: Tensor) -> tuple[Tensor, Any]:
+        """One token that comes after a gap (B,); 1 is the regular distance."""
+        raise NotImplementedError
+
+    def run_after(
+        self, x: Tensor, state: Any, gaps: Tensor, mode: str, lengths: Tensor | None
+    ) -> tuple[Tensor, Any]:
+        """Whole sequence with a gap (B, T) before each token."""
+        outputs = []
+        for time, (token, gap) in enumerate(zip(x.unbind(1), gaps.unbind(1), strict=True)):
+            y, after = self.step_after(token, state, gap)
+            state = after if lengths is None else choose(lengths > time, after, state)
+            outputs.append(y)
+        return torch.stack(outputs, 1), state
 
     def run(self, x: Tensor, state: Any, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         """Whole sequence with T >= 1, checked input, and a mode from `modes` other than "step".
@@ -113,11 +134,19 @@ class Unit(nn.Module):
         return loop_of_steps(self, x, state, lengths)
 
     def forward(
-        self, x: Tensor, state: Any = None, mode: str | None = None, *, lengths: Tensor | None = None
+        self,
+        x: Tensor,
+        state: Any = None,
+        mode: str | None = None,
+        *,
+        lengths: Tensor | None = None,
+        dt: Any = None,
     ) -> tuple[Tensor, Any]:
         """x (B, T, I), state (None: initial) -> y (B, T, H), state after the last token.
 
         Args:
+            dt: (B, T) gaps before the tokens, 0 or more, 1 the regular distance, for units that are `timed`;
+                not in mode convolution.
             lengths: (B,) integers in 1..T, the tokens of each row, for units that freeze: x is finite beyond
                 them, y means nothing there, and the state is that after each row's last token.
                 `core.stack` takes any padding, lengths of zero, and gives zeros.
@@ -126,11 +155,17 @@ class Unit(nn.Module):
             ValueError: wrong shape of x or state, a type that is not floating point, unknown mode.
         """
         state = self.checked_state(x, state)
-        mode = self.modes[-1] if mode is None else mode
+        gaps = None if dt is None else checked_gaps(self, dt, x, x.shape[:2])
+        mode = (self.modes[-1] if gaps is None else str(self.timed)) if mode is None else mode
         if mode not in self.modes:
             raise ValueError(f"{type(self).__name__} computes in modes {', '.join(self.modes)}; got {mode!r}")
         if x.shape[0] == 0 or x.shape[1] == 0:
             return no_tokens(self, x, self.output_size), state
+        if gaps is not None:
+            if mode == "convolution":
+                raise ValueError(f"{type(self).__name__} takes no gaps dt in mode convolution")
+            run = self.run_after if mode == self.timed else partial(Unit.run_after, self)
+            return run(x, state, gaps, mode, lengths)
         if mode == "step":
             return loop_of_steps(self, x, state, lengths)
         if mode in TOGETHER:
@@ -172,13 +207,19 @@ def checked_step(step: Step) -> Step:
     """
 
     @wraps(step)
-    def checked(self: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def checked(self: Any, x: Tensor, state: Any, dt: Any = None) -> tuple[Tensor, Any]:
         shape = x.shape
         if len(shape) != 2 or shape[1] != self.input_size or not x.is_floating_point():
             raise ValueError(
                 f"{type(self).__name__} steps on a floating-point token of shape (B, {self.input_size}), "
                 f"got {tuple(shape)} of {x.dtype}"
             )
+        if dt is not None:
+            state = self.fitting_state(x, state)
+            gap = checked_gaps(self, dt, x, shape[:1])
+            if gap is not None:
+                y, after = self.step_after(x, state, gap)
+                return apart(y, after), after
         if recording():  # a remembered shape would become a guard on the number of rows
             y, after = step(self, x, self.initial_state(x) if state is None else state)
             return apart(y, after), after
@@ -192,6 +233,27 @@ def checked_step(step: Step) -> Step:
         return apart(y, after), after
 
     return checked
+
+
+def checked_gaps(unit: Unit, dt: Any, x: Tensor, shape: Any) -> Tensor | None:
+    """Gaps of the given shape in float32 at least; None if all are the regular distance.
+
+    Raises:
+        ValueError: the unit is not continuous in time; another shape; gaps below zero, NaN or infinite.
+    """
+    if unit.timed is None:
+        raise ValueError(f"{type(unit).__name__} is not continuous in time, so it takes no gaps dt")
+    gaps = torch.as_tensor(dt, device=x.device)
+    gaps = gaps.to(torch.promote_types(x.dtype, torch.float32))
+    if gaps.ndim == 0:
+        gaps = gaps.expand(shape)
+    if gaps.shape != shape:
+        raise ValueError(f"dt must be of shape {tuple(shape)}, got {tuple(gaps.shape)}")
+    if recording() or torch._C._are_functorch_transforms_active():
+        return gaps
+    if not bool(((gaps >= 0) & gaps.isfinite()).all()):
+        raise ValueError("gaps dt must be finite and not below zero")
+    return None if bool((gaps == 1).all()) else gaps
 
 
 def apart(y: Tensor, state: Any) -> Tensor:

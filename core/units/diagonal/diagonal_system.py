@@ -24,6 +24,7 @@ class DiagonalSystem(TimeInvariant):
 
     modes = ("step", "sequential", "convolution", "scan")
     freezes = True
+    timed = "scan"
 
     def __init__(self, input_size: int, hidden_size: int, poles: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -64,6 +65,23 @@ class DiagonalSystem(TimeInvariant):
         else:
             h = linear_scan_ref(a.expand_as(u), u, start)
         return self.readout(h, c, x), torch.view_as_real(at_end(h, lengths, before))
+
+    def after(self, gaps: Tensor) -> tuple[Tensor, Tensor]:
+        """a over gaps (..) and what the drive is multiplied by: (.., N) each."""
+        raise NotImplementedError
+
+    def step_after(self, x: Tensor, state: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+        y, state = self.run_after(x[:, None], state, gap[:, None], "scan", None)
+        return y[:, 0], state
+
+    def run_after(
+        self, x: Tensor, state: Tensor, gaps: Tensor, mode: str, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        _, b, c = self.coefficients()
+        a, factor = self.after(gaps)
+        u, start = factor * self.drive(x, b), torch.view_as_complex(state.contiguous())
+        h = linear_scan(a.to(u.dtype), u, start)
+        return self.readout(h, c, x), torch.view_as_real(at_end(h, lengths, start))
 
     def drive(self, x: Tensor, b: Tensor) -> Tensor:
         """B x, complex: (..., I) -> (..., N)."""

@@ -66,6 +66,12 @@ class LRU(DiagonalSystem):
         self.nu_log.copy_(rate.log())
         self.gamma_log.copy_(0.5 * (-torch.expm1(-2 * rate)).log())
 
+    def after(self, gaps: Tensor) -> tuple[Tensor, Tensor]:
+        """The variance of the state stays that of the input over any gap."""
+        log_a = self.system()[0]
+        over = gaps[..., None] * log_a
+        return over.exp(), (torch.expm1(2 * over.real) / torch.expm1(2 * log_a.real)).sqrt()
+
     def system(self) -> tuple[Tensor, Tensor, Tensor]:
         nu, theta, gamma = widen(self.nu_log, self.theta_log, self.gamma_log)
         log_a = torch.complex(-nu.exp(), theta.exp())

@@ -45,6 +45,7 @@ class Mamba(Unit):
 
     modes = ("step", "sequential", "scan")
     freezes = True
+    timed = "scan"
     paper = "Gu and Dao 2023, arXiv 2312.00752"
     no_decay = ("D",)
     slow = ("A_log", "dt_proj.bias")
@@ -100,6 +101,7 @@ class Mamba(Unit):
         mode: str = "scan",
         mask: Tensor | None = None,
         lengths: Tensor | None = None,
+        gaps: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """The block on a sequence; `mask` (B, T) is 1 where a token counts.
 
@@ -112,7 +114,7 @@ class Mamba(Unit):
         u, window = self.conv(x, window, lengths)
         u = F.silu(u) if keep is None else F.silu(u) * keep
         delta, B, C = self.selection(u, h.dtype)
-        delta = still(delta, lengths, NO_STEP)
+        delta = still(delta if gaps is None else over(delta, gaps), lengths, NO_STEP)
         if mode == "scan":
             y, h = selective_scan(u, delta, self.rates(h), B, C, self.D, z, h)
         else:
@@ -120,6 +122,15 @@ class Mamba(Unit):
             y, h = selective_scan_loop(u, delta, self.rates(h), B.unsqueeze(2), C.unsqueeze(2), h)
             y = (y + self.D * u) * F.silu(z)
         return self.out_proj(y.to(x.dtype)), (window, h)
+
+    def step_after(self, x: Tensor, state: State, gap: Tensor) -> tuple[Tensor, State]:
+        y, state = self.mix(x[:, None], state, gaps=gap[:, None])
+        return y[:, 0], state
+
+    def run_after(
+        self, x: Tensor, state: State, gaps: Tensor, mode: str, lengths: Tensor | None
+    ) -> tuple[Tensor, State]:
+        return self.mix(x, state, mode, lengths=lengths, gaps=gaps)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         window, h = state
@@ -140,3 +151,11 @@ class Mamba(Unit):
     def rates(self, h: Tensor) -> Tensor:
         """A (D, N) in the precision of the state."""
         return -torch.exp(self.A_log.to(h.dtype))
+
+
+def over(delta: Tensor, gaps: Tensor) -> Tensor:
+    """Step sizes before their softplus, for steps that last gaps (B, T) times as long."""
+    step = gaps.unsqueeze(-1) * F.softplus(delta)
+    # the inverse of softplus; a step of zero is one far below
+    found = torch.where(step > 0, step + torch.log(-torch.expm1(-step.clamp(min=1e-30))), NO_STEP)
+    return torch.where(gaps.unsqueeze(-1) == 1, delta, found)

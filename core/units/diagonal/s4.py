@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from core.kernels.precision import widen
 from core.parts.options import one_of
+from core.units.contract import Unit
 from core.units.diagonal.block_convolution import block_convolution
 from core.units.diagonal.hippo import nplr
 from core.units.diagonal.s4d import S4D
@@ -40,6 +41,7 @@ class S4(S4D):
     """
 
     modes = ("step", "sequential", "convolution")
+    timed = "sequential"
     paper = (
         "Gu et al. 2021, Efficiently modeling long sequences with structured state spaces, arXiv 2111.00396"
     )
@@ -86,6 +88,20 @@ class S4(S4D):
         *solver, c = coefficients
         h = bilinear_step(h, u, *solver)
         return h, (c * h).real.sum(-1)
+
+    def step_after(self, x: Tensor, state: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+        dt, poles, p, b, c = self.terms()
+        h = torch.view_as_complex(state.contiguous())
+        (u,) = widen(x)
+        some = (gap > 0)[:, None, None]
+        solver = bilinear(torch.where(some, gap[:, None, None], 1) * dt, poles, p, b)
+        h = torch.where(some, bilinear_step(h, u, *solver), h)
+        return self.readout(2 * (c * h).real.sum(-1), x), torch.view_as_real(h)
+
+    def run_after(
+        self, x: Tensor, state: Tensor, gaps: Tensor, mode: str, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        return Unit.run_after(self, x, state, gaps, mode, lengths)
 
     def convolve(self, u: Tensor, h: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         dt, poles, p, b, c = self.terms()

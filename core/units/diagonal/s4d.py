@@ -39,6 +39,7 @@ class S4D(TimeInvariant):
 
     modes = ("step", "sequential", "scan", "convolution")
     freezes = True
+    timed = "scan"
     paper = "Gu et al. 2022, Parameterization and initialization of diagonal state space models, 2206.11893"
     slow = ("log_dt", "log_A_real", "A_imag")
     no_decay = ("D",)
@@ -121,6 +122,22 @@ class S4D(TimeInvariant):
         inputs = (gain * u[..., None]).flatten(2)
         states = compute(a.flatten().expand_as(inputs), inputs, h.flatten(1)).unflatten(2, c.shape)
         return (c * states).real.sum(-1), at_end(states, lengths, h)
+
+    def step_after(self, x: Tensor, state: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+        y, state = self.run_after(x[:, None], state, gap[:, None], "scan", None)
+        return y[:, 0], state
+
+    def run_after(
+        self, x: Tensor, state: Tensor, gaps: Tensor, mode: str, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        h = torch.view_as_complex(state.contiguous())
+        log_dt, log_real, imaginary, c, u = widen(self.log_dt, self.log_A_real, self.A_imag, self.C, x)
+        step = gaps[..., None, None] * log_dt.exp()[:, None]
+        log_a, gain = zero_order_hold(torch.complex(-log_real.exp(), imaginary), step)
+        inputs = (gain * u[..., None]).flatten(2)
+        states = linear_scan(log_a.exp().flatten(2), inputs, h.flatten(1)).unflatten(2, c.shape[:2])
+        v = 2 * (torch.view_as_complex(c) * states).real.sum(-1)
+        return self.readout(v, x), torch.view_as_real(at_end(states, lengths, h))
 
     def convolve(self, u: Tensor, h: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The same in blocks, without the states between."""

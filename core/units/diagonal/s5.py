@@ -65,6 +65,12 @@ class S5(DiagonalSystem):
         # poles begin with a real part of -1/2
         self.log_dt.copy_((2 / time_constants("an S5", self.poles, tokens)).log())
 
+    def after(self, gaps: Tensor) -> tuple[Tensor, Tensor]:
+        log_dt, log_real, imaginary = widen(self.log_dt, self.log_A_real, self.A_imag)
+        poles = torch.complex(-log_real.exp(), imaginary)
+        log_a, gain = zero_order_hold(poles, gaps[..., None] * log_dt.exp())
+        return log_a.exp(), gain / zero_order_hold(poles, log_dt.exp())[1]
+
     def system(self) -> tuple[Tensor, Tensor, Tensor]:
         log_dt, log_real, imaginary, b, c = widen(self.log_dt, self.log_A_real, self.A_imag, self.B, self.C)
         log_a, gain = zero_order_hold(torch.complex(-log_real.exp(), imaginary), log_dt.exp())

@@ -9,6 +9,7 @@ y reads the new z. Weights are stacked as in the authors' code: `weight_ih` and 
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ class LEM(GatedUnit):
 
     paper = "Rusch et al. 2021, arXiv 2110.04744"
     states = 2
+    timed = "sequential"
 
     def __init__(self, input_size: int, hidden_size: int, *, dt: float = 1.0, bias: bool = True) -> None:
         super().__init__(input_size, hidden_size)
@@ -50,6 +52,10 @@ class LEM(GatedUnit):
         # a gate cannot keep less than 1 - dt
         bias[: 2 * self.hidden_size] = -keep_logit((self.dt * tau).clamp(min=1.01)).repeat(2)
 
+    def step_after(self, x: Tensor, state: Any, gap: Tensor) -> tuple[Tensor, Any]:
+        longest = (self.dt * gap).clamp(max=1).to(x.dtype).unsqueeze(1)
+        return lem_step(longest, F.linear(x, *self.input_weights()), state, self.weights())
+
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, self.bias
 
@@ -57,7 +63,7 @@ class LEM(GatedUnit):
         return self.weight_hh, self.weight_z
 
 
-def lem_step(dt: float, gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+def lem_step(dt: float | Tensor, gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
     """One step on projected input (B, 4 H); weights: U, V."""
     (y, z), (U, V) = state, weights
     d_y, d_z, of_y, of_z = gates.chunk(4, -1)

@@ -33,11 +33,17 @@ class NewtonUnit(GatedUnit):
     freezes = True
 
     def forward(
-        self, x: Tensor, state: Any = None, mode: str | None = None, *, lengths: Tensor | None = None
+        self,
+        x: Tensor,
+        state: Any = None,
+        mode: str | None = None,
+        *,
+        lengths: Tensor | None = None,
+        dt: Any = None,
     ) -> tuple[Tensor, Any]:
         if mode is None:
             mode = "newton" if x.is_cuda and not torch.compiler.is_compiling() else "sequential"
-        return super().forward(x, state, mode, lengths=lengths)
+        return super().forward(x, state, mode, lengths=lengths, dt=dt)
 
     def run(self, x: Tensor, state: Any, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         if mode != "newton":

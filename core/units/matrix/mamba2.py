@@ -48,6 +48,7 @@ class Mamba2(Unit):
 
     modes = ("step", "sequential", "chunkwise")
     freezes = True
+    timed = "chunkwise"
     paper = "Dao and Gu 2024, arXiv 2405.21060"
     no_decay = ("D", "norm.weight")
     slow = ("A_log", "dt_bias")
@@ -111,8 +112,22 @@ class Mamba2(Unit):
             return super().run(x, state, mode, lengths)
         return self.mix(x, state, lengths=lengths)
 
+    def step_after(self, x: Tensor, state: State, gap: Tensor) -> tuple[Tensor, State]:
+        y, state = self.mix(x[:, None], state, gaps=gap[:, None])
+        return y[:, 0], state
+
+    def run_after(
+        self, x: Tensor, state: State, gaps: Tensor, mode: str, lengths: Tensor | None
+    ) -> tuple[Tensor, State]:
+        return self.mix(x, state, lengths=lengths, gaps=gaps)
+
     def mix(
-        self, x: Tensor, state: State, mask: Tensor | None = None, lengths: Tensor | None = None
+        self,
+        x: Tensor,
+        state: State,
+        mask: Tensor | None = None,
+        lengths: Tensor | None = None,
+        gaps: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """The block on a sequence, chunkwise; `mask` (B, T) is 1 where a token counts.
 
@@ -124,12 +139,12 @@ class Mamba2(Unit):
         z, mixed, dt = self.in_proj(x if keep is None else x * keep).split(self.widths, -1)
         mixed, window = self.conv(mixed, window, lengths)
         mixed = F.silu(mixed) if keep is None else F.silu(mixed) * keep
-        u, q, k, v, log_decay = self.inputs(mixed, dt, lengths)
+        u, q, k, v, log_decay = self.inputs(mixed, dt, lengths, gaps)
         o, memory = decay_scan(q, k, v, log_decay, memory)
         return self.finish(o, u, z), (window, memory)
 
     def inputs(
-        self, mixed: Tensor, dt: Tensor, lengths: Tensor | None = None
+        self, mixed: Tensor, dt: Tensor, lengths: Tensor | None = None, gaps: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """mixed (.., C), dt (.., h) -> u (.., h, P), q = C, k = B, v = delta u, log-decay (.., h)."""
         u, B, C = mixed.split(self.mixed_widths, -1)
@@ -138,7 +153,7 @@ class Mamba2(Unit):
         delta = F.softplus(at_least_single(dt) + self.dt_bias)
         if self.limit != (0.0, math.inf):
             delta = delta.clamp(*self.limit)
-        delta = still(delta, lengths)
+        delta = still(delta if gaps is None else gaps.unsqueeze(-1) * delta, lengths)
         log_decay = -at_least_single(self.A_log).exp() * delta
         return u, q, k, delta.unsqueeze(-1) * u, log_decay
 
