@@ -46,6 +46,14 @@ class Codec:
         """Characters of the texts that no label stands for, counted."""
         return Counter(c for text in texts for c in clean(text) if c not in self.labels)
 
+    def replaced(self, text: str) -> str:
+        """The text in this alphabet: unknown letters lose their accents, other unknown characters go."""
+        found = ""
+        for character in clean(text):
+            base = unicodedata.normalize("NFKD", character)
+            found += character if character in self.labels else "".join(c for c in base if c in self.labels)
+        return clean(found)
+
     def encode(self, text: str) -> list[int]:
         """Labels of a text.
 

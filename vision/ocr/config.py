@@ -28,6 +28,7 @@ class ModelConfig:
         "r2am",
         "master",
         "nrtr",
+        "tps",
     ] = "lines"
     unit: str = "lstm"
     hidden: Size = 192
@@ -77,7 +78,12 @@ class DataConfig:
     real_share: Share = 0.5
     validation: Share = 0.1  # of the documents, where an index has no rows with split "val"
     longest: int = 10  # digits of a generated string
-    unknown: Literal["error", "drop"] = "error"
+    fonts: float = 0.0  # share of the generated lines that is set in fonts installed here
+    unknown: Literal["error", "drop", "replace"] = "error"  # replace: by the letter without its accents
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fonts <= 1 or not 0 <= self.real_share <= 1 or not 0 <= self.validation < 1:
+            raise ConfigError("data.fonts and data.real_share are shares in 0..1, data.validation below 1.")
 
 
 @dataclass(frozen=True)

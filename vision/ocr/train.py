@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict
+from dataclasses import replace as dataclass_replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ def train(
     learned, checked = split(samples, config)
     codec = codec_of(config, learned, start)
     refuse_unknown(codec, learned, config)
+    if config.data.unknown == "replace":
+        learned = [dataclass_replace(sample, text=codec.replaced(sample.text)) for sample in learned]
     learned = [sample for sample in learned if not codec.unknown([sample.text])]
     checked = [sample for sample in checked if not codec.unknown([sample.text])]
     real = load_pool(learned, codec, config.line)
@@ -158,7 +161,10 @@ def refuse_unknown(codec: Codec, samples: Sequence[Sample], config: TrainConfig)
     unknown = codec.unknown(sample.text for sample in samples)
     if unknown and config.data.unknown == "error":
         listed = ", ".join(f"{character!r} {count}" for character, count in unknown.most_common(20))
-        raise DataError(f"characters outside the alphabet: {listed}. data.unknown=drop leaves the lines out.")
+        raise DataError(
+            f"characters outside the alphabet: {listed}. data.unknown=drop leaves the lines "
+            "out, replace takes accents away."
+        )
 
 
 def generate(
@@ -175,7 +181,14 @@ def generate(
         return Pool([], [])
     if config.task == "lines":
         return generated_pool(
-            writing.lines, count, codec, config.line, seed, config.makers, texts if texts else None
+            writing.lines,
+            count,
+            codec,
+            config.line,
+            seed,
+            config.makers,
+            texts if texts else None,
+            config.data.fonts,
         )
     if digits is None:
         return generated_pool(

@@ -127,3 +127,18 @@ def test_unknown_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="ctc_weight"):
         ModelConfig(ctc_weight=1.0)
     assert Codec.of(["ab"]).size == 3
+
+
+def test_the_rectifying_network_learns_lines_of_one_size() -> None:
+    from core.errors import ConfigError
+    from vision.ocr.models.presets import SceneSpeller
+
+    with pytest.raises(ConfigError, match="one size"):
+        network("tps")
+    torch.manual_seed(0)
+    net = SceneSpeller(4, 32, 40)
+    ink = torch.rand(2, 1, 32, 40)
+    found = net.train().loss(ink, torch.tensor([40, 40]), torch.tensor([[1, 2], [3, 0]]), (2, 1))
+    found["loss"].backward()
+    assert torch.isfinite(found["loss"])
+    assert len(net.eval().spell(ink)) == 2

@@ -79,3 +79,23 @@ def test_damaged_digits_are_named(tmp_path: Path) -> None:
     (tmp_path / "images-idx3").write_bytes(b"\0\0\x08\x03" + b"\0\0\0\x05" * 3 + b"xx")
     with pytest.raises(DataError, match="its header says"):
         read_digits(tmp_path)
+
+
+def test_fonts_are_found_and_lines_without_them_are_the_same_everywhere() -> None:
+    from vision.ocr.synth import fonts, writing
+
+    again = [writing.lines(2, 5), writing.lines(2, 5)]
+    assert all((a == b).all() and s == t for (a, s), (b, t) in zip(*again, strict=True))
+    if not fonts.installed():
+        assert fonts.set_line("abc", np.random.default_rng(0)) is None
+        return
+    grey = fonts.set_line("abc", np.random.default_rng(0))
+    assert grey is not None
+    assert grey.min() < 140
+    assert not fonts.covering("\ufffe", fonts.installed())
+
+
+def test_unknown_letters_lose_their_accents() -> None:
+    from vision.ocr.codec import Codec
+
+    assert Codec(tuple("ae c")).replaced("çà é Ж") == "ca e"

@@ -4,11 +4,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from core.errors import ConfigError
 from vision.ocr.config import TrainConfig
+from vision.ocr.models.attention import STOP
 from vision.ocr.models.htr import HTRNet
 from vision.ocr.models.scene import Model
+from vision.ocr.models.spelling import Spelled, spelled
 
 SPELLERS = ("seq2seq", "r2am", "master", "nrtr")
 
@@ -45,11 +48,53 @@ def build(config: TrainConfig, outputs: int) -> nn.Module:
             from vision.ocr.models.easter import Easter
 
             return Easter(outputs, height, gated=model.name == "easter2")
+    if model.name == "tps":
+        if config.line.method != "fixed" or config.line.width is None:
+            raise ConfigError("model.name=tps takes lines of one size: line.method=fixed, line.width=100.")
+        return SceneSpeller(outputs, height, config.line.width)
     if model.name in SPELLERS:
         from vision.ocr.models.speller import Speller
 
         return Speller(model, outputs, height)
     raise ConfigError(f"no network {model.name!r}.")
+
+
+class SceneSpeller(nn.Module):
+    """TPS, ResNet, two bidirectional LSTMs and attention (AttentionHTR), on lines of one size.
+
+    Its loss is cross entropy up to [s]; published ones were trained with Adadelta (`loop.optimizer`).
+    """
+
+    stride = 4
+
+    def __init__(self, outputs: int, height: int, width: int) -> None:
+        super().__init__()
+        about = {"imgH": height, "imgW": width, "fiducials": 20}
+        self.network = Model(num_class=outputs + 1, Prediction="Attn", batch_max_length=width // 4, **about)
+
+    def frames(self, widths: Tensor) -> Tensor:
+        """Frames of every line."""
+        return widths // 4 + 1
+
+    def loss(
+        self, ink: Tensor, widths: Tensor, targets: Tensor, target_lengths: tuple[int, ...]
+    ) -> dict[str, Tensor]:
+        """Cross entropy per character of targets (B, L); [GO] is 0 and [s] 1 in the network."""
+        steps = self.network.longest + 1
+        told = torch.zeros(len(ink), steps + 1, dtype=torch.long, device=ink.device)
+        for row, (target, length) in enumerate(zip(targets, target_lengths, strict=True)):
+            count = min(length, steps - 1)
+            told[row, 1 : 1 + count] = target[:count] + 1
+            told[row, 1 + count] = STOP
+        logits = self.network(1 - 2 * ink, told[:, :-1])
+        loss = functional.cross_entropy(logits.flatten(0, 1), told[:, 1:].flatten(), ignore_index=0)
+        return {"loss": loss, "impossible": loss.new_zeros(())}
+
+    @torch.no_grad()
+    def spell(self, ink: Tensor, widths: Tensor | None = None) -> list[Spelled]:
+        """The text of each line."""
+        p = self.network(1 - 2 * ink).softmax(-1).cpu().numpy()
+        return [spelled(row, stop=STOP, first=2, frames=self.network.longest) for row in p]
 
 
 class CRNN(nn.Module):

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from vision.ocr.synth.alphabet import LETTERS, glyphs
+from vision.ocr.synth.fonts import set_line
 from vision.ocr.synth.paper import paper
 
 JOINING = set(LETTERS) | set("éèêëàâäçîïôöùûüœ")
@@ -184,8 +185,13 @@ def made_up(rng: np.random.Generator, longest: int = 45) -> str:
     return " ".join(words)
 
 
-def lines(count: int, seed: int, texts: list[str] | None = None) -> list[tuple[np.ndarray, str]]:
-    """`count` grey lines with their texts; words are made up, or shuffled from those of `texts`."""
+def lines(
+    count: int, seed: int, texts: list[str] | None = None, fonts: float = 0.0
+) -> list[tuple[np.ndarray, str]]:
+    """`count` grey lines with their texts; words are made up, or shuffled from those of `texts`.
+
+    fonts: share that is set in installed fonts, where there are such; 0 is the same on every machine.
+    """
     pool = sorted({word for text in texts for word in text.split()}) if texts else None
     made = []
     for number in range(count):
@@ -196,7 +202,8 @@ def lines(count: int, seed: int, texts: list[str] | None = None) -> list[tuple[n
         known = glyphs()
         text = " ".join("".join(c for c in word if c in known) for word in text.split())
         text = " ".join(text.split()) or "a"
-        made.append((picture(text, rng), text))
+        grey = set_line(text, rng) if fonts and rng.random() < fonts else None
+        made.append((picture(text, rng) if grey is None else grey, text))
     return made
 
 
