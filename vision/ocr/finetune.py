@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from dataclasses import replace as dataclass_replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -176,7 +177,9 @@ def fine_tune(
     guard = Guard(total, partial(print_remark, quiet=quiet), recovers=config.loop.recovery.times > 0)
     validate = Validation(check, new, guard)
     finish = Fitted(check, config, new, card.extra.get("lm"))
-    settings = {**asdict(config), "codec": codec, "freeze": freeze or ""}
+    told_of = {"weights": Path(weights).name, "codec": codec, "freeze": freeze}
+    about = describe(config, new, learned, 0)
+    about = dataclass_replace(about, extra={**about.extra, "fine_tuned": told_of})
     with TemporaryDirectory() as folder:
         draft = Path(folder) / Path(weights).name
         save(draft, model, card)
@@ -185,9 +188,9 @@ def fine_tune(
             model,
             stages(model, config, learn(model, config, guard), source, validate, guard, fresh, freeze),
             out,
-            settings=settings,
+            settings=asdict(config),
             seed=config.seed,
-            card=describe(config, new, learned, 0),
+            card=about,
             resume=resume,
             quiet=quiet,
             start=draft,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.config import replace
 from core.errors import DataError
 from tests.vision.ocr.test_commands import run
 from vision.ocr.codec import Codec
@@ -122,8 +123,8 @@ def test_an_imu_tells_gravity_and_letters_are_learned(tmp_path: Path) -> None:
     told = imu("a", np.random.default_rng(0))
     assert told.shape[1] == 6
     assert 9 < np.linalg.norm(told[:, :3], axis=1).mean() < 11
-    made = [Motion(values, letter) for values, letter in imu_set(60, 1, ("a", "b"))]
-    config = LetterConfig(hidden=16, layers=1, batch=10)
+    made = [Motion(values, letter) for values, letter in imu_set(60, 1, ("l", "m"))]
+    config = replace(LetterConfig(hidden=16, layers=1, batch=10), {"loop": {"epochs": 20, "lr": 5e-3}})
     outcome = train_letters(config, tmp_path / "run", made[:40], made[40:], quiet=True)
     assert outcome.card.score["wrong"] <= 0.3
 

@@ -66,7 +66,7 @@ def test_two_lines_are_learned(name: str) -> None:
         loss = step(net.train(), batch)["loss"]
         loss.backward()
         best.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < losses[0]
 
 
