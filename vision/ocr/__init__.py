@@ -28,6 +28,7 @@ PUBLIC = {
     "find_page": ".page",
     "fine_tune": ".finetune",
     "load_reader": ".predict",
+    "read_document": ".predict",
     "read_line": ".predict",
     "read_lines": ".predict",
     "read_page": ".predict",

@@ -336,6 +336,27 @@ def read_page(
     return read_found(grey, name, reader, decoding, right_to_left=right_to_left, rotate=rotate)
 
 
+def read_document(
+    source: Any,
+    weights: str | Path | None = None,
+    *,
+    decoding: Decoding | None = None,
+    right_to_left: bool = False,
+    rotate: int | None = None,
+    device: Any = "cpu",
+) -> list[Page]:
+    """Every page of a PDF or TIFF (an image is one page), found and read; errors as in `read_page`."""
+    from vision.ocr.sources import pictures
+
+    reader = load_reader(weights, "lines", device=device)
+    name = Path(source).name if isinstance(source, (str, Path)) else "document"
+    how: dict[str, Any] = {"right_to_left": right_to_left, "rotate": rotate}
+    return [
+        replace(read_found(part.grey, name, reader, decoding, **how), number=part.number, dpi=part.dpi)
+        for part in pictures(source)
+    ]
+
+
 def read_found(
     grey: np.ndarray,
     name: str,
@@ -394,4 +415,28 @@ def fitting(given: Page, grey: np.ndarray) -> Page:
             f"{given.image}: the lines are of an image of {given.width_px} x {given.height_px} pixels, "
             f"this one has {grey.shape[1]} x {grey.shape[0]}."
         )
-    return given
+    return replace(given, lines=tamed(given.lines))
+
+
+def tamed(lines: tuple[Line, ...]) -> tuple[Line, ...]:
+    """Lines whose outline bulges over several others (Transkribus draws such) fall back to their baseline.
+
+    An outline is too high above 2.5 times the pitch, the median distance of neighbouring baselines.
+    """
+    levels = np.sort([float(np.mean([y for _, y in line.baseline])) for line in lines if line.baseline])
+    steps = np.diff(levels)
+    steps = steps[steps > 4]
+    if len(steps) < 3:
+        return lines
+    pitch = float(np.median(steps))
+    found = []
+    for line in lines:
+        rise = max((y for _, y in line.baseline), default=0.0) - min(
+            (y for _, y in line.baseline), default=0.0
+        )
+        if line.baseline and line.box[3] - line.box[1] > 2.5 * pitch + rise:
+            above = [(x, y - 0.9 * pitch) for x, y in line.baseline]
+            below = [(x, y + 0.4 * pitch) for x, y in line.baseline]
+            line = replace(line, polygon=(*above, *below[::-1]))
+        found.append(line)
+    return tuple(found)

@@ -141,3 +141,16 @@ def test_outlines_hold_their_baseline_and_no_other(seed: int) -> None:
             held = cv2.pointPolygonTest(outline, (float(x), float(y)), False) >= 0
             assert held == (other is line)
     assert max(heights) <= 2.5 * np.median(heights)
+
+
+def test_bulging_outlines_fall_back_to_their_baseline() -> None:
+    from vision.ocr.predict import tamed
+
+    lines = [
+        Line("", 0, polygon=((0, y - 30), (90, y - 30), (90, y + 9), (0, y + 9)), baseline=((0, y), (90, y)))
+        for y in range(100, 300, 40)
+    ]
+    high = replace(lines[2], polygon=((0, 20), (90, 20), (90, 290), (0, 290)))
+    found = tamed((*lines[:2], high, *lines[3:]))
+    assert found[:2] == tuple(lines[:2])
+    assert found[2].box == (0, 144, 90, 196)
