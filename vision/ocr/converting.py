@@ -18,9 +18,10 @@ from vision.ocr.decode import Decoding
 from vision.ocr.formats import READ, SUFFIXES, read_page_files, written
 from vision.ocr.formats.pdf import to_pdf
 from vision.ocr.formats.regions import page_regions
+from vision.ocr.given import fitting
 from vision.ocr.image import read_grey
 from vision.ocr.page import find_page
-from vision.ocr.predict import fitting, load_reader
+from vision.ocr.predict import load_reader
 from vision.ocr.reading import write_pages
 from vision.ocr.segment.kraken import line_finder
 from vision.ocr.sources import pictures

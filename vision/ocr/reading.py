@@ -22,7 +22,8 @@ from vision.ocr.decode import Decoding
 from vision.ocr.foreign import KrakenReader, is_kraken, kraken_reader
 from vision.ocr.formats import SUFFIXES, read_page_file, written
 from vision.ocr.formats.pdf import to_pdf
-from vision.ocr.predict import Reader, fitting, load_reader, read_found, read_lines_of
+from vision.ocr.given import fitting
+from vision.ocr.predict import Reader, load_reader, read_found, read_lines_of
 from vision.ocr.sources import pictures
 from vision.ocr.upright import sureness
 

@@ -144,7 +144,7 @@ def test_outlines_hold_their_baseline_and_no_other(seed: int) -> None:
 
 
 def test_bulging_outlines_fall_back_to_their_baseline() -> None:
-    from vision.ocr.predict import tamed
+    from vision.ocr.given import tamed
 
     lines = [
         Line("", 0, polygon=((0, y - 30), (90, y - 30), (90, y + 9), (0, y + 9)), baseline=((0, y), (90, y)))
