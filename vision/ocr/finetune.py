@@ -172,6 +172,8 @@ def fine_tune(
     for remark in remarks:
         print_remark(remark, quiet)
     check = load_pool(checked, new, config.line) if checked else pool
+    if not checked:
+        print_remark("too few lines to hold some back: the figures are those of the training lines.", quiet)
     source = batches(config, pool, load_pool([], new, config.line), pool)
     total = config.loop.epochs * max(1, source.count(1))
     guard = Guard(total, partial(print_remark, quiet=quiet), recovers=config.loop.recovery.times > 0)
@@ -181,7 +183,7 @@ def fine_tune(
     about = describe(config, new, learned, 0)
     about = dataclass_replace(about, extra={**about.extra, "fine_tuned": told_of})
     with TemporaryDirectory() as folder:
-        draft = Path(folder) / Path(weights).name
+        draft = Path(folder) / f"{Path(weights).stem}.safetensors"
         save(draft, model, card)
         model.to(device)
         return train_stages(
