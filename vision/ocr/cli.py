@@ -160,6 +160,8 @@ def train(
     from vision.ocr.train import train as run
 
     set_threads(threads)
+    if task in ("pen", "segment") and (start is not None or digits is not None):
+        raise ConfigError(f"--start and --digits are of lines and digits, not of {task}.")
     about: dict[str, Any] = {
         "device": device_of(device),
         "minutes": minutes,
