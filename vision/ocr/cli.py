@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from core.errors import ConfigError
 from core.terminal import (
     OUTPUTS,
     Config,
