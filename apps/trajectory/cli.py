@@ -143,6 +143,7 @@ def train(
     config: Config = None,
     sets: Sets = None,
     seed: SetSeed = None,
+    start: Annotated[str | None, typer.Option(help="Weights to begin from: a name, a file, a run.")] = None,
     resume: Resume = False,
     device: Device = None,
     threads: Threads = None,
@@ -162,7 +163,7 @@ def train(
     reuse_memory()
     settings = resolve(TrainConfig(), config, sets, seed=seed)
     where = str(terminal.device(device))
-    outcome = run(settings, out, data or [], device=where, resume=resume, quiet=quiet)
+    outcome = run(settings, out, data or [], device=where, start=start, resume=resume, quiet=quiet)
     emit(outcome.as_dict(), json_path, outcome.lines())
 
 

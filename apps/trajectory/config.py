@@ -7,7 +7,7 @@ from core.config import Count, Share, Size
 from core.errors import ConfigError
 from core.training.options import LoopOptions
 
-Representation = Literal["residual_over_cv", "velocity", "position_relative"]
+Representation = Literal["mixture", "residual_over_cv", "velocity", "position_relative"]
 Frame = Literal["yaw", "none"]
 Head = Literal["point", "gaussian", "quantile"]
 LONGEST = 10_000
@@ -53,7 +53,9 @@ class ModelConfig:
     layers: Count = 2
     dims: Count = 3
     """Coordinates of a position; markers or several bodies may share one vector."""
-    representation: Representation = "residual_over_cv"
+    representation: Representation = "mixture"
+    """`mixture` weighs the residual over constant velocity against simple answers, see `mixture`. A stateful
+    model keeps no window for them and answers the residual alone."""
     frame: Frame = "yaw"
     """`yaw` turns every window so that the last velocity points along x; exact invariance to heading."""
     head: Head = "gaussian"
@@ -61,6 +63,8 @@ class ModelConfig:
     """Train on streams of random length, so that the state can be carried from sample to sample."""
     heads: Count = 4
     """Attention heads of the transformer encoder."""
+    mirror: bool = True
+    """Answer as the mean of the window and its mirror image: left and right are alike. Not stateful."""
 
     def __post_init__(self) -> None:
         if min(self.hidden, self.layers, self.dims, self.heads) < 1:
@@ -100,9 +104,9 @@ class AugmentConfig:
     """Largest standard deviation of that noise."""
     gaps: Share = 0.05
     """Chance that inner samples of the history are lost and filled by a straight line."""
-    shorten: Share = 0.15
+    shorten: Share = 0.2
     """Chance that a batch sees a shorter history."""
-    shortest: int = 6
+    shortest: int = 3
 
     def __post_init__(self) -> None:
         for name in ("mirror", "flip", "reverse", "scale", "noise", "gaps", "shorten"):
@@ -123,6 +127,10 @@ class DataConfig:
     """Flights from the generator."""
     length: int = 300
     """Samples of each."""
+    motions: int = 400
+    """Tracks of each family of `synth.motions`."""
+    motion_share: float = 0.35
+    """Share of the windows of a batch taken from those families, evenly over them."""
     real_share: float = 0.2
     """Share of the windows of a batch taken from files, evenly over their folders."""
     validation: float = 0.1
@@ -131,8 +139,10 @@ class DataConfig:
     """Share of flights kept for the conformal radius."""
 
     def __post_init__(self) -> None:
-        if self.generated < 0 or not 0 <= self.real_share <= 1:
-            raise ConfigError("data.generated must not be negative and data.real_share lies in 0..1.")
+        if min(self.generated, self.motions) < 0:
+            raise ConfigError("data.generated and data.motions must not be negative.")
+        if min(self.real_share, self.motion_share) < 0 or self.real_share + self.motion_share > 1:
+            raise ConfigError("data.real_share and data.motion_share are shares, at most 1 together.")
         if not 0 <= self.validation + self.calibration < 0.9:
             raise ConfigError("data.validation and data.calibration must leave flights to train on.")
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +12,11 @@ import numpy as np
 from apps.trajectory.track import SUFFIXES, Track
 from core.errors import DataError
 from core.jobs import Input, gather
+
+GAP_S, GAP_STEPS = 0.5, 5.0
+"""A step longer than both is a gap."""
+SLOWER = 1.25
+"""Data whose steps are less than so much longer than a model's are as fine as the model."""
 
 __all__ = [
     "Segment",
@@ -140,33 +145,71 @@ def in_order(time_s: np.ndarray) -> np.ndarray:
     return order[np.append(ordered[1:] != ordered[:-1], True)] if len(order) else order
 
 
-def resample(track: Track, dt: float = 0.1, max_gap: float = 0.5) -> list[Segment]:
-    """Linear interpolation on t0 + k dt inside every stretch without a step longer than `max_gap` seconds.
+def rhythm(time_s: np.ndarray, dt: float = 0.1) -> float:
+    """The step that follows the data: the median step of its samples, and `dt` where they are as fine.
 
-    Every stretch gives a segment, however short; `windows` says which were too short for it.
+    A window of step d is one of step dt with all lengths times dt / d: a model of one rhythm answers all.
     """
-    if not (dt > 0 and max_gap > 0 and math.isfinite(dt)):
-        raise ValueError(f"dt and max_gap must be positive, got {dt} and {max_gap}")
+    steps = np.diff(time_s)
+    steps = steps[steps > 0]
+    usual = float(np.median(steps)) if len(steps) else dt
+    if usual <= SLOWER * dt:
+        return dt
+    return float(f"{usual:.3g}")  # what a clock jitters by is no step
+
+
+def gap(step: float, max_gap: float | None = None) -> float:
+    """Seconds above which nothing is drawn across: as told, or half a second and five steps."""
+    return max(GAP_S, GAP_STEPS * step) if max_gap is None else max_gap
+
+
+def stretches(track: Track, max_gap: float | None = None) -> list[Track]:
+    """A track in time order, cut where a step is longer than the gap."""
     order = in_order(track.time_s)
     time_s, positions = track.time_s[order], track.positions[order]
-    cuts = np.flatnonzero(np.diff(time_s) > max_gap) + 1
-    edges = [0, *cuts.tolist(), len(time_s)]
+    velocities = None if track.velocities is None else track.velocities[order]
+    cuts = np.flatnonzero(np.diff(time_s) > gap(rhythm(time_s), max_gap)) + 1
+    return [
+        replace(
+            track,
+            time_s=time_s[begin:end],
+            positions=positions[begin:end],
+            velocities=None if velocities is None else velocities[begin:end],
+        )
+        for begin, end in pairwise([0, *cuts.tolist(), len(time_s)])
+        if begin < end
+    ]
+
+
+def resample(
+    track: Track, dt: float = 0.1, max_gap: float | None = None, *, follow: bool = False
+) -> list[Segment]:
+    """Interpolation on t0 + k dt inside every stretch without a step longer than `max_gap` seconds.
+
+    Every stretch gives a segment, however short; `windows` says which were too short for it.
+
+    Args:
+        max_gap: None: half a second and five steps.
+        follow: a stretch of slower samples keeps their step, see `rhythm`.
+    """
+    if not (dt > 0 and math.isfinite(dt) and (max_gap is None or max_gap > 0)):
+        raise ValueError(f"dt and max_gap must be positive, got {dt} and {max_gap}")
     segments = []
-    for begin, end in pairwise(edges):
-        if begin == end:
-            continue
-        t, p = time_s[begin:end], positions[begin:end]
+    for piece in stretches(track, max_gap):
+        t, step = piece.time_s, rhythm(piece.time_s, dt) if follow else dt
         # the last stamp of an even file falls short of its own grid by a rounding
-        count = math.floor((t[-1] - t[0]) / dt + 1e-6) + 1
-        grid = t[0] + dt * np.arange(count)
-        even = np.stack([np.interp(grid, t, axis) for axis in p.T], 1)
-        segments.append(Segment(track, float(t[0]), dt, even))
+        count = math.floor((t[-1] - t[0]) / step + 1e-6) + 1
+        grid = t[0] + step * np.arange(count)
+        even = np.stack([np.interp(grid, t, axis) for axis in piece.positions.T], 1)
+        segments.append(Segment(track, float(t[0]), step, even))
     return segments
 
 
-def resample_many(tracks: Iterable[Track], dt: float = 0.1, max_gap: float = 0.5) -> list[Segment]:
+def resample_many(
+    tracks: Iterable[Track], dt: float = 0.1, max_gap: float | None = None, *, follow: bool = False
+) -> list[Segment]:
     """Segments of all tracks, in order."""
-    return [segment for track in tracks for segment in resample(track, dt, max_gap)]
+    return [segment for track in tracks for segment in resample(track, dt, max_gap, follow=follow)]
 
 
 def windows(segments: Sequence[Segment], history: int = 21, horizon: int = 20, stride: int = 5) -> Windows:

@@ -17,6 +17,23 @@ def check_dims(found: int, dims: int, what: str) -> None:
         raise DataError(f"{what} has {found} coordinates; the model predicts {dims}.")
 
 
+def fit_dims(positions: np.ndarray, dims: int, what: str) -> tuple[np.ndarray, bool]:
+    """Positions (..., D) as the model's (..., dims), and whether they were laid into a plane.
+
+    A mover in the plane has the height 0 for a model of three coordinates; a model of fewer coordinates than
+    the track predicts the first ones.
+
+    Raises:
+        DataError: another number of coordinates.
+    """
+    found = positions.shape[-1]
+    if (found, dims) == (2, 3):
+        return np.concatenate([positions, np.zeros_like(positions[..., :1])], -1), True
+    if found < dims:
+        check_dims(found, dims, what)
+    return positions[..., :dims], False
+
+
 def position_of(values: Any, dims: int) -> np.ndarray:
     """One position as float64 (dims,).
 

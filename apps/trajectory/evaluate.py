@@ -1,11 +1,13 @@
 """One evaluation for every model and baseline, by the protocol that all figures here share.
 
-Tracks are resampled to the model's rhythm (10 Hz) and cut at gaps above 0.5 s; windows of 21 positions of
-history and 2 s of future start every 5 samples; windows of all tracks are pooled. Errors are Euclidean, in
-metres: FDE@h at horizon h, ADE@h the mean over the steps up to h. `n` counts windows. A horizon that a model
-does not reach is null. `coverage90` is the share of windows whose truth lies in the conformal 90 % ball.
+Tracks are resampled to the model's rhythm (10 Hz; slower ones keep their own) and cut at gaps above 0.5 s and
+five steps; windows of 21 positions of history and 2 s of future start every 5 samples and are pooled. Errors
+are Euclidean, in metres: FDE@h at horizon h, ADE@h the mean over the steps up to h. `n` counts windows. A
+horizon that a model does not reach is null. `coverage90` is the share of windows whose truth lies in the
+conformal 90 % ball.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,9 +16,8 @@ import numpy as np
 
 from apps.trajectory.baselines import BASELINES
 from apps.trajectory.config import WindowConfig
-from apps.trajectory.data import Track, resample_many, windows
-from apps.trajectory.dims import check_dims
-from apps.trajectory.metrics import summary
+from apps.trajectory.data import Segment, Track, gap, resample_many, windows
+from apps.trajectory.dims import fit_dims
 from apps.trajectory.model import Model, load_model
 from core import report as text
 from core.bundled import bundled
@@ -31,23 +32,27 @@ CHUNK = 2048
 Report = dict[str, Any]
 Answer = tuple[np.ndarray, np.ndarray | None]
 """Predicted positions (n, K, D) and 90 % radii (n, K) or None."""
-Answerer = Callable[[np.ndarray], Answer]
+Answerer = Callable[[np.ndarray, float], Answer]
+"""Histories (n, T, D) and their step in seconds -> answer."""
+Figures = dict[str, np.ndarray]
+"""Name of a figure -> (n,) values, one a window; NaN at a horizon that is not reached."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Windows with what everybody answered, window by window."""
+    """Windows with how well everybody answered, window by window."""
 
-    future: np.ndarray
-    """(n, K, D) truth."""
-    answers: dict[str, Answer]
+    figures: dict[str, Figures]
+    """Who -> figures; "model" is first."""
     flights: list[str]
     """(n,) physical flights: what an interval draws again."""
     places: list[dict[str, Any]]
     """(n,) file, track and time of the newest position that was known."""
+    steps_s: frozenset[float] = frozenset()
+    """Rhythms of the windows."""
 
     def __len__(self) -> int:
-        return len(self.future)
+        return len(self.places)
 
 
 def evaluate(
@@ -58,6 +63,7 @@ def evaluate(
     future_s: float = 2.0,
     baselines: Sequence[str] | None = None,
     failed: Mapping[str, str] | None = None,
+    max_gap: float | None = None,
 ) -> Report:
     """Score a model, the name of weights, or the name of a baseline, beside the baselines.
 
@@ -67,6 +73,7 @@ def evaluate(
         future_s: seconds of truth that a window must have.
         baselines: names to put beside it; None: all, the learned ones too.
         failed: files that could not be read, with the reason; they stand among the items.
+        max_gap: seconds above which nothing is drawn across; None: half a second and five steps.
 
     Returns:
         `{"name", "n", "model": {"fde_1s", "fde_1s_low", "fde_1s_high", "ade_1s", "coverage90_1s", ..},
@@ -78,6 +85,7 @@ def evaluate(
         DataError: no window in any of the tracks, fewer coordinates than the model's, or an unknown baseline.
     """
     name, window, answerers, warnings = contestants(model, baselines, tracks)
+    follows = isinstance(model, str) or model.follows
     steps = round(future_s / window.dt)
     window = replace(window, horizon=steps, stride=stride)
     by_file: dict[str, list[Track]] = {}
@@ -85,59 +93,80 @@ def evaluate(
         by_file.setdefault(track.source, []).append(track)
     parts: dict[str, Scored] = {}
     for source, group in by_file.items():
-        parts[source], short = answered(group, window, answerers)
+        segments = resample_many(group, window.dt, max_gap, follow=follows)
+        parts[source], short = answered(segments, window, answerers, future_s)
         warnings += [*(warning for track in group for warning in track.warnings), *short]
-    if not any(map(len, parts.values())):
+    whole = together(list(parts.values()), answerers)
+    if not len(whole):
         raise DataError(
             f"none of {len(tracks)} tracks has {window.history} + {steps} samples at {1 / window.dt:g} Hz."
         )
-    whole = together([part for part in parts.values() if len(part)], answerers)
+    slowest, reach = max(whole.steps_s), max(HORIZONS_S)
+    if slowest > reach:
+        warnings.append(f"samples are up to {slowest:g} s apart, so errors at {reach:g} s are unknown.")
     return {
         "name": name,
-        **shape(whole, window, intervals=True),
-        "groups": {source: shape(part, window) for source, part in parts.items()},
-        "items": [*items(whole, window), *without(parts, failed or {}, window)],
+        **shape(whole, intervals=True),
+        "groups": {source: shape(part) for source, part in parts.items()},
+        "items": [*items(whole), *without(parts, failed or {}, window)],
         "protocol": {
             "dt": window.dt,
+            "steps_s": sorted(whole.steps_s),
             "history": window.history,
             "future_s": future_s,
             "stride": stride,
-            "max_gap_s": window.max_gap,
+            "max_gap_s": gap(window.dt, max_gap),
             "unit": "m",
             "interval": "95 %, flights drawn again",
         },
         "warnings": warnings,
-        "overall": scores(whole.future, whole.answers, window),
+        "overall": scores(whole),
         "files": [
-            {"file": source, "tracks": len(by_file[source]), **scores(part.future, part.answers, window)}
-            for source, part in parts.items()
+            {"file": source, "tracks": len(by_file[source]), **scores(part)} for source, part in parts.items()
         ],
     }
 
 
 def answered(
-    tracks: Sequence[Track], window: WindowConfig, answerers: dict[str, Answerer]
+    segments: Sequence[Segment], window: WindowConfig, answerers: dict[str, Answerer], future_s: float
 ) -> tuple[Scored, tuple[str, ...]]:
-    """Windows of the tracks of one file with everybody's answers, and what was too short for one."""
-    segments = resample_many(tracks, window.dt, window.max_gap)
-    cut = windows(segments, window.history, window.horizon, window.stride)
-    answers = {who: in_pieces(answer, cut.past) for who, answer in answerers.items()} if len(cut) else {}
-    places, flights = [], []
-    for owner, start in zip(cut.segment.tolist(), cut.start.tolist(), strict=True):
-        segment = segments[owner]
-        time_s = segment.t0 + window.dt * (start + window.history - 1)
-        places.append({"file": segment.track.source, "track": segment.track.name, "t": round(time_s, 6)})
-        flights.append(segment.track.flight)
-    return Scored(cut.future, answers, flights, places), cut.warnings
+    """Windows of the segments of one file with everybody's figures, and what was too short for one."""
+    rhythms: dict[tuple[float, int], list[Segment]] = {}
+    for segment in segments:
+        rhythms.setdefault((segment.dt, segment.positions.shape[1]), []).append(segment)
+    parts, short = [], []
+    for (step, _), group in rhythms.items():
+        ahead = max(1, math.ceil(future_s / step - 1e-6))
+        cut = windows(group, window.history, ahead, window.stride)
+        short += cut.warnings
+        if not len(cut):
+            continue
+        found = {}
+        for who, answer in answerers.items():
+            mean, radius = in_pieces(answer, cut.past, step)
+            found[who] = by_window(cut.past[:, -1], cut.future, mean, radius, step)
+        places, flights = [], []
+        for owner, start in zip(cut.segment.tolist(), cut.start.tolist(), strict=True):
+            segment = group[owner]
+            time_s = segment.t0 + step * (start + window.history - 1)
+            places.append({"file": segment.track.source, "track": segment.track.name, "t": round(time_s, 6)})
+            flights.append(segment.track.flight)
+        parts.append(Scored(found, flights, places, frozenset([step])))
+    return together(parts, answerers), tuple(short)
 
 
 def together(parts: Sequence[Scored], who: Iterable[str]) -> Scored:
-    """The windows of several files as one."""
+    """The windows of several parts as one."""
+    parts = [part for part in parts if len(part)]
+    figures: dict[str, Figures] = {one: {} for one in who}
+    for one, joined in figures.items():
+        for name in parts[0].figures[one] if parts else ():
+            joined[name] = np.concatenate([part.figures[one][name] for part in parts])
     return Scored(
-        np.concatenate([part.future for part in parts]),
-        {name: joined([part.answers[name] for part in parts]) for name in who},
+        figures,
         [flight for part in parts for flight in part.flights],
         [place for part in parts for place in part.places],
+        frozenset(step for part in parts for step in part.steps_s),
     )
 
 
@@ -146,48 +175,70 @@ def key(what: str, horizon_s: float) -> str:
     return f"{what}_{horizon_s:g}s"
 
 
-def shape(part: Scored, window: WindowConfig, *, intervals: bool = False) -> Report:
+def shape(part: Scored, *, intervals: bool = False) -> Report:
     """`{"n", "model": {figure: ..}, "baselines": {name: {figure: ..}}}`; unknown is null."""
-    rows = {who: figures(part, who, window, intervals) for who in part.answers}
+    rows = {who: means(part, who, intervals) for who in part.figures}
     return {"n": len(part), "model": rows.pop("model", {}), "baselines": rows}
 
 
-def figures(part: Scored, who: str, window: WindowConfig, intervals: bool) -> dict[str, float | None]:
+def means(part: Scored, who: str, intervals: bool) -> dict[str, float | None]:
     """Everything about one method, a number or null each."""
     found: dict[str, float | None] = {}
-    for name, values in by_window(part, who, window).items():
-        if values is None:
+    for name, values in part.figures[who].items():
+        known = ~np.isnan(values)
+        if not known.any():
             found[name] = None
         elif intervals and name.startswith(("fde", "coverage90")):
-            found |= mean_interval(values, part.flights).as_dict(name)
+            flights = [flight for flight, is_known in zip(part.flights, known, strict=True) if is_known]
+            found |= mean_interval(values[known], flights).as_dict(name)
         else:
-            found[name] = finite(float(values.mean()))
+            found[name] = finite(float(values[known].mean()))
     return found
 
 
-def by_window(part: Scored, who: str, window: WindowConfig) -> dict[str, np.ndarray | None]:
-    """Figure -> (n,) values, one a window; None at a horizon that the method does not reach."""
-    mean, radius = part.answers[who]
-    known = min(mean.shape[1], part.future.shape[1])
-    errors = np.linalg.norm(mean[:, :known] - part.future[:, :known, : mean.shape[2]], axis=-1)
-    found: dict[str, np.ndarray | None] = {}
+def by_window(
+    anchor: np.ndarray, future: np.ndarray, mean: np.ndarray, radius: np.ndarray | None, step: float
+) -> Figures:
+    """Figures of one method for windows of one rhythm; between steps everything goes straight on.
+
+    Args:
+        anchor: (n, D) newest positions.
+        future, mean: (n, K, D) truth and answer; radius (n, K) or None.
+    """
+    known = min(mean.shape[1], future.shape[1])
+    dims = mean.shape[2]
+    gaps = mean[:, :known] - future[:, :known, :dims]
+    errors = np.linalg.norm(gaps, axis=-1)
+    found: Figures = {}
     for horizon in HORIZONS_S:
-        step = round(horizon / window.dt)
-        reached = 1 <= step <= known
-        found[key("fde", horizon)] = errors[:, step - 1] if reached else None
-        found[key("ade", horizon)] = errors[:, :step].mean(1) if reached else None
+        place = horizon / step
+        last = math.floor(place + 1e-6)
+        reached = last >= 1 and place <= known + 1e-6
+        none = np.full(len(future), np.nan)
+        share = min(max(place - last, 0.0), 1.0) if last < known else 0.0
+
+        def at(values: np.ndarray, last: int = last, share: float = share) -> np.ndarray:
+            return (
+                values[:, last - 1]
+                if share < 1e-6
+                else ((1 - share) * values[:, last - 1] + share * values[:, last])
+            )
+
+        error = np.linalg.norm(at(gaps), axis=-1) if reached else none
+        found[key("fde", horizon)] = error
+        found[key("ade", horizon)] = errors[:, :last].mean(1) if reached else none
         if radius is not None:
-            inside = errors[:, step - 1] <= radius[:, step - 1] if reached else None
-            found[key("coverage90", horizon)] = None if inside is None else inside.astype(np.float64)
-            found[key("radius90", horizon)] = radius[:, step - 1] if reached else None
+            ball = at(radius) if reached else none
+            found[key("coverage90", horizon)] = (error <= ball).astype(np.float64) if reached else none
+            found[key("radius90", horizon)] = ball
     return found
 
 
-def items(part: Scored, window: WindowConfig) -> list[dict[str, Any]]:
+def items(part: Scored) -> list[dict[str, Any]]:
     """Every scored window with the model's figures, so that anybody can recompute."""
     columns = {
-        name: [None] * len(part) if values is None else [finite(value) for value in values.round(5).tolist()]
-        for name, values in by_window(part, "model", window).items()
+        name: [finite(value) for value in values.round(5).tolist()]
+        for name, values in part.figures["model"].items()
     }
     return [
         {**place, **{name: column[row] for name, column in columns.items()}}
@@ -212,11 +263,11 @@ def contestants(
     flattest = min(tracks, key=lambda track: track.positions.shape[1], default=None)
     dims = 0 if flattest is None else flattest.positions.shape[1]
     if isinstance(model, str) and model in BASELINES:
-        name, chosen = model, baseline(model, window)
+        name, chosen = model, baseline(model)
     else:
         model = model if isinstance(model, Model) else load_model(model)
-        if flattest is not None and dims < model.dims:
-            check_dims(dims, model.dims, flattest.name)
+        if flattest is not None:
+            fit_dims(flattest.positions[:0], model.dims, flattest.name)
         window = replace(window, dt=model.dt, history=model.history)
         name, chosen = model.name, network(model)
     learned = {
@@ -226,10 +277,10 @@ def contestants(
     answerers = {"model": chosen}
     for who in wanted:
         if who in BASELINES:
-            answerers[who] = baseline(who, window)
+            answerers[who] = baseline(who)
         elif who in learned:
             peer = load_model(learned[who])
-            if dims < peer.dims:
+            if dims < peer.dims and (dims, peer.dims) != (2, 3):
                 warnings.append(
                     f"{who} is left out: it predicts {peer.dims} coordinates, the tracks have {dims}."
                 )
@@ -244,48 +295,41 @@ def network(model: Model) -> Answerer:
     """A model as an answerer of its own coordinates."""
     factor = model.factor(0.9)
 
-    def answer(past: np.ndarray) -> Answer:
-        forecast = model.forecast(past[..., : model.dims])
+    def answer(past: np.ndarray, step: float) -> Answer:
+        seen, flat = fit_dims(past, model.dims, "a track")
+        forecast = model.forecast(seen, step)
         radius = None if factor is None else factor * forecast.spread.double().numpy()
-        return forecast.mean.double().numpy(), radius
+        return forecast.mean.double().numpy()[..., : 2 if flat else model.dims], radius
 
     return answer
 
 
-def baseline(name: str, window: WindowConfig) -> Answerer:
+def baseline(name: str) -> Answerer:
     """A baseline as an answerer; it reaches any horizon."""
-    steps = round(max(HORIZONS_S) / window.dt)
-    return lambda past: (BASELINES[name](past, window.dt, steps), None)
+
+    def answer(past: np.ndarray, step: float) -> Answer:
+        return BASELINES[name](past, step, max(1, math.ceil(max(HORIZONS_S) / step - 1e-6))), None
+
+    return answer
 
 
-def in_pieces(answer: Answerer, past: np.ndarray) -> Answer:
+def in_pieces(answer: Answerer, past: np.ndarray, step: float) -> Answer:
     """All windows, so many at a time that memory stays small."""
-    return joined([answer(past[start : start + CHUNK]) for start in range(0, len(past), CHUNK)])
+    found = [answer(past[start : start + CHUNK], step) for start in range(0, len(past), CHUNK)]
+    radii = [radius for _, radius in found if radius is not None]
+    return np.concatenate([mean for mean, _ in found]), np.concatenate(radii) if radii else None
 
 
-def joined(answers: Sequence[Answer]) -> Answer:
-    """Answers of several groups of windows as one."""
-    radii = [radius for _, radius in answers if radius is not None]
-    return np.concatenate([mean for mean, _ in answers]), np.concatenate(radii) if radii else None
-
-
-def scores(future: np.ndarray, answers: dict[str, Answer], window: WindowConfig) -> Report:
+def scores(part: Scored) -> Report:
     """`{"n": .., <who>: {"fde": .., "ade": ..}}`; who has radii also gets coverage and mean radius."""
-    found: Report = {"n": len(future)}
-    for who, (mean, radius) in answers.items():
-        known = min(mean.shape[1], future.shape[1])
-        truth = future[:, :known, : mean.shape[2]]
-        found[who] = summary(mean[:, :known], truth, window.dt, HORIZONS_S)
-        if radius is None:
-            continue
-        inside = np.linalg.norm(mean[:, :known] - truth, axis=-1) <= radius[:, :known]
-        steps = {str(horizon): round(horizon / window.dt) for horizon in HORIZONS_S}
-        found[who]["coverage90"] = {
-            key: float(inside[:, step - 1].mean()) if step <= known else None for key, step in steps.items()
-        }
-        found[who]["radius90"] = {
-            key: finite(float(radius[:, step - 1].mean())) if step <= known else None
-            for key, step in steps.items()
+    found: Report = {"n": len(part)}
+    for who in part.figures:
+        row = means(part, who, intervals=False)
+        kinds = ("ade", "fde", "coverage90", "radius90")
+        found[who] = {
+            kind: {str(horizon): row[key(kind, horizon)] for horizon in HORIZONS_S}
+            for kind in kinds
+            if key(kind, HORIZONS_S[0]) in row
         }
     return found
 

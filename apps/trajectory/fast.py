@@ -1,26 +1,42 @@
-"""The predictor as one compiled call, for live use: positions in, prediction out, no torch on the way.
+"""The predictor as one compiled call, for live use: positions in, prediction out, no torch anywhere.
 
-Same mathematics as `models.predictor.Predictor` with a GRU encoder in the heading frame; eager torch spends
-its time between the operators of so small a network. `FastEngine` serves both modes of the stream.
+Same mathematics as `models.predictor.Predictor` with a GRU encoder; eager torch spends its time between the
+operators of so small a network, and its import costs more than a stream. `FastEngine` serves both modes.
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from apps.trajectory.config import ModelConfig, WindowConfig
 from apps.trajectory.conformal import Calibration
 from apps.trajectory.dims import history_of, position_of
-from apps.trajectory.features import HEADING_MEMORY_S, SPEED_FLOOR, STREAM_MEMORY_S
-from apps.trajectory.models.predictor import VARIANCE_FLOOR, Predictor
+from apps.trajectory.fast_mixture import answer_simply, empty_marks, evidence_of, lines_of, mix
+from apps.trajectory.measures import (
+    CANDIDATES,
+    HEADING_MEMORY_S,
+    SPEED_FLOOR,
+    STREAM_MEMORY_S,
+    TILTS,
+    VARIANCE_FLOOR,
+    reflection,
+)
 from apps.trajectory.prediction import Prediction
 from core.kernels.jit import compiled
 from core.streaming.gru import GRUStream
-from core.streaming.products import linear, two_layers
+from core.streaming.products import add_product, gelu_layer
 
 RESIDUAL, VELOCITY, POSITION = 0, 1, 2
 POINT, GAUSSIAN, QUANTILE = 0, 1, 2
-REPRESENTATIONS = {"residual_over_cv": RESIDUAL, "velocity": VELOCITY, "position_relative": POSITION}
+REPRESENTATIONS = {
+    "mixture": RESIDUAL,
+    "residual_over_cv": RESIDUAL,
+    "velocity": VELOCITY,
+    "position_relative": POSITION,
+}
 HEADS = {"point": POINT, "gaussian": GAUSSIAN, "quantile": QUANTILE}
 
 
@@ -124,11 +140,12 @@ def softplus(x: Any) -> Any:
 
 @compiled
 def read_out(
-    raw: Any, form: Any, kind: Any, dt: Any, turn: Any, scale: Any, last: Any,
+    raw: Any, form: Any, kind: Any, dt: Any, turn: Any, scale: Any, last: Any, bend: Any, reaches: Any,
     anchor: Any, mean: Any, spread: Any, shape: Any,
 ) -> None:  # fmt: skip
     """The head's answer (K D + K + shape,) -> mean (K, D) metres, spread (K,) and shape.
 
+    bend: how far the network may leave constant velocity; reaches (K,): metres that one of its spread is.
     shape is (K, D, D): the covariance in the world's axes, or in its rows 0 and 1 the offsets of the 10 and
     90 % quantiles along the heading's axes.
     """
@@ -140,7 +157,7 @@ def read_out(
     turned = np.zeros((dims, dims))
     c, s = turn[0], turn[1]
     for k in range(steps):
-        fade = 0.3 / (1 + math.exp(-(gates[k] + 2)))
+        fade = 0.3 * bend / (1 + math.exp(-(gates[k] + 2)))
         for d in range(dims):
             total[d] += raw[k * dims + d]
             if form == RESIDUAL:
@@ -153,7 +170,7 @@ def read_out(
         mean[k, 1] = anchor[1] + scale * (s * place[0] + c * place[1])
         for d in range(2, dims):
             mean[k, d] = anchor[d] + scale * place[d]
-        reach = scale * dt * (k + 1)
+        reach = reaches[k]
         if kind == POINT:
             spread[k] = reach
             continue
@@ -189,6 +206,23 @@ def read_out(
                     shape[k, i, j] += turned[i, m] * turned[j, m]
 
 
+@dataclass(frozen=True)
+class Network:
+    """A `Predictor` as plain arrays under the names of its parameters."""
+
+    model: ModelConfig
+    window: WindowConfig
+    tensors: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, predictor: Any) -> "Network":
+        """From the module in torch."""
+        arrays = {
+            name: value.detach().float().cpu().numpy() for name, value in predictor.state_dict().items()
+        }
+        return cls(predictor.config, predictor.window, arrays)
+
+
 class FastEngine:
     """`Predictor` for one track at a time, as the stream's engine.
 
@@ -196,24 +230,50 @@ class FastEngine:
         ValueError: the predictor's encoder is not a GRU, or it has a shape that the compiled call lacks.
     """
 
-    def __init__(self, model: Predictor, calibration: Calibration | None = None) -> None:
-        config = model.config
-        if config.encoder != "recurrent":
-            raise ValueError("the compiled call needs a recurrent encoder")
-        self.gru = GRUStream(model.encoder)
-        self.dt, self.history, self.horizon, self.dims = model.dt, model.history, model.horizon, model.dims
+    def __init__(self, predictor: Any, calibration: Calibration | None = None) -> None:
+        network = predictor if isinstance(predictor, Network) else Network.of(predictor)
+        config, window, tensors = network.model, network.window, network.tensors
+        if config.encoder != "recurrent" or config.unit != "gru":
+            raise ValueError("the compiled call needs a recurrent encoder of GRUs")
+        self.gru = GRUStream.of_arrays(tensors, "encoder.units", config.layers)
+        self.dt, self.history, self.horizon, self.dims = (
+            window.dt,
+            window.history,
+            window.horizon,
+            config.dims,
+        )
         self.stateful = config.stateful
         self.yaw = config.frame == "yaw"
         self.form, self.kind = REPRESENTATIONS[config.representation], HEADS[config.head]
-        self.head = *linear(model.inner), *linear(model.outer)
+        self.mixes = config.representation == "mixture" and not config.stateful
+        self.mirrors = config.mirror and config.dims in (2, 3) and not config.stateful
+
+        def layer(name: str) -> tuple[np.ndarray, np.ndarray]:
+            weight = np.ascontiguousarray(tensors[f"{name}.weight"].T, np.float32)
+            bias = tensors.get(f"{name}.bias", np.zeros(weight.shape[1], np.float32))
+            return weight, np.ascontiguousarray(bias, np.float32)
+
+        self.inner, self.outer = layer("inner"), layer("outer")
+        if self.mixes:
+            self.aside, self.favour, self.tilt = layer("aside"), layer("favour"), layer("tilt")
+        self.order, self.sign = reflection(self.dims, self.horizon, config.head)
         self.ahead = self.dt * np.arange(1, self.horizon + 1)
+        self.calibration = calibration
         self.factor = None if calibration is None else calibration.factor(0.1)
-        self.tokens = self.gru.tokens(self.history)
+        self.tokens, self.seen = self.gru.tokens(self.history), self.gru.tokens(self.history)
         self.turn, self.last = np.zeros(2), np.zeros(self.dims)
         self.h = self.gru.initial_state()
+        self.marks, self.lines = empty_marks(), np.zeros((2, 2, self.dims))
+        self.answers = np.zeros((CANDIDATES, self.horizon, self.dims))
 
-    def window(self, past: np.ndarray) -> Prediction:
+    def window(
+        self, past: np.ndarray, step_s: float | None = None, through: np.ndarray | None = None
+    ) -> Prediction:
         """past (T, D) metres, the newest `history` of them are read -> prediction.
+
+        Args:
+            step_s: seconds between the positions and of the answer's steps; None: the model's own dt.
+            through: (2, 2, D) ends and slopes of the lines through all samples of a faster recorder.
 
         Raises:
             DataError: fewer than two positions, or of another number of coordinates than the model's.
@@ -226,12 +286,69 @@ class FastEngine:
             answer = self.forecast(state)
             assert answer is not None
             return answer
+        anchor, shrink = past[-1], 1.0 if step_s is None else self.dt / step_s
+        if not self.mixes and shrink == 1.0:
+            rel = past  # to the last digit as the network in torch sees it
+        else:
+            rel = (past - anchor) * shrink
         time = len(past) - 1
         tokens = self.tokens[:time]
-        scale = window_input(past, self.dt, self.yaw, tokens, self.turn, self.last)
+        scale = window_input(rel, self.dt, self.yaw, tokens, self.turn, self.last)
+        if self.mirrors:
+            seen = self.seen[:time]
+            seen[:] = tokens
+            seen[:, 1] *= -1
+            seen[:, self.dims + 1] *= -1
         self.h[:] = 0
         h = self.gru.advance(tokens, self.h)[-1]
-        return self.answer(h, past[-1], self.turn, scale, self.last)
+        bend, reach, pushed = 1.0, scale * self.ahead, self.inner[1]
+        if self.mixes:
+            lines_of(rel, time + 1, self.lines)
+            if through is not None:
+                self.lines[:] = through * shrink
+            answer_simply(rel, time + 1, self.dt, self.lines, self.answers)
+            bend = evidence_of(rel, self.dt, self.answers, scale, self.marks)
+            pushed = pushed.copy()
+            add_product(self.marks, self.aside[0], pushed)
+            tilt = self.tilt[1].copy()
+            add_product(self.marks, self.tilt[0], tilt)
+            reach = reach * bend * np.exp(np.clip(tilt, *TILTS))
+        middle = gelu_layer(h, self.inner[0], pushed)
+        raw, favour = self.raw_of(middle)
+        if self.mirrors:
+            self.h[:] = 0
+            middle = gelu_layer(self.gru.advance(self.seen[:time], self.h)[-1], self.inner[0], pushed)
+            other, liked = self.raw_of(middle)
+            raw = (raw + other[self.order] * self.sign) / 2
+            favour = None if favour is None or liked is None else (favour + liked) / 2
+        found = self.answer(
+            raw, np.zeros(self.dims) if self.mixes else anchor, self.turn, scale, self.last, bend, reach
+        )
+        if favour is not None:
+            mix(found.mean, found.anchor, self.answers, favour)
+        return found if not self.mixes and shrink == 1.0 else self.placed(found, anchor, shrink)
+
+    def raw_of(self, middle: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """What the read-out says to its hidden layer, and the logits of a mixture."""
+        raw, favour = self.outer[1].copy(), None
+        add_product(middle, self.outer[0], raw)
+        if self.mixes:
+            favour = self.favour[1].copy()
+            add_product(middle, self.favour[0], favour)
+        return raw, favour
+
+    def placed(self, found: Prediction, anchor: np.ndarray, shrink: float) -> Prediction:
+        """A prediction from the origin in shrunken lengths -> from the anchor in metres."""
+        grow = 1 / shrink
+        return replace(
+            found,
+            ahead_s=found.ahead_s * grow,
+            anchor=anchor,
+            mean=(found.mean - found.anchor) * grow + anchor,
+            covariance=None if found.covariance is None else found.covariance * grow**2,
+            quantiles=None if found.quantiles is None else found.quantiles * grow,
+            radius=None if found.radius is None else found.radius * grow,
+        )
 
     def begin(self, position: np.ndarray) -> Any:
         """State of a track that starts here.
@@ -277,15 +394,25 @@ class FastEngine:
         if seen is None or running[-1] < 2:
             return None
         turn, scale, last = seen
-        return self.answer(hidden[-1], position, turn, scale, last)
+        raw, _ = self.raw_of(gelu_layer(hidden[-1], *self.inner))
+        return self.answer(raw, position, turn, scale, last, 1.0, scale * self.ahead)
 
     def answer(
-        self, h: np.ndarray, anchor: np.ndarray, turn: np.ndarray, scale: float, last: np.ndarray
+        self,
+        raw: np.ndarray,
+        anchor: np.ndarray,
+        turn: np.ndarray,
+        scale: float,
+        last: np.ndarray,
+        bend: float,
+        reach: np.ndarray,
     ) -> Prediction:
+        """The read-out's numbers as a prediction from the anchor; arguments as in `read_out`."""
         mean, spread = np.empty((self.horizon, self.dims)), np.empty(self.horizon)
         shape = np.zeros((self.horizon, self.dims, self.dims))
-        raw = two_layers(h, *self.head)
-        read_out(raw, self.form, self.kind, self.dt, turn, scale, last, anchor, mean, spread, shape)
+        read_out(
+            raw, self.form, self.kind, self.dt, turn, scale, last, bend, reach, anchor, mean, spread, shape
+        )
         covariance = quantiles = axes = None
         if self.kind == GAUSSIAN:
             covariance = shape

@@ -13,14 +13,8 @@ import torch
 from torch import Tensor
 
 from apps.trajectory.config import Frame
+from apps.trajectory.measures import HEADING_MEMORY_S, SPEED_FLOOR, STREAM_MEMORY_S
 from core.errors import ConfigError
-
-SPEED_FLOOR = 0.15
-"""m/s added (in squares) to the recent speed: what a hovering drone's noise looks like at 10 Hz."""
-STREAM_MEMORY_S = 1.0
-"""Time constant of the recent speed of a stream."""
-HEADING_MEMORY_S = 0.2
-"""Time constant of the velocity whose direction is a stream's heading."""
 
 
 def velocities(positions: Tensor, dt: float) -> Tensor:

@@ -18,11 +18,11 @@ BALL = 1.6
 def distance_loss(mean: Tensor, future: Tensor, scale: Tensor) -> Tensor:
     """Weighted mean over steps of |mean - future| / scale.
 
-    mean, future (B, K, D); scale (B,) recent speed in m/s. The distance is smooth at zero. Dividing by the
-    speed gives slow and fast flight the same say; step k weighs 1 / max(k, 3).
+    mean, future (B, K, D); scale (B, K) or (B, 1) in m/s, such as the recent speed, which gives slow and fast
+    flight the same say. The distance is smooth at zero; step k weighs 1 / max(k, 3).
     """
     weight = 1 / torch.arange(1, mean.shape[1] + 1, dtype=mean.dtype, device=mean.device).clamp_min(3)
-    squared = (mean - future).square().sum(-1) / scale[:, None].square()
+    squared = (mean - future).square().sum(-1) / scale.square()
     return ((squared + 1e-6).sqrt() * (weight / weight.sum())).sum(1).mean()
 
 
@@ -63,6 +63,6 @@ def forecast_loss(forecast: Forecast, future: Tensor, scale: Tensor, level: Tens
     if forecast.cholesky is not None:
         loss = loss + 0.03 * gaussian_nll(error, forecast.cholesky)
     if forecast.quantiles is not None:
-        size = scale[:, None, None]
+        size = scale[..., None]
         loss = loss + 0.3 * pinball(forecast.quantiles / size[..., None], error / size)
     return loss

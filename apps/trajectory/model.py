@@ -37,15 +37,28 @@ class Model:
     card: Card | None = None
     device: torch.device = CPU
 
+    @property
+    def follows(self) -> bool:
+        """Whether it answers windows of any step; published networks know their own alone."""
+        return isinstance(self.network, Predictor)
+
     @torch.no_grad()
-    def forecast(self, past: np.ndarray) -> Forecast:
-        """Histories (N, T, D), dt apart, newest last -> Forecast on the CPU, means in float64.
+    def forecast(self, past: np.ndarray, step_s: float | None = None) -> Forecast:
+        """Histories (N, T, D), newest last -> Forecast on the CPU, means in float64.
+
+        Args:
+            step_s: seconds between the positions, and of the answer's steps; None: the model's own dt. Speeds
+                are what the model knows, so lengths shrink as the step grows and are stretched again.
 
         Raises:
             DataError: the histories have another number of coordinates than the model.
         """
         batch = torch.from_numpy(histories_of(past, self.dims))
-        return self.network(batch.to(self.device)).cpu()
+        if step_s is None or step_s == self.dt or not self.follows:
+            return self.network(batch.to(self.device)).cpu()
+        last = batch[:, -1]
+        shrunk = (batch - last[:, None]) * (self.dt / step_s)
+        return self.network(shrunk.to(self.device)).cpu().scaled(step_s / self.dt).at(last)
 
     def factor(self, coverage: float = 0.9) -> np.ndarray | None:
         """Conformal radius per unit of spread, (K,); None without calibration."""
@@ -104,6 +117,7 @@ def calibrated(path: Path, stored: Any, horizon: int) -> Calibration:
 
 def rebuilt(card: Card) -> Predictor:
     """The network that a card's settings describe, without its weights."""
-    kept = {name: card.settings.get(name, {}) for name in ("model", "window")}
+    kept = {name: dict(card.settings.get(name, {})) for name in ("model", "window")}
+    kept["model"].setdefault("mirror", False)  # cards of 0.1 do not know the word
     config = settings.replace(TrainConfig(), kept)
     return Predictor(config.model, config.window)

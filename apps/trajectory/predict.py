@@ -1,17 +1,17 @@
 """Ask a model: where will this track be, and how sure is that?"""
 
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from apps.trajectory.config import WindowConfig
-from apps.trajectory.data import Segment, Track, resample
-from apps.trajectory.dims import check_dims
+from apps.trajectory.data import Segment, Track, resample, rhythm, stretches
+from apps.trajectory.dims import fit_dims
 from apps.trajectory.model import DEFAULT, Model, load_model
 from apps.trajectory.models.forecast import Forecast
-from apps.trajectory.models.predictor import Predictor
 from apps.trajectory.prediction import Prediction
 from apps.trajectory.questions import Approach, closest_approach, entry_probability, sample_futures
 from core.errors import ConfigError, DataError
@@ -31,6 +31,10 @@ __all__ = [
 
 SHORTEST = 3
 """Positions without which nothing is predicted."""
+RECENT = 61
+"""Newest samples whose rhythm a prediction follows."""
+LONGEST_S = 6000.0
+"""Seconds that a horizon may reach."""
 PIECE = 512
 """Histories of one pass along a track: memory stays that of a pass, however long the track is."""
 
@@ -42,79 +46,89 @@ def predict(
     horizon_s: float | None = None,
     at_s: float | None = None,
     coverage: float = 0.9,
+    max_gap: float | None = None,
 ) -> Prediction:
     """The next positions of one track.
 
     Args:
-        past: a track in any rhythm (resampled to the model's), a segment, or positions (T, D), dt apart.
-        horizon_s: seconds to predict; None: as far as the model goes. Later steps are NaN.
+        past: a track in any rhythm (the step of the answer follows it), a segment, or positions (T, D) at the
+            model's own step.
+        horizon_s: seconds to predict; None: as many steps as the model goes. Later steps are NaN.
         at_s: predict from this time of a track on, knowing nothing later: seconds since its first sample or
             the file's own time; None: from its end.
+        max_gap: seconds above which nothing is drawn across; None: half a second and five steps.
 
     Raises:
         DataError: too few positions, or one that is not finite.
-        ConfigError: a horizon or coverage outside its range.
+        ConfigError: a horizon, coverage or gap outside its range.
     """
     model = model if isinstance(model, Model) else load_model(model)
-    check_words(horizon_s, coverage)
-    positions, time_s = newest(past, model, at_s)
-    steps = steps_of(horizon_s, model)
-    forecast = model.forecast(positions[None])
-    return as_predictions(forecast, model, positions[-1:], np.array([time_s]), steps, coverage)[0]
+    check_words(horizon_s, coverage, max_gap)
+    positions, flat, time_s, step = newest(past, model, at_s, max_gap)
+    steps = steps_of(horizon_s, model, step)
+    forecast = model.forecast(positions[None], step)
+    return as_predictions(
+        forecast, model, positions[-1:], np.array([time_s]), steps, coverage, step=step, flat=flat
+    )[0]
 
 
-def check_words(horizon_s: float | None, coverage: float) -> None:
-    """Raise ConfigError for a horizon or a coverage outside its range."""
-    if horizon_s is not None and not 0 < horizon_s <= 600:
-        raise ConfigError(f"horizon must be in (0, 600] seconds, got {horizon_s}.")
+def check_words(horizon_s: float | None, coverage: float, max_gap: float | None = None) -> None:
+    """Raise ConfigError for a horizon, a coverage or a gap outside its range."""
+    if horizon_s is not None and not 0 < horizon_s <= LONGEST_S:
+        raise ConfigError(f"horizon must be in (0, {LONGEST_S:g}] seconds, got {horizon_s}.")
     if not 0 < coverage < 1:
         raise ConfigError(f"coverage must lie between 0 and 1, got {coverage}.")
+    if max_gap is not None and not 0 < max_gap <= 1e6:
+        raise ConfigError(f"max-gap must be in (0, 1e6] seconds, got {max_gap}.")
 
 
-def steps_of(horizon_s: float | None, model: Model) -> int:
-    """Steps of a horizon; None: as far as the model goes."""
-    return model.horizon if horizon_s is None else max(1, round(horizon_s / model.dt))
+def steps_of(horizon_s: float | None, model: Model, step: float | None = None) -> int:
+    """Steps that reach a horizon; None: as far as the model goes."""
+    if horizon_s is None:
+        return model.horizon
+    return max(1, math.ceil(horizon_s / (step or model.dt) - 1e-6))
 
 
-def newest(past: Track | Segment | np.ndarray, model: Model, at_s: float | None) -> tuple[np.ndarray, float]:
-    """The last unbroken positions (T, D) of a track at the model's rhythm, and the time of the newest."""
+def newest(
+    past: Track | Segment | np.ndarray, model: Model, at_s: float | None, max_gap: float | None = None
+) -> tuple[np.ndarray, bool, float, float]:
+    """The last unbroken positions (T, dims), whether they lie in a plane, the newest one's time, the step."""
     if isinstance(past, np.ndarray):
-        name, positions, time_s = "the history", np.asarray(past, dtype=np.float64), 0.0
+        name, positions, time_s, step = "the history", np.asarray(past, dtype=np.float64), 0.0, model.dt
     else:
         if isinstance(past, Track):
-            past = last_segment(past, model, at_s)
-        name, positions = past.track.name, past.positions
+            past = last_segment(past, model, at_s, max_gap)
+        name, positions, step = past.track.name, past.positions, past.dt
         time_s = past.t0 + past.dt * (len(positions) - 1)
     if positions.ndim != 2:
         raise DataError(f"{name}: expected positions (T, {model.dims}), got shape {positions.shape}.")
-    if positions.shape[1] < model.dims:
-        check_dims(positions.shape[1], model.dims, name)
-    needed = SHORTEST if isinstance(model.network, Predictor) else model.history
+    positions, flat = fit_dims(positions, model.dims, name)
+    needed = SHORTEST if model.follows else model.history
     if len(positions) < needed:
         raise DataError(
-            f"{name}: {len(positions)} positions at steps of {model.dt:g} s; the model needs {needed}."
+            f"{name}: {len(positions)} positions at steps of {step:g} s without a gap; the model needs "
+            f"{needed}. --max-gap lets longer steps pass."
         )
-    positions = positions[-model.history :, : model.dims]
+    positions = positions[-model.history :]
     if not np.isfinite(positions).all():
         raise DataError(f"{name}: a position is not finite.")
-    return positions, time_s
+    return positions, flat, time_s, step
 
 
-def last_segment(track: Track, model: Model, at_s: float | None) -> Segment:
+def last_segment(track: Track, model: Model, at_s: float | None, max_gap: float | None = None) -> Segment:
     """The stretch that ends a track, on a grid that meets its newest sample."""
     if at_s is not None:
         known = track.time_s <= track.seconds(at_s) + 1e-6
         track = replace(track, time_s=track.time_s[known], positions=track.positions[known], velocities=None)
     if not len(track):
         raise DataError(f"{track.name}: no sample up to {at_s} s.")
-    window = WindowConfig()
-    end = track.time_s[-1]
-    backwards = replace(
-        track, time_s=end - track.time_s[::-1], positions=track.positions[::-1], velocities=None
-    )
-    reversed_ = resample(backwards, model.dt, max(window.max_gap, 2 * model.dt))[0]
+    last = stretches(track, max_gap)[-1]
+    end = last.time_s[-1]
+    step = rhythm(last.time_s[-RECENT:], model.dt) if model.follows else model.dt
+    backwards = replace(last, time_s=end - last.time_s[::-1], positions=last.positions[::-1], velocities=None)
+    reversed_ = resample(backwards, step, math.inf)[0]
     count = len(reversed_)
-    return Segment(track, float(end - model.dt * (count - 1)), model.dt, reversed_.positions[::-1])
+    return Segment(track, float(end - step * (count - 1)), step, reversed_.positions[::-1])
 
 
 def predict_along(
@@ -125,74 +139,106 @@ def predict_along(
     coverage: float = 0.9,
     horizon_s: float | None = None,
     until_s: float | None = None,
+    max_gap: float | None = None,
 ) -> list[Prediction]:
     """Predictions from every `stride`-th sample that has a full history, as a replay needs them.
 
     Args:
-        horizon_s: seconds to predict; None: as far as the model goes. Later steps are NaN.
+        horizon_s: seconds to predict; None: as many steps as the model goes. Later steps are NaN.
         until_s: the last time of the track that is predicted from, as `at_s` of `predict`; None: its end.
+        max_gap: seconds above which nothing is drawn across; None: half a second and five steps.
 
     Raises:
         DataError: the track has fewer coordinates than the model.
-        ConfigError: a horizon or coverage outside its range.
+        ConfigError: a horizon, coverage or gap outside its range.
     """
     model = model if isinstance(model, Model) else load_model(model)
-    check_words(horizon_s, coverage)
-    steps = steps_of(horizon_s, model)
+    passes = along(
+        track, model, stride=stride, coverage=coverage, horizon_s=horizon_s, until_s=until_s, max_gap=max_gap
+    )
+    return [answer for found in passes for answer in found]
+
+
+def along(
+    track: Track | Segment,
+    model: Model,
+    *,
+    stride: int = 5,
+    coverage: float = 0.9,
+    horizon_s: float | None = None,
+    until_s: float | None = None,
+    max_gap: float | None = None,
+) -> Iterator[list[Prediction]]:
+    """`predict_along` pass by pass, so that a track of any length can be written as it is answered."""
+    check_words(horizon_s, coverage, max_gap)
     if until_s is not None and isinstance(track, Track):
         until_s = track.seconds(until_s)
-    pieces = [track] if isinstance(track, Segment) else resample(track, model.dt)
-    found = []
+    if isinstance(track, Segment):
+        pieces = [track]
+    else:
+        pieces = resample(track, model.dt, max_gap, follow=model.follows)
     for piece in pieces:
-        check_dims_of(piece, model)
+        positions, flat = fit_dims(piece.positions, model.dims, piece.track.name)
+        steps = steps_of(horizon_s, model, piece.dt)
         ends = np.arange(model.history, len(piece) + 1, stride)
         if until_s is not None:
             ends = ends[piece.t0 + piece.dt * (ends - 1) <= until_s + 1e-9]
         for start in range(0, len(ends), PIECE):
             chosen = ends[start : start + PIECE]
-            past = np.stack([piece.positions[end - model.history : end, : model.dims] for end in chosen])
+            past = np.stack([positions[end - model.history : end] for end in chosen])
             times = piece.t0 + piece.dt * (chosen - 1)
-            found += as_predictions(model.forecast(past), model, past[:, -1], times, steps, coverage)
-    return found
-
-
-def check_dims_of(piece: Segment, model: Model) -> None:
-    """A track may have more coordinates than the model (which then predicts the first ones), never fewer."""
-    if piece.positions.shape[1] < model.dims:
-        check_dims(piece.positions.shape[1], model.dims, piece.track.name)
+            forecast = model.forecast(past, piece.dt)
+            yield as_predictions(
+                forecast, model, past[:, -1], times, steps, coverage, step=piece.dt, flat=flat
+            )
 
 
 def as_predictions(
-    forecast: Forecast, model: Model, anchors: np.ndarray, times_s: np.ndarray, steps: int, coverage: float
+    forecast: Forecast,
+    model: Model,
+    anchors: np.ndarray,
+    times_s: np.ndarray,
+    steps: int,
+    coverage: float,
+    *,
+    step: float | None = None,
+    flat: bool = False,
 ) -> list[Prediction]:
     """The rows of a forecast as predictions of `steps` steps; the batch is worked out once for all rows.
 
     Args:
         anchors: (N, D) newest positions.
         times_s: (N,) their times.
+        step: seconds between the steps; None: the model's dt.
+        flat: the mover lies in a plane, and the answer loses its height.
     """
+    dims = 2 if flat else anchors.shape[1]
 
-    def cut(values: Any) -> Any:
+    def cut(values: Any, axes: int = 0) -> Any:
         """(N, K, ...) -> float64 (N, steps, ...), NaN beyond the model; nothing N times without values."""
         if values is None:
             return [None] * len(anchors)
         known = np.asarray(values, dtype=np.float64)[:, :steps]
+        for axis in range(axes):
+            known = np.take(known, range(dims), axis=known.ndim - 1 - axis)
         padding = ((0, 0), (0, steps - known.shape[1]), *((0, 0),) * (known.ndim - 2))
         return np.pad(known, padding, constant_values=np.nan)
 
     factor = model.factor(coverage)
-    mean, covariance, quantiles = map(cut, (forecast.mean, forecast.covariance(), forecast.quantiles))
+    mean, covariance = cut(forecast.mean, 1), cut(forecast.covariance(), 2)
+    quantiles = cut(forecast.quantiles, 1)
     radius = cut(None if factor is None else factor * forecast.spread.numpy())
     axes = None if forecast.quantiles is None or forecast.axes is None else forecast.axes.numpy()
+    ahead = (step or model.dt) * np.arange(1, steps + 1)
     return [
         Prediction(
             time_s=float(times_s[row]),
-            ahead_s=model.dt * np.arange(1, steps + 1),
-            anchor=anchors[row],
+            ahead_s=ahead,
+            anchor=anchors[row, :dims],
             mean=mean[row],
             covariance=covariance[row],
             quantiles=quantiles[row],
-            axes=None if axes is None else axes[row],
+            axes=None if axes is None else axes[row, :dims, :dims],
             radius=radius[row],
             coverage=coverage,
         )

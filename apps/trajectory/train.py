@@ -10,11 +10,12 @@ import torch
 from torch import Generator, Tensor, nn
 
 from apps.trajectory.augment import augment
-from apps.trajectory.config import TrainConfig
+from apps.trajectory.config import AugmentConfig, TrainConfig
 from apps.trajectory.conformal import Calibration
 from apps.trajectory.data import Track, flights, read_many, resample, split_by_flight
 from apps.trajectory.features import SPEED_FLOOR, velocities
 from apps.trajectory.loss import ball_loss, distance_loss, forecast_loss
+from apps.trajectory.mixture import candidates
 from apps.trajectory.models.forecast import Forecast
 from apps.trajectory.models.predictor import Predictor
 from apps.trajectory.synth import curriculum
@@ -29,6 +30,7 @@ from core.training import (
     local_device,
     train_stages,
 )
+from core.training.start import Start
 from core.weights import Card
 
 STREAM_HISTORY = 40
@@ -39,10 +41,14 @@ LEVEL = 0.9
 """Share of errors that the spread is fitted to hold, times `BALL`."""
 LEVELS = {"generated free": 0.98}
 """Real flight surprises more than a generator's free flight: a margin, measured and not derived."""
+CHECKED = 1000
+"""Windows of a source that choose the best epoch, at most."""
+YARD, NEAR_M = 10.0, 0.03
+"""An error as large as that of the best simple method costs a tenth; nobody asks for less than 3 cm."""
 CHUNK = 2048
 """Windows of one forward pass when nothing is learned."""
 
-REFINE_STEPS, REFINE_LR = 600, 3e-3
+REFINE_STEPS, REFINE_LR = 1500, 3e-3
 CALIBRATED = "calibration"
 """Key of the conformal factors in the card of a finished run."""
 
@@ -82,26 +88,44 @@ class Sources:
     train: dict[str, Segments]
     validation: dict[str, Segments]
     calibration: dict[str, Segments]
+    yards: dict[str, Tensor]
+    """(K,) metres a second that the errors of a source are measured in; absent: the speed of each window."""
 
 
 class Windows:
     """Makes a batch: windows of every source, augmented. A class of a module, so it travels to workers."""
 
-    def __init__(self, config: TrainConfig, pools: dict[str, Pool]) -> None:
-        self.config, self.pools = config, pools
+    def __init__(self, config: TrainConfig, pools: dict[str, Pool], yards: Mapping[str, Tensor]) -> None:
+        self.config, self.pools, self.yards = config, pools, yards
         self.longest = STREAM_HISTORY if config.model.stateful else config.window.history
 
-    def __call__(self, counts: Mapping[str, int], generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Past (B, T, D), future (B, K, D), level of the ball (B,)."""
+    def __call__(
+        self, counts: Mapping[str, int], generator: Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Past (B, T, D), future (B, K, D), level of the ball (B,), yardstick (B, K) or 0 for the speed."""
         config, longest = self.config, self.longest
         some = {name: count for name, count in counts.items() if count}
-        drawn = torch.cat([self.pools[name].draw(count, generator) for name, count in some.items()])
-        level = torch.cat([torch.full((count,), LEVELS.get(name, LEVEL)) for name, count in some.items()])
-        drawn = augment(drawn, longest, config.augment, generator, yaw=config.model.frame == "none")
+        yaw = config.model.frame == "none"
+        drawn = []
+        for changes, mine in ((config.augment, False), (gentle(config.augment), True)):
+            names = [name for name in some if (name in self.yards) == mine]
+            if names:
+                part = torch.cat([self.pools[name].draw(some[name], generator) for name in names])
+                drawn.append(augment(part, longest, changes, generator, yaw=yaw))
+        windows = torch.cat(drawn)
+        names = sorted(some, key=lambda name: name in self.yards)
+        level = torch.cat([torch.full((some[name],), LEVELS.get(name, LEVEL)) for name in names])
+        none = torch.zeros(config.window.horizon)
+        yard = torch.cat([self.yards.get(name, none).expand(some[name], -1) for name in names])
         keep = longest
         if config.model.stateful or torch.rand((), generator=generator) < config.augment.shorten:
             keep = int(torch.randint(config.augment.shortest, longest + 1, (), generator=generator))
-        return drawn[:, longest - keep : longest], drawn[:, longest:], level
+        return windows[:, longest - keep : longest], windows[:, longest:], level, yard
+
+
+def gentle(config: AugmentConfig) -> AugmentConfig:
+    """For families of motions, which are drawn as wide as they should be: their mirror images alone."""
+    return replace(config, flip=0.0, reverse=0.0, scale=0.0, noise=0.0, gaps=0.0)
 
 
 def train(
@@ -110,6 +134,7 @@ def train(
     data: Sequence[str | Path] = (),
     *,
     device: str = "cpu",
+    start: str | Path | None = None,
     resume: bool = False,
     quiet: bool = False,
 ) -> Outcome:
@@ -121,6 +146,7 @@ def train(
 
     Args:
         device: cpu, cuda or cuda:N; under torchrun cuda is this process's own.
+        start: weights to begin from, a bundled name, a file or a run folder; what they lack stays new.
 
     Raises:
         ConfigError: settings that contradict each other or the data, or no such device.
@@ -135,9 +161,12 @@ def train(
     history, horizon = config.window.history, config.window.horizon
     longest = STREAM_HISTORY if config.model.stateful else history
     pools = {name: Pool(part, longest + horizon) for name, part in sources.train.items()}
-    shares = shared_out(config, {name: len(pool) for name, pool in pools.items()})
-    make = Windows(config, pools)
-    check = windows_of(sources.validation, config)
+    shares = shared_out(config, {name: len(pool) for name, pool in pools.items()}, sources.yards)
+    make = Windows(config, pools, sources.yards)
+    check = {
+        name: part[:: 1 + len(part) // CHECKED]
+        for name, part in windows_of(sources.validation, config).items()
+    }
 
     def validate(model: nn.Module) -> dict[str, float]:
         losses, spreads = {}, []
@@ -145,11 +174,13 @@ def train(
             past, future = windows[:, :history], windows[:, history:]
             forecast = forecast_all(model, past)
             level = torch.full((len(windows),), LEVELS.get(name, LEVEL))
-            losses[f"loss_{name}"] = distance_loss(
-                forecast.mean, future, speed(past, config.window.dt)
-            ).item()
+            measure = yardstick(past, sources.yards.get(name, torch.zeros(1)), config.window.dt)
+            losses[f"loss_{name}"] = distance_loss(forecast.mean, future, measure).item()
             spreads.append(ball_loss(future - forecast.mean, forecast.spread, level).item())
-        return {"loss": float(np.mean(list(losses.values()))), "spread": float(np.mean(spreads)), **losses}
+        mine = [loss for name, loss in losses.items() if name.removeprefix("loss_") in sources.yards]
+        rest = [loss for name, loss in losses.items() if name.removeprefix("loss_") not in sources.yards]
+        halves = [float(np.mean(part)) for part in (mine, rest) if part]
+        return {"loss": float(np.mean(halves)), "spread": float(np.mean(spreads)), **losses}
 
     def finish(model: nn.Module) -> dict[str, Any]:
         calibration = calibrate(model, windows_of(sources.calibration, config), config)
@@ -166,7 +197,7 @@ def train(
                 refine(config),
                 DrawnBatches(steps, config.batch, make, config.seed + REFINE_STEPS, shares=shares),
                 refine_options(config),
-                learns=("outer.*",),
+                learns=("outer.*", "tilt.*") if model.mixes else ("outer.*",),
                 score="spread" if judged else "loss",
                 validate=judged,
             )
@@ -178,6 +209,7 @@ def train(
         settings=asdict(config),
         seed=config.seed,
         card=describe(config, data),
+        start=None if start is None else Start(start, part=True),
         resume=resume,
         quiet=quiet,
         finish=finish,
@@ -189,12 +221,16 @@ def train(
     )
 
 
-def learn(config: TrainConfig) -> Any:
-    """The step of the first stage: one batch of (past, future, level of its ball) -> loss."""
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Past, future, level of its ball, yardstick."""
 
-    def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        past, future, level = batch
-        return forecast_loss(model(past), future, speed(past, config.window.dt), level)
+
+def learn(config: TrainConfig) -> Any:
+    """The step of the first stage: one batch -> loss."""
+
+    def step(model: nn.Module, batch: Batch) -> Tensor:
+        past, future, level, yard = batch
+        return forecast_loss(model(past), future, yardstick(past, yard, config.window.dt), level)
 
     return step
 
@@ -202,13 +238,14 @@ def learn(config: TrainConfig) -> Any:
 def refine(config: TrainConfig) -> Any:
     """The step of the second stage. In the first the mean comes first and the spread follows it slowly; here
     the mean is a number to the loss, so the rows of the read-out that make it get no gradient."""
+    whole = {} if config.model.stateful else {"both": True}
 
-    def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        past, future, level = batch
-        forecast = model(past)
+    def step(model: nn.Module, batch: Batch) -> Tensor:
+        past, future, level, yard = batch
+        forecast = model(past, **whole)
         forecast = replace(forecast, mean=forecast.mean.detach())
         loss = ball_loss(future - forecast.mean, forecast.spread, level)
-        return loss + 0.1 * forecast_loss(forecast, future, speed(past, config.window.dt), level)
+        return loss + 0.1 * forecast_loss(forecast, future, yardstick(past, yard, config.window.dt), level)
 
     return step
 
@@ -230,8 +267,13 @@ def refine_options(config: TrainConfig) -> LoopOptions:
     )
 
 
+def yardstick(past: Tensor, yard: Tensor, dt: float) -> Tensor:
+    """What the loss divides by: yardsticks (B, K) or (K,); where 0 the speed of histories (B, T+1, D)."""
+    return torch.where(yard > 0, yard, speed(past, dt)[:, None])
+
+
 def speed(past: Tensor, dt: float) -> Tensor:
-    """Root mean square speed of a history (B, T+1, D) with a floor, (B,): the yardstick of the loss."""
+    """Root mean square speed of a history (B, T+1, D) with a floor, (B,)."""
     return (velocities(past, dt).square().sum(-1).mean(1) + SPEED_FLOOR**2).sqrt()
 
 
@@ -248,13 +290,34 @@ def gather(config: TrainConfig, data: Sequence[str | Path]) -> Sources:
             middle = last + round(len(group) * config.data.validation)
             for part, piece in zip(parts, (group[:last], group[last:middle], group[middle:]), strict=True):
                 part[f"generated {kind}"] = piece
+    yards: dict[str, Tensor] = {}
+    if config.data.motions and config.model.dims in (2, 3):
+        for name, group in curriculum.motions(
+            config.data.motions, config.model.dims, config.window.dt, config.seed
+        ):
+            last = len(group) - round(len(group) * (config.data.validation + config.data.calibration))
+            middle = last + round(len(group) * config.data.validation)
+            for part, piece in zip(parts, (group[:last], group[last:middle], group[middle:]), strict=True):
+                part[name] = piece
+            yards[name] = best_simple(group, config)
     for source in data:
         name = Path(source).name.split(".")[0]
         for part, tracks in zip(parts, deal(read_many(source), config), strict=True):
             part.setdefault(name, []).extend(segments(tracks, config))
     if not any(parts[0].values()):
         raise ConfigError("there is nothing to train on: give files, or set data.generated.")
-    return Sources(*parts)
+    return Sources(*parts, yards)
+
+
+def best_simple(group: Segments, config: TrainConfig) -> Tensor:
+    """Yardsticks of a family: what the best simple method errs by at each step, (K,) m/s."""
+    history, horizon, dt = config.window.history, config.window.horizon, config.window.dt
+    cut = Pool(group, history + horizon).every(config.window.stride).double()
+    past, future = cut[:, :history], cut[:, history:]
+    answers = past[:, -1:, None] + candidates(past - past[:, -1:], dt, horizon).transpose(1, 2)
+    error = (answers - future[:, :, None]).norm(dim=-1).mean(0).min(-1).values
+    ahead = dt * torch.arange(1, horizon + 1).clamp_min(3)
+    return YARD * error.clamp_min(NEAR_M).float() / ahead
 
 
 def deal(tracks: Sequence[Track], config: TrainConfig) -> tuple[list[Track], ...]:
@@ -278,17 +341,21 @@ def segments(tracks: Sequence[Track], config: TrainConfig) -> Segments:
     return pieces
 
 
-def shared_out(config: TrainConfig, sizes: dict[str, int]) -> dict[str, float]:
-    """Share of a batch for each source: `real_share` evenly over those of files, the rest generated."""
-    made = {name: size for name, size in sizes.items() if name.startswith("generated") and size}
-    real = [name for name, size in sizes.items() if name not in made and size]
-    share = (config.data.real_share if made else 1.0) / max(len(real), 1)
-    shares = {name: share for name in real}
-    rest = 1 - sum(shares.values())
+def shared_out(config: TrainConfig, sizes: dict[str, int], yards: Mapping[str, Tensor]) -> dict[str, float]:
+    """Share of a batch for each source: `motion_share` evenly over families of motions, `real_share` evenly
+    over files, the rest generated flights; what is absent leaves its share to the others."""
+    some = {name: size for name, size in sizes.items() if size}
+    made = {name: size for name, size in some.items() if name.startswith("generated")}
+    motions = [name for name in some if name in yards]
+    real = [name for name in some if name not in made and name not in yards]
+    shares = {name: config.data.motion_share / len(motions) for name in motions}
+    shares |= {name: config.data.real_share / len(real) for name in real}
+    rest = 1 - config.data.motion_share - config.data.real_share
     shares |= {name: rest * size / sum(made.values()) for name, size in made.items()}
-    if not shares:
+    total = sum(shares.values())
+    if not shares or total <= 0:
         raise ConfigError("no flight is long enough for one window of history and horizon.")
-    return shares
+    return {name: share / total for name, share in shares.items()}
 
 
 def windows_of(parts: dict[str, Segments], config: TrainConfig) -> dict[str, Tensor]:

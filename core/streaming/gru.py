@@ -6,6 +6,7 @@ compiled call. Layers run one after another: the recurrent matrix of a layer of 
 first-level cache over all its tokens.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,12 +68,17 @@ def pack(stack: Any) -> np.ndarray:
     fits = all(isinstance(unit, GRU) and (unit.reset, unit.update) == ("after", "keep") for unit in units)
     if not fits or stack.directions != 1 or stack.residual:
         raise ValueError("the compiled stream takes one-directional stacks of reset-after GRUs, no residuals")
+    return packed([{name: array(value) for name, value in unit.named_parameters()} for unit in units])
+
+
+def packed(layers: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+    """Layers {"weight_ih": (3 H, I), "weight_hh", "bias_ih", "bias_hh"} as `pack` lays them; no bias is 0."""
     parts = []
-    for unit in units:
-        parts += [array(unit.weight_ih).T, array(unit.weight_hh).T]
-        for bias in (unit.bias_ih, unit.bias_hh):
-            parts.append(np.zeros(3 * unit.hidden_size, np.float32) if bias is None else array(bias))
-    return np.concatenate([part.ravel() for part in parts])
+    for layer in layers:
+        rows = len(layer["weight_hh"])
+        parts += [layer["weight_ih"].T, layer["weight_hh"].T]
+        parts += [layer.get(name, np.zeros(rows)) for name in ("bias_ih", "bias_hh")]
+    return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
 
 
 class GRUStream:
@@ -83,9 +89,29 @@ class GRUStream:
     """
 
     def __init__(self, stack: Any) -> None:
-        self.weights = pack(stack)
         first = stack.units[0]
-        self.input_size, self.hidden_size, self.layers = first.input_size, first.hidden_size, len(stack.units)
+        self.set_up(pack(stack), first.input_size, first.hidden_size, len(stack.units))
+
+    @classmethod
+    def of_arrays(cls, tensors: Mapping[str, np.ndarray], prefix: str, layers: int) -> "GRUStream":
+        """From parameters as arrays, `<prefix>.<layer>.weight_ih` and so on: without torch."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        parts = [
+            {
+                name: tensors[f"{prefix}.{layer}.{name}"]
+                for name in names
+                if f"{prefix}.{layer}.{name}" in tensors
+            }
+            for layer in range(layers)
+        ]
+        made = cls.__new__(cls)
+        size = parts[0]["weight_ih"].shape
+        made.set_up(packed(parts), size[1], size[0] // 3, layers)
+        return made
+
+    def set_up(self, weights: np.ndarray, inputs: int, width: int, layers: int) -> None:
+        self.weights = weights
+        self.input_size, self.hidden_size, self.layers = inputs, width, layers
         self.work: np.ndarray = np.empty((0, 0), np.float32)
 
     def initial_state(self) -> np.ndarray:

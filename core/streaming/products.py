@@ -8,7 +8,6 @@ import math
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from core.kernels.jit import compiled
 
@@ -50,12 +49,19 @@ def row_product(x: Any, w: Any, b: Any, out: Any) -> None:
 
 
 @compiled
+def gelu_layer(x: Any, w: Any, b: Any) -> Any:
+    """gelu(x W + b) of one token x (I,) -> (O,); the exact GELU, with erf."""
+    out = b.copy()
+    add_product(x, w, out)
+    for i in range(out.shape[0]):
+        out[i] = 0.5 * out[i] * (1 + math.erf(out[i] / math.sqrt(2.0)))
+    return out
+
+
+@compiled
 def two_layers(x: Any, w1: Any, b1: Any, w2: Any, b2: Any) -> Any:
-    """gelu(x W_1 + b_1) W_2 + b_2 of one token x (I,) -> (O,); the exact GELU, with erf."""
-    middle = b1.copy()
-    add_product(x, w1, middle)
-    for i in range(middle.shape[0]):
-        middle[i] = 0.5 * middle[i] * (1 + math.erf(middle[i] / math.sqrt(2.0)))
+    """gelu(x W_1 + b_1) W_2 + b_2 of one token x (I,) -> (O,)."""
+    middle = gelu_layer(x, w1, b1)
     out = b2.copy()
     add_product(middle, w2, out)
     return out
@@ -66,7 +72,7 @@ def array(weight: Any) -> np.ndarray:
     return np.ascontiguousarray(weight.detach().float().cpu().numpy(), np.float32)
 
 
-def linear(layer: nn.Linear) -> tuple[np.ndarray, np.ndarray]:
+def linear(layer: Any) -> tuple[np.ndarray, np.ndarray]:
     """Weight (I, O) and bias (O,) of a layer; zeros where it has no bias."""
     bias = np.zeros(layer.out_features, np.float32) if layer.bias is None else array(layer.bias)
     return array(layer.weight.T), bias

@@ -24,6 +24,12 @@ class Forecast:
         """The same forecast seen from position (B, D): moves a mean that counts from the newest sample."""
         return replace(self, mean=position[:, None] + self.mean)
 
+    def scaled(self, factor: float) -> "Forecast":
+        """The same forecast with every length times a factor."""
+        parts = {"mean": self.mean, "spread": self.spread, "cholesky": self.cholesky}
+        parts["quantiles"] = self.quantiles
+        return replace(self, **{name: value * factor for name, value in parts.items() if value is not None})
+
     def cpu(self) -> "Forecast":
         """The same forecast with its tensors on the CPU."""
         parts = {name: value.cpu() for name, value in vars(self).items() if value is not None}

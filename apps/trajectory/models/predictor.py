@@ -5,8 +5,11 @@
     u_k = v_T + g_k * sum_{j<=k} o_j,  g = sigmoid(..)   residual over constant velocity
     p_k = p_T + s dt sum_{j<=k} u_j                      s the recent speed, all of it in the heading frame
 
-The gate g lets the network fall back to constant velocity where it knows no better. Beside the mean it
-gives a covariance (`gaussian`) or quantiles (`quantile`), both in the heading frame.
+The gate g lets the network fall back to constant velocity where it knows no better. A `mixture` weighs this
+path against simple ones (`apps.trajectory.mixture`), and its residual vanishes with the differences between
+the velocities, so that an exact line goes on exactly. Beside the mean the network gives a covariance
+(`gaussian`) or quantiles (`quantile`), both in the heading frame. With `mirror` the raw answers to a window
+and to its mirror image are averaged before anything is made of them, so the symmetry is exact.
 """
 
 from typing import Any
@@ -25,10 +28,12 @@ from apps.trajectory.features import (
     velocities,
     window_features,
 )
+from apps.trajectory.measures import EVIDENCE, FAVOURS, TILTS, VARIANCE_FLOOR, reflection
+from apps.trajectory.mixture import bent, candidates, evidence, mixed
 from apps.trajectory.models.forecast import Forecast
 
-VARIANCE_FLOOR = 1e-4
-"""Square metres: no covariance claims more than a centimetre."""
+NETWORK_FIRST = 3.0
+"""Logit of the network's own path before anything is learned: nine tenths."""
 
 
 class CausalTransformer(nn.Module):
@@ -74,12 +79,33 @@ class Predictor(nn.Module):
         self.sizes = (K * D, K, K * spread)
         self.inner = nn.Linear(self.encoder.output_size, 2 * config.hidden)
         self.outer = nn.Linear(2 * config.hidden, sum(self.sizes))
+        self.mixes = config.representation == "mixture" and not config.stateful
+        self.mirrors = config.mirror and D in (2, 3) and not config.stateful
+        if self.mixes:
+            self.aside = nn.Linear(EVIDENCE, 2 * config.hidden, bias=False)
+            self.favour = nn.Linear(2 * config.hidden, FAVOURS)
+            self.tilt = nn.Linear(EVIDENCE, K)
         with torch.no_grad():  # the first guess is constant velocity
             self.outer.weight[: K * D] *= 0.1
             self.outer.bias[: K * D] = 0
+            if self.mixes:
+                self.aside.weight.zero_()
+                self.tilt.weight.zero_()
+                self.tilt.bias.zero_()
+                self.favour.weight.mul_(0.1)
+                self.favour.bias.zero_()
+                self.favour.bias[0] = NETWORK_FIRST
+        order, sign = reflection(D, K, config.head)
+        self.register_buffer("order", torch.from_numpy(order), persistent=False)
+        self.register_buffer("sign", torch.from_numpy(sign), persistent=False)
 
-    def forward(self, past: Tensor) -> Forecast:
+    def forward(self, past: Tensor, through: Tensor | None = None, *, both: bool | None = None) -> Forecast:
         """past (B, T+1, D) in metres, at least two positions; in float64 when far from the origin.
+
+        Args:
+            through: (B, 2, 2, D) `mixture.lines` of all samples of a recorder that is faster than the window.
+            both: average with the mirror image; None: as configured, except in training, where `augment`
+                mirrors at half the price.
 
         Raises:
             ValueError: another number of coordinates.
@@ -90,11 +116,20 @@ class Predictor(nn.Module):
         velocity = velocities(past, self.dt).to(self.outer.weight.dtype)
         if self.config.stateful:
             y, anchors = self.stream(velocity)
-            anchor = anchors[-1]
-        else:
-            features, anchor = window_features(velocity, self.config.frame)
-            y, _ = self.encoder(features)
-        return self.read_out(y[:, -1], anchor).at(past[:, -1])
+            return self.read_out(y[:, -1], anchors[-1]).at(past[:, -1])
+        features, anchor = window_features(velocity, self.config.frame)
+        if self.mirrors and (both or (both is None and not self.training)):
+            features = torch.cat([features, features * self.seen_in_mirror(features)])
+        y, _ = self.encoder(features)
+        window = (past - past[:, -1:]).to(velocity) if self.mixes else None
+        through = None if through is None else through.to(velocity)
+        return self.read_out(y[:, -1], anchor, window, through).at(past[:, -1])
+
+    def seen_in_mirror(self, features: Tensor) -> Tensor:
+        """Signs (I,) of the features of a window's mirror image: left changes, all else stays."""
+        sign = features.new_ones(features.shape[-1])
+        sign[[1, self.dims + 1]] = -1
+        return sign
 
     def initial_state(self, x: Tensor) -> Any:
         """State of a stream before its first velocity; x (B, ...) gives batch, device and dtype.
@@ -133,32 +168,60 @@ class Predictor(nn.Module):
         y, _ = self.encoder(torch.stack(features, 1))
         return y, anchors
 
-    def read_out(self, h: Tensor, anchor: Anchor) -> Forecast:
-        """Encoder output (B, H) and anchor -> forecast that counts from the newest position."""
+    def read_out(
+        self, h: Tensor, anchor: Anchor, window: Tensor | None = None, through: Tensor | None = None
+    ) -> Forecast:
+        """Encoder output and anchor -> forecast that counts from the newest position.
+
+        Args:
+            h: (B, H), or (2 B, H) where the second half saw the mirror images.
+            window: (B, T+1, D) positions counted from the newest, for a mixture.
+            through: as in `forward`.
+        """
         D, K = self.dims, self.horizon
-        steps, gate, spread = self.outer(F.gelu(self.inner(h))).split(self.sizes, -1)
+        middle = self.inner(h)
+        reach = anchor.scale[:, None] * self.ahead(h)  # (B, K) metres
+        answers, bend = None, 1.0
+        if window is not None:
+            answers = candidates(window, self.dt, K, through)
+            marks = evidence(window, self.dt, answers, anchor.scale)
+            middle = middle + self.aside(marks).repeat(len(h) // len(marks), 1)
+            bend = bent(velocities(window, self.dt), anchor.scale)[:, None]
+            reach = reach * bend * self.tilt(marks).clamp(*TILTS).exp()
+        middle = F.gelu(middle)
+        raw = self.in_both(self.outer(middle), len(anchor.scale))
+        steps, gate, spread = raw.split(self.sizes, -1)
         steps = steps.view(-1, K, D)
-        if self.config.representation == "residual_over_cv":
-            fade = torch.sigmoid(gate + 2)[..., None]
+        if self.config.representation in ("residual_over_cv", "mixture"):
+            fade = (torch.sigmoid(gate + 2) * bend)[..., None]
             local = (anchor.velocity[:, None] + fade * 0.3 * steps.cumsum(1)).cumsum(1) * self.dt
         elif self.config.representation == "velocity":
             local = steps.cumsum(1) * self.dt
         else:
             local = steps * self.ahead(h)[:, None]
-        return Forecast(
-            anchor.restore(local),
-            *self.uncertainty(spread.unflatten(-1, (K, self.sizes[2] // K)), anchor),
-            anchor.axes(D),
-        )
+        mean = anchor.restore(local)
+        if answers is not None:
+            favour = self.favour(middle)
+            if len(h) != len(mean):
+                favour = (favour[: len(mean)] + favour[len(mean) :]) / 2
+            mean = mixed(mean, answers, favour)
+        spread = spread.unflatten(-1, (K, self.sizes[2] // K))
+        return Forecast(mean, *self.uncertainty(spread, reach), anchor.axes(D))
+
+    def in_both(self, raw: Tensor, batch: int) -> Tensor:
+        """Raw outputs of windows and of their mirror images (2 B, n), averaged; (B, n) as they are."""
+        if len(raw) == batch:
+            return raw
+        return (raw[:batch] + raw[batch:, self.order] * self.sign) / 2
 
     def ahead(self, like: Tensor) -> Tensor:
         """Seconds ahead of each step, (K,)."""
         return self.dt * torch.arange(1, self.horizon + 1, dtype=like.dtype, device=like.device)
 
-    def uncertainty(self, raw: Tensor, anchor: Anchor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Raw outputs (B, K, n) -> spread (B, K), Cholesky factor or None, quantile offsets or None."""
+    def uncertainty(self, raw: Tensor, reach: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Raw outputs (B, K, n), metres that one stands for (B, K) -> spread (B, K), Cholesky factor or None,
+        quantile offsets or None."""
         D = self.dims
-        reach = anchor.scale[:, None] * self.ahead(raw)  # (B, K) metres
         if self.config.head == "point":
             return reach, None, None
         if self.config.head == "quantile":

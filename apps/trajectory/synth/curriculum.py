@@ -6,7 +6,7 @@ at the recorder's instants, which are not always the ones it writes down: see `r
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from scipy.signal import lfilter
 
 from apps.trajectory import synth
 from apps.trajectory.data import resample
+from apps.trajectory.synth.motions import MOTIONS, motion
 
 
 def flights(count: int, length: int, dt: float, seed: int) -> dict[str, list[np.ndarray]]:
@@ -34,6 +35,38 @@ def flights(count: int, length: int, dt: float, seed: int) -> dict[str, list[np.
         made["free"].append(max(resample(track, dt), key=len).positions.astype(np.float32))
     order = np.random.default_rng([seed, count]).permutation(len(made["free"]))
     return {**made, "free": [made["free"][index] for index in order]}
+
+
+WIDER = 1.2
+"""Families are drawn wider than they are tested."""
+REPORTS = {
+    "pedestrian": (0.2, 0.5),
+    "lane_change": (0.2, 0.6),
+    "ship": (1.0, 30.0),
+    "turn": (0.2, 0.5),
+    "straight_noisy": (0.2, 2.0),
+    "pauses": (0.2, 0.5),
+    "vertical": (0.2, 1.0),
+    "rest": (0.2, 2.0),
+}
+"""Families that slower recorders see too: least and greatest step in seconds."""
+
+
+def motions(count: int, dims: int, dt: float, seed: int) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Name and `count` tracks, float32 (n, dims) each, of every family of `motions` at its own pace and of
+    `REPORTS` at theirs, brought to steps of dt: lengths shrink with time, speeds stay."""
+    paces = [(family, None) for family in MOTIONS if family != "noisy_100hz"] + list(REPORTS.items())
+    for place, (family, pace) in enumerate(paces):
+        rng = np.random.default_rng([seed, place, 29])
+        tracks = []
+        for _ in range(count):
+            step = None if pace is None else log_uniform(rng, *pace)
+            made = motion(family, rng, step_s=step, span_s=None if step is None else 120 * step, wider=WIDER)
+            seen = np.zeros((len(made.time_s), dims), np.float32)
+            known = min(dims, made.recorded.shape[1])
+            seen[:, :known] = made.recorded[:, :known] * (dt / made.step_s)
+            tracks.append(seen)
+        yield f"{'motion' if pace is None else 'reports'} {family}", tracks
 
 
 def flight(length: int, dt: float, rng: Generator) -> tuple[str, np.ndarray]:

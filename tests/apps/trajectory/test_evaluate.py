@@ -19,7 +19,7 @@ from core.errors import DataError
 def straight_model(horizon: int = 20, factor: float = 1.0) -> Model:
     torch.manual_seed(0)
     window = WindowConfig(horizon=horizon)
-    network = Predictor(ModelConfig(hidden=8), window)
+    network = Predictor(ModelConfig(hidden=8, representation="residual_over_cv", mirror=False), window)
     torch.nn.init.zeros_(network.outer.weight)
     torch.nn.init.zeros_(network.outer.bias)
     return Model(

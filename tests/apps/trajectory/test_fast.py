@@ -32,6 +32,8 @@ VARIANTS = [
     {"head": head, "representation": representation, "frame": frame}
     for head in ("point", "gaussian", "quantile")
     for representation, frame in (
+        ("mixture", "yaw"),
+        ("mixture", "none"),
         ("residual_over_cv", "yaw"),
         ("velocity", "none"),
         ("position_relative", "yaw"),
@@ -53,6 +55,27 @@ def test_a_window_equals_torch(options: dict[str, Any]) -> None:
         if options["head"] == "quantile":
             np.testing.assert_allclose(answer.quantiles, expected.quantiles[row], atol=1e-5)
             np.testing.assert_allclose(answer.axes, expected.axes[row], atol=1e-6)
+
+
+@pytest.mark.parametrize("time", [3, 4, 7, 14, 21])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_short_window_of_any_step_equals_torch(time: int, dims: int) -> None:
+    network, past = random_model(dims=dims), flights(1, dims)[0, -time:].numpy()
+    expected = Model(network, "random", dims, 0.1, 21, 7).forecast(past[None], step_s=0.7)
+    answer = FastEngine(network).window(past, step_s=0.7)
+    np.testing.assert_allclose(answer.mean, expected.mean[0], atol=2e-4)
+    np.testing.assert_allclose(answer.covariance, expected.covariance()[0], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(answer.ahead_s, 0.7 * np.arange(1, 8))
+
+
+def test_lines_through_finer_samples_take_the_place_of_those_through_the_window() -> None:
+    network, past = random_model(), flights(1)[0]
+    through = torch.randn(1, 2, 2, 3, dtype=torch.float64)
+    with torch.no_grad():
+        expected = network(past[None], through)
+    answer = FastEngine(network).window(past.numpy(), through=through[0].numpy())
+    np.testing.assert_allclose(answer.mean, expected.mean[0], atol=2e-4)
+    assert not np.allclose(answer.mean, FastEngine(network).window(past.numpy()).mean, atol=1e-3)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
