@@ -53,7 +53,7 @@ def turning(past: Tensor, dt: float, steps: int) -> Tensor:
 
 
 def lines(past: Tensor) -> Tensor:
-    """Short and long line through positions (B, T, D): (B, 2, 2, D) ends, counted from the last, and slopes."""
+    """Short and long line through positions (B, T, D): (B, 2, 2, D) ends, from the last, and slopes."""
     both = [line(past, points) for points in (SHORT, past.shape[1])]
     return torch.stack([torch.stack([place - past[:, -1], slope], 1) for place, slope in both], 1)
 
