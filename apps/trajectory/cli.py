@@ -46,9 +46,16 @@ Stats = Annotated[Path | None, typer.Option(help="Statistics (.npz) of published
 Compat = Annotated[
     bool, typer.Option("--compat", help="Run published weights as their node does (20 positions).")
 ]
+MaxGap = Annotated[
+    float | None,
+    typer.Option("--max-gap", help="A longer step is a gap, s; half a second and five steps when left out."),
+]
+WAIT_S = 1.0
+"""Seconds of silence after which a stream looks which tracks have stopped."""
 READER = (
-    "--read takes format, columns (t=time,x=px), time_unit (s, ms, us, ns, iso), group (id or kind,traj), "
-    "rate (samples per second), times (KITTI), frame (enu, ned, camera), gate (false keeps what jumps). "
+    "--read takes format, columns (t=time,x=px), time_unit (s, ms, us, ns, iso, dmy, mdy), "
+    "group (id or kind,traj), rate (samples per second), times (KITTI), frame (enu, ned, camera), "
+    "gate (false keeps what jumps). "
     "What is not told is detected."
 )
 OLD = {
@@ -80,7 +87,7 @@ def reader(words: list[str] | None) -> Any:
     return terminal.reader_options(Options(), words)
 
 
-def read(files: list[str], options: Any) -> tuple[list[Any], dict[str, str]]:
+def read(files: list[str], options: Any, *, remarks: bool = True) -> tuple[list[Any], dict[str, str]]:
     """Tracks of all files, and the files that could not be read with the reason; remarks go to stderr.
 
     Raises:
@@ -94,7 +101,8 @@ def read(files: list[str], options: Any) -> tuple[list[Any], dict[str, str]]:
     if not done.results:
         raise done.failures[0].error
     tracks = [track for _, some in done.results for track in some]
-    say_all(f"{track.name}: {warning}" for track in tracks for warning in track.warnings)
+    if remarks:
+        say_all(f"{track.name}: {warning}" for track in tracks for warning in track.warnings)
     say_all(f"left out: {failure}" for failure in done.failures)
     return tracks, {str(failure.source.path): str(failure.error) for failure in done.failures}
 
@@ -174,6 +182,7 @@ def evaluate(
     stats: Stats = None,
     compat: Compat = False,
     stride: Annotated[int, typer.Option(min=1, help="Samples between windows.")] = 5,
+    max_gap: MaxGap = None,
     reading: Read = None,
     device: Device = None,
     threads: Threads = None,
@@ -190,7 +199,7 @@ def evaluate(
     options = reader(reading)
     model = named_model(weights, stats, compat, device)
     tracks, failed = read(files, options)
-    report = score(model, tracks, stride=stride, failed=failed)
+    report = score(model, tracks, stride=stride, failed=failed, max_gap=max_gap)
     known = {warning for track in tracks for warning in track.warnings}
     say_all(warning for warning in report["warnings"] if warning not in known)
     emit(report, json_path, table(report))
@@ -215,64 +224,60 @@ def predict(
     ] = None,
     coverage: Annotated[float, typer.Option(help="Chance that the conformal ball holds the truth.")] = 0.9,
     near: Annotated[
-        str | None, typer.Option(help="x,y,z: time and distance of the closest approach to this point.")
+        str | None,
+        typer.Option(help="x,y,z (lat,lon,alt of a geographic log): closest approach to this point."),
     ] = None,
     radius: Annotated[
         float | None, typer.Option(help="With --near: chance of entering this sphere, m.")
     ] = None,
+    fence: Annotated[
+        Path | None, typer.Option(help="GeoJSON polygons (floor, ceiling): chance of entering each.")
+    ] = None,
+    max_gap: MaxGap = None,
     out: Annotated[Path | None, target(".json, .csv, .geojson or .kml.")] = None,
     reading: Read = None,
     device: Device = None,
     threads: Threads = None,
     json_path: Json = None,
 ) -> None:
-    """Predict the next seconds of every track.
+    """Predict the next seconds of every track; the steps of the answer follow the rhythm of the log.
 
     Example: recurra trajectory predict flight.csv --horizon 2 --near 10,0,5 --radius 3 -o prediction.json
     """
-    from apps.trajectory.predict import check_words, predict_along
-    from apps.trajectory.predict import predict as ask
-    from apps.trajectory.write import as_lines, as_records, check_name, write_predictions
-    from core.errors import DataError
-    from core.terminal import watched
+    from apps.trajectory.asking import Question, ask, place_of, slow_words
+    from apps.trajectory.fence import read_areas
+    from apps.trajectory.predict import check_words
+    from apps.trajectory.write import check_name
+    from core.errors import ConfigError
 
-    check_words(horizon, coverage)
-    moment = None if at is None else moment_of(at)
+    check_words(horizon, coverage, max_gap)
+    if radius is not None and not radius > 0:
+        raise ConfigError(f"--radius wants metres above 0, got {radius:g}.")
+    question = Question(
+        horizon,
+        None if at is None else moment_of(at),
+        every,
+        coverage,
+        max_gap,
+        None if near is None else place_of(near),
+        radius,
+        () if fence is None else tuple(read_areas(fence)),
+    )
     if out is not None:
         check_name(out)
-    place = point(near) if near is not None else None
     set_threads(threads)
     options = reader(reading)
     model = named_model(weights, stats, compat, device)
     tracks, failed = read(files, options)
-    answers, problems = [], []
-    for track in watched(tracks, "tracks"):
-        try:
-            if every is not None:
-                found = predict_along(
-                    track, model, stride=every, coverage=coverage, horizon_s=horizon, until_s=moment
-                )
-                answers += [(track, answer) for answer in found]
-            else:
-                answers.append((track, ask(track, model, horizon_s=horizon, at_s=moment, coverage=coverage)))
-        except DataError as error:
-            problems.append(str(error))
-    say_all(f"no prediction: {problem}" for problem in problems)
-    if not answers:
-        raise DataError(problems[0] if problems else f"{files[0]}: no track is long enough for a prediction.")
-    if out is not None:
-        write_predictions(answers, out)
-        say(f"{out}: {len(answers)} predictions")
-    records = as_records(answers)
-    if place is not None:
-        for record, (_, prediction) in zip(records, answers, strict=True):
-            record["approach"] = approach(prediction, place, radius)
-    skipped = [*problems, *failed.values()]
-    emit(
-        {"model": model.name, "predictions": records, "skipped": skipped},
-        json_path,
-        as_lines(answers, records),
+    say_all(words for track in tracks if (words := slow_words(track)) is not None)
+    count, lines, problems = ask(
+        tracks, model, question, out=out, json_path=json_path, failed=list(failed.values())
     )
+    say_all(f"no prediction: {problem}" for problem in problems)
+    if out is not None:
+        say(f"{out}: {count} predictions")
+    if json_path != "-":
+        print(terminal.printable("\n".join(lines)))
     end(files, failed)
 
 
@@ -295,27 +300,6 @@ def moment_of(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def point(text: str) -> Any:
-    """`x,y,z` as an array."""
-    import numpy as np
-
-    from core.errors import ConfigError
-
-    try:
-        return np.array([float(word) for word in text.split(",")])
-    except ValueError as error:
-        raise ConfigError(f"--near wants metres x,y,z; got {text!r}.") from error
-
-
-def approach(prediction: Any, place: Any, radius: float | None) -> dict[str, float | None]:
-    """Closest approach to a place, and the chance of entering the sphere around it."""
-    from apps.trajectory.questions import closest_approach, entry_probability
-
-    nearest = closest_approach(prediction, place)
-    chance = None if radius is None else entry_probability(prediction, place, radius)
-    return {"ahead_s": nearest.ahead_s, "distance_m": nearest.distance_m, "entry_probability": chance}
-
-
 @app.command()
 def stream(
     weights: Weights = None,
@@ -336,23 +320,25 @@ def stream(
     every: Annotated[
         float, typer.Option(help="Least seconds between predictions of a track; 0: each sample.")
     ] = 0.0,
-    tick: Annotated[
-        float | None, typer.Option(help="UDP and MAVLink: also predict after so much silence, s.")
-    ] = None,
-    max_gap: Annotated[float, typer.Option(help="A longer gap starts a track anew, s.")] = 0.5,
+    tick: Annotated[float | None, typer.Option(help="Also predict after so much silence, s.")] = None,
+    max_gap: MaxGap = None,
     expire: Annotated[float, typer.Option(help="Forget a track after so much silence, s.")] = 10.0,
+    between: Annotated[
+        float | None, typer.Option(help="Tell pairs of tracks that will come within so many metres.")
+    ] = None,
     device: Device = None,
     threads: Threads = None,
 ) -> None:
     """Read live samples, write one JSON line per prediction.
 
-    A sample is {"t": seconds, "id": "any", "p": [x, y, z]} with an optional velocity "v".
+    A sample is {"t": seconds, "id": "any", "p": [x, y, z]} with an optional velocity "v"; "lat", "lon" and
+    "alt" may stand in place of "p", and "p" may have two coordinates.
 
     Example: cat samples.jsonl | recurra trajectory stream --horizon 1
     """
     import numpy as np
 
-    from apps.trajectory.engine import engine_for
+    from apps.trajectory.light import DEFAULT, light_engine
     from apps.trajectory.sources import json_lines
     from apps.trajectory.sources import mavlink as mavlink_source
     from apps.trajectory.sources import udp as udp_source
@@ -361,17 +347,27 @@ def stream(
 
     if udp is not None and mavlink is not None:
         raise ConfigError("listen to --udp or to --mavlink, not to both.")
-    config = StreamConfig(mode, horizon, every, max_gap, expire)
-    set_threads(threads)
-    model = named_model(weights, stats, compat, device)
-    engine = engine_for(model, mode)
-    engine.window(np.zeros((engine.history, model.dims)))  # compile before the first sample waits for it
+    config = StreamConfig(mode, horizon, every, max_gap, expire, between)
+    engine = None
+    if device is None and stats is None:
+        engine = light_engine(weights or DEFAULT, mode)
+    if engine is None:
+        from apps.trajectory.engine import engine_for
+
+        set_threads(threads)
+        engine = engine_for(named_model(weights, stats, compat, device), mode)
+    engine.window(np.zeros((engine.history, engine.dims)))  # compile before the first sample waits for it
     live = Stream(engine, config)
-    source: Any = json_lines(sys.stdin.buffer)
+    wait = WAIT_S if tick is None else tick
+    source: Any = json_lines(sys.stdin.buffer, wait)
     if udp is not None:
-        source = udp_source(udp, tick)
+
+        def lost(count: int) -> None:
+            live.counters.lost = count
+
+        source = udp_source(udp, wait, lost)
     elif mavlink is not None:
-        source = mavlink_source(mavlink, tick)
+        source = mavlink_source(mavlink, wait)
 
     def write(line: str) -> None:
         sys.stdout.write(line + "\n")
@@ -380,7 +376,7 @@ def stream(
     # asked to end, the stream says what happened all the same
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        run(live, source, write, say)
+        run(live, source, write, say, answer_ticks=tick is not None)
     except KeyboardInterrupt:
         pass
     finally:
@@ -409,3 +405,6 @@ def export(
     size = out.stat().st_size
     result = {"file": str(out), "bytes": size, "largest_difference_m": worst}
     emit(result, json_path, [f"{out}: {size / 1024:.0f} KB, largest difference from torch {worst:.2g} m"])
+
+
+from apps.trajectory import cli_logs  # noqa: E402, F401  # its commands sign in with `app`

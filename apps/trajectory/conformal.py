@@ -7,10 +7,12 @@
 spread_k is the length that the model expects its own error to have (from its covariance, or recent speed
 times time ahead), so slow and fast flight get radii of their own. The calibration flights are in neither
 the training nor the test set. Under exchangeable flights the coverage is at least 1 - alpha; on another
-kind of flight it is an observation, not a promise, and `Adaptive` follows it online.
+kind of flight it is an observation, not a promise, and `LiveRadius` follows it online.
 """
 
 import math
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,3 +110,67 @@ class Adaptive:
         """After the truth is known: missed (K,) booleans; NaN where a step is not known."""
         missed = np.asarray(missed, dtype=np.float64)
         self.alpha = np.where(np.isnan(missed), self.alpha, self.alpha + self.gamma * (self.target - missed))
+
+
+class LiveRadius:
+    """Balls of one live track that keep their coverage when the motion changes its kind.
+
+        log m_k <- log m_k + gamma (miss_k - alpha),  r_k = q_k(alpha) spread_k m_k
+
+    miss_k is 1 where the truth left the ball that was told k steps before. A moving alpha comes to the end of
+    the stored levels; the logarithm of the radius reaches any size in seconds and comes back (after Gibbs and
+    Candes 2021, and conformal PID control, Angelopoulos et al. 2023, arXiv 2307.16895).
+    """
+
+    GAMMA, REGISTER_S = 0.2, 0.1
+    """Gain at ten answers a second, and the least time between two that are followed."""
+    LARGEST = math.log(20.0)
+
+    def __init__(self, steps: int, alpha: float = 0.1) -> None:
+        self.log = np.zeros(steps)
+        self.alpha = alpha
+        self.told: deque[tuple[float, float, np.ndarray, np.ndarray]] = deque()
+        self.known: deque[int] = deque()
+        self.last = -math.inf
+
+    @property
+    def factor(self) -> np.ndarray:
+        """(K,) what the radii are multiplied with."""
+        return np.exp(self.log)
+
+    def forget(self) -> None:
+        """Drop the answers whose truth will not come; what was learned stays."""
+        self.told.clear()
+        self.known.clear()
+        self.last = -math.inf
+
+    def tell(self, time_s: float, step: float, mean: np.ndarray, radius: np.ndarray) -> None:
+        """Follow an answer from `time_s`: mean (K, D), radius (K,) as it was told."""
+        if time_s - self.last < self.REGISTER_S - 1e-9:
+            return
+        self.last = time_s
+        self.told.append((time_s, step, mean, radius))
+        self.known.append(0)
+
+    def learn(self, now_s: float, at: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Compare what was told with where the track was up to `now_s`; `at` gives positions (n, D)."""
+        times, steps, means, radii, gains = [], [], [], [], []
+        for index, (time_s, step, mean, radius) in enumerate(self.told):
+            reached = min(int((now_s - time_s) / step + 1e-6), len(mean))
+            for k in range(self.known[index], reached):
+                times.append(time_s + step * (k + 1))
+                steps.append(k)
+                means.append(mean[k])
+                radii.append(radius[k])
+                gains.append(self.GAMMA * min(1.0, self.REGISTER_S / step))
+            self.known[index] = max(reached, self.known[index])
+        while self.told and self.known[0] >= len(self.told[0][2]):
+            self.told.popleft()
+            self.known.popleft()
+        if not times:
+            return
+        order = np.argsort(times, kind="stable")
+        truth = at(np.minimum(np.asarray(times)[order], now_s))
+        missed = np.linalg.norm(truth - np.asarray(means)[order], axis=1) > np.asarray(radii)[order]
+        np.add.at(self.log, np.asarray(steps)[order], np.asarray(gains)[order] * (missed - self.alpha))
+        np.clip(self.log, -self.LARGEST, self.LARGEST, out=self.log)

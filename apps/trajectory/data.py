@@ -163,12 +163,12 @@ def gap(step: float, max_gap: float | None = None) -> float:
     return max(GAP_S, GAP_STEPS * step) if max_gap is None else max_gap
 
 
-def stretches(track: Track, max_gap: float | None = None) -> list[Track]:
-    """A track in time order, cut where a step is longer than the gap."""
+def stretches(track: Track, max_gap: float | None = None, step: float | None = None) -> list[Track]:
+    """A track in time order, cut where a step is longer than the gap; `step` None: its own rhythm."""
     order = in_order(track.time_s)
     time_s, positions = track.time_s[order], track.positions[order]
     velocities = None if track.velocities is None else track.velocities[order]
-    cuts = np.flatnonzero(np.diff(time_s) > gap(rhythm(time_s), max_gap)) + 1
+    cuts = np.flatnonzero(np.diff(time_s) > gap(step or rhythm(time_s), max_gap)) + 1
     return [
         replace(
             track,
@@ -190,12 +190,12 @@ def resample(
 
     Args:
         max_gap: None: half a second and five steps.
-        follow: a stretch of slower samples keeps their step, see `rhythm`.
+        follow: a stretch of slower samples keeps their step, see `rhythm`, and its gaps are five of those.
     """
     if not (dt > 0 and math.isfinite(dt) and (max_gap is None or max_gap > 0)):
         raise ValueError(f"dt and max_gap must be positive, got {dt} and {max_gap}")
     segments = []
-    for piece in stretches(track, max_gap):
+    for piece in stretches(track, max_gap, None if follow else dt):
         t, step = piece.time_s, rhythm(piece.time_s, dt) if follow else dt
         # the last stamp of an even file falls short of its own grid by a rounding
         count = math.floor((t[-1] - t[0]) / step + 1e-6) + 1

@@ -15,6 +15,9 @@ from apps.trajectory.prediction import Prediction
 from apps.trajectory.stream import Engine
 from core.errors import ConfigError
 
+SHORTEST = 4
+"""Positions from which a stream is answered: balls hold from there on."""
+
 
 class TorchEngine:
     """Any model, one track at a time, through torch."""
@@ -23,16 +26,22 @@ class TorchEngine:
         self.model = model
         self.network: Any = model.network
         self.dt, self.history, self.dims = model.dt, model.history, model.dims
+        self.horizon, self.shortest = model.horizon, SHORTEST if model.follows else model.history
 
-    def window(self, past: np.ndarray) -> Prediction:
-        """past (history, D) metres -> prediction.
+    def window(
+        self, past: np.ndarray, step_s: float | None = None, through: np.ndarray | None = None
+    ) -> Prediction:
+        """past (T, D) metres, `step_s` apart -> prediction.
 
         Raises:
             DataError: fewer than two positions, or of another number of coordinates than the model's.
         """
         past = history_of(past, self.dims)
-        found = self.model.forecast(past[None])
-        return as_predictions(found, self.model, past[-1:], np.zeros(1), self.model.horizon, 0.9)[0]
+        found = self.model.forecast(past[None], step_s, None if through is None else through[None])
+        step = step_s if self.model.follows else None
+        return as_predictions(found, self.model, past[-1:], np.zeros(1), self.model.horizon, 0.9, step=step)[
+            0
+        ]
 
     def begin(self, position: np.ndarray) -> Any:
         """State of a track that starts here.

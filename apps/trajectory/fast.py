@@ -242,7 +242,7 @@ class FastEngine:
             window.horizon,
             config.dims,
         )
-        self.stateful = config.stateful
+        self.stateful, self.shortest = config.stateful, 4
         self.yaw = config.frame == "yaw"
         self.form, self.kind = REPRESENTATIONS[config.representation], HEADS[config.head]
         self.mixes = config.representation == "mixture" and not config.stateful
@@ -279,14 +279,15 @@ class FastEngine:
             DataError: fewer than two positions, or of another number of coordinates than the model's.
         """
         past = history_of(past, self.dims, None if self.stateful else self.history)
+        anchor, shrink = past[-1], 1.0 if step_s is None else self.dt / step_s
         if self.stateful:
+            past = past if shrink == 1.0 else (past - anchor) * shrink
             state = self.begin(past[0])
             for position in past[1:]:
                 state = self.step(state, position)
             answer = self.forecast(state)
             assert answer is not None
-            return answer
-        anchor, shrink = past[-1], 1.0 if step_s is None else self.dt / step_s
+            return answer if shrink == 1.0 else self.placed(answer, anchor, shrink)
         if not self.mixes and shrink == 1.0:
             rel = past  # to the last digit as the network in torch sees it
         else:

@@ -2,12 +2,22 @@
 
 import math
 from bisect import bisect_right
+from collections import deque
 from typing import Any
 
 import numpy as np
 
+from apps.trajectory.conformal import LiveRadius
+from apps.trajectory.data import gap, rhythm
 from apps.trajectory.geo import Origin
 from apps.trajectory.samples import Sample
+
+RECENT = 21
+"""Newest samples that tell a track's rhythm, and what it usually does from one to the next."""
+AGAIN = 16
+"""Samples after which a settled rhythm is looked at again."""
+JUMP_M, JUMP_MPS2, JUMP_SPEEDS, JUMP_MEDIANS = 0.5, 80.0, 4.0, 8.0
+"""What a mover may do from sample to sample, see `LiveTrack.jumps`."""
 
 
 class LiveTrack:
@@ -16,35 +26,87 @@ class LiveTrack:
     Between two samples the path is a straight line, or a cubic Hermite curve where both carry a velocity.
     """
 
-    def __init__(self, span_s: float) -> None:
-        self.span_s = span_s
+    def __init__(self, dims: int, dt: float, history: int, max_gap: float | None) -> None:
+        self.dims, self.dt, self.history, self.max_gap = dims, dt, history, max_gap
         self.times: list[float] = []
         self.points: list[tuple[float, ...]] = []
         self.velocities: list[tuple[float, ...] | None] = []
+        self.surprises: deque[float] = deque(maxlen=RECENT)
+        self.speeds: deque[float] = deque(maxlen=RECENT)
+        self.step = dt
+        """Seconds between its positions as the model sees them: follows the samples, see `data.rhythm`."""
+        self.until = 0
         self.last_answer = -math.inf
+        self.unanswered = 0
         self.arrival = 0.0
+        self.told_stale = False
         self.state: Any = None
         self.state_time = 0.0
         self.origin: Origin | None = None
         self.doubt: Sample | None = None
-        """A sample whose time is far from the others, held back until the next one agrees with it or not."""
+        """A sample that is far from the others, held back until the next one agrees with it or not."""
+        self.radius: LiveRadius | None = None
 
     def restart(self) -> None:
-        """Forget everything: the next sample begins a new track."""
-        self.times.clear()
-        self.points.clear()
-        self.velocities.clear()
-        self.state = None
+        """Forget where it was: the next sample begins a new track. What its balls have learned stays."""
+        for kept in (self.times, self.points, self.velocities, self.surprises, self.speeds):
+            kept.clear()
+        self.step, self.until, self.state = self.dt, 0, None
+        if self.radius is not None:
+            self.radius.forget()
+
+    @property
+    def longest_gap(self) -> float:
+        """Seconds above which nothing is drawn across; anything while two samples have not been seen."""
+        return math.inf if len(self.times) < 2 else gap(self.step, self.max_gap)
 
     def add(self, sample: Sample) -> None:
         self.origin = sample.origin
+        if self.times:
+            self.surprises.append(self.surprise(sample))
+            self.speeds.append(math.dist(sample.p, self.points[-1]) / (sample.t - self.times[-1]))
         self.times.append(sample.t)
         self.points.append(sample.p)
         self.velocities.append(sample.v)
+        self.until -= 1
+        if self.until < 0 and len(self.times) > 1:
+            self.step = rhythm(np.asarray(self.times[-RECENT:]), self.dt)
+            self.until = AGAIN if len(self.times) > RECENT else 0
         # drop in blocks: a list shortened at its head for each sample would cost more than the prediction
-        old = bisect_right(self.times, sample.t - self.span_s) - 1
-        if old > 256:
-            del self.times[:old], self.points[:old], self.velocities[:old]
+        if len(self.times) > 256:
+            old = bisect_right(self.times, sample.t - self.history * self.step - self.longest_gap) - 1
+            if old > 128:
+                del self.times[:old], self.points[:old], self.velocities[:old]
+
+    def surprise(self, sample: Sample) -> float:
+        """Metres between a sample and where the last two say that it would be."""
+        step = sample.t - self.times[-1]
+        if len(self.times) < 2:
+            return 0.0
+        share = step / (self.times[-1] - self.times[-2])
+        expected = [b + (b - a) * share for a, b in zip(self.points[-2], self.points[-1], strict=True)]
+        return math.dist(sample.p, expected)
+
+    def jumps(self, sample: Sample) -> bool:
+        """Whether no mover gets to a sample from where the track was: the gate of the readers.
+
+        i > max(8 median i, 0.5 m + min(80 m/s^2 dt^2, 4 v dt)),  v the fastest of the recent speeds
+        """
+        if len(self.times) < 3:
+            return False
+        step = sample.t - self.times[-1]
+        usual = sorted(self.surprises)[len(self.surprises) // 2]
+        reach = JUMP_M + min(JUMP_MPS2 * step**2, JUMP_SPEEDS * max(self.speeds) * step)
+        return self.surprise(sample) > max(JUMP_MEDIANS * usual, reach)
+
+    def grid(self) -> np.ndarray:
+        """Times of the newest positions a step apart, oldest first, as far as samples reach without a gap."""
+        newest, first = self.times[-1], bisect_right(self.times, self.times[-1] - self.history * self.step)
+        t = np.asarray(self.times[max(first - 1, 0) :])
+        cuts = np.flatnonzero(np.diff(t) > self.longest_gap)
+        begin = t[cuts[-1] + 1] if len(cuts) else t[0]
+        count = min(int((newest - begin) / self.step + 1e-6) + 1, self.history)
+        return np.maximum(newest - self.step * np.arange(count - 1, -1, -1), begin)
 
     def at(self, times: np.ndarray) -> np.ndarray:
         """Positions (n, D) at times inside the samples."""

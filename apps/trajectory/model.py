@@ -8,19 +8,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from apps.trajectory.config import TrainConfig
 from apps.trajectory.conformal import Calibration
 from apps.trajectory.dims import histories_of
+from apps.trajectory.light import DEFAULT, configs
 from apps.trajectory.models.forecast import Forecast
 from apps.trajectory.models.predictor import Predictor
 from apps.trajectory.models.vector import load_published
-from core import config as settings
 from core.errors import WeightsError
 from core.weights import Card, load_network
 
 CPU = torch.device("cpu")
-DEFAULT = "trajectory-gru"
-"""The bundled weights that answer when none are named."""
 
 
 @dataclass(frozen=True)
@@ -43,22 +40,29 @@ class Model:
         return isinstance(self.network, Predictor)
 
     @torch.no_grad()
-    def forecast(self, past: np.ndarray, step_s: float | None = None) -> Forecast:
+    def forecast(
+        self, past: np.ndarray, step_s: float | None = None, through: np.ndarray | None = None
+    ) -> Forecast:
         """Histories (N, T, D), newest last -> Forecast on the CPU, means in float64.
 
         Args:
             step_s: seconds between the positions, and of the answer's steps; None: the model's own dt. Speeds
                 are what the model knows, so lengths shrink as the step grows and are stretched again.
+            through: (N, 2, 2, D) ends and slopes of lines through all samples of a faster recorder, see
+                `mixture.lines`.
 
         Raises:
             DataError: the histories have another number of coordinates than the model.
         """
-        batch = torch.from_numpy(histories_of(past, self.dims))
-        if step_s is None or step_s == self.dt or not self.follows:
-            return self.network(batch.to(self.device)).cpu()
-        last = batch[:, -1]
-        shrunk = (batch - last[:, None]) * (self.dt / step_s)
-        return self.network(shrunk.to(self.device)).cpu().scaled(step_s / self.dt).at(last)
+        batch = torch.from_numpy(histories_of(past, self.dims)).to(self.device)
+        lines = None if through is None else torch.from_numpy(through).to(self.device)
+        if not self.follows:
+            return self.network(batch).cpu()
+        if step_s is None or step_s == self.dt:
+            return self.network(batch, lines).cpu()
+        last, shrink = batch[:, -1], self.dt / step_s
+        found = self.network((batch - last[:, None]) * shrink, None if lines is None else lines * shrink)
+        return found.scaled(1 / shrink).at(last).cpu()
 
     def factor(self, coverage: float = 0.9) -> np.ndarray | None:
         """Conformal radius per unit of spread, (K,); None without calibration."""
@@ -117,7 +121,4 @@ def calibrated(path: Path, stored: Any, horizon: int) -> Calibration:
 
 def rebuilt(card: Card) -> Predictor:
     """The network that a card's settings describe, without its weights."""
-    kept = {name: dict(card.settings.get(name, {})) for name in ("model", "window")}
-    kept["model"].setdefault("mirror", False)  # cards of 0.1 do not know the word
-    config = settings.replace(TrainConfig(), kept)
-    return Predictor(config.model, config.window)
+    return Predictor(*configs({"settings": card.settings}))

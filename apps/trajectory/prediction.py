@@ -29,6 +29,17 @@ class Prediction:
     coverage: float = 0.9
     """How often that ball holds the truth on flights like those it was calibrated on."""
 
+    def in_plane(self) -> "Prediction":
+        """The same prediction without its height: for a mover that was laid into a plane."""
+        return replace(
+            self,
+            anchor=self.anchor[:2],
+            mean=self.mean[:, :2],
+            covariance=None if self.covariance is None else self.covariance[:, :2, :2],
+            quantiles=None if self.quantiles is None else self.quantiles[..., :2],
+            axes=None if self.axes is None else self.axes[:2, :2],
+        )
+
     def reaching(self, steps: int) -> "Prediction":
         """The same prediction with so many steps; those beyond the model are NaN."""
         known = len(self.mean)

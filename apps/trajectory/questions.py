@@ -12,8 +12,13 @@ from core.errors import ConfigError, DataError
 class Approach:
     """The moment when the predicted path is nearest to a point."""
 
-    ahead_s: float
-    distance_m: float
+    ahead_s: float | None
+    """None where the path still comes nearer at its end: nobody knows how near."""
+    distance_m: float | None
+
+    @property
+    def beyond_horizon(self) -> bool:
+        return self.ahead_s is None
 
 
 def closest_approach(prediction: Prediction, point: np.ndarray) -> Approach:
@@ -29,6 +34,8 @@ def closest_approach(prediction: Prediction, point: np.ndarray) -> Approach:
     along = np.clip((gap * legs).sum(1) / length, 0, 1)
     distance = np.linalg.norm(gap - along[:, None] * legs, axis=1)
     leg = int(np.argmin(distance))
+    if leg == len(legs) - 1 and along[leg] >= 1 - 1e-9:
+        return Approach(None, None)
     return Approach(float(times[leg] + along[leg] * (times[leg + 1] - times[leg])), float(distance[leg]))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from core.errors import DataError
 
 Origins = dict[str | int, Origin]
 
+FARTHEST_M = 1e9
+"""As in files: no place on earth is further."""
 MAX_LINE = 65_536
 """Bytes of one sample on the wire; longer is not a sample."""
 
@@ -26,6 +29,10 @@ class Sample:
     v: tuple[float, ...] | None = None
     origin: Origin | None = None
     """Where p is zero, for a sample that came as latitude, longitude, altitude."""
+    arrival: float | None = None
+    """When it came in, on the clock of `time.perf_counter`; None: when it is fed."""
+    unit: str = "s"
+    """What its time was written in, by its size."""
 
 
 def parse_sample(line: str | bytes, origins: Origins | None = None) -> Sample:
@@ -65,7 +72,16 @@ def parse_sample(line: str | bytes, origins: Origins | None = None) -> Sample:
     speed = None if velocity is None else vector(velocity, "v")
     if speed is not None and len(speed) != len(position):
         raise DataError(f"v has {len(speed)} values and p {len(position)}.")
-    return Sample(number(record["t"], "t"), name, position, speed, origin)
+    time_s, unit = seconds(number(record["t"], "t"))
+    return Sample(time_s, name, position, speed, origin, time.perf_counter(), unit)
+
+
+def seconds(moment: float) -> tuple[float, str]:
+    """A time in seconds, and its unit: a date in ms, us or ns is so large that it is nothing else."""
+    for unit, low, factor in (("ns", 1e17, 1e-9), ("us", 1e14, 1e-6), ("ms", 1e11, 1e-3)):
+        if abs(moment) >= low:
+            return moment * factor, unit
+    return moment, "s"
 
 
 def number(value: Any, name: str) -> float:
@@ -82,7 +98,10 @@ def number(value: Any, name: str) -> float:
 
 
 def vector(value: Any, name: str) -> tuple[float, ...]:
-    """Two or three finite numbers, or DataError."""
+    """Two or three finite numbers of a size that a place can have, or DataError."""
     if not isinstance(value, list) or not 2 <= len(value) <= 3:
         raise DataError(f"{name} must be a list of 2 or 3 numbers, got {str(value)[:40]!r}.")
-    return tuple(number(item, name) for item in value)
+    found = tuple(number(item, name) for item in value)
+    if max(map(abs, found)) > FARTHEST_M:
+        raise DataError(f"{name} is {max(map(abs, found)):.3g} m; is a unit mistaken?")
+    return found

@@ -2,17 +2,22 @@
 
 Rules (they are also what the counters of the summary count):
 - a sample whose time is not after the newest of its track is skipped: equal time = duplicate, older = late;
-- a time far behind or far ahead is held back: the next sample says whether the clock was set anew (a restart:
-  the track begins again) or one stamp was bad (a stray);
-- a step above `max_gap` starts the track anew: nothing is interpolated over a gap;
-- a track that was silent for `expire_s` of stream time is forgotten;
-- a prediction whose anchor is older than two model steps says so with `"stale": true`;
-- beyond the model's horizon the answer is null.
+- a time far behind or far ahead is held back, and a place that no mover gets to (a jump): the next says
+  whether the clock was set anew or the track stands elsewhere (a restart: it begins again) or one sample was
+  bad (a stray);
+- the step of a track follows its samples; a gap (more than half a second and five steps, or `max_gap_s`)
+  starts it anew: nothing is interpolated over it. Answers begin with the fourth position, "history" says how
+  many there were;
+- a track that was silent for `expire_s`, on the clock on the wall, is forgotten; one that stops says so once;
+- a prediction whose anchor is older than two of its steps says so with `"stale": true`;
+- beyond the model's horizon the answer is null;
+- the ball follows each track's own misses (`conformal.LiveRadius`).
 
 Two exact modes: `window` encodes the last positions again for every prediction, `stateful` carries the
 encoder's state and pays one step per model step.
 """
 
+import heapq
 import json
 import math
 import time
@@ -22,6 +27,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from apps.trajectory.conformal import LiveRadius
 from apps.trajectory.dims import check_dims
 from apps.trajectory.geo import from_enu
 from apps.trajectory.live import LiveTrack
@@ -42,8 +48,10 @@ __all__ = [
 ]
 
 MAX_TRACKS = 10_000
-FAR_S = 3600.0
-"""A new track so far ahead of all others does not make them old until a second sample says the same."""
+MUTE = 20
+"""Samples without an answer after which a stream says why."""
+STALE_S = 1.0
+"""A track is told to have stopped after so much silence (and five of its steps)."""
 BACK_S, BACK_STEPS = 2.0, 20
 """A time further back than both is no late sample: the sender's clock was set anew."""
 DIGITS = 4
@@ -56,11 +64,16 @@ class Engine(Protocol):
     dt: float
     history: int
     """Positions in a window."""
+    shortest: int
+    """Positions that it needs."""
+    horizon: int
     dims: int
     """Coordinates of a position."""
 
-    def window(self, past: np.ndarray) -> Prediction:
-        """past (history, D) metres, dt apart, newest last; the stream sets the time of the answer."""
+    def window(
+        self, past: np.ndarray, step_s: float | None = None, through: np.ndarray | None = None
+    ) -> Prediction:
+        """past (T, D) metres, newest last, `step_s` apart; the stream sets the time of the answer."""
         ...
 
     def begin(self, position: np.ndarray) -> Any:
@@ -85,15 +98,18 @@ class StreamConfig:
     """None: the model's own horizon."""
     every_s: float = 0.0
     """Least time between two predictions of a track; 0 answers every sample."""
-    max_gap_s: float = 0.5
+    max_gap_s: float | None = None
+    """None: half a second and five steps of the track."""
     expire_s: float = 10.0
+    between_m: float | None = None
+    """Tell pairs of tracks that are predicted to come so close."""
 
     def __post_init__(self) -> None:
         if self.mode not in ("window", "stateful"):
             raise ConfigError(f"mode must be window or stateful, got {self.mode!r}.")
         if self.horizon_s is not None and not 0 < self.horizon_s <= 600:
             raise ConfigError(f"horizon must be in (0, 600] seconds, got {self.horizon_s}.")
-        if self.every_s < 0 or self.max_gap_s <= 0 or self.expire_s <= 0:
+        if self.every_s < 0 or (self.max_gap_s or 1) <= 0 or self.expire_s <= 0:
             raise ConfigError("every_s must not be negative; max_gap_s and expire_s must be positive.")
 
 
@@ -108,6 +124,9 @@ class Counters:
     gaps: int = 0
     restarts: int = 0
     strays: int = 0
+    jumps: int = 0
+    lost: int = 0
+    """Packets that the system dropped before they were read."""
     expired: int = 0
     predictions: int = 0
     stale: int = 0
@@ -129,8 +148,18 @@ class Stream:
         self.engine = engine
         self.config = config or StreamConfig()
         self.tracks: dict[str | int, LiveTrack] = {}
+        self.silence: list[tuple[float, int, str | int]] = []
+        """Heap of arrivals, not newer than those of the tracks: the most silent one is found in O(log n)."""
+        self.admitted = 0
         self.counters = Counters()
-        self.newest = -math.inf
+        self.remarks: list[str] = []
+        self.units: set[str] = set()
+        self.meetings: list[dict[str, Any]] = []
+        self.pairs: Any = None
+        if self.config.between_m is not None:
+            from apps.trajectory.pairs import Pairs
+
+            self.pairs = Pairs(self.config.between_m)
 
     def feed(self, sample: Sample, arrival: float | None = None) -> dict[str, Any] | None:
         """Take one sample; returns the prediction for its track when there is one to make.
@@ -138,78 +167,141 @@ class Stream:
         `arrival` is when the sample came in, on the clock of `time.perf_counter`.
 
         Raises:
-            DataError: the sample has another number of coordinates than the model.
+            DataError: the sample has coordinates that its track or the model has not.
         """
         begin = time.perf_counter()
-        arrival = begin if arrival is None else arrival
-        check_dims(len(sample.p), self.engine.dims, "p")
-        if sample.v is not None:
-            check_dims(len(sample.v), self.engine.dims, "v")
+        arrival = (sample.arrival or begin) if arrival is None else arrival
+        self.check(sample)
         self.counters.samples += 1
         track = self.tracks.get(sample.id)
         if track is None:
-            if sample.t - self.newest < FAR_S or self.newest == -math.inf:
-                self.newest = max(self.newest, sample.t)
-            track = self.admit(sample.id)
+            track = self.admit(sample, arrival)
+        elif len(sample.p) != track.dims:
+            raise DataError(f"p has {len(sample.p)} coordinates; track {sample.id!r} has {track.dims}.")
+        track.arrival, track.told_stale = arrival, False
         if track.times and not self.trusted(track, sample):
             return None
-        if track.times:
-            self.newest = max(self.newest, sample.t)
-            step = sample.t - track.times[-1]
-            if step <= 0:
-                self.counters.duplicate += step == 0
-                self.counters.late += step < 0
-                return None
-            if step > self.config.max_gap_s:
-                self.counters.gaps += 1
-                track.restart()
         track.add(sample)
-        track.arrival = arrival
+        if track.radius is not None:
+            track.radius.learn(sample.t, track.at)
         if self.config.mode == "stateful":
             self.advance(track)
         if sample.t - track.last_answer < self.config.every_s - 1e-9:
             return None
         answer = self.answer(sample.id, track, begin)
         if answer is not None:
-            track.last_answer = sample.t
-        return answer
+            track.last_answer, track.unanswered = sample.t, 0
+            return answer
+        track.unanswered += 1
+        if track.unanswered == MUTE:
+            self.remarks.append(self.why(sample.id, track))
+        return None
+
+    def check(self, sample: Sample) -> None:
+        """Coordinates against the model's; a mover in the plane has the height 0 for one of three."""
+        dims = self.engine.dims
+        for name, value in (("p", sample.p), ("v", sample.v)):
+            flat = value is not None and (len(value), dims) == (2, 3) and self.config.mode == "window"
+            if value is not None and not flat:
+                check_dims(len(value), dims, name)
+        if sample.unit not in self.units:
+            self.units.add(sample.unit)
+            if sample.unit != "s":
+                self.remarks.append(f"times are read as {sample.unit} since 1970, by their size.")
+
+    def why(self, name: str | int, track: LiveTrack) -> str:
+        """Why a track has had no answer for a while."""
+        held = len(track.grid()) if track.times else 0
+        return (
+            f"{name!r}: no answer after {MUTE} samples; {held} of {self.engine.shortest} positions without a "
+            f"gap above {track.longest_gap:.3g} s, at steps of {track.step:g} s; see --max-gap."
+        )
 
     def trusted(self, track: LiveTrack, sample: Sample) -> bool:
-        """Whether a sample's time can be believed; one far from its track's clock waits for the next."""
+        """Whether a sample is the next of its track; one far from it waits for the next to agree."""
         doubt, track.doubt = track.doubt, None
-        least = max(BACK_S, BACK_STEPS * self.engine.dt)
         step = sample.t - track.times[-1]
-        if -least <= step <= max(self.config.expire_s, least):
-            self.counters.strays += doubt is not None
+        steps = BACK_STEPS * track.step
+        early, late = step < -max(BACK_S, steps), step > max(self.config.expire_s, BACK_S, steps)
+        far = early or (late and len(track.times) > 1)
+        if not far and step <= 0:
+            self.counters.duplicate += step == 0
+            self.counters.late += step < 0
+            track.doubt = doubt
+            return False
+        gone = not far and step > track.longest_gap
+        if not far and not gone and track.jumps(sample):
+            far = True
+        if not far:
+            if doubt is not None:
+                self.doubted(track, doubt)
+            if gone:
+                self.counters.gaps += 1
+                track.restart()
             return True
-        if doubt is not None and 0 < sample.t - doubt.t <= self.config.expire_s:
+        if doubt is not None and self.agree(track, doubt, sample):
             self.counters.restarts += 1
             track.restart()
             track.add(doubt)
             if self.config.mode == "stateful":
                 self.advance(track)
             track.last_answer = -math.inf
-            self.newest = sample.t
             return True
-        self.counters.strays += doubt is not None
+        if doubt is not None:
+            self.doubted(track, doubt)
         track.doubt = sample
         return False
 
-    def admit(self, name: str | int) -> LiveTrack:
+    def doubted(self, track: LiveTrack, doubt: Sample) -> None:
+        """Count a sample that stayed alone: its time or its place was bad."""
+        step = doubt.t - track.times[-1]
+        near = 0 < step <= max(self.config.expire_s, BACK_S, BACK_STEPS * track.step)
+        self.counters.jumps += near
+        self.counters.strays += not near
+
+    def agree(self, track: LiveTrack, doubt: Sample, sample: Sample) -> bool:
+        """Whether two samples that are far from their track are near each other."""
+        step = sample.t - doubt.t
+        if not 0 < step <= max(self.config.expire_s, BACK_S, BACK_STEPS * track.step):
+            return False
+        reach = max(track.speeds, default=0.0) * step
+        return math.dist(sample.p, doubt.p) <= max(0.5 + 80 * step**2, 4 * reach)
+
+    def admit(self, sample: Sample, arrival: float) -> LiveTrack:
         """A new track; silent ones leave first, and the most silent one when there are too many."""
-        for old in [key for key, known in self.tracks.items() if self.silent(known)]:
-            del self.tracks[old]
-            self.counters.expired += 1
-        if len(self.tracks) >= MAX_TRACKS:
-            oldest = min(self.tracks, key=lambda key: self.tracks[key].times[-1])
-            del self.tracks[oldest]
-            self.counters.expired += 1
-        span = (self.engine.history - 1) * self.engine.dt + self.config.max_gap_s
-        track = self.tracks[name] = LiveTrack(span)
+        self.expire(arrival)
+        while len(self.tracks) >= MAX_TRACKS:
+            self.drop_most_silent()
+        track = LiveTrack(len(sample.p), self.engine.dt, self.engine.history, self.config.max_gap_s)
+        track.arrival = arrival
+        self.tracks[sample.id] = track
+        self.admitted += 1
+        heapq.heappush(self.silence, (arrival, self.admitted, sample.id))
         return track
 
-    def silent(self, track: LiveTrack) -> bool:
-        return not track.times or self.newest - track.times[-1] > self.config.expire_s
+    def expire(self, now: float) -> None:
+        """Forget the tracks that were silent for too long."""
+        while self.silence and now - self.silence[0][0] > self.config.expire_s:
+            if not self.renewed():
+                self.drop_most_silent()
+
+    def renewed(self) -> bool:
+        """Whether the top of the heap was out of date; it then stands where its track belongs."""
+        arrival, number, name = self.silence[0]
+        newest = self.tracks[name].arrival
+        if newest > arrival:
+            heapq.heapreplace(self.silence, (newest, number, name))
+            return True
+        return False
+
+    def drop_most_silent(self) -> None:
+        while self.renewed():
+            pass
+        _, _, name = heapq.heappop(self.silence)
+        del self.tracks[name]
+        if self.pairs is not None:
+            self.pairs.forget(name)
+        self.counters.expired += 1
 
     def advance(self, track: LiveTrack) -> None:
         """Carry the encoder's state over all model steps that the newest sample completes."""
@@ -228,50 +320,79 @@ class Stream:
 
     def answer(self, name: str | int, track: LiveTrack, begin: float) -> dict[str, Any] | None:
         """A prediction from what the track holds, or None while it is too short."""
-        engine = self.engine
-        newest = track.times[-1]
+        engine, step = self.engine, track.step
+        newest = anchor = track.times[-1]
+        held = engine.history
         if self.config.mode == "stateful":
-            anchor = track.state_time
+            anchor, step = track.state_time, engine.dt
             forecast = engine.forecast(track.state)
         else:
-            anchor = newest
-            start = newest - (engine.history - 1) * engine.dt
-            if track.times[0] > start + 1e-6:
+            grid = track.grid()
+            held = len(grid)
+            if held < engine.shortest:
                 return None
-            grid = np.maximum(newest - engine.dt * np.arange(engine.history - 1, -1, -1), track.times[0])
-            forecast = engine.window(track.at(grid))
+            past = track.at(grid)
+            flat = track.dims < engine.dims
+            if flat:
+                past = np.concatenate([past, np.zeros((held, 1))], 1)
+            forecast = engine.window(past, step)
+            if flat:
+                forecast = forecast.in_plane()
         if forecast is None:
             return None
+        forecast = replace(forecast, time_s=anchor)
+        if forecast.radius is not None:
+            if track.radius is None:
+                track.radius = LiveRadius(len(forecast.radius))
+            forecast = replace(forecast, radius=forecast.radius * track.radius.factor)
+            track.radius.tell(anchor, step, forecast.mean, forecast.radius)
         now = time.perf_counter()
-        age = newest - anchor + now - track.arrival
+        age = newest - anchor + max(now - track.arrival, 0.0)
         self.counters.predictions += 1
         self.counters.latency_us.append((now - begin) * 1e6)
         if len(self.counters.latency_us) > 100_000:
             del self.counters.latency_us[:50_000]
         if self.config.horizon_s is not None:
-            forecast = forecast.reaching(max(1, math.floor(self.config.horizon_s / engine.dt + 1e-9)))
+            forecast = forecast.reaching(max(1, math.ceil(self.config.horizon_s / step - 1e-6)))
+        if self.pairs is not None:
+            self.meetings += self.pairs.meet(name, forecast, track.origin)
         line = {
             "id": name,
-            **replace(forecast, time_s=anchor).as_dict(DIGITS),
+            **forecast.as_dict(DIGITS),
+            "history": held,
             "age_s": round(age, 6),
             "latency_us": round((now - begin) * 1e6, 1),
         }
-        if track.origin is not None:
+        if track.origin is not None and track.dims == 3:
             known = forecast.mean[np.isfinite(forecast.mean).all(1)]
             places = from_enu(np.concatenate([forecast.anchor[None], known]), track.origin)
             line["lat_lon_alt"] = np.round(places, 8).tolist()
-        if age > 2 * engine.dt:
+        if age > 2 * step:
             line["stale"] = True
             self.counters.stale += 1
         return line
 
-    def tick(self) -> Iterator[dict[str, Any]]:
-        """Predictions of all live tracks now, whether or not a sample came in: their age tells."""
+    def tick(self, *, answers: bool = True) -> Iterator[dict[str, Any]]:
+        """What time alone brings: who has stopped, once; with `answers` predictions of all live tracks."""
+        now = time.perf_counter()
+        self.expire(now)
         for name, track in list(self.tracks.items()):
-            if track.times and not self.silent(track):
-                line = self.answer(name, track, time.perf_counter())
-                if line is not None:
-                    yield line
+            if not track.times:
+                continue
+            line = self.answer(name, track, now) if answers else None
+            if line is not None:
+                yield line
+                continue
+            silent = now - track.arrival
+            if not track.told_stale and silent > max(STALE_S, 5 * track.step):
+                track.told_stale = True
+                yield {
+                    "id": name,
+                    "t": track.times[-1],
+                    "waiting": True,
+                    "stale": True,
+                    "age_s": round(silent, 3),
+                }
 
 
 def run(
@@ -279,12 +400,18 @@ def run(
     source: Iterable[Sample | DataError | None],
     write: Callable[[str], None],
     complain: Callable[[str], None],
+    *,
+    answer_ticks: bool = True,
 ) -> Counters:
-    """Feed a source until it ends; None from the source is a tick, a DataError a line that was no sample."""
+    """Feed a source until it ends; None from the source is a tick, a DataError a line that was no sample.
+
+    Args:
+        answer_ticks: a tick answers all live tracks; otherwise it only tells which have stopped.
+    """
     for item in source:
         if item is None:
-            for line in stream.tick():
-                write(json.dumps(line))
+            for line in stream.tick(answers=answer_ticks):
+                write(json.dumps(line, allow_nan=False))
             continue
         problem: DataError | None = item if isinstance(item, DataError) else None
         line = None
@@ -298,5 +425,11 @@ def run(
             if stream.counters.malformed <= 5:  # a broken sender must not flood the terminal
                 complain(f"skipped: {problem}")
         elif line is not None:
-            write(json.dumps(line))
+            write(json.dumps(line, allow_nan=False))
+        for meeting in stream.meetings:
+            write(json.dumps(meeting, allow_nan=False))
+        stream.meetings.clear()
+        for remark in stream.remarks[:5]:
+            complain(remark)
+        stream.remarks.clear()
     return stream.counters

@@ -1,10 +1,12 @@
 """A track: where one thing was, and when."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +18,10 @@ DATES = (631_152_000 * 10**9, 4_102_444_800 * 10**9)
 """Nanoseconds since 1970 of 1990 and 2100."""
 NEAR = 1e-6
 """Seconds that rounding may cost."""
-SUFFIXES = {".gz", ".csv", ".txt", ".tum", ".ulg", ".parquet", ".json", ".jsonl", ".ndjson", ".gpx", ".log"}
+SUFFIXES = {
+    ".gz", ".csv", ".txt", ".tum", ".ulg", ".parquet", ".json", ".jsonl", ".ndjson", ".gpx", ".log",
+    ".bin", ".tlog", ".bag", ".mcap", ".db3", ".nmea",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Track:
     """(latitude deg, longitude deg, altitude m) of the local zero, for geographic files."""
     warnings: tuple[str, ...] = ()
     """What was repaired or looks suspicious, one sentence each."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What the reader understood: `format`, and `columns`, role -> name and unit."""
 
     def __len__(self) -> int:
         return len(self.time_s)

@@ -1,24 +1,33 @@
 """File formats of tracks: found by content, or named."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from apps.trajectory.formats.ardupilot import read_ardupilot
 from apps.trajectory.formats.columns import from_names
+from apps.trajectory.formats.dataflash import read_dataflash
 from apps.trajectory.formats.euroc import read_euroc
+from apps.trajectory.formats.frames import is_boxes, is_walkers, read_boxes, read_walkers
 from apps.trajectory.formats.gpx import read_gpx
 from apps.trajectory.formats.json_lines import read_json
 from apps.trajectory.formats.kitti import read_kitti
+from apps.trajectory.formats.nmea import is_nmea, read_nmea
 from apps.trajectory.formats.options import Options
 from apps.trajectory.formats.parquet import read_parquet
+from apps.trajectory.formats.rosbag import bag_kind, read_bag
 from apps.trajectory.formats.source import as_text, read_bytes
 from apps.trajectory.formats.table import Table, parse
+from apps.trajectory.formats.tlog import is_tlog, read_tlog
 from apps.trajectory.formats.tum import read_tum
 from apps.trajectory.formats.ulog import read_ulog
 from apps.trajectory.track import Track
 from core.errors import DataError
 
-FORMATS = ("tum", "euroc", "kitti", "csv", "parquet", "ulog", "jsonl", "gpx", "ardupilot")
+FORMATS = (
+    "tum", "euroc", "kitti", "csv", "parquet", "ulog", "jsonl", "gpx", "ardupilot",
+    "dataflash", "tlog", "rosbag", "nmea", "walkers", "boxes",
+)  # fmt: skip
 """`csv` is any text table with names: the paper's, geographic, rosbag exports, one's own."""
 
 __all__ = ["FORMATS", "Options", "detect", "read"]
@@ -34,20 +43,34 @@ def read(path: Path, options: Options) -> list[Track]:
         raise DataError(f"no format {options.format!r}; choose {', '.join(FORMATS)}.")
     data = read_bytes(path)
     kind = options.format or binary_kind(data)
-    if kind == "ulog":
-        tracks = read_ulog(path, data, options)
-    elif kind == "parquet":
-        tracks = read_parquet(path, data, options)
+    if kind == "rosbag":
+        tracks = read_bag(path, options)
+    elif kind in PACKED:
+        tracks = PACKED[kind](path, data, options)
     else:
-        tracks = read_text(path, as_text(path, data), options)
+        text = as_text(path, data)
+        kind = kind or textual_kind(text) or "table"
+        tracks = read_text(path, text, options)
     if all(len(track) < 2 for track in tracks):
         raise DataError(f"{path}: a single sample; a track needs two or more.")
-    return tracks
+    return [replace(track, about={"format": kind, **track.about}) for track in tracks]
 
 
 def binary_kind(data: bytes) -> str | None:
-    """ulog, parquet, or None for text."""
-    return {b"ULog": "ulog", b"PAR1": "parquet"}.get(data[:4])
+    """ulog, parquet, dataflash, tlog, rosbag, or None for text."""
+    if bag_kind(data) is not None:
+        return "rosbag"
+    known = {b"ULog": "ulog", b"PAR1": "parquet", b"\xa3\x95\x80\x80": "dataflash"}.get(data[:4])
+    return known or ("tlog" if is_tlog(data) else None)
+
+
+PACKED: dict[str, Callable[[Path, bytes, Options], list[Track]]] = {
+    "ulog": read_ulog,
+    "parquet": read_parquet,
+    "dataflash": read_dataflash,
+    "tlog": read_tlog,
+}
+"""Binary formats whose bytes are read here."""
 
 
 def read_text(path: Path, text: bytes, options: Options) -> list[Track]:
@@ -61,6 +84,10 @@ def read_text(path: Path, text: bytes, options: Options) -> list[Track]:
         return read_kitti(table, options)
     if kind == "tum":
         return read_tum(table, options)
+    if kind == "walkers":
+        return read_walkers(table, options)
+    if kind == "boxes":
+        return read_boxes(table, options)
     if kind == "euroc" and not (table.named and table.sure):
         return read_euroc(table, options)
     return from_names(table, options)
@@ -70,6 +97,7 @@ READERS: dict[str, Callable[[Path, bytes, Options], list[Track]]] = {
     "jsonl": read_json,
     "gpx": read_gpx,
     "ardupilot": read_ardupilot,
+    "nmea": read_nmea,
 }
 """Text that is no table."""
 
@@ -79,6 +107,8 @@ def textual_kind(text: bytes) -> str | None:
     begin = text.lstrip()[:4]
     if begin[:1] in (b"{", b"["):
         return "jsonl"
+    if is_nmea(text):
+        return "nmea"
     return "gpx" if begin[:1] == b"<" else "ardupilot" if begin == b"FMT," else None
 
 
@@ -97,6 +127,10 @@ def detect(table: Table, options: Options) -> str:
             pass  # the comment above the data was prose
         else:
             return "csv"
+    if is_walkers(table):
+        return "walkers"
+    if is_boxes(table):
+        return "boxes"
     columns = list(table.rows.columns)
     if len(columns) == 12:
         return "kitti"

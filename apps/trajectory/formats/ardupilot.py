@@ -4,6 +4,7 @@ A `FMT` row names the columns of each kind (https://ardupilot.org/copter/docs/co
 """
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -40,9 +41,19 @@ def read_ardupilot(path: Path, text: bytes, options: Options) -> list[Track]:
             rows[cells[0]].append(cells[1:])
             if len(rows[cells[0]]) > OBJECTS:
                 raise DataError(f"{path}: more than {OBJECTS:,} rows of {cells[0]}; cut it into parts.")
+    frames = {kind: pd.DataFrame(rows[kind], columns=columns[kind]) for kind in KINDS if rows[kind]}
+    return from_kinds(path, frames, options)
+
+
+def from_kinds(path: Path, frames: Mapping[str, pd.DataFrame], options: Options) -> list[Track]:
+    """Tracks of the best kind of row that there is.
+
+    Raises:
+        DataError: no rows with places.
+    """
     for kind in KINDS:
-        if rows[kind]:
-            whole = pd.DataFrame(rows[kind], columns=columns[kind])
+        if kind in frames:
+            whole = frames[kind]
             frame = pd.DataFrame({ours: whole[name] for name, ours in NAMES.items() if name in whole})
             return from_names(Table(path, frame, named=True), options)
     raise DataError(f"{path}: the ArduPilot log has neither POS nor GPS rows.")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from apps.trajectory.formats.assemble import assemble
 from apps.trajectory.formats.ids import groups
-from apps.trajectory.formats.names import find_columns
+from apps.trajectory.formats.names import DATES, find_columns, plain
 from apps.trajectory.formats.options import TIME_UNITS, Options
 from apps.trajectory.formats.places import Places, local, places
 from apps.trajectory.formats.stamps import (
@@ -23,9 +23,12 @@ from apps.trajectory.formats.stamps import (
     unit_of,
 )
 from apps.trajectory.formats.table import MISSING, Table, numeric
-from apps.trajectory.formats.units import factor
+from apps.trajectory.formats.units import factor, word
 from apps.trajectory.track import Track, stem_of
 from core.errors import DataError
+
+STEPPED = "seconds of steps"
+"""Column of times that are worked out from counted samples."""
 
 
 def from_names(table: Table, options: Options) -> list[Track]:
@@ -43,6 +46,15 @@ def from_names(table: Table, options: Options) -> list[Track]:
     if any(name in given for name in ("x", "y", "z")):
         found = {name: column for name, column in found.items() if name not in ("x", "y", "z", "down")}
     found |= given
+    if "t" not in given and (options.rate is None or "t" not in found):
+        from apps.trajectory.formats.frames import counted
+
+        steps = None if "t" in found or "sec" in found else counted(table, options)
+        if steps is not None:
+            rows = table.rows.assign(**{STEPPED: steps[0]})
+            told = replace(options, rate=None, time_unit="s")
+            tracks = tracks_of(replace(table, rows=rows), {**found, "t": STEPPED}, told)
+            return [replace(track, start_ns=None, warnings=(steps[1], *track.warnings)) for track in tracks]
     if "t" not in found and not ("sec" in found and "nsec" in found) and options.rate is None:
         raise DataError(
             f"{table.path}: no column of time; name one by --read columns=t=NAME or give --read rate=10. "
@@ -94,21 +106,38 @@ def tracks_of(
             own = positions[rows]
         else:
             own, origin = local(fixes, rows, part.ns, told)
-        tracks.append(
-            assemble(
-                table.path,
-                "/".join([stem_of(table.path), *label]),
-                part,
-                own,
-                None if velocities is None else velocities[rows],
-                frame=options.frame if flat else None,
-                origin=origin,
-                has_clock=clock,
-                gate=options.gate,
-                warnings=told,
-            )
+        track = assemble(
+            table.path,
+            "/".join([stem_of(table.path), *label]),
+            part,
+            own,
+            None if velocities is None else velocities[rows],
+            frame=options.frame if flat else None,
+            origin=origin,
+            has_clock=clock,
+            gate=options.gate,
+            warnings=told,
         )
+        tracks.append(replace(track, about={"columns": roles(table, found, options, usual_unit)}))
     return tracks
+
+
+def roles(
+    table: Table, found: Mapping[str, str], options: Options, usual: str | None
+) -> dict[str, dict[str, str]]:
+    """What every column in use was taken for, and the unit that its name or its values say."""
+    told: dict[str, dict[str, str]] = {}
+    for role, name in found.items():
+        unit = word(str(name)) or {"lat": "deg", "lon": "deg"}.get(role, "m/s" if role[0] == "v" else "m")
+        if role in ("t", "sec", "nsec"):
+            column = table.column(name)
+            told_unit = options.time_unit or ("s" if role == "sec" else "ns" if role == "nsec" else None)
+            if told_unit is None and (is_datetime(column) or not numeric(column).notna().any()):
+                told_unit = "date"
+            values = np.empty(0) if told_unit else numeric(column).to_numpy(np.float64, na_value=np.nan)
+            unit = told_unit or unit_of(values, name, usual)
+        told[role] = {"name": str(name), "unit": unit}
+    return told
 
 
 def times_of(table: Table, found: Mapping[str, str], options: Options, usual: str | None) -> Stamps:
@@ -119,7 +148,7 @@ def times_of(table: Table, found: Mapping[str, str], options: Options, usual: st
         whole = np.where(known, sec, 0).astype(np.int64) * 10**9
         return Stamps(whole + np.where(known, nsec, 0).astype(np.int64), known)
     name = found["t"]
-    column = table.column(name)
+    column = with_dates(table, name, table.column(name))
     try:
         times = stamps(column, name, options.time_unit, usual)
     except DataError as error:
@@ -131,6 +160,17 @@ def times_of(table: Table, found: Mapping[str, str], options: Options, usual: st
             where = f" line {line}" if line else f" row {row + 1}"
             raise DataError(f"{table.path}{where}: {name} is {str(column.iloc[row])[:40]!r}, not a time.")
     return times
+
+
+def with_dates(table: Table, name: str, column: pd.Series) -> pd.Series:
+    """Times of the day with the date that another column has."""
+    if pd.api.types.is_numeric_dtype(column) or is_datetime(column):
+        return column
+    text = column.astype("str").str.strip()
+    dates = [other for other in table.rows.columns if plain(str(other)) in DATES and other != name]
+    if not dates or not text.head(20).str.match(r"^\d{1,2}:\d{2}").all():
+        return column
+    return (table.column(dates[0]).astype("str").str.strip() + " " + text).rename(name)
 
 
 def checked(

@@ -7,6 +7,7 @@ objects inside objects as ROS has them, `{"header": {"stamp": {..}}, "pose": {"p
 import io
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from apps.trajectory.formats.columns import from_names
+from apps.trajectory.formats.frames import read_scenes
 from apps.trajectory.formats.held import check_held, used
 from apps.trajectory.formats.options import Options
 from apps.trajectory.formats.table import MAX_COLUMNS, Table
@@ -31,6 +33,8 @@ VECTORS = {
     "velocity": ("vx", "vy", "vz"),
 }
 """Lists of numbers -> the columns that they are."""
+SCENES = re.compile(rb'"track"\s*:\s*\{[^{}]*"f"\s*:')
+"""What a line of TrajNet++ has."""
 DEEPEST = 8
 """Objects inside objects that are still columns."""
 
@@ -41,6 +45,8 @@ def read_json(path: Path, text: bytes, options: Options) -> list[Track]:
     Raises:
         DataError: a line that is not a JSON object of numbers and text.
     """
+    if SCENES.search(text[:65_536]):
+        return read_scenes(path, parse_records(path, text), options)
     names: dict[str, bool] = {}  # name -> whether it may mean something
     parts, rows = [], []
     for number, record in parse_records(path, text):

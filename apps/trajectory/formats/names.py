@@ -34,6 +34,10 @@ GEOGRAPHIC = {
     ).split(),
 }
 DOWN = ("d", "down")
+DATES = ("date", "utc_date", "date_utc", "gps_date")
+"""Columns of the day, where the time is one of the day."""
+COUNTS = "timestep time_step frame frame_id frame_number frame_num frame_index frameid framenum".split()
+"""Columns that count samples or frames."""
 SUFFIXES = {axis: re.compile(rf".*_(?:position|translation|point)_{axis}") for axis in "xyz"} | {
     f"v{axis}": re.compile(rf".*_(?:velocity|linear|vel)_{axis}") for axis in "xyz"
 }
@@ -45,7 +49,7 @@ SPELLED = frozenset(
     for table in (AXES, VELOCITIES, GEOGRAPHIC)
     for spellings in table.values()
     for spelling in spellings
-) | {*TIME, *DOWN}
+) | {*TIME, *DOWN, *DATES, *COUNTS}
 SUFFIXED = (*SUFFIXES.values(), TIME_SUFFIX, SECONDS, NANOSECONDS)
 IDS: tuple[str, ...] = tuple(
     (
@@ -81,7 +85,11 @@ def find_columns(names: Iterable[str]) -> dict[str, str]:
         if hit is not None and hit not in found.values():
             found[ours] = hit
     for ours, pattern in {**SUFFIXES, "sec": SECONDS, "nsec": NANOSECONDS, "t": TIME_SUFFIX}.items():
-        hits = [name for spelled, name in by_plain.items() if pattern.fullmatch(spelled)]
+        hits = [
+            name
+            for spelled, name in by_plain.items()
+            if pattern.fullmatch(spelled) and not spelled.startswith(("start_", "end_"))
+        ]
         if hits and ours not in found:
             found[ours] = hits[0]
     return found

@@ -29,8 +29,8 @@ class Options:
     """Leave out samples that no mover can have been at."""
 
     def __post_init__(self) -> None:
-        if self.time_unit is not None and self.time_unit not in (*TIME_UNITS, "iso"):
-            raise DataError(f"no time unit {self.time_unit!r}; choose s, ms, us, ns or iso.")
+        if self.time_unit is not None and self.time_unit not in (*TIME_UNITS, "iso", "dmy", "mdy"):
+            raise DataError(f"no time unit {self.time_unit!r}; choose s, ms, us, ns, iso, dmy or mdy.")
         if self.frame is not None and self.frame not in FRAMES:
             raise DataError(f"no frame {self.frame!r}; choose {', '.join(FRAMES)}.")
         if self.rate is not None and not (np.isfinite(self.rate) and self.rate > 0):

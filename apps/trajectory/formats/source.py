@@ -13,7 +13,11 @@ MAX_BYTES = 512 * 2**20
 MAX_LINE = 2**20
 CHUNK = 2**20
 GZIP = b"\x1f\x8b"
-BINARY = (b"ULog", b"PAR1")
+BINARY = (
+    b"ULog", b"PAR1", b"#ROSBAG V2", b"SQLite for", b"\x89MCAP0", b"\xa3\x95",
+    b"\x00\x04", b"\x00\x05", b"\x00\x06",
+)  # fmt: skip
+"""How files begin that have no lines; the last three are stamps of microseconds since 1970."""
 
 
 def read_bytes(path: Path) -> bytes:

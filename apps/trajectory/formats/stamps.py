@@ -30,6 +30,9 @@ EPOCH = (631_152_000.0, 4_102_444_800.0)
 """Dates from 1990 to 2100, seconds since 1970."""
 FAR = 7.0
 """So much likelier another unit must be: some powers of ten in rate and speed together."""
+SLASHED = re.compile(r"^(\d{1,2})[/.](\d{1,2})[/.](\d{4})[ T]+(\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?.*)$")
+"""Dates as people write them, with the time behind."""
+ORDERS = {"dmy": "day, month, year", "mdy": "month, day, year"}
 ZONE = re.compile(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", re.IGNORECASE)
 """What ends a stamp that says where it was read."""
 LIMIT = 9.2e18
@@ -64,6 +67,8 @@ def stamps(column: pd.Series, name: str, unit: str | None, usual: str | None = N
     Raises:
         DataError: text that is no time, or times beyond the reach of nanoseconds.
     """
+    if unit in ORDERS:
+        return from_dates(column, name, unit)
     if unit != "iso" and (unit or not is_datetime(column)):
         numbers = column if pd.api.types.is_numeric_dtype(column) else numeric(column)
         if numbers.notna().any() or unit:
@@ -75,9 +80,11 @@ def is_datetime(column: pd.Series) -> bool:
     return pd.api.types.is_datetime64_any_dtype(column)
 
 
-def from_dates(column: pd.Series, name: str) -> Stamps:
+def from_dates(column: pd.Series, name: str, order: str | None = None) -> Stamps:
     """ISO 8601 text or datetimes; a stamp without a zone among others takes that of the one before."""
     warnings: list[str] = []
+    if not is_datetime(column):
+        column = day_before_month(column, name, order, warnings)
     zoned = column if is_datetime(column) else with_zones(column, name, warnings)
     try:
         dates = (
@@ -96,6 +103,44 @@ def from_dates(column: pd.Series, name: str) -> Stamps:
     if not known.any():
         raise DataError(f"column {name!r} holds no numbers and no ISO 8601 times.")
     return Stamps(np.where(known, ns.astype(np.int64), 0), known, tuple(warnings))
+
+
+def day_before_month(column: pd.Series, name: str, order: str | None, warnings: list[str]) -> pd.Series:
+    """`17/07/2026 05:13:00` as ISO 8601; what comes first, day or month, is told by a value above 12, else by
+    which of the two lets time go forward.
+
+    Raises:
+        DataError: both readings are as good.
+    """
+    text = column.astype("str").str.strip()
+    parts = text.str.extract(SLASHED)
+    known = parts[0].notna()
+    if not known.any() or known.sum() < column.notna().sum() / 2:
+        return column
+    first, second = (pd.to_numeric(parts[index][known]) for index in (0, 1))
+    if order is None and (first > 12).any() != (second > 12).any():
+        order = "dmy" if (first > 12).any() else "mdy"
+    readings = {
+        key: parts[2] + "-" + parts[month].str.zfill(2) + "-" + parts[day].str.zfill(2) + "T" + parts[3]
+        for key, day, month in (("dmy", 0, 1), ("mdy", 1, 0))
+    }
+    if order is None:
+        dates = {
+            key: pd.to_datetime(value[known], utc=True, format="ISO8601", errors="coerce")
+            for key, value in readings.items()
+        }
+        forward = [key for key, value in dates.items() if value.is_monotonic_increasing]
+        span = {key: dates[key].max() - dates[key].min() for key in forward}
+        if len(forward) == 2 and span["dmy"] != span["mdy"]:
+            forward = [min(span, key=lambda key: span[key])]
+        if len(forward) != 1:
+            ours, theirs = (readings[key][known].iloc[0] for key in ("dmy", "mdy"))
+            raise DataError(
+                f"column {name!r}: {text[known].iloc[0]!r} is {ours} or {theirs}; --read time_unit=dmy or mdy"
+            )
+        order = forward[0]
+        warnings.append(f"dates in {name!r} are read as {ORDERS[order]}; --read time_unit= overrules.")
+    return readings[order].where(known, None)
 
 
 def with_zones(column: pd.Series, name: str, warnings: list[str]) -> pd.Series:

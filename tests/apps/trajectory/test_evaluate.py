@@ -88,14 +88,27 @@ def test_a_track_too_short_for_a_window_is_reported() -> None:
         evaluate(straight_model(), [parabola("short", 30)])
 
 
-def test_a_flat_track_is_one_sentence_and_baselines_take_it() -> None:
+def test_a_track_in_the_plane_is_scored_in_the_plane() -> None:
     flat = parabola("car", 60)
     flat = replace(flat, positions=flat.positions[:, :2])
-    with pytest.raises(DataError, match="car has 2 coordinates; the model predicts 3"):
-        evaluate(straight_model(), [flat])
+    report = evaluate(straight_model(), [flat])
+    assert report["model"]["fde_1s"] == pytest.approx(0.55, abs=1e-4)
+    assert report["baselines"]["lstm"]["fde_1s"] is not None
+    line = replace(flat, positions=flat.positions[:, :1])
+    with pytest.raises(DataError, match="car has 1 coordinates; the model predicts 3"):
+        evaluate(straight_model(), [line])
     report = evaluate("constant_acceleration", [flat])
     assert report["overall"]["model"]["fde"]["1.0"] < 1e-6
-    assert "lstm is left out: it predicts 3 coordinates, the tracks have 2." in report["warnings"]
+
+
+def test_slow_samples_are_scored_in_their_own_rhythm() -> None:
+    time_s = 0.8 * np.arange(60)
+    straight = Track("ship", "ship.csv", time_s, None, time_s[:, None] * [3.0, 1.0, 0.0])
+    report = evaluate(straight_model(), [straight, parabola("drone", 60)], baselines=["constant_velocity"])
+    assert report["protocol"]["steps_s"] == [0.1, 0.8]
+    ship = report["groups"]["ship.csv"]["model"]
+    assert ship["fde_0.5s"] is None
+    assert ship["fde_1s"] == pytest.approx(0, abs=1e-4)
 
 
 def test_an_unknown_baseline_is_named() -> None:

@@ -47,7 +47,7 @@ def test_the_ball_is_least_where_it_holds_nine_errors_of_ten() -> None:
 
 def test_the_spread_does_not_excuse_a_worse_mean() -> None:
     mean = torch.randn(3, 4, 3, requires_grad=True)
-    future, scale = torch.zeros(3, 4, 3), torch.ones(3)
+    future, scale = torch.zeros(3, 4, 3), torch.ones(3, 1)
     factor = torch.eye(3).expand(3, 4, 3, 3)
     forecast = Forecast(mean, torch.ones(3, 4), cholesky=factor, axes=torch.eye(3).expand(3, 3, 3))
     (with_spread,) = torch.autograd.grad(forecast_loss(forecast, future, scale, torch.full((3,), 0.9)), mean)

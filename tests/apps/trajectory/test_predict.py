@@ -28,11 +28,13 @@ from core.config import to_dict
 from core.errors import ConfigError, DataError, WeightsError
 from core.weights import Card, save
 
+PLAIN = {"representation": "residual_over_cv", "mirror": False}
+
 
 def straight_model(head: str = "gaussian") -> Model:
     """A model that predicts constant velocity, with a calibration of factor 1 at 90 %."""
     torch.manual_seed(0)
-    network = Predictor(ModelConfig(hidden=8, head=head), WindowConfig())  # pyright: ignore[reportArgumentType]
+    network = Predictor(ModelConfig(hidden=8, head=head, **PLAIN), WindowConfig())  # pyright: ignore
     torch.nn.init.zeros_(network.outer.weight)
     torch.nn.init.zeros_(network.outer.bias)
     calibration = Calibration.fit(np.ones((99, 20)))
@@ -127,9 +129,33 @@ def test_a_replay_works_each_covariance_out_once(monkeypatch: pytest.MonkeyPatch
     assert max(made) == PIECE * 20 * 3 * 3
 
 
+def test_a_mover_in_the_plane_is_predicted_in_the_plane() -> None:
+    flat = track(np.arange(40) / 10, (2.0, 1.0))
+    for found in (predict(flat, straight_model()), predict_along(flat, straight_model())[-1]):
+        assert found.mean.shape == (20, 2)
+        np.testing.assert_allclose(found.mean[9] - found.anchor, [2.0, 1.0], atol=1e-5)
+        assert found.covariance is not None
+        assert found.covariance.shape == (20, 2, 2)
+
+
+@pytest.mark.parametrize("step", [0.25, 1.0, 30.0])
+def test_the_answer_follows_the_rhythm_of_the_data(step: float) -> None:
+    found = predict(track(step * np.arange(40)), straight_model())
+    np.testing.assert_allclose(found.ahead_s, step * np.arange(1, 21))
+    np.testing.assert_allclose(found.mean, found.anchor + found.ahead_s[:, None] * [2.0, 0.0, 0.5], rtol=1e-5)
+
+
+def test_a_gap_is_half_a_second_and_five_steps_unless_told() -> None:
+    slow = track(np.r_[np.arange(30.0), np.arange(40.0, 44.0)])
+    assert len(predict_along(slow, straight_model(), stride=1)) == 10
+    assert len(predict_along(slow, straight_model(), stride=1, max_gap=20)) > 10
+    with pytest.raises(ConfigError, match="max-gap"):
+        predict(slow, straight_model(), max_gap=0)
+
+
 def test_a_track_of_fewer_coordinates_is_one_sentence() -> None:
-    flat = track(np.arange(40) / 10, (2.0, 0.0))
-    sentence = r"line has 2 coordinates; the model predicts 3\."
+    flat = track(np.arange(40) / 10, (2.0,))
+    sentence = r"line has 1 coordinates; the model predicts 3\."
     for ask in (predict, predict_along):
         with pytest.raises(DataError, match=sentence):
             ask(flat, straight_model())
@@ -180,7 +206,7 @@ def test_without_covariance_futures_fill_the_conformal_ball() -> None:
     ("past", "message"),
     [
         (np.zeros((2, 3)), "2 positions"),
-        (np.zeros((21, 2)), "the history has 2 coordinates; the model predicts 3"),
+        (np.zeros((21, 1)), "the history has 1 coordinates; the model predicts 3"),
         (np.full((21, 3), math.nan), "not finite"),
     ],
 )
@@ -198,7 +224,7 @@ def test_horizon_and_coverage_have_ranges(words: dict) -> None:
 def test_saved_weights_rebuild_the_model_they_were(tmp_path: Path) -> None:
     model = straight_model()
     assert model.calibration is not None
-    settings = to_dict(TrainConfig(model=ModelConfig(hidden=8)))
+    settings = to_dict(TrainConfig(model=ModelConfig(hidden=8, **PLAIN)))  # pyright: ignore
     card = Card(
         "trajectory", "gru", "none", "none", settings, extra={"calibration": model.calibration.as_dict()}
     )

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from apps.trajectory.config import ModelConfig, TrainConfig, WindowConfig
+from apps.trajectory.config import AugmentConfig, ModelConfig, TrainConfig, WindowConfig
 from apps.trajectory.models.predictor import Predictor
 from core.errors import ConfigError
 
@@ -23,7 +23,7 @@ def flight(batch: int = 4, time: int = 21, dims: int = 3) -> torch.Tensor:
     return (0.3 * torch.randn(batch, time, dims, dtype=torch.float64, generator=generator)).cumsum(1)
 
 
-@pytest.mark.parametrize("representation", ["residual_over_cv", "velocity", "position_relative"])
+@pytest.mark.parametrize("representation", ["mixture", "residual_over_cv", "velocity", "position_relative"])
 @pytest.mark.parametrize("head", ["point", "gaussian", "quantile"])
 def test_every_representation_and_head_answers_all_steps(representation: str, head: str) -> None:
     forecast = model_of(representation=representation, head=head)(flight())
@@ -79,7 +79,7 @@ def test_a_model_of_windows_refuses_to_stream() -> None:
 
 def test_a_new_model_predicts_constant_velocity() -> None:
     torch.manual_seed(0)
-    model = Predictor(ModelConfig(hidden=12), WindowConfig()).double()
+    model = Predictor(ModelConfig(hidden=12, representation="residual_over_cv"), WindowConfig()).double()
     torch.nn.init.zeros_(model.outer.weight)
     past = flight()
     ahead = torch.arange(1, 21, dtype=torch.float64)[:, None]
@@ -131,4 +131,23 @@ def test_windows_must_hold_something() -> None:
     with pytest.raises(ConfigError, match="history must be 3 to 10000"):
         WindowConfig(history=2)
     with pytest.raises(ConfigError, match=r"longer than window\.history"):
-        TrainConfig(window=WindowConfig(history=5))
+        TrainConfig(window=WindowConfig(history=5), augment=AugmentConfig(shortest=6))
+
+
+@pytest.mark.parametrize("head", ["point", "gaussian", "quantile"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_mirrored_flight_is_answered_with_the_mirrored_prediction(dims: int, head: str) -> None:
+    model, past = model_of(dims=dims, head=head).eval(), flight(dims=dims)
+    flip = torch.ones(dims, dtype=past.dtype)
+    flip[1] = -1
+    found, other = model(past), model(past * flip)
+    torch.testing.assert_close(other.mean, found.mean * flip, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(other.spread, found.spread, atol=1e-5, rtol=1e-4)
+
+
+def test_an_exact_line_goes_on_exactly_at_any_speed() -> None:
+    model = model_of().eval()
+    speed = torch.tensor([0.5, 30.0, 250.0], dtype=torch.float64)
+    past = (torch.arange(21)[:, None] * 0.1 * speed[:, None, None]) * torch.tensor([0.8, 0.6, 0.01])
+    ahead = torch.arange(1, 21)[:, None] * 0.1 * speed[:, None, None] * torch.tensor([0.8, 0.6, 0.01])
+    torch.testing.assert_close(model(past).mean, past[:, -1:] + ahead, atol=2e-3, rtol=1e-5)

@@ -18,22 +18,23 @@ from apps.trajectory.stream import MAX_LINE, Sample, Stream, StreamConfig, parse
 from core.errors import ConfigError, DataError
 
 
-def ahead(position: np.ndarray, step: np.ndarray) -> Prediction:
+def ahead(position: np.ndarray, step: np.ndarray, step_s: float = 0.1) -> Prediction:
     """Five steps straight on, with radii 1 to 5."""
     mean = position + step * np.arange(1, 6)[:, None]
-    return Prediction(0.0, 0.1 * np.arange(1, 6), position, mean, radius=np.arange(1.0, 6.0))
+    return Prediction(0.0, step_s * np.arange(1, 6), position, mean, radius=np.arange(1.0, 6.0))
 
 
 class LastVelocity:
     """Goes on as in the last step; the plainest engine there is."""
 
     dt = 0.1
-    history = 5
+    history = shortest = horizon = 5
     dims = 3
 
-    def window(self, past: np.ndarray) -> Prediction:
-        step = past[-1] - past[-2]
-        return ahead(past[-1], step)
+    def window(
+        self, past: np.ndarray, step_s: float | None = None, through: np.ndarray | None = None
+    ) -> Prediction:
+        return ahead(past[-1], past[-1] - past[-2], step_s or self.dt)
 
     def begin(self, position: np.ndarray) -> Any:
         return (position, position, 1)
@@ -149,10 +150,100 @@ def test_places_on_the_wire_become_metres_and_come_back_as_places() -> None:
 
 def test_silent_tracks_expire() -> None:
     stream = Stream(LastVelocity(), StreamConfig(expire_s=1.0))
-    predictions(stream, line_of_flight(10, 1.0, "old"))
-    stream.feed(Sample(5.0, "new", (0.0, 0.0, 0.0)))
-    assert set(stream.tracks) == {"new"}
+    for sample in line_of_flight(10, 1.0, "old"):
+        stream.feed(sample, arrival=100 + sample.t)
+    stream.feed(Sample(9e9, "odd", (0.0, 0.0, 0.0)), arrival=101.5)
+    assert set(stream.tracks) == {"old", "odd"}
+    stream.feed(Sample(0.0, "new", (0.0, 0.0, 0.0)), arrival=102.2)
+    assert set(stream.tracks) == {"odd", "new"}
     assert stream.counters.expired == 1
+
+
+def test_of_too_many_tracks_the_most_silent_one_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apps.trajectory.stream.MAX_TRACKS", 3)
+    stream = Stream(LastVelocity(), StreamConfig(expire_s=1e6))
+    for now, name in enumerate("abcab"):
+        stream.feed(Sample(float(now), name, (0.0, 0.0, 0.0)), arrival=float(now))
+    stream.feed(Sample(0.0, "d", (0.0, 0.0, 0.0)), arrival=9.0)
+    assert set(stream.tracks) == {"a", "b", "d"}
+
+
+def test_a_track_that_stops_says_so_once() -> None:
+    stream = Stream(LastVelocity())
+    stream.feed(Sample(3.0, "a", (0.0, 0.0, 0.0)))
+    assert list(stream.tick(answers=False)) == []
+    stream.tracks["a"].arrival -= 2.0
+    (line,) = stream.tick(answers=False)
+    assert (line["id"], line["t"], line["waiting"], line["stale"]) == ("a", 3.0, True, True)
+    assert list(stream.tick(answers=False)) == []
+
+
+@pytest.mark.parametrize("step", [0.4, 1.0, 10.0])
+def test_the_step_of_an_answer_follows_the_samples(step: float) -> None:
+    stream = Stream(LastVelocity())
+    lines = predictions(stream, [Sample(step * k, 0, (2.0 * step * k, 0.0, 0.0)) for k in range(30)])
+    assert len(lines) == 26
+    assert stream.tracks[0].step == pytest.approx(step)
+
+
+def test_a_jump_costs_one_sample_and_a_lasting_one_begins_the_track_anew() -> None:
+    samples = line_of_flight(10, 4.0)
+    samples[20] = Sample(samples[20].t, 0, (900.0, 1.0, 3.0))
+    stream = Stream(LastVelocity())
+    lines = predictions(stream, samples)
+    assert (stream.counters.jumps, stream.counters.restarts) == (1, 0)
+    assert max(abs(line["mean"][0][0]) for line in lines) < 20
+    moved = [Sample(s.t + 4.1, 0, (s.p[0] + 500, 1.0, 3.0)) for s in line_of_flight(10, 2.0)]
+    lines = predictions(stream, moved)
+    assert (stream.counters.jumps, stream.counters.restarts) == (1, 1)
+    np.testing.assert_allclose(lines[-1]["mean"][-1], [505.0, 1.0, 3.0], atol=1e-3)
+
+
+def test_dims_belong_to_each_track() -> None:
+    stream = Stream(LastVelocity())
+    ship = [Sample(k / 10, "ship", (k / 5, 1.0)) for k in range(11)]
+    drone = line_of_flight(10, 1.0, "drone")
+    lines = predictions(stream, [s for pair in zip(ship, drone, strict=True) for s in pair])
+    assert {(line["id"], len(line["mean"][0])) for line in lines} == {("ship", 2), ("drone", 3)}
+    with pytest.raises(DataError, match="p of 'ship' has 3 coordinates"):
+        stream.feed(Sample(2.0, "ship", (0.0, 0.0, 0.0)))
+
+
+def test_balls_of_a_track_follow_its_misses() -> None:
+    stream = Stream(LastVelocity())
+    rng = np.random.default_rng(0)
+    noisy = [Sample(k / 10, 0, tuple(rng.normal(0, 20.0, 3).tolist())) for k in range(400)]
+    calm = line_of_flight(10, 30.0, "calm")
+    wild, still = predictions(stream, noisy), predictions(stream, calm)
+    assert wild[-1]["radius"][0] > 5 * wild[0]["radius"][0]
+    assert still[-1]["radius"][0] < 0.5 * still[0]["radius"][0]
+
+
+def test_a_stream_that_cannot_answer_says_why() -> None:
+    said: list[str] = []
+    stream = Stream(LastVelocity(), StreamConfig(max_gap_s=0.5))
+    run(stream, [Sample(float(k), "slow", (0.0, 0.0, 0.0)) for k in range(30)], lambda _: None, said.append)
+    assert any("--max-gap" in sentence for sentence in said)
+
+
+def test_tracks_that_will_meet_are_told() -> None:
+    stream = Stream(LastVelocity(), StreamConfig(between_m=2.0))
+    told: list[dict[str, Any]] = []
+    a = [Sample(k / 10, "a", (k / 10 * 4, 0.0, 0.0)) for k in range(20)]
+    b = [Sample(k / 10, "b", (10 - k / 10 * 4, 1.0, 0.0)) for k in range(20)]
+    c = [Sample(k / 10, "c", (500.0, 0.0, 0.0)) for k in range(20)]
+    run(
+        stream,
+        [s for three in zip(a, b, c, strict=True) for s in three],
+        lambda line: told.append(json.loads(line)),
+        lambda _: None,
+    )
+    meetings = [line for line in told if "between" in line]
+    assert meetings
+    assert all(line["between"] == ["a", "b"] for line in meetings)
+    first = meetings[0]
+    assert first["distance_m"] <= 2.0
+    assert 0 < first["probability"] < 1
 
 
 def test_beyond_the_horizon_the_answer_is_null() -> None:
@@ -248,7 +339,7 @@ def test_a_bad_line_does_not_stop_the_stream() -> None:
     assert len(out) == 6
     assert "line 6: not a JSON line" in complaints[0]
     assert f"line 7: {len(huge) + 1} bytes" in complaints[1]
-    assert "p has 2 coordinates; the model predicts 3" in complaints[2]
+    assert "p has 2 coordinates; track 0 has 3" in complaints[2]
     assert counters.summary()["predictions"] == 6
 
 
