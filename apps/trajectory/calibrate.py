@@ -13,7 +13,7 @@ import numpy as np
 
 from apps.trajectory.conformal import Calibration
 from apps.trajectory.data import Track, flights, resample, windows
-from apps.trajectory.dims import fit_dims
+from apps.trajectory.dims import fit_dims, fit_lines
 from apps.trajectory.model import Model
 from core.errors import ConfigError, DataError
 from core.weights import save
@@ -84,8 +84,11 @@ def scores_of(track: Track, model: Model, stride: int) -> tuple[np.ndarray, np.n
     for piece in resample(track, model.dt, follow=model.follows):
         positions, flat = fit_dims(piece.positions, model.dims, track.name)
         cut = windows([replace(piece, positions=positions)], model.history, model.horizon, stride)
+        ends = cut.start + model.history - 1
+        lines = None if piece.through is None else fit_lines(piece.through[ends], model.dims)
         for start in range(0, len(cut), CHUNK):
-            forecast = model.forecast(cut.past[start : start + CHUNK], piece.dt)
+            part = slice(start, start + CHUNK)
+            forecast = model.forecast(cut.past[part], piece.dt, None if lines is None else lines[part])
             gaps = forecast.mean.numpy() - cut.future[start : start + CHUNK]
             error = np.linalg.norm(gaps[..., : 2 if flat else model.dims], axis=-1)
             spread = forecast.spread.double().numpy()

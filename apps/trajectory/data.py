@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from apps.trajectory.dense import is_dense, through_all
 from apps.trajectory.track import SUFFIXES, Track
 from core.errors import DataError
 from core.jobs import Input, gather
@@ -43,6 +44,8 @@ class Segment:
     dt: float
     positions: np.ndarray
     """(n, D) float64."""
+    through: np.ndarray | None = None
+    """(n, 2, 2, D) lines through all samples of a recorder that is faster than dt, see `dense`."""
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -190,7 +193,8 @@ def resample(
 
     Args:
         max_gap: None: half a second and five steps.
-        follow: a stretch of slower samples keeps their step, see `rhythm`, and its gaps are five of those.
+        follow: a stretch of slower samples keeps their step, see `rhythm`, and its gaps are five of those;
+            of a faster one the lines through all samples come along.
     """
     if not (dt > 0 and math.isfinite(dt) and (max_gap is None or max_gap > 0)):
         raise ValueError(f"dt and max_gap must be positive, got {dt} and {max_gap}")
@@ -201,7 +205,8 @@ def resample(
         count = math.floor((t[-1] - t[0]) / step + 1e-6) + 1
         grid = t[0] + step * np.arange(count)
         even = np.stack([np.interp(grid, t, axis) for axis in piece.positions.T], 1)
-        segments.append(Segment(track, float(t[0]), step, even))
+        lines = through_all(t, piece.positions, grid, step) if follow and is_dense(t, step) else None
+        segments.append(Segment(track, float(t[0]), step, even, lines))
     return segments
 
 

@@ -34,6 +34,15 @@ def fit_dims(positions: np.ndarray, dims: int, what: str) -> tuple[np.ndarray, b
     return positions[..., :dims], False
 
 
+def fit_lines(lines: np.ndarray | None, dims: int) -> np.ndarray | None:
+    """Lines (n, 2, 2, D) of `dense` for a model of `dims` coordinates, as `fit_dims` does positions."""
+    if lines is None or lines.shape[-1] == dims:
+        return lines
+    if lines.shape[-1] < dims:
+        return np.concatenate([lines, np.zeros_like(lines[..., :1])], -1)
+    return lines[..., :dims]
+
+
 def position_of(values: Any, dims: int) -> np.ndarray:
     """One position as float64 (dims,).
 

@@ -17,7 +17,7 @@ import numpy as np
 from apps.trajectory.baselines import BASELINES
 from apps.trajectory.config import WindowConfig
 from apps.trajectory.data import Segment, Track, gap, resample_many, windows
-from apps.trajectory.dims import fit_dims
+from apps.trajectory.dims import fit_dims, fit_lines
 from apps.trajectory.model import Model, load_model
 from core import report as text
 from core.bundled import bundled
@@ -32,8 +32,8 @@ CHUNK = 2048
 Report = dict[str, Any]
 Answer = tuple[np.ndarray, np.ndarray | None]
 """Predicted positions (n, K, D) and 90 % radii (n, K) or None."""
-Answerer = Callable[[np.ndarray, float], Answer]
-"""Histories (n, T, D) and their step in seconds -> answer."""
+Answerer = Callable[[np.ndarray, float, np.ndarray | None], Answer]
+"""Histories (n, T, D), their step in seconds, lines through finer samples (n, 2, 2, D) or None -> answer."""
 Figures = dict[str, np.ndarray]
 """Name of a figure -> (n,) values, one a window; NaN at a horizon that is not reached."""
 
@@ -131,19 +131,24 @@ def answered(
     segments: Sequence[Segment], window: WindowConfig, answerers: dict[str, Answerer], future_s: float
 ) -> tuple[Scored, tuple[str, ...]]:
     """Windows of the segments of one file with everybody's figures, and what was too short for one."""
-    rhythms: dict[tuple[float, int], list[Segment]] = {}
+    rhythms: dict[tuple[float, int, bool], list[Segment]] = {}
     for segment in segments:
-        rhythms.setdefault((segment.dt, segment.positions.shape[1]), []).append(segment)
+        kind = (segment.dt, segment.positions.shape[1], segment.through is not None)
+        rhythms.setdefault(kind, []).append(segment)
     parts, short = [], []
-    for (step, _), group in rhythms.items():
+    for (step, _, _), group in rhythms.items():
         ahead = max(1, math.ceil(future_s / step - 1e-6))
         cut = windows(group, window.history, ahead, window.stride)
         short += cut.warnings
         if not len(cut):
             continue
-        found = {}
+        found, lines = {}, None
+        if all(segment.through is not None for segment in group):
+            ends = cut.start + window.history - 1
+            pairs = zip(cut.segment.tolist(), ends.tolist(), strict=True)
+            lines = np.stack([group[owner].through[end] for owner, end in pairs])  # type: ignore[index]
         for who, answer in answerers.items():
-            mean, radius = in_pieces(answer, cut.past, step)
+            mean, radius = in_pieces(answer, cut.past, step, lines)
             found[who] = by_window(cut.past[:, -1], cut.future, mean, radius, step)
         places, flights = [], []
         for owner, start in zip(cut.segment.tolist(), cut.start.tolist(), strict=True):
@@ -295,9 +300,9 @@ def network(model: Model) -> Answerer:
     """A model as an answerer of its own coordinates."""
     factor = model.factor(0.9)
 
-    def answer(past: np.ndarray, step: float) -> Answer:
+    def answer(past: np.ndarray, step: float, lines: np.ndarray | None) -> Answer:
         seen, flat = fit_dims(past, model.dims, "a track")
-        forecast = model.forecast(seen, step)
+        forecast = model.forecast(seen, step, fit_lines(lines, model.dims))
         radius = None if factor is None else factor * forecast.spread.double().numpy()
         return forecast.mean.double().numpy()[..., : 2 if flat else model.dims], radius
 
@@ -307,15 +312,18 @@ def network(model: Model) -> Answerer:
 def baseline(name: str) -> Answerer:
     """A baseline as an answerer; it reaches any horizon."""
 
-    def answer(past: np.ndarray, step: float) -> Answer:
+    def answer(past: np.ndarray, step: float, lines: np.ndarray | None) -> Answer:
         return BASELINES[name](past, step, max(1, math.ceil(max(HORIZONS_S) / step - 1e-6))), None
 
     return answer
 
 
-def in_pieces(answer: Answerer, past: np.ndarray, step: float) -> Answer:
+def in_pieces(answer: Answerer, past: np.ndarray, step: float, lines: np.ndarray | None) -> Answer:
     """All windows, so many at a time that memory stays small."""
-    found = [answer(past[start : start + CHUNK], step) for start in range(0, len(past), CHUNK)]
+    found = []
+    for start in range(0, len(past), CHUNK):
+        piece = slice(start, start + CHUNK)
+        found.append(answer(past[piece], step, None if lines is None else lines[piece]))
     radii = [radius for _, radius in found if radius is not None]
     return np.concatenate([mean for mean, _ in found]), np.concatenate(radii) if radii else None
 

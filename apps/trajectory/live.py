@@ -9,7 +9,9 @@ import numpy as np
 
 from apps.trajectory.conformal import LiveRadius
 from apps.trajectory.data import gap, rhythm
+from apps.trajectory.dense import is_dense, through_all
 from apps.trajectory.geo import Origin
+from apps.trajectory.measures import LONG
 from apps.trajectory.samples import Sample
 
 RECENT = 21
@@ -107,6 +109,14 @@ class LiveTrack:
         begin = t[cuts[-1] + 1] if len(cuts) else t[0]
         count = min(int((newest - begin) / self.step + 1e-6) + 1, self.history)
         return np.maximum(newest - self.step * np.arange(count - 1, -1, -1), begin)
+
+    def lines(self) -> np.ndarray | None:
+        """Lines (2, 2, D) through all samples where they are denser than the model's steps."""
+        first = max(bisect_right(self.times, self.times[-1] - LONG * self.step) - 1, 0)
+        t = np.asarray(self.times[first:])
+        if len(t) < LONG or not is_dense(t, self.step):
+            return None
+        return through_all(t, np.asarray(self.points[first:]), t[-1:], self.step)[0]
 
     def at(self, times: np.ndarray) -> np.ndarray:
         """Positions (n, D) at times inside the samples."""

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from apps.trajectory.data import Segment, Track, resample, rhythm, stretches
-from apps.trajectory.dims import fit_dims
+from apps.trajectory.dense import is_dense, through_all
+from apps.trajectory.dims import fit_dims, fit_lines
+from apps.trajectory.measures import LONG
 from apps.trajectory.model import DEFAULT, Model, load_model
 from apps.trajectory.models.forecast import Forecast
 from apps.trajectory.prediction import Prediction
@@ -64,9 +66,9 @@ def predict(
     """
     model = model if isinstance(model, Model) else load_model(model)
     check_words(horizon_s, coverage, max_gap)
-    positions, flat, time_s, step = newest(past, model, at_s, max_gap)
+    positions, flat, time_s, step, lines = newest(past, model, at_s, max_gap)
     steps = steps_of(horizon_s, model, step)
-    forecast = model.forecast(positions[None], step)
+    forecast = model.forecast(positions[None], step, lines)
     return as_predictions(
         forecast, model, positions[-1:], np.array([time_s]), steps, coverage, step=step, flat=flat
     )[0]
@@ -91,14 +93,17 @@ def steps_of(horizon_s: float | None, model: Model, step: float | None = None) -
 
 def newest(
     past: Track | Segment | np.ndarray, model: Model, at_s: float | None, max_gap: float | None = None
-) -> tuple[np.ndarray, bool, float, float]:
-    """The last unbroken positions (T, dims), whether they lie in a plane, the newest one's time, the step."""
+) -> tuple[np.ndarray, bool, float, float, np.ndarray | None]:
+    """The last unbroken positions (T, dims), whether they lie in a plane, the newest one's time, the step,
+    and the lines through finer samples (1, 2, 2, dims)."""
+    lines = None
     if isinstance(past, np.ndarray):
         name, positions, time_s, step = "the history", np.asarray(past, dtype=np.float64), 0.0, model.dt
     else:
         if isinstance(past, Track):
             past = last_segment(past, model, at_s, max_gap)
         name, positions, step = past.track.name, past.positions, past.dt
+        lines = None if past.through is None else past.through[-1:]
         time_s = past.t0 + past.dt * (len(positions) - 1)
     if positions.ndim != 2:
         raise DataError(f"{name}: expected positions (T, {model.dims}), got shape {positions.shape}.")
@@ -112,7 +117,7 @@ def newest(
     positions = positions[-model.history :]
     if not np.isfinite(positions).all():
         raise DataError(f"{name}: a position is not finite.")
-    return positions, flat, time_s, step
+    return positions, flat, time_s, step, fit_lines(lines, model.dims)
 
 
 def last_segment(track: Track, model: Model, at_s: float | None, max_gap: float | None = None) -> Segment:
@@ -125,10 +130,16 @@ def last_segment(track: Track, model: Model, at_s: float | None, max_gap: float 
     last = stretches(track, max_gap)[-1]
     end = last.time_s[-1]
     step = rhythm(last.time_s[-RECENT:], model.dt) if model.follows else model.dt
+    if step < model.dt * (1 + 1e-9) and is_dense(last.time_s, step) and model.follows:
+        recent = last.time_s > end - LONG * step
+        t, p = last.time_s[recent], last.positions[recent]
+        lines = through_all(t, p, end + np.zeros(1), step)
+    else:
+        lines = None
     backwards = replace(last, time_s=end - last.time_s[::-1], positions=last.positions[::-1], velocities=None)
     reversed_ = resample(backwards, step, math.inf)[0]
     count = len(reversed_)
-    return Segment(track, float(end - step * (count - 1)), step, reversed_.positions[::-1])
+    return Segment(track, float(end - step * (count - 1)), step, reversed_.positions[::-1], lines)
 
 
 def predict_along(
@@ -187,7 +198,8 @@ def along(
             chosen = ends[start : start + PIECE]
             past = np.stack([positions[end - model.history : end] for end in chosen])
             times = piece.t0 + piece.dt * (chosen - 1)
-            forecast = model.forecast(past, piece.dt)
+            lines = None if piece.through is None else fit_lines(piece.through[chosen - 1], model.dims)
+            forecast = model.forecast(past, piece.dt, lines)
             yield as_predictions(
                 forecast, model, past[:, -1], times, steps, coverage, step=piece.dt, flat=flat
             )

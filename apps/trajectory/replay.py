@@ -7,7 +7,7 @@ import numpy as np
 
 from apps.trajectory.baselines import BASELINES
 from apps.trajectory.data import Segment, Track, resample
-from apps.trajectory.dims import check_dims
+from apps.trajectory.dims import fit_dims, fit_lines
 from apps.trajectory.model import Model
 from apps.trajectory.predict import PIECE
 from core.errors import ConfigError, DataError
@@ -57,7 +57,7 @@ def replay(
     horizon_s: float = 1.0,
     *,
     beside: Sequence[str] = BESIDE,
-    most: int = 3000,
+    most: int = 1200,
 ) -> Replay:
     """Predict from the samples of the longest stretch of a track and compare with what happened.
 
@@ -72,35 +72,38 @@ def replay(
     if not horizon_s > 0:
         raise ConfigError(f"horizon must be positive, got {horizon_s}.")
     segment = track if isinstance(track, Segment) else longest(track, model)
-    if segment.positions.shape[1] < model.dims:
-        check_dims(segment.positions.shape[1], model.dims, segment.track.name)
-    steps = min(max(1, round(horizon_s / model.dt)), model.horizon)
-    positions = segment.positions[:, : model.dims]
+    steps = min(max(1, round(horizon_s / segment.dt)), model.horizon)
+    positions, flat = fit_dims(segment.positions, model.dims, segment.track.name)
     last = len(positions) - steps - 1
     if last < model.history - 1:
         raise DataError(
-            f"{segment.track.name}: the longest stretch has {len(positions)} samples at {1 / model.dt:g} Hz; "
-            f"a prediction with its outcome needs {model.history + steps}."
+            f"{segment.track.name}: the longest stretch has {len(positions)} samples at "
+            f"{1 / segment.dt:g} Hz; a prediction with its outcome needs {model.history + steps}."
         )
     stride = max(1, -(-(last - model.history + 2) // most))
     ends = np.arange(model.history - 1, last + 1, stride)
     past = np.lib.stride_tricks.sliding_window_view(positions, model.history, axis=0).transpose(0, 2, 1)
     past = past[ends - model.history + 1]
     truth = positions[ends + steps]
+    lines = None if segment.through is None else fit_lines(segment.through[ends], model.dims)
     factor = model.factor(0.9)
     means, radii = [], []
     for start in range(0, len(past), PIECE):
-        forecast = model.forecast(past[start : start + PIECE])
+        piece = slice(start, start + PIECE)
+        forecast = model.forecast(past[piece], segment.dt, None if lines is None else lines[piece])
         means.append(forecast.mean[:, steps - 1].double().numpy())
         if factor is not None:
             radii.append(factor[steps - 1] * forecast.spread[:, steps - 1].double().numpy())
-    ours = np.linalg.norm(np.concatenate(means) - truth, axis=1)
+    dims = 2 if flat else model.dims
+    gaps = np.concatenate(means) - truth
+    ours = np.linalg.norm(gaps[:, :dims], axis=1)
     others = {
-        name: np.linalg.norm(BASELINES[name](past, model.dt, steps)[:, -1] - truth, axis=1) for name in beside
+        name: np.linalg.norm(BASELINES[name](past, segment.dt, steps)[:, -1] - truth, axis=1)
+        for name in beside
     }
     order = sorted(others, key=lambda name: float(others[name].mean()))
     errors = {"model": ours, **{name: others[name] for name in order}}
-    return Replay(segment, steps * model.dt, ends, errors, np.concatenate(radii) if radii else None)
+    return Replay(segment, steps * segment.dt, ends, errors, np.concatenate(radii) if radii else None)
 
 
 def longest(track: Track, model: Model) -> Segment:
@@ -109,7 +112,7 @@ def longest(track: Track, model: Model) -> Segment:
     Raises:
         DataError: the track has no sample.
     """
-    pieces = resample(track, model.dt)
+    pieces = resample(track, model.dt, follow=model.follows)
     if not pieces:
         raise DataError(f"{track.name}: there is no sample.")
     return max(pieces, key=len)

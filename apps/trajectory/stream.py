@@ -28,7 +28,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from apps.trajectory.conformal import LiveRadius
-from apps.trajectory.dims import check_dims
+from apps.trajectory.dims import check_dims, fit_dims, fit_lines
 from apps.trajectory.geo import from_enu
 from apps.trajectory.live import LiveTrack
 from apps.trajectory.prediction import Prediction
@@ -331,11 +331,8 @@ class Stream:
             held = len(grid)
             if held < engine.shortest:
                 return None
-            past = track.at(grid)
-            flat = track.dims < engine.dims
-            if flat:
-                past = np.concatenate([past, np.zeros((held, 1))], 1)
-            forecast = engine.window(past, step)
+            past, flat = fit_dims(track.at(grid), engine.dims, "a track")
+            forecast = engine.window(past, step, fit_one(track.lines(), engine.dims))
             if flat:
                 forecast = forecast.in_plane()
         if forecast is None:
@@ -393,6 +390,12 @@ class Stream:
                     "stale": True,
                     "age_s": round(silent, 3),
                 }
+
+
+def fit_one(lines: np.ndarray | None, dims: int) -> np.ndarray | None:
+    """Lines (2, 2, D) of one track for a model of `dims` coordinates."""
+    fitted = None if lines is None else fit_lines(lines[None], dims)
+    return None if fitted is None else fitted[0]
 
 
 def run(

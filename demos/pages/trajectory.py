@@ -134,7 +134,7 @@ def scene(
     line(figure, history, "history", SOFT, 7)
     dots(figure, positions[now + 1 : now + steps + 1], "what happened")
     for name, colour in beside.items():
-        straight = BASELINES[name](past, model.dt, steps)[0]
+        straight = BASELINES[name](past, flight.dt, steps)[0]
         way = flat3(np.concatenate([answer.anchor[None], straight]))
         line(figure, way, label(name), colour, 4, legend=False)
     line(figure, path, "model", SOLID, 9)
@@ -238,7 +238,7 @@ def live(file: str | None, family: str, seed: float, weights: str) -> Iterator[t
     model = load_model(weights)
     seen = looked_back(*source(file, family, seed), weights, 1.0)
     flight, stream = seen.segment, Stream(engine_for(model))
-    steps = round(seen.horizon_s / model.dt)
+    steps = round(seen.horizon_s / flight.dt)
     shown_every = max(1, (len(flight) - model.history - steps) // FRAMES)
     for index, position in enumerate(flight.positions[: len(flight) - steps, : model.dims]):
         found = stream.feed(Sample(index * flight.dt, flight.track.name, tuple(position.tolist())))
