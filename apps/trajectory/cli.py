@@ -397,11 +397,11 @@ def export(
 
     Example: recurra trajectory export -o trajectory.onnx
     """
-    from apps.trajectory.export import export_onnx
+    from apps.trajectory.export import export_onnx, metadata
 
     set_threads(threads)
     model = named_model(weights, stats, compat)
-    worst = export_onnx(model.network, out)
+    worst = export_onnx(model.network, out, metadata(model))
     size = out.stat().st_size
     result = {"file": str(out), "bytes": size, "largest_difference_m": worst}
     emit(result, json_path, [f"{out}: {size / 1024:.0f} KB, largest difference from torch {worst:.2g} m"])

@@ -4,7 +4,8 @@ A window model takes `past` (B, T+1, D) in metres, float64, since float32 forget
 origin. A stateful model is exported as one step: a velocity and the carried state in, both out.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,11 @@ class StepGraph(nn.Module):
         return (found.mean, found.spread, *(part.clone() for part in tensors(after)))
 
 
-def export_onnx(network: nn.Module, path: str | Path) -> float:
+def export_onnx(network: nn.Module, path: str | Path, about: Mapping[str, str] | None = None) -> float:
     """Write a network as ONNX; returns the largest difference of its means from torch, in metres.
+
+    Args:
+        about: what the file says of itself in its metadata, see `metadata`.
 
     Raises:
         MissingExtraError: the extra `export` is not installed.
@@ -122,6 +126,8 @@ def export_onnx(network: nn.Module, path: str | Path) -> float:
     shapes: Any = ({0: batch}, tuple({0: batch} for _ in inputs[1:])) if stateful else ({0: batch},)
     with whole_file(path) as partial:
         save_graph(graph, inputs, shapes, names, outputs, partial, "the network")
+        if about:
+            write_metadata(partial, about)
         with torch.no_grad():
             expected = graph(*check)[0]
         found = session(partial)(*(part.numpy() for part in check))[0]
@@ -129,6 +135,41 @@ def export_onnx(network: nn.Module, path: str | Path) -> float:
         if not worst < 1e-3:
             raise WorkError(f"the ONNX graph differs from torch by {worst:.2g} m.")
     return worst
+
+
+def metadata(model: Any) -> dict[str, str]:
+    """What a client needs beside the graph: `dt`, `history`, `horizon`, `dims`, `axes`, `unit`, and the factors
+    of the conformal balls as JSON, level -> one number a step. The ball of step k is factor_k times spread_k.
+    """
+    axes = ["east", "north", "up"][: model.dims] if model.dims <= 3 else []
+    told = {
+        "model": model.name,
+        "dt": f"{model.dt:g}",
+        "history": str(model.history),
+        "horizon": str(model.horizon),
+        "dims": str(model.dims),
+        "axes": ",".join(axes),
+        "unit": "m",
+        "any_step": "lengths times dt / step in, times step / dt out" if model.follows else "dt only",
+    }
+    if model.calibration is not None:
+        factors = {
+            f"{level:g}": [None if not np.isfinite(value) else round(float(value), 5) for value in column]
+            for level, column in zip(model.calibration.levels, model.calibration.factors.T, strict=True)
+        }
+        told["factors"] = json.dumps(factors)
+    return told
+
+
+def write_metadata(path: Path, about: Mapping[str, str]) -> None:
+    """Put words into an ONNX file that is written already."""
+    import onnx
+
+    graph = onnx.load(str(path))
+    for key, value in about.items():
+        entry = graph.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.save(graph, str(path))
 
 
 def window_inputs(network: Any, batch: int) -> tuple[Tensor, ...]:
