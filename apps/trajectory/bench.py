@@ -15,9 +15,14 @@ from apps.trajectory.baselines import BASELINES
 from apps.trajectory.config import ModelConfig, WindowConfig
 from apps.trajectory.fast import FastEngine
 from apps.trajectory.models.predictor import Predictor
+from apps.trajectory.samples import Sample
+from apps.trajectory.stream import Stream, StreamConfig
 from core.bench.runner import Case
 
 SIZES = "hidden 64, layers 2, T 20"
+LIVE = "100 tracks at 100 Hz, answers every 0.1 s"
+TRACKS, RATE_HZ = 100, 100
+"""A sample of that stream may cost 100 us where one core is to keep up."""
 Calls = tuple[Callable[[], Any], Callable[[], Any] | None]
 
 
@@ -28,11 +33,16 @@ def cases() -> list[Case]:
         Case("trajectory window", SIZES, window_beside_onnxruntime, "onnxruntime", limit_us=80),
         Case("trajectory window", SIZES, window_beside_kalman, "Kalman filter", limit_us=80),
         Case("trajectory stateful step", SIZES, step_beside_torch, "eager torch", limit_us=40),
+        Case("trajectory window, mixed and mirrored", SIZES, mixed_beside_plain, "the network alone", 4.0),
+        Case("trajectory live sample", LIVE, live_sample, limit_us=100),
     ]
 
 
-def network(*, stateful: bool) -> Predictor:
-    return Predictor(ModelConfig(hidden=64, layers=2, stateful=stateful), WindowConfig()).eval()
+def network(*, stateful: bool, whole: bool = False) -> Predictor:
+    """The network of the published size; `whole` with the simple answers and the mirror image."""
+    kind = "mixture" if whole else "residual_over_cv"
+    config = ModelConfig(hidden=64, layers=2, stateful=stateful, representation=kind, mirror=whole)
+    return Predictor(config, WindowConfig()).eval()
 
 
 def flight() -> np.ndarray:
@@ -68,6 +78,35 @@ def window_beside_kalman() -> Calls:
     engine, past = FastEngine(network(stateful=False)), flight()
     batch = past[None]
     return lambda: engine.window(past), lambda: BASELINES["kalman_cv"](batch, 0.1, 20)
+
+
+def mixed_beside_plain() -> Calls:
+    """What the simple answers and the mirror image cost beside the network alone, both compiled."""
+    whole, plain, past = (
+        FastEngine(network(stateful=False, whole=True)),
+        FastEngine(network(stateful=False)),
+        flight(),
+    )
+    return lambda: whole.window(past), lambda: plain.window(past)
+
+
+def live_sample() -> Calls:
+    """The next sample of a hundred tracks in turn."""
+    stream = Stream(FastEngine(network(stateful=False, whole=True)), StreamConfig(every_s=0.1))
+    rng = np.random.default_rng(0)
+    speeds = rng.normal(0, 5, (TRACKS, 3))
+    state = {"count": 0}
+
+    def feed() -> None:
+        count = state["count"]
+        state["count"] = count + 1
+        moment, track = divmod(count, TRACKS)
+        time_s = moment / RATE_HZ
+        stream.feed(Sample(time_s, track, tuple((speeds[track] * time_s).tolist())))
+
+    for _ in range(TRACKS * RATE_HZ):  # one second, so that answers come
+        feed()
+    return feed, None
 
 
 def step_beside_torch() -> Calls:

@@ -138,8 +138,8 @@ def export_onnx(network: nn.Module, path: str | Path, about: Mapping[str, str] |
 
 
 def metadata(model: Any) -> dict[str, str]:
-    """What a client needs beside the graph: `dt`, `history`, `horizon`, `dims`, `axes`, `unit`, and the factors
-    of the conformal balls as JSON, level -> one number a step. The ball of step k is factor_k times spread_k.
+    """What a client needs beside the graph: `dt`, `history`, `horizon`, `dims`, `axes`, `unit`, and the
+    factors of the conformal balls as JSON, level -> one number a step. Ball k is factor_k times spread_k.
     """
     axes = ["east", "north", "up"][: model.dims] if model.dims <= 3 else []
     told = {

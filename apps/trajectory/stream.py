@@ -22,12 +22,13 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from apps.trajectory.conformal import LiveRadius
+from apps.trajectory.counters import MOST_TIMES, Counters
 from apps.trajectory.dims import check_dims, fit_dims, fit_lines
 from apps.trajectory.geo import from_enu
 from apps.trajectory.live import LiveTrack
@@ -111,34 +112,6 @@ class StreamConfig:
             raise ConfigError(f"horizon must be in (0, 600] seconds, got {self.horizon_s}.")
         if self.every_s < 0 or (self.max_gap_s or 1) <= 0 or self.expire_s <= 0:
             raise ConfigError("every_s must not be negative; max_gap_s and expire_s must be positive.")
-
-
-@dataclass
-class Counters:
-    """What happened to the samples."""
-
-    samples: int = 0
-    malformed: int = 0
-    duplicate: int = 0
-    late: int = 0
-    gaps: int = 0
-    restarts: int = 0
-    strays: int = 0
-    jumps: int = 0
-    lost: int = 0
-    """Packets that the system dropped before they were read."""
-    expired: int = 0
-    predictions: int = 0
-    stale: int = 0
-    latency_us: list[float] = field(default_factory=list)
-
-    def summary(self) -> dict[str, Any]:
-        """Counts, and median and 99th percentile of the step latency in microseconds."""
-        counts = {name: value for name, value in vars(self).items() if name != "latency_us"}
-        if self.latency_us:
-            counts["latency_p50_us"] = round(float(np.percentile(self.latency_us, 50)), 1)
-            counts["latency_p99_us"] = round(float(np.percentile(self.latency_us, 99)), 1)
-        return counts
 
 
 class Stream:
@@ -347,8 +320,8 @@ class Stream:
         age = newest - anchor + max(now - track.arrival, 0.0)
         self.counters.predictions += 1
         self.counters.latency_us.append((now - begin) * 1e6)
-        if len(self.counters.latency_us) > 100_000:
-            del self.counters.latency_us[:50_000]
+        if len(self.counters.latency_us) > MOST_TIMES:
+            del self.counters.latency_us[: MOST_TIMES // 2]
         if self.config.horizon_s is not None:
             forecast = forecast.reaching(max(1, math.ceil(self.config.horizon_s / step - 1e-6)))
         if self.pairs is not None:
@@ -429,6 +402,12 @@ def run(
                 complain(f"skipped: {problem}")
         elif line is not None:
             write(json.dumps(line, allow_nan=False))
+            arrival = None if isinstance(item, DataError) else item.arrival
+            if arrival is not None:
+                kept = stream.counters.client_us
+                kept.append((time.perf_counter() - arrival) * 1e6)
+                if len(kept) > MOST_TIMES:
+                    del kept[: MOST_TIMES // 2]
         for meeting in stream.meetings:
             write(json.dumps(meeting, allow_nan=False))
         stream.meetings.clear()
