@@ -1,6 +1,5 @@
 """`recurra trajectory predict`: answers are written as they come, so a log of any length fits into memory."""
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from apps.trajectory.write import Sink, as_lines, record_of
 from core.errors import ConfigError, DataError
 from core.files import whole_file
 from core.terminal import progress
+from core.text import in_json
 
 SHOWN = 50
 """Predictions that are shown to people; files have all."""
@@ -122,9 +122,9 @@ def ask(
                     record = question.record(track, prediction)
                     if count == 0 and json_path is not None:
                         told = told or sys.stdout
-                        told.write('{"model": ' + json.dumps(model.name) + ',\n"predictions": [')
+                        told.write('{"model": ' + in_json(model.name) + ',\n"predictions": [')
                     if json_path is not None:
-                        told.write((",\n" if count else "\n") + json.dumps(record, allow_nan=False))
+                        told.write((",\n" if count else "\n") + in_json(record))
                     for sink in sinks:
                         sink.add(track, prediction, record)
                     if count < SHOWN:
@@ -137,7 +137,7 @@ def ask(
         if not count:
             raise DataError(problems[0] if problems else "no track is long enough for a prediction.")
         if json_path is not None:
-            told.write('\n],\n"skipped": ' + json.dumps([*problems, *failed]) + "}\n")
+            told.write('\n],\n"skipped": ' + in_json([*problems, *failed]) + "}\n")
         for sink in sinks:
             sink.end()
     lines = as_lines(shown, records)

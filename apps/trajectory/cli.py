@@ -31,6 +31,7 @@ from core.terminal import (
     set_threads,
     target,
 )
+from core.text import shown
 
 app = application(
     "Predict where drones and other movers will be, with calibrated uncertainty.\n\n"
@@ -277,7 +278,7 @@ def predict(
     if out is not None:
         say(f"{out}: {count} predictions")
     if json_path != "-":
-        print(terminal.printable("\n".join(lines)))
+        print("\n".join(shown(line) for line in lines))
     end(files, failed)
 
 

@@ -1,6 +1,5 @@
 """Predictions as files: JSON, CSV, and for geographic tracks GeoJSON and KML."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +12,7 @@ from apps.trajectory.track import Track
 from core.errors import ConfigError, DataError
 from core.files import check_place, whole_file
 from core.tables import table_text
-from core.text import in_xml
+from core.text import in_json, in_xml
 
 Answers = Sequence[tuple[Track, Prediction]]
 
@@ -92,7 +91,7 @@ class Sink:
             self.out.write(placemark(track, prediction))
         else:
             value = record if self.suffix == ".json" else feature(track, prediction, record)
-            self.out.write(("," if self.count else "") + "\n" + json.dumps(value, allow_nan=False))
+            self.out.write(("," if self.count else "") + "\n" + in_json(value))
         self.count += 1
 
     def end(self) -> None:

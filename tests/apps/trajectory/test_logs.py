@@ -95,7 +95,7 @@ def test_lines_go_through_all_samples_of_a_fast_recorder() -> None:
     np.testing.assert_allclose(lines[:, 1, 0] + here, path[[300, 399]], atol=0.06)
     np.testing.assert_allclose(lines[:, 1, 1], np.tile([0.5, -0.2, 0], (2, 1)), atol=0.01)
     for number, last in enumerate((300, 399)):
-        inside = slice(last - 199, last + 1)
+        inside = slice(last - 200, last + 1)
         fit = np.polyfit(time_s[inside] - time_s[last], noisy[inside], 1)
         np.testing.assert_allclose(lines[number, 1, 1], fit[0] * 0.1, atol=1e-9)
         np.testing.assert_allclose(lines[number, 1, 0] + here[number], fit[1], atol=1e-9)

@@ -205,7 +205,7 @@ def test_dims_belong_to_each_track() -> None:
     drone = line_of_flight(10, 1.0, "drone")
     lines = predictions(stream, [s for pair in zip(ship, drone, strict=True) for s in pair])
     assert {(line["id"], len(line["mean"][0])) for line in lines} == {("ship", 2), ("drone", 3)}
-    with pytest.raises(DataError, match="p of 'ship' has 3 coordinates"):
+    with pytest.raises(DataError, match="p has 3 coordinates; track 'ship' has 2"):
         stream.feed(Sample(2.0, "ship", (0.0, 0.0, 0.0)))
 
 
@@ -280,7 +280,7 @@ def test_known_velocities_bend_the_path_between_slow_samples() -> None:
     np.testing.assert_allclose(stream.tracks[0].at(times)[:, 0], np.sin(times), atol=1e-5)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 4, 9])
+@pytest.mark.parametrize("count", [0, 1, 4, 9])
 def test_a_sample_of_other_coordinates_never_reaches_the_model(count: int) -> None:
     stream = Stream(LastVelocity())
     lines = line_of_flight(10, 2.0)
