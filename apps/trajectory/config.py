@@ -26,11 +26,12 @@ class WindowConfig:
     """Steps that are predicted."""
     stride: int = 5
     """Samples between evaluation windows; training uses every window."""
-    max_gap: float = 0.5
-    """A longer step in time cuts a track into segments."""
+    max_gap: float | None = None
+    """A longer step in time cuts a track into segments, s; None: half a second and five steps."""
 
     def __post_init__(self) -> None:
-        if not (1e-4 <= self.dt <= 3600 and 0 < self.max_gap <= 1e6):  # also false for NaN
+        widest = 1.0 if self.max_gap is None else self.max_gap
+        if not (1e-4 <= self.dt <= 3600 and 0 < widest <= 1e6):  # also false for NaN
             raise ConfigError(
                 "dt must be 0.0001 to 3600 s and max_gap positive, at most 1e6 s; "
                 f"got {self.dt} and {self.max_gap}."

@@ -89,29 +89,6 @@ class Calibration:
             raise WeightsError(f"the stored calibration is damaged ({error}).") from error
 
 
-class Adaptive:
-    """Adaptive conformal inference (Gibbs and Candes 2021, arXiv 2106.00170): alpha follows the misses.
-
-        alpha_{t+1} = alpha_t + gamma (alpha - err_t),  err_t = 1 where the truth left the ball
-
-    One alpha per step ahead; at or below zero the ball is everything, at or above one it is a point.
-    """
-
-    def __init__(self, calibration: Calibration, alpha: float = 0.1, gamma: float = 0.02) -> None:
-        self.calibration, self.target, self.gamma = calibration, alpha, gamma
-        self.alpha = np.full(len(calibration.factors), alpha)
-
-    def radius(self, spread: np.ndarray) -> np.ndarray:
-        """(K,) radii in metres for the spread (K,) of a prediction."""
-        factor = self.calibration.factor(self.alpha)
-        return np.where(factor == 0, 0.0, factor * spread)
-
-    def update(self, missed: np.ndarray) -> None:
-        """After the truth is known: missed (K,) booleans; NaN where a step is not known."""
-        missed = np.asarray(missed, dtype=np.float64)
-        self.alpha = np.where(np.isnan(missed), self.alpha, self.alpha + self.gamma * (self.target - missed))
-
-
 class LiveRadius:
     """Balls of one live track that keep their coverage when the motion changes its kind.
 

@@ -26,7 +26,8 @@ class TorchEngine:
         self.model = model
         self.network: Any = model.network
         self.dt, self.history, self.dims = model.dt, model.history, model.dims
-        self.horizon, self.shortest = model.horizon, SHORTEST if model.follows else model.history
+        self.horizon, self.follows = model.horizon, model.follows
+        self.shortest = SHORTEST if model.follows else model.history
 
     def window(
         self, past: np.ndarray, step_s: float | None = None, through: np.ndarray | None = None

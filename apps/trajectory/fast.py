@@ -242,7 +242,7 @@ class FastEngine:
             window.horizon,
             config.dims,
         )
-        self.stateful, self.shortest = config.stateful, 4
+        self.stateful, self.shortest, self.follows = config.stateful, 4, True
         self.yaw = config.frame == "yaw"
         self.form, self.kind = REPRESENTATIONS[config.representation], HEADS[config.head]
         self.mixes = config.representation == "mixture" and not config.stateful
@@ -256,6 +256,7 @@ class FastEngine:
         self.inner, self.outer = layer("inner"), layer("outer")
         if self.mixes:
             self.aside, self.favour, self.tilt = layer("aside"), layer("favour"), layer("tilt")
+            self.wide, self.widen = layer("wide"), layer("widen")
         self.order, self.sign = reflection(self.dims, self.horizon, config.head)
         self.ahead = self.dt * np.arange(1, self.horizon + 1)
         self.calibration = calibration
@@ -302,6 +303,10 @@ class FastEngine:
             seen[:, self.dims + 1] *= -1
         self.h[:] = 0
         h = self.gru.advance(tokens, self.h)[-1]
+        other = None
+        if self.mirrors:
+            self.h[:] = 0
+            other = self.gru.advance(self.seen[:time], self.h)[-1]
         bend, reach, pushed = 1.0, scale * self.ahead, self.inner[1]
         if self.mixes:
             lines_of(rel, time + 1, self.lines)
@@ -311,16 +316,15 @@ class FastEngine:
             bend = evidence_of(rel, self.dt, self.answers, scale, self.marks)
             pushed = pushed.copy()
             add_product(self.marks, self.aside[0], pushed)
-            tilt = self.tilt[1].copy()
+            tilt = self.tilt[1] + self.widen[1]
             add_product(self.marks, self.tilt[0], tilt)
+            state = h if other is None else (h + other) / np.float32(2)
+            add_product(gelu_layer(np.concatenate((state, self.marks)), *self.wide), self.widen[0], tilt)
             reach = reach * bend * np.exp(np.clip(tilt, *TILTS))
-        middle = gelu_layer(h, self.inner[0], pushed)
-        raw, favour = self.raw_of(middle)
-        if self.mirrors:
-            self.h[:] = 0
-            middle = gelu_layer(self.gru.advance(self.seen[:time], self.h)[-1], self.inner[0], pushed)
-            other, liked = self.raw_of(middle)
-            raw = (raw + other[self.order] * self.sign) / 2
+        raw, favour = self.raw_of(gelu_layer(h, self.inner[0], pushed))
+        if other is not None:
+            turned, liked = self.raw_of(gelu_layer(other, self.inner[0], pushed))
+            raw = (raw + turned[self.order] * self.sign) / 2
             favour = None if favour is None or liked is None else (favour + liked) / 2
         found = self.answer(
             raw, np.zeros(self.dims) if self.mixes else anchor, self.turn, scale, self.last, bend, reach

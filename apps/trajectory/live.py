@@ -28,8 +28,10 @@ class LiveTrack:
     Between two samples the path is a straight line, or a cubic Hermite curve where both carry a velocity.
     """
 
-    def __init__(self, dims: int, dt: float, history: int, max_gap: float | None) -> None:
-        self.dims, self.dt, self.history, self.max_gap = dims, dt, history, max_gap
+    def __init__(
+        self, dims: int, dt: float, history: int, max_gap: float | None, *, follow: bool = True
+    ) -> None:
+        self.dims, self.dt, self.history, self.max_gap, self.follow = dims, dt, history, max_gap, follow
         self.times: list[float] = []
         self.points: list[tuple[float, ...]] = []
         self.velocities: list[tuple[float, ...] | None] = []
@@ -60,7 +62,8 @@ class LiveTrack:
     @property
     def longest_gap(self) -> float:
         """Seconds above which nothing is drawn across; anything while two samples have not been seen."""
-        return math.inf if len(self.times) < 2 else gap(self.step, self.max_gap)
+        unknown = self.follow and len(self.times) < 2
+        return math.inf if unknown else gap(self.step, self.max_gap)
 
     def add(self, sample: Sample) -> None:
         self.origin = sample.origin
@@ -71,7 +74,7 @@ class LiveTrack:
         self.points.append(sample.p)
         self.velocities.append(sample.v)
         self.until -= 1
-        if self.until < 0 and len(self.times) > 1:
+        if self.follow and self.until < 0 and len(self.times) > 1:
             self.step = rhythm(np.asarray(self.times[-RECENT:]), self.dt)
             self.until = AGAIN if len(self.times) > RECENT else 0
         # drop in blocks: a list shortened at its head for each sample would cost more than the prediction
@@ -114,7 +117,7 @@ class LiveTrack:
         """Lines (2, 2, D) through all samples where they are denser than the model's steps."""
         first = max(bisect_right(self.times, self.times[-1] - LONG * self.step) - 1, 0)
         t = np.asarray(self.times[first:])
-        if len(t) < LONG or not is_dense(t, self.step):
+        if len(t) < LONG or not self.follow or not is_dense(t, self.step):
             return None
         return through_all(t, np.asarray(self.points[first:]), t[-1:], self.step)[0]
 

@@ -11,7 +11,10 @@ HEADING_MEMORY_S = 0.2
 VARIANCE_FLOOR = 1e-4
 """Square metres: no covariance claims more than a centimetre."""
 TILTS = -12.0, 4.0
-"""Logarithms between which the evidence alone may scale the spread: noise is a small part of a fast step."""
+"""Logarithms between which the evidence may scale the spread: noise is a small part of a fast step."""
+
+WIDE = 64
+"""Width of the layer that scales the spread by state and evidence."""
 
 CANDIDATES = 4
 """Simple answers beside the network's."""

@@ -68,6 +68,8 @@ class Engine(Protocol):
     shortest: int
     """Positions that it needs."""
     horizon: int
+    follows: bool
+    """Whether it answers windows of any step."""
     dims: int
     """Coordinates of a position."""
 
@@ -245,7 +247,9 @@ class Stream:
         self.expire(arrival)
         while len(self.tracks) >= MAX_TRACKS:
             self.drop_most_silent()
-        track = LiveTrack(len(sample.p), self.engine.dt, self.engine.history, self.config.max_gap_s)
+        engine = self.engine
+        follow = engine.follows and self.config.mode == "window"
+        track = LiveTrack(len(sample.p), engine.dt, engine.history, self.config.max_gap_s, follow=follow)
         track.arrival = arrival
         self.tracks[sample.id] = track
         self.admitted += 1

@@ -60,20 +60,24 @@ def is_boxes(table: Table) -> bool:
 
 def read_walkers(table: Table, options: Options) -> list[Track]:
     """Tracks of pedestrians, metres."""
+    if len(table.rows.columns) != 4:
+        raise DataError(f"{table.path}: pedestrians are rows of frame, id, x and y.")
     frames, ids, x, y = (table.column(name) for name in table.rows.columns)
     told = f"read as frame, pedestrian, x, y (ETH/UCY), {WALKERS_HZ:g} positions a second; see --read rate="
-    rows = {"track_id": ids.astype("int64"), "x": x, "y": y}
+    rows = {"track_id": ids.astype("str"), "x": x, "y": y}
     return stepped(table, numeric(frames).to_numpy(np.float64), rows, WALKERS_HZ, options, told)
 
 
 def read_boxes(table: Table, options: Options) -> list[Track]:
     """Centres of boxes, pixels."""
     names = list(table.rows.columns)
+    if len(names) != 10:
+        raise DataError(f"{table.path}: boxes are rows of ten columns, of which the last is a label.")
     seen = numeric(table.column(names[6])) == 0
     kept = Table(table.path, table.rows[seen.to_numpy()].reset_index(drop=True), named=False)
     left, top, right, bottom = (numeric(kept.column(name)) for name in names[1:5])
     rows = {
-        "track_id": kept.column(names[0]).astype("int64"),
+        "track_id": kept.column(names[0]).astype("str"),
         "x": (left + right) / 2,
         "y": -(top + bottom) / 2,
     }
@@ -106,7 +110,7 @@ def read_scenes(path: Path, records: Iterable[tuple[int, Any]], options: Options
         raise DataError(f"{path}: no positions of TrajNet++, or {usual:g} of them a second.")
     rows = pd.DataFrame(found, columns=["f", "p", "x", "y"])
     told = f"read as TrajNet++: frame f, person p, {usual:g} positions a second; see --read rate="
-    columns = {"track_id": rows["p"].astype("int64"), "x": rows["x"], "y": rows["y"]}
+    columns = {"track_id": rows["p"].astype("str"), "x": rows["x"], "y": rows["y"]}
     frames = rows["f"].to_numpy(np.float64)
     return stepped(Table(path, rows, named=True), frames, columns, usual, options, told)
 
@@ -115,7 +119,7 @@ def stepped(
     table: Table, frames: np.ndarray, rows: dict[str, Any], usual_hz: float, options: Options, told: str
 ) -> list[Track]:
     """Tracks whose positions come every so many frames: the commonest step between frames is one position."""
-    gaps = np.diff(np.unique(frames))
+    gaps = np.diff(np.unique(frames[np.isfinite(frames)]))
     step = float(np.median(gaps)) if len(gaps) else 1.0
     rate = options.rate or usual_hz
     return from_frames(table, frames / (step * rate), rows, options, f"{told} (every {step:g} frames)")

@@ -28,7 +28,7 @@ from apps.trajectory.features import (
     velocities,
     window_features,
 )
-from apps.trajectory.measures import EVIDENCE, FAVOURS, TILTS, VARIANCE_FLOOR, reflection
+from apps.trajectory.measures import EVIDENCE, FAVOURS, TILTS, VARIANCE_FLOOR, WIDE, reflection
 from apps.trajectory.mixture import bent, candidates, evidence, mixed
 from apps.trajectory.models.forecast import Forecast
 
@@ -85,6 +85,8 @@ class Predictor(nn.Module):
             self.aside = nn.Linear(EVIDENCE, 2 * config.hidden, bias=False)
             self.favour = nn.Linear(2 * config.hidden, FAVOURS)
             self.tilt = nn.Linear(EVIDENCE, K)
+            self.wide = nn.Linear(self.encoder.output_size + EVIDENCE, WIDE)
+            self.widen = nn.Linear(WIDE, K)
         with torch.no_grad():  # the first guess is constant velocity
             self.outer.weight[: K * D] *= 0.1
             self.outer.bias[: K * D] = 0
@@ -92,6 +94,8 @@ class Predictor(nn.Module):
                 self.aside.weight.zero_()
                 self.tilt.weight.zero_()
                 self.tilt.bias.zero_()
+                self.widen.weight.zero_()
+                self.widen.bias.zero_()
                 self.favour.weight.mul_(0.1)
                 self.favour.bias.zero_()
                 self.favour.bias[0] = NETWORK_FIRST
@@ -187,7 +191,7 @@ class Predictor(nn.Module):
             marks = evidence(window, self.dt, answers, anchor.scale)
             middle = middle + self.aside(marks).repeat(len(h) // len(marks), 1)
             bend = bent(velocities(window, self.dt), anchor.scale)[:, None]
-            reach = reach * bend * self.tilt(marks).clamp(*TILTS).exp()
+            reach = reach * bend * self.tilted(h, marks).clamp(*TILTS).exp()
         middle = F.gelu(middle)
         raw = self.in_both(self.outer(middle), len(anchor.scale))
         steps, gate, spread = raw.split(self.sizes, -1)
@@ -207,6 +211,11 @@ class Predictor(nn.Module):
             mean = mixed(mean, answers, favour)
         spread = spread.unflatten(-1, (K, self.sizes[2] // K))
         return Forecast(mean, *self.uncertainty(spread, reach), anchor.axes(D))
+
+    def tilted(self, h: Tensor, marks: Tensor) -> Tensor:
+        """Logarithm of how much wider the spread is than the read-out says, (B, K)."""
+        seen = h if len(h) == len(marks) else (h[: len(marks)] + h[len(marks) :]) / 2
+        return self.tilt(marks) + self.widen(F.gelu(self.wide(torch.cat([seen, marks], -1))))
 
     def in_both(self, raw: Tensor, batch: int) -> Tensor:
         """Raw outputs of windows and of their mirror images (2 B, n), averaged; (B, n) as they are."""

@@ -203,11 +203,12 @@ def test_stream_answers_line_by_line(recurra: Terminal) -> None:
     code, out, err = recurra("stream", "--horizon", 0.5, stdin="\n".join([*samples, "junk"]))
     lines = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    assert len(lines) == 10
+    assert len(lines) == 27  # from the fourth position on
+    assert lines[0]["history"] == 4
     assert lines[-1]["mean"][-1] == pytest.approx([8.7 + 1.5, 0, 1], abs=0.2)
     assert lines[-1]["latency_us"] > 0
     assert "skipped: line 31" in err
-    assert json.loads(err.strip().splitlines()[-1])["predictions"] == 10
+    assert json.loads(err.strip().splitlines()[-1])["predictions"] == 27
 
 
 def test_simulate_writes_tracks_that_evaluate_reads(recurra: Terminal, tmp_path: Path) -> None:
@@ -224,7 +225,18 @@ def test_simulate_writes_tracks_that_evaluate_reads(recurra: Terminal, tmp_path:
 
 def test_train_evaluate_and_resume(recurra: Terminal, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    small = ["--set", "loop.epochs=2", "--set", "steps=4", "--set", "batch=16", "--set", "data.generated=40"]
+    small = [
+        "--set",
+        "loop.epochs=2",
+        "--set",
+        "steps=4",
+        "--set",
+        "batch=16",
+        "--set",
+        "data.generated=40",
+        "--set",
+        "data.motions=2",
+    ]
     small += ["--set", "model.hidden=8", "--set", "data.length=80"]
     code, _, err = recurra("train", "--out", run, *small, "--quiet", "--seed", 5)
     assert code == 0, err

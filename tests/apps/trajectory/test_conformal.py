@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from apps.trajectory.conformal import Adaptive, Calibration
+from apps.trajectory.conformal import Calibration, LiveRadius
 from core.errors import DataError, WeightsError
 
 
@@ -44,19 +44,29 @@ def test_scores_that_are_not_finite_are_refused() -> None:
         Calibration.fit(np.array([[np.nan]]))
 
 
-def test_the_adaptive_form_reaches_its_coverage_on_flights_it_was_not_calibrated_for() -> None:
+def test_a_live_radius_reaches_its_coverage_on_flights_it_was_not_calibrated_for() -> None:
     generator = np.random.default_rng(3)
-    adaptive = Adaptive(Calibration.fit(generator.exponential(size=(2000, 1))), alpha=0.1, gamma=0.02)
-    spread, missed = np.ones(1), []
-    for _ in range(6000):
-        out = 1.7 * generator.exponential(size=1) > adaptive.radius(spread)
-        adaptive.update(out)
-        missed.append(out[0])
-    assert abs(np.mean(missed[1000:]) - 0.1) < 0.015
+    live, missed = LiveRadius(1), []
+    for k in range(6000):
+        size = 4.0 if k % 2000 < 1000 else 0.5  # the motion changes its kind
+        truth = np.array([[size * generator.exponential(), 0.0, 0.0]])
+        radius = 2.3 * live.factor
+        live.tell(0.1 * k, 0.1, np.zeros((1, 3)), radius)
+        live.learn(0.1 * (k + 1), lambda times, truth=truth: np.repeat(truth, len(times), 0))
+        missed.append(truth[0, 0] > radius[0])
+    shares = [np.mean(missed[begin : begin + 200]) for begin in range(200, 6000, 200)]
+    assert abs(np.mean(missed[200:]) - 0.1) < 0.02
+    assert 0.03 <= min(shares)
+    assert max(shares) <= 0.2
 
 
-def test_unknown_steps_leave_alpha_alone() -> None:
-    adaptive = Adaptive(Calibration.fit(np.ones((100, 2))))
-    adaptive.update(np.array([1.0, np.nan]))
-    assert adaptive.alpha[0] < 0.1
-    assert adaptive.alpha[1] == 0.1
+def test_answers_whose_truth_will_not_come_teach_nothing() -> None:
+    live = LiveRadius(2)
+    live.tell(0.0, 0.1, np.zeros((2, 3)), np.ones(2))
+    live.learn(0.1, lambda times: np.full((len(times), 3), 9.0))
+    grown = live.factor.copy()
+    assert grown[0] > 1
+    assert grown[1] == 1
+    live.forget()
+    live.learn(5.0, lambda times: np.full((len(times), 3), 9.0))
+    np.testing.assert_array_equal(live.factor, grown)

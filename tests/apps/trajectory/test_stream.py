@@ -29,6 +29,7 @@ class LastVelocity:
 
     dt = 0.1
     history = shortest = horizon = 5
+    follows = True
     dims = 3
 
     def window(

@@ -21,7 +21,7 @@ def small(**model: object) -> TrainConfig:
         steps=60,
         batch=48,
         model=ModelConfig(hidden=16, layers=1, **model),  # pyright: ignore[reportArgumentType]
-        data=DataConfig(generated=60, length=120),
+        data=DataConfig(generated=60, length=120, motions=2),
         loop=LoopOptions(epochs=3, lr=8e-3, ema=0.9),
     )
 
@@ -44,8 +44,8 @@ def test_a_short_training_beats_constant_velocity_on_unseen_circles(tmp_path: Pa
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     config = TrainConfig(
-        steps=3, batch=16, model=ModelConfig(hidden=8, layers=1), data=DataConfig(generated=20, length=80),
-        loop=LoopOptions(epochs=1),
+        steps=3, batch=16, model=ModelConfig(hidden=8, layers=1), loop=LoopOptions(epochs=1),
+        data=DataConfig(generated=20, length=80, motions=2),
     )  # fmt: skip
     runs = [train(config, tmp_path / name, quiet=True).weights for name in ("a", "b")]
     a, b = (load_model(path).network.state_dict() for path in runs)
@@ -59,7 +59,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
 def test_every_kind_of_model_trains_and_is_calibrated(tmp_path: Path, choice: dict) -> None:
     config = TrainConfig(
         steps=2, batch=16, model=ModelConfig(hidden=8, layers=1, **choice),
-        data=DataConfig(generated=20, length=80), loop=LoopOptions(epochs=1),
+        data=DataConfig(generated=20, length=80, motions=2), loop=LoopOptions(epochs=1),
     )  # fmt: skip
     model = load_model(train(config, tmp_path / "run", quiet=True).weights)
     assert model.calibration is not None
@@ -94,7 +94,7 @@ def test_a_handful_of_flights_is_not_spent_on_validation() -> None:
 
 
 def test_generated_flights_are_dealt_to_one_part_each() -> None:
-    sources = gather(TrainConfig(data=DataConfig(generated=20, length=50)), ())
+    sources = gather(TrainConfig(data=DataConfig(generated=20, length=50, motions=0)), ())
     dealt = (sources.train, sources.validation, sources.calibration)
     parts = [[flight for group in part.values() for flight in group] for part in dealt]
     assert sum(map(len, parts)) == 20
@@ -138,6 +138,22 @@ def test_shares_of_a_batch_add_up() -> None:
     assert shares == pytest.approx({"a": 0.1, "b": 0.1, "generated patterns": 0.2, "generated free": 0.6})
 
 
+def test_families_of_motion_are_sources_of_their_own() -> None:
+    config = TrainConfig(data=DataConfig(generated=0, motions=10))
+    sources = gather(config, ())
+    assert {"motion takeoff", "motion turn_1hz", "reports ship"} <= sources.train.keys()
+    assert set(sources.yards) == set(sources.train)
+    assert all(len(yard) == config.window.horizon and (yard > 0).all() for yard in sources.yards.values())
+    # a circle at one sample a second is as large as its speeds at ten make it
+    steps = [np.linalg.norm(np.diff(one, axis=0), axis=1) for one in sources.train["motion turn_1hz"]]
+    assert 4 < np.median(np.concatenate(steps)) < 15
+    sizes = {name: 100 for name in sources.train}
+    shares = shared_out(config, {**sizes, "generated free": 100, "a": 5}, sources.yards)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["a"] == pytest.approx(config.data.real_share)
+    assert shares["generated free"] == pytest.approx(1 - config.data.real_share - config.data.motion_share)
+
+
 def test_nothing_to_train_on_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing to train on"):
-        train(TrainConfig(data=DataConfig(generated=0)), tmp_path / "run", quiet=True)
+        train(TrainConfig(data=DataConfig(generated=0, motions=0)), tmp_path / "run", quiet=True)
