@@ -25,7 +25,7 @@ from recsys.data import FIRST, Catalogue
 from recsys.model import SlateModel, equip
 from recsys.models.interest import InterestNetwork
 
-GROUPS, SLOTS, READY_S, CLIENTS = 200, 25, 120, 16
+GROUPS, SLOTS, READY_S, CLIENTS = 200, 25, 300, 16
 
 
 def large_model(items: int, seed: int = 0) -> SlateModel:
@@ -107,7 +107,7 @@ def cpu_of(pid: int) -> float:
 def send(port: int, requests: int, users: int, items: int, client: int) -> list[float]:
     """One request after the other on a kept connection; how long each took."""
     random = np.random.default_rng(client)
-    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", port, timeout=READY_S)
     waits = []
     for number in range(requests):
         user = f"u{random.integers(users)}"
@@ -117,9 +117,12 @@ def send(port: int, requests: int, users: int, items: int, client: int) -> list[
         else:
             body, path = {"user": user, "k": 10}, "/recommend"
         began = time.perf_counter()
-        connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
-        answer = connection.getresponse()
-        text = answer.read()
+        try:
+            connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+            answer = connection.getresponse()
+            text = answer.read()
+        except OSError as error:
+            raise WorkError(f"{path} was not answered ({error}).") from error
         waits.append(time.perf_counter() - began)
         if answer.status != 200:
             raise WorkError(f"{path} answered {answer.status}: {text[:200].decode('utf-8', 'replace')}")
