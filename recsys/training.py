@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from core.config import to_dict
 from core.errors import ConfigError
+from core.files import write_text
 from core.training import LoopOptions, Outcome, ShuffledBatches
 from core.training import train as run_loop
 from core.training.batches import to_device
@@ -20,6 +21,8 @@ from recsys.data import Slates
 from recsys.features import Steps, steps_of
 from recsys.loss import slate_loss
 
+PLAN = "steps.txt"
+"""Of a run folder with a budget."""
 PROBES = 4
 """Steps that are timed to know how many fit into a budget; the first one does not count."""
 LOOKS = 6
@@ -117,26 +120,26 @@ def fit(
     device: torch.device | None = None,
 ) -> Outcome:
     """Run the loop; the likelihood of what is kept aside chooses the best weights."""
-    held = parts.held if held is None else held
+    judged: Steps = parts.held if held is None else held
     if device is not None:
         model.to(device)
-        held = to_device(held, device)
+        judged = to_device(judged, device)
 
     def validate(model: Any) -> dict[str, float]:
         with torch.no_grad():
-            return {"loss": float(slate_loss(model.judge(held), held))}
+            return {"loss": float(slate_loss(model.judge(judged), judged))}
 
     users = len(parts.learned)
     batch, loop = min(config.batch, users), config.loop
     if config.seconds is not None:
-        loop = budgeted(loop, model, step, make, users, batch, config.seconds)
+        loop = budgeted(loop, model, step, make, users, batch, config.seconds, out)
     return run_loop(
         model,
         step,
         ShuffledBatches(users, batch, make, config.seed),
         loop,
         out,
-        validate=validate if len(held.slate) and bool(held.counted.any()) else None,
+        validate=validate if len(judged.slate) and bool(judged.counted.any()) else None,
         settings=to_dict(config),
         seed=config.seed,
         card=card,
@@ -146,9 +149,22 @@ def fit(
 
 
 def budgeted(
-    loop: LoopOptions, model: nn.Module, step: Any, make: Any, count: int, batch: int, seconds: float
+    loop: LoopOptions,
+    model: nn.Module,
+    step: Any,
+    make: Any,
+    count: int,
+    batch: int,
+    seconds: float,
+    out: str | Path,
 ) -> LoopOptions:
-    """The loop with as many steps as fit into the CPU seconds, by a few that are timed and thrown away."""
+    """The loop with as many steps as fit into the CPU seconds, by a few that are timed and thrown away.
+
+    How many is kept in the run folder: a run that goes on has the steps that it was begun with.
+    """
+    plan = Path(out) / PLAN
+    if plan.is_file():
+        return planned(loop, int(plan.read_text(encoding="utf-8")))
     generator = torch.Generator().manual_seed(0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     device = next(model.parameters()).device
@@ -166,6 +182,13 @@ def budgeted(
     each = OPTIMISER * (time.process_time() - began) / PROBES
     load_into(model, before)
     steps = max(LOOKS, int(seconds / max(each, 1e-4)))
+    plan.parent.mkdir(parents=True, exist_ok=True)
+    write_text(plan, f"{steps}\n")
+    return planned(loop, steps)
+
+
+def planned(loop: LoopOptions, steps: int) -> LoopOptions:
+    """The loop with so many steps and a few validations among them."""
     return replace(loop, epochs=10**6, max_steps=steps, validate_steps=max(1, steps // LOOKS))
 
 

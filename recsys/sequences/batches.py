@@ -43,7 +43,7 @@ class Drawer:
         return torch.multinomial(self.chance, self.negatives, replacement=True, generator=generator)
 
 
-class UserBatches:
+class RowBatches:
     """Rows of a batch -> a `Batch` with a row a user.
 
     Args:

@@ -1,10 +1,11 @@
 """Block x loss on logs of next items, the same CPU time for each, beside all baselines.
 
 Every cell is a process and a run folder of its own: its peak memory is its own, and an interrupted table goes
-on where it was.
+on with the first cell that is not finished.
 """
 
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -86,8 +87,9 @@ def cell(
     lanes = LANES if loss in ("bpr_max", "in_batch") else 0
     config = changed(NextRun(), {**options, "model": {**options.get("model", {}), "block": block}})
     config = replace(config, loss=loss, lanes=lanes)  # pyright: ignore[reportArgumentType]
+    shutil.rmtree(run, ignore_errors=True)  # an interrupted cell is short: it is made again
     began = time.process_time()
-    outcome = train_next(config, data, run, resume=(Path(run) / "last").is_dir(), quiet=True)
+    outcome = train_next(config, data, run, quiet=True)
     spent = time.process_time() - began
     report = evaluate_next(data, outcome.weights.parent, beside=False)
     return {

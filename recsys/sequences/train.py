@@ -23,7 +23,7 @@ from recsys.models.next.losses import (
     in_batch_softmax,
     sampled_softmax,
 )
-from recsys.sequences.batches import Batch, Drawer, LaneBatches, UserBatches
+from recsys.sequences.batches import Batch, Drawer, LaneBatches, RowBatches
 from recsys.sequences.data import Questions, Sequences, divided, window_of
 from recsys.sequences.model import NextItem
 from recsys.training import budgeted
@@ -57,7 +57,7 @@ def train_next(
     step, batches = stepper(config, learned)
     loop = by_rows(config, model) if config.model.sparse else config.loop
     if config.seconds is not None:
-        loop = budgeted(loop, model, step, batches, len(learned), config.batch, config.seconds)
+        loop = budgeted(loop, model, step, batches, len(learned), config.batch, config.seconds, out)
 
     def validate(model: nn.Module) -> dict[str, float]:
         from recsys.sequences.evaluate import ranked
@@ -161,7 +161,7 @@ def stepper(config: NextRun, learned: Sequences) -> tuple[Any, Any]:
         logits = torch.cat([own, others], 1)
         return sampled_softmax(logits, ones) if config.loss == "sampled" else gbce(logits, ones, beta)
 
-    return step, UserBatches(learned, config.model.length, draw, config.model.block == "fmlp")
+    return step, RowBatches(learned, config.model.length, draw, config.model.block == "fmlp")
 
 
 def lane_step(config: NextRun, draw: Drawer) -> Any:

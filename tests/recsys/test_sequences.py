@@ -93,6 +93,18 @@ def test_a_trained_model_beats_popularity_and_resumes(tmp_path: Path) -> None:
         NextItem(NextConfig(block="boat"), 5)
 
 
+def test_a_run_with_a_budget_goes_on_with_the_steps_it_was_begun_with(tmp_path: Path) -> None:
+    settings = {
+        "model": {"block": "gru4rec", "hidden": 8, "layers": 1}, "batch": 20, "negatives": 8, "validation": 5,
+        "seconds": 0.5, "loop": {"checkpoint_steps": 1},
+    }  # fmt: skip
+    config = changed(NextRun(), settings)
+    train_next(config, walks(), tmp_path / "run", quiet=True)
+    steps = int((tmp_path / "run" / "steps.txt").read_text())
+    assert steps >= 6
+    assert train_next(config, walks(), tmp_path / "run", quiet=True, resume=True).weights.is_file()
+
+
 def test_what_was_seen_is_removed_but_never_the_target() -> None:
     scores = np.array([[9.0, 5.0, 4.0, 3.0, 2.0]])
     assert ranks_of(scores, [np.array([1, 2])], np.array([3])).tolist() == [1]
