@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from demos.first import once
 from demos.markup import table
 from demos.plots import template, thinned
+from demos.theme import PALETTE
 from vision.pointcloud.baselines import hand_made
 from vision.pointcloud.boxes import corners_bev
 from vision.pointcloud.data import Cloud
@@ -61,9 +62,8 @@ def drawn(turns: tuple[Turn, ...], number: int) -> go.Figure:
         x=turn.points[:, 0], y=turn.points[:, 1], mode="markers", hoverinfo="skip", showlegend=False,
         marker={"size": 2, "color": "#9aa2ab"},
     )  # fmt: skip
-    palette = template().layout.colorway or ("#1d9a84",)
     for track in turn.tracks:
-        colour = palette[track.id % len(palette)]
+        colour = PALETTE[track.id % len(PALETTE)]
         square = corners_bev(track.box[None])[0]
         around = np.vstack([square, square[:1]])
         speed = float(np.hypot(*track.velocity[:2]))

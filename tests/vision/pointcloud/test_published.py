@@ -1,5 +1,6 @@
 """Whole published detectors: what they are named after, what their heads learn, what is odd about labels."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from vision.pointcloud.data import Cloud
 from vision.pointcloud.formats.labels import Truth
 from vision.pointcloud.labelled import about_labels
 from vision.pointcloud.models.center_head import CenterHead
-from vision.pointcloud.models.published import OPERATORS, TABLES, build_published, recognise
+from vision.pointcloud.models.published import OPERATORS, TABLES, PublishedLION, build_published, recognise
 from vision.pointcloud.synth.scan import simulate
 
 BOUNDS, VOXEL = (0.0, -8.0, -3.0, 16.0, 8.0, 1.0), (0.5, 0.5, 4.0)
@@ -65,11 +66,12 @@ def test_other_weights_are_told_from_lion(tmp_path: Path) -> None:
 
 def test_a_published_detector_answers_on_a_small_scan() -> None:
     torch.manual_seed(0)
-    network = build_published("kitti", "Mamba", 16).eval()
-    points = torch.rand(300, 4) * torch.tensor([60.0, 60.0, 3.0, 1.0]) - torch.tensor([0.0, 30.0, 2.5, 0.0])
+    near = replace(TABLES["kitti"], bounds=(0, -6.4, -3, 12.8, 6.4, 1))
+    network = PublishedLION(near, "Mamba", 16).eval()
+    points = torch.rand(300, 4) * torch.tensor([12.0, 12.0, 3.0, 1.0]) - torch.tensor([0.0, 6.0, 2.5, 0.0])
     with torch.no_grad():
         logits, codes, _ = network(points, torch.zeros(300, dtype=torch.int64), 1)
-    assert logits.shape == (1, 400 * 352 * 6, 3)
+    assert logits.shape == (1, 64 * 64 * 6, 3)
     assert codes.isfinite().all()
 
 
