@@ -222,27 +222,39 @@ def arrays(
         raise error(f"{name}: not a complete file of numpy ({first_line(cause)}).") from cause
 
 
+def array_header(
+    stream: Any, size: int, name: str | Path, error: type[RecurraError] = WeightsError
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether in Fortran's order, and type of a `.npy` file of so many bytes; reads them off.
+
+    Raises:
+        `error`: damaged, larger than its bytes, or of pickled objects.
+    """
+    try:
+        version = np.lib.format.read_magic(stream)
+        reader = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = reader(stream)
+    except Exception as cause:  # numpy parses it as Python, so a damaged one can raise anything
+        raise error(f"{name}: not a complete file of numpy ({first_line(cause)}).") from cause
+    if dtype.hasobject:
+        raise error(f"{name}: holds pickled objects, which may run code; save plain arrays with numpy.savez.")
+    if dtype.kind not in "fiubcUS" or not dtype.itemsize:
+        raise error(f"{name}: holds {shown(dtype, 60)}, not numbers or text.")
+    if len(shape) > AXES or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > size:
+        claimed = shown("x".join(map(str, shape)), 60)
+        raise error(f"{name}: claims {claimed} numbers that the file has not.")
+    return shape, fortran, dtype
+
+
 def array(data: bytes, name: str | Path, error: type[RecurraError] = WeightsError) -> np.ndarray:
     """The array of the bytes of a `.npy` file, whose header claims no more than there is.
 
     Raises:
         `error`: damaged, larger than its bytes, or of pickled objects.
     """
-    file = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(file)
-        header = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = header(file)
-    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError) as cause:
-        raise error(f"{name}: not a complete file of numpy ({first_line(cause)}).") from cause
-    if dtype.hasobject:
-        raise error(f"{name}: holds pickled objects, which may run code; save plain arrays with numpy.savez.")
-    if dtype.kind not in "fiubcUS" or not dtype.itemsize:
-        raise error(f"{name}: holds {shown(dtype, 60)}, not numbers or text.")
-    if len(shape) > AXES or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > len(data):
-        raise error(f"{name}: claims {shown('x'.join(map(str, shape)), 60)} numbers that the file has not.")
+    array_header(io.BytesIO(data), len(data), name, error)
     try:
         return np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError, TypeError) as cause:

@@ -1,10 +1,12 @@
 """The hub: a landing page with a card per pipeline, and an address for each page; or one page alone."""
 
+import atexit
 import html
 import os
 import tempfile
 from importlib import import_module
 from importlib.resources import files
+from shutil import rmtree
 from typing import Any
 
 from core.domains import domains, requirements
@@ -27,7 +29,9 @@ def build(name: str | None) -> Any:
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     # gradio reads this when it is imported: uploads then lie in a folder of this process alone
-    os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="recurra-demo-"))
+    if "GRADIO_TEMP_DIR" not in os.environ:
+        folder = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="recurra-demo-")
+        atexit.register(rmtree, folder, ignore_errors=True)  # what visitors brought goes when the page stops
     if name is not None:
         return page(name)
     import gradio as gr

@@ -9,6 +9,9 @@ from demos.hub import build
 from demos.places import places
 
 QUEUE = 16
+"""Visitors who wait; the next is told that the page is busy."""
+KEPT_S = (600, 3600)
+"""Every so many seconds, files that nobody has used for so many are deleted."""
 
 
 def upload_mb(name: str | None) -> int:
@@ -37,6 +40,7 @@ def launch(
     from demos.theme import css, theme
 
     port = bindable(host, port)
+    blocks.delete_cache = KEPT_S
     try:
         _, url, _ = blocks.queue(max_size=QUEUE, default_concurrency_limit=1).launch(
             server_name=host,

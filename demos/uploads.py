@@ -8,14 +8,18 @@ from contextlib import contextmanager
 from functools import wraps
 from inspect import isgeneratorfunction
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import gradio as gr
 
 from core.errors import RecurraError
 from core.text import in_html
+from demos.deadline import OutOfTime, at_most
 
 log = logging.getLogger(__name__)
+MOST_S = 30.0
+"""Seconds that a request may take; the next visitor waits for it."""
 OURS = "This is an error of ours, not of your input. The server's log has its details; please tell us."
 
 
@@ -36,11 +40,20 @@ def upload_folder() -> Path:
     return Path(os.environ.get("GRADIO_TEMP_DIR", "/nowhere")).resolve()
 
 
+def own_folder() -> Path:
+    """A new folder for what a page makes; it goes with the uploads."""
+    above = upload_folder()
+    return Path(mkdtemp(dir=above if above.is_dir() else None))
+
+
 @contextmanager
 def sentences() -> Iterator[None]:
     """Expected failures inside the block become one sentence on the page."""
     try:
-        yield
+        with at_most(MOST_S):
+            yield
+    except OutOfTime as error:
+        raise gr.Error(f"This took more than {MOST_S:g} s and was stopped; give the page less.") from error
     except (RecurraError, OSError) as error:
         raise gr.Error(in_html(without_paths(str(error)))) from error  # the page takes it for HTML
     except gr.Error:

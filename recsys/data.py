@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from core.door import array, array_header
 from core.errors import DataError
+from core.files import in_words
 
 PAD, NOTHING, UNKNOWN, FIRST = 0, 1, 2, 3
 """Reserved ids, and the first item."""
@@ -23,6 +25,8 @@ SEARCH, RECOMMENDATION = 1, 2
 KINDS = {"unknown": 0, "search": SEARCH, "rec": RECOMMENDATION, "recommendation": RECOMMENDATION}
 LARGEST_ID = 2**31 - 1
 LARGEST_FILE = 16 << 30
+LARGEST_PACKED = 2 << 30
+"""Bytes that one packed array may unpack to; stored ones stay in the file."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +257,15 @@ def read_npz(path: Path, wanted: tuple[str, ...]) -> dict[str, np.ndarray]:
             for member in archive.infolist():
                 name = member.filename.removesuffix(".npy")
                 arrays[name] = mapped(path, archive, member)
-    except (OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError) as error:
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        EOFError,
+        LookupError,
+        RuntimeError,
+    ) as error:
         raise DataError(f"{path}: not a readable .npz of plain arrays ({error}).") from error
     missing = [name for name in wanted if name not in arrays]
     if missing:
@@ -264,16 +276,12 @@ def read_npz(path: Path, wanted: tuple[str, ...]) -> dict[str, np.ndarray]:
 def mapped(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     """One array of an archive, as a memory map where its bytes lie in the file as they are."""
     with archive.open(member) as stream:
-        if member.compress_type != zipfile.ZIP_STORED:
-            return np.lib.format.read_array(stream, allow_pickle=False)
-        version = np.lib.format.read_magic(stream)
-        reader = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran, dtype = reader(stream)
+        shape, fortran, dtype = array_header(stream, member.file_size, path, DataError)
         header = stream.tell()
-    if dtype.hasobject:
-        raise ValueError("Object arrays are pickles and are not read")
+    if member.compress_type != zipfile.ZIP_STORED:
+        if member.file_size > LARGEST_PACKED:
+            raise DataError(f"{path}: {member.filename} unpacks to {in_words(member.file_size)}.")
+        return array(archive.read(member), path, DataError)
     if not int(np.prod(shape)):
         return np.zeros(shape, dtype)
     with open(path, "rb") as file:  # the local header has lengths of its own

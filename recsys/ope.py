@@ -18,7 +18,7 @@ from core.metrics.bootstrap import ratio_interval
 from recsys import offline
 from recsys.data import SEARCH
 from recsys.offline import Actions
-from recsys.tables import read_frame
+from recsys.tables import as_names, numbers_of, read_frame, refuse
 
 KNOWN_NAMES = {
     "item": ("item", "item_id", "action"),
@@ -77,29 +77,35 @@ def read_log(path: str | Path, columns: Mapping[str, str] | None = None) -> Poli
         frame = frame[~search].reset_index(drop=True)
     if not len(frame):
         raise DataError(f"{path}: there is no recommended row in it.")
-    click = frame[found["click"]].to_numpy()
+    source = str(path)
+    for name in ("item", "user"):
+        if found[name] is not None:
+            refuse(frame[found[name]].isna(), frame, source, f"{name} is empty")
+    click = numbers_of(frame, found["click"], source)
     wrong = ~np.isin(click, [0, 1])
     if wrong.any():
         raise DataError(f"{path} row {int(np.flatnonzero(wrong)[0]) + 1}: click is neither 0 nor 1.")
-    names, item = np.unique(frame[found["item"]].astype(str).to_numpy(), return_inverse=True)
-    if all(name.isdigit() for name in names):  # numbers keep their order, as tables of policies have it
-        names, item = np.unique(frame[found["item"]].astype(int).to_numpy(), return_inverse=True)
+    names, item = np.unique(as_names(frame[found["item"]]), return_inverse=True)
+    if all(
+        name.isdecimal() and name.isascii() and len(name) < 19 for name in names
+    ):  # numbers keep their order, as tables of policies have it
+        names, item = np.unique(as_names(frame[found["item"]]).astype(np.int64), return_inverse=True)
     place = np.zeros(len(frame), np.int64)
     if found["position"] is not None:
-        _, place = np.unique(frame[found["position"]].to_numpy(), return_inverse=True)
+        _, place = np.unique(numbers_of(frame, found["position"], source), return_inverse=True)
     features = [name for name in frame.columns if str(name).startswith(FEATURES)]
     if found["user"] is not None:
-        user = frame[found["user"]].astype(str).to_numpy()
+        user = as_names(frame[found["user"]])
     elif features:
         user = frame[features].astype(str).agg("|".join, axis=1).to_numpy()
     else:
         user = np.arange(len(frame)).astype(str)
-    draws = None if found["draws"] is None else float(frame[found["draws"]].max())
+    draws = None if found["draws"] is None else float(numbers_of(frame, found["draws"], source).max())
     return PolicyLog(
         item=item,
         position=place,
         click=click.astype(np.float64),
-        propensity=frame[found["propensity"]].to_numpy(np.float64),
+        propensity=numbers_of(frame, found["propensity"], source, empty=True),
         user=user,
         names=tuple(str(name) for name in names),
         positions=int(place.max()) + 1,

@@ -188,6 +188,31 @@ def kind_number(value: Any, source: str) -> int:
     raise DataError(f"{source}: kind is search or rec, got {value!r}.")
 
 
+def as_names(column: Any) -> np.ndarray:
+    """A column as an array of text."""
+    return np.array([str(value) for value in column], dtype=object)
+
+
+def numbers_of(frame: Any, name: str, source: str, *, empty: bool = False) -> np.ndarray:
+    """A column as finite float64; `empty` cells are NaN where they are allowed.
+
+    Raises:
+        DataError: another cell, named by its row.
+    """
+    import pandas as pd
+
+    column = frame[name]
+    try:
+        values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{source}: column {name!r} holds no numbers ({error}).") from None
+    bad = ~np.isfinite(values) & ~(column.isna().to_numpy() & empty)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise DataError(f"{source} row {row + 1}: {name} is {str(column.iloc[row])[:40]!r}, not a number.")
+    return values
+
+
 def refuse(bad: Any, frame: Any, source: str, what: str) -> None:
     """Name the first bad row."""
     bad = bad.to_numpy()
@@ -204,9 +229,11 @@ def read_group_table(path: Path) -> Catalogue:
             raise DataError(f"{path}: no column {name!r}; a group table has item and group.")
     if frame["item"].duplicated().any():
         raise DataError(f"{path}: item {frame['item'][frame['item'].duplicated()].iloc[0]!r} stands twice.")
-    _, index = np.unique(frame["group"].astype(str).to_numpy(), return_inverse=True)
+    for name in ("item", "group"):
+        refuse(frame[name].isna(), frame, str(path), f"{name} is empty")
+    _, index = np.unique(as_names(frame["group"]), return_inverse=True)
     groups = np.concatenate([np.arange(FIRST), FIRST + index])
-    return Catalogue(groups.astype(np.int64), ("pad", "nothing", "unknown", *frame["item"].astype(str)))
+    return Catalogue(groups.astype(np.int64), ("pad", "nothing", "unknown", *as_names(frame["item"])))
 
 
 def read_new_items(path: str | Path) -> dict[str, int]:

@@ -4,7 +4,6 @@ import html
 import shutil
 import time
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import gradio as gr
@@ -15,7 +14,7 @@ from demos.first import once
 from demos.headline import Headline
 from demos.markup import Stat, stat_row
 from demos.sections.ocr import aligned, listed, mean_confidence, overlaid, spelled
-from demos.uploads import said, upload_folder, uploaded
+from demos.uploads import own_folder, said, uploaded
 from vision.ocr.answer import Page
 from vision.ocr.crop import cut_line
 from vision.ocr.decode import Decoding
@@ -146,7 +145,7 @@ def download(
     """The reading as a file in a format."""
     what = kind_of(file, example, kind)
     page, _ = answer(*source(file, example, seed), what, model == MODELS[0], int(alternatives))
-    folder = Path(mkdtemp(dir=upload_folder() if upload_folder().is_dir() else None))
+    folder = own_folder()
     target = folder / f"reading-{form}{SUFFIXES[form]}"
     if form == "pdf":
         target.write_bytes(to_pdf([page], picture(*source(file, example, seed)), [None]))
@@ -175,7 +174,7 @@ def keep(
             kept += 1
     if not kept:
         raise DataError("There is no text to keep.")
-    packed = shutil.make_archive(str(Path(mkdtemp()) / "ground-truth"), "zip", folder)
+    packed = shutil.make_archive(str(own_folder() / "ground-truth"), "zip", folder)
     return f"{kept} lines are in {folder}: recurra ocr fine-tune {TRUTH}/* --weights ocr-lines", packed
 
 

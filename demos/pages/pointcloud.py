@@ -1,8 +1,6 @@
 """What is around me? Drop a scan or generate one: boxes in space and from above."""
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import gradio as gr
 import numpy as np
@@ -19,7 +17,7 @@ from demos.markup import Stat, stat_row, table
 from demos.pages.pointcloud_drive import SWEEPS, drawn, driven, side_by_side, tracks_of
 from demos.plots import template, thinned
 from demos.theme import PALETTE
-from demos.uploads import said, uploaded
+from demos.uploads import own_folder, said, uploaded
 from vision.pointcloud.answers import EDGES, text_of, write_page
 from vision.pointcloud.baselines import hand_made
 from vision.pointcloud.boxes import corners_bev
@@ -220,7 +218,7 @@ def downloads(
     """The boxes as JSON, as KITTI text, and as a page with the scan."""
     seen = chosen(file, sensor, seed, weights)
     boxes = shown(seen, score, classes)
-    folder = Path(tempfile.mkdtemp())
+    folder = own_folder()
     write_text(folder / "boxes.json", in_json(boxes.as_dict(), 2) + "\n")
     write_text(folder / "boxes.txt", text_of(boxes, "kitti"))
     write_page(seen.cloud, boxes, folder / "scan.html")

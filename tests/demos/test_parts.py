@@ -11,8 +11,9 @@ import pytest
 
 from core.domains import domain
 from core.errors import DataError, MissingExtraError
-from demos import quickstart
+from demos import quickstart, uploads
 from demos.camera import fitted
+from demos.deadline import OutOfTime, at_most
 from demos.first import once
 from demos.markup import Stat, card, stat_row, table
 from demos.plots import drawing, svg, thinned
@@ -139,3 +140,32 @@ def test_an_error_of_ours_is_called_ours_and_tags_are_text(caplog: pytest.LogCap
     with pytest.raises(gr.Error) as error:
         refuse()
     assert str(error.value.message) == "no column &lt;img src=http://127.0.0.1:9/x&gt;, but \\x1b[2J"
+
+
+def test_work_is_stopped_when_its_time_is_over() -> None:
+    def for_ever(seconds: float) -> int:
+        count = 0
+        with at_most(seconds):
+            while True:
+                count += 1
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.submit(for_ever, 0.05), pool.submit(for_ever, 0.1)
+        for future in (first, second):
+            with pytest.raises(OutOfTime):
+                future.result(timeout=20)
+        assert pool.submit(sum, range(1000)).result() == 499_500
+    with at_most(30):
+        assert True
+
+
+def test_a_request_that_takes_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MOST_S", 0.05)
+
+    @said
+    def slowly() -> None:
+        while True:
+            pass
+
+    with pytest.raises(gr.Error, match=r"more than 0\.05 s"):
+        slowly()

@@ -85,20 +85,23 @@ class Line:
     def from_dict(cls, stored: dict[str, Any]) -> "Line":
         """The line of `as_dict`."""
         return cls(
-            text=stored["text"],
-            confidence=stored["confidence"],
+            text=as_text(stored["text"]),
+            confidence=as_share(stored["confidence"]),
             chars=tuple(
-                Char(c["c"], c["confidence"], c["x0_px"], c["x1_px"]) for c in stored.get("chars", ())
+                Char(as_text(c["c"]), as_share(c["confidence"]), as_number(c["x0_px"]), as_number(c["x1_px"]))
+                for c in stored.get("chars", ())
             ),
-            alternatives=tuple((a["text"], a["share"]) for a in stored.get("alternatives", ())),
-            polygon=tuple((p[0], p[1]) for p in stored.get("polygon", ())),
-            baseline=tuple((p[0], p[1]) for p in stored.get("baseline", ())),
-            gaps_px=tuple((g[0], g[1]) for g in stored.get("gaps_px", ())),
-            note=stored.get("note", ""),
-            name=stored.get("id", ""),
-            table=stored.get("table"),
-            row=stored.get("row"),
-            column=stored.get("column"),
+            alternatives=tuple(
+                (as_text(a["text"]), as_share(a["share"])) for a in stored.get("alternatives", ())
+            ),
+            polygon=tuple((as_number(p[0]), as_number(p[1])) for p in stored.get("polygon", ())),
+            baseline=tuple((as_number(p[0]), as_number(p[1])) for p in stored.get("baseline", ())),
+            gaps_px=tuple((as_number(g[0]), as_number(g[1])) for g in stored.get("gaps_px", ())),
+            note=as_text(stored.get("note", "")),
+            name=as_text(stored.get("id", "")),
+            table=None if stored.get("table") is None else as_index(stored["table"]),
+            row=None if stored.get("row") is None else as_index(stored["row"]),
+            column=None if stored.get("column") is None else as_index(stored["column"]),
         )
 
 
@@ -145,11 +148,15 @@ class Table:
     def from_dict(cls, stored: dict[str, Any]) -> "Table":
         """The table of `as_dict`."""
         return cls(
-            stored["rows"],
-            stored["columns"],
-            tuple((p[0], p[1]) for p in stored["polygon"]),
+            as_index(stored["rows"]),
+            as_index(stored["columns"]),
+            tuple((as_number(p[0]), as_number(p[1])) for p in stored["polygon"]),
             tuple(
-                Cell(c["row"], c["column"], tuple((p[0], p[1]) for p in c["polygon"]))
+                Cell(
+                    as_index(c["row"]),
+                    as_index(c["column"]),
+                    tuple((as_number(p[0]), as_number(p[1])) for p in c["polygon"]),
+                )
                 for c in stored["cells"]
             ),
         )
@@ -195,12 +202,58 @@ class Page:
     def from_dict(cls, stored: dict[str, Any]) -> "Page":
         """The page of `as_dict`."""
         return cls(
-            stored["image"],
-            stored["width_px"],
-            stored["height_px"],
+            as_text(stored["image"]),
+            int(as_number(stored["width_px"])),
+            int(as_number(stored["height_px"])),
             tuple(Line.from_dict(line) for line in stored["lines"]),
-            stored.get("rotation", 0),
-            tuple(stored.get("remarks", ())),
+            int(as_number(stored.get("rotation", 0))),
+            tuple(as_text(remark) for remark in stored.get("remarks", ())),
             tuple(Table.from_dict(table) for table in stored.get("tables", ())),
-            stored.get("page", 1),
+            int(as_number(stored.get("page", 1))),
         )
+
+
+def as_text(value: Any) -> str:
+    """Text of a stored page.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} where there should be text")
+    return value
+
+
+def as_number(value: Any) -> float:
+    """A coordinate of a stored page, as it is.
+
+    Raises:
+        TypeError: it is no number. ValueError: it is on no picture.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{type(value).__name__} where there should be a number")
+    if not abs(value) < 1e7:  # NaN neither
+        raise ValueError(f"a coordinate of {value:g}")
+    return value
+
+
+def as_share(value: Any) -> float:
+    """A confidence of a stored page; NaN where it is unknown.
+
+    Raises:
+        TypeError: it is no number.
+    """
+    return float("nan") if value is None or value != value else as_number(value)
+
+
+def as_index(value: Any) -> int:
+    """A row, a column, or how many there are of them.
+
+    Raises:
+        TypeError: it is no whole number. ValueError: no table has so many.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{type(value).__name__} where there should be a whole number")
+    if not 0 <= value <= 1000:
+        raise ValueError(f"a table of {value:g} rows or columns")
+    return value

@@ -103,7 +103,7 @@ def make(chance: random.Random) -> bytes:
 
 def read(path: str) -> Any:
     cloud = read_cloud(path)
-    assert np.isfinite(cloud.xyz).all()
+    assert np.isfinite(cloud.points).all()
     return None
 
 

@@ -36,7 +36,7 @@ def make_npz(chance: random.Random) -> bytes:
 
 
 def make_slots(chance: random.Random) -> bytes:
-    rows = [(u, t, s, 10 + s + t, int(s == t)) for u in range(2) for t in range(2) for s in range(3)]
+    rows = [(u, t, s + 1, 10 + s + t, int(s == t)) for u in range(2) for t in range(2) for s in range(3)]
     return mutate.table(chance, ("user", "time", "slot", "item", "click"), rows)
 
 
