@@ -33,6 +33,9 @@ OutPath = Annotated[str, OUTPUTS]
 RawRate = Annotated[int | None, typer.Option("--rate", help="Of raw samples, Hz.")]
 RawChannels = Annotated[int | None, typer.Option("--channels-in", help="Channels of raw samples.")]
 RawKind = Annotated[str | None, typer.Option("--format", help="Of raw samples: s16, s24, s32, f32, u8.")]
+Precision = Annotated[
+    str, typer.Option("--precision", help="float32, or bfloat16 for large published networks.")
+]
 Again = Annotated[bool, typer.Option("--again", help="Also what is done already.")]
 
 
@@ -47,6 +50,7 @@ def enhance(
         float | None, typer.Option("--limit-db", help="Largest attenuation in dB; 0 gives the input back.")
     ] = None,
     mix: Annotated[float, typer.Option("--mix", help="1 is all clean, 0 the input.")] = 1.0,
+    precision: Precision = "float32",
     rate: RawRate = None,
     channels_in: RawChannels = None,
     format: RawKind = None,
@@ -68,13 +72,13 @@ def enhance(
     from core.jobs import Job, finish, gather, mirror, run
     from speech.audio import MEDIA, RAW, SUFFIXES
     from speech.model import load_model
-    from speech.predict import enhance_file
-    from speech.stream import EnhanceStream
+    from speech.predict import enhance_file, file_stream
     from speech.write import check_targets
 
     set_threads(threads)
     model = load_model(weights, "enhance", device(device_name))
-    EnhanceStream(model.network, mode=channels, limit_db=limit_db, mix=mix)  # pyright: ignore  (checks words)
+    words: dict[str, Any] = {"channels": channels, "limit_db": limit_db, "mix": mix}
+    file_stream(model, 16000, 1, precision=precision, **words)  # checks the words
     raw = raw_format(rate, channels_in, format)
     jobs = mirror(gather(inputs, SUFFIXES | MEDIA | RAW), out)
     check_targets([job.target for job in jobs])
@@ -87,6 +91,7 @@ def enhance(
             channels=channels,  # pyright: ignore[reportArgumentType]
             limit_db=limit_db,
             mix=mix,
+            precision=precision,
             raw=raw,
             resume=resume,
         )
@@ -118,6 +123,7 @@ def separate(
     segments: Annotated[
         Path | None, typer.Option("--segments", help="Who speaks when, as .rttm or .json.")
     ] = None,
+    precision: Precision = "float32",
     rate: RawRate = None,
     channels_in: RawChannels = None,
     format: RawKind = None,
@@ -167,6 +173,7 @@ def separate(
             model,
             consistent=consistency,
             gate_db=GATE_DB if gate_db is None else gate_db,
+            precision=precision,
             raw=raw,
         )
 

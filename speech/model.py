@@ -16,6 +16,8 @@ from speech.models.separate import SeparateConfig, SeparateNet
 
 DEFAULTS = {"enhance": "speech-enhance", "separate": "speech-separate"}
 LIVE_SEPARATION = "speech-separate-live"
+LEVELS = {"frcrn": -25.0, "mossformer2-ss": -25.0}
+"""Layouts whose published programs level their input, dB re full scale."""
 LAYOUT = "layout"
 """Setting of a card that names a published layout; its constructor's words stand beside it."""
 
@@ -33,6 +35,17 @@ class Model:
         """Waves that it gives."""
         config = getattr(self.network, "config", None)
         return int(getattr(self.network, "talkers", getattr(config, "talkers", 1)))  # pyright: ignore
+
+    @property
+    def rate(self) -> int:
+        """Samples per second that it works at."""
+        own = self.card.settings.get("rate", getattr(self.network, "rate", 16000))
+        return int(own) if isinstance(own, int | float) and 4000 <= own <= 384_000 else 16000
+
+    @property
+    def level_db(self) -> float | None:
+        """RMS that its authors bring every input to, where they do."""
+        return LEVELS.get(str(self.card.settings.get(LAYOUT)))
 
     @property
     def streams(self) -> bool:

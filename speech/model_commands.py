@@ -118,6 +118,9 @@ def import_(
     layout: Annotated[str, typer.Option("--layout", help="Whose tensors they are: gtcrn, ...")],
     out: OutFile,
     sets: Sets = None,
+    rate: Annotated[
+        int | None, typer.Option("--rate", help="Of the weights, Hz, where the layout has several.")
+    ] = None,
 ) -> None:
     """Read a published checkpoint into weights of ours, every tensor accounted for.
 
@@ -125,7 +128,7 @@ def import_(
     """
     from speech.layouts import import_files
 
-    card = import_files(files, layout, sets or [], out)
+    card = import_files(files, layout, sets or [], out, rate=rate)
     say(f"{out}: {card.unit}, {card.data}")
 
 

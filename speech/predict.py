@@ -12,9 +12,11 @@ from core.errors import ConfigError, DataError
 from speech.audio import BLOCK, RawFormat, open_sound, read_sound, writing
 from speech.live_separation import LiveSeparation
 from speech.model import LIVE_SEPARATION, Model, load_model
+from speech.precision import halved
 from speech.resume import Journal
 from speech.separation import GATE_DB, SeparateStream, speaking
 from speech.stream import Channels, EnhanceStream
+from speech.windows import WindowStream
 
 PIECE_S = 8.0
 """Seconds of a file that go through a stream at once."""
@@ -65,6 +67,7 @@ def enhance(
     channels: Channels = "each",
     limit_db: float | None = None,
     mix: float = 1.0,
+    precision: str = "float32",
     device: str = "cpu",
 ) -> Any:
     """Remove noise: the same shape, rate, length and level come back.
@@ -75,14 +78,22 @@ def enhance(
         channels: each by itself; link: one gain for all, so that the image stays; mono: mixed down.
         limit_db: largest attenuation; None: as the network likes.
         mix: 1 is the network's output, 0 the input.
+        precision: float32, or bfloat16 for the products of published networks that need whole waves.
 
     Raises:
         DataError: no sound, an empty one, or samples that are no finite numbers.
     """
     samples, rate, shape = as_wave(wave, rate)
     model = weights if isinstance(weights, Model) else load_model(weights, "enhance", device)
-    stream = open_stream(
-        model, rate, samples.shape[1], channels=channels, limit_db=limit_db, mix=mix, device=device
+    stream = file_stream(
+        model,
+        rate,
+        samples.shape[1],
+        precision=precision,
+        channels=channels,
+        limit_db=limit_db,
+        mix=mix,
+        device=device,
     )
     out = np.concatenate(list(through(stream, in_blocks(samples, int(PIECE_S * rate)))))
     return shape(out)
@@ -95,19 +106,21 @@ def separate(
     weights: str | Path | Model | None = None,
     consistent: bool = True,
     gate_db: float | None = GATE_DB,
+    precision: str = "float32",
     device: str = "cpu",
 ) -> list[Any]:
     """One wave (N,) for each talker of a mixture; they add up to it. Several channels are averaged first.
 
     Args:
         gate_db: a track that stays so far below the others is silenced; None: never.
+        precision: float32, or bfloat16 for the products of large published networks.
 
     Raises:
         DataError: as `enhance`.
     """
     samples, rate, shape = as_wave(wave, rate)
     model = weights if isinstance(weights, Model) else load_model(weights, "separate", device)
-    stream = SeparateStream(model.network, model.talkers, rate, consistent=consistent, gate_db=gate_db)
+    stream = separation_stream(model, rate, consistent=consistent, gate_db=gate_db, precision=precision)
     mono = samples.mean(1)
     parts = [stream.feed(mono[i : i + BLOCK]) for i in range(0, len(mono), BLOCK)]
     tracks = np.concatenate([*parts, stream.flush()], 1)
@@ -137,6 +150,40 @@ def open_stream(
     )
 
 
+def separation_stream(model: Model, rate: int, *, precision: str = "float32", **words: Any) -> SeparateStream:
+    """Windows of a mixture through a network, at its own rate and level.
+
+    Raises:
+        ConfigError: no such precision.
+    """
+    own: dict[str, Any] = {"own_rate": model.rate, "level_db": model.level_db, "half": halved(precision)}
+    return SeparateStream(model.network, model.talkers, rate, **own, **words)
+
+
+def file_stream(
+    model: Model,
+    rate: int,
+    channels_in: int,
+    *,
+    precision: str = "float32",
+    device: str = "cpu",
+    **words: Any,
+) -> EnhanceStream | WindowStream:
+    """What files go through: the stream of a causal network, windows of one that needs whole waves.
+
+    Raises:
+        ConfigError: see the streams; bfloat16 is for windows.
+    """
+    half = halved(precision)
+    if model.streams:
+        if half:
+            raise ConfigError(f"{model.name} goes frame by frame, in float32 only.")
+        return open_stream(model, rate, channels_in, device=device, **words)
+    mode = words.pop("channels", "each")
+    own: dict[str, Any] = {"own_rate": model.rate, "level_db": model.level_db, "half": half}
+    return WindowStream(model.network, rate, channels_in, mode=mode, **own, **words)
+
+
 def open_live_separation(
     model: str | Path | Model | None = None, rate: int = 16000, channels_in: int = 1, *, device: str = "cpu"
 ) -> LiveSeparation:
@@ -149,7 +196,7 @@ def open_live_separation(
     return LiveSeparation(found.network, rate, channels_in, name=found.name)
 
 
-def through(stream: EnhanceStream, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def through(stream: EnhanceStream | WindowStream, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     """Blocks through a stream, its delay taken off: as many samples in all, each at its own time."""
     drop = stream.latency_samples
     for block in blocks:
@@ -228,6 +275,7 @@ def enhance_file(
     channels: Channels = "each",
     limit_db: float | None = None,
     mix: float = 1.0,
+    precision: str = "float32",
     raw: RawFormat | None = None,
     resume: bool = False,
 ) -> Enhanced:
@@ -239,8 +287,9 @@ def enhance_file(
         return enhance_on(path, out, model, channels, limit_db, mix, raw)
     before = after = 0.0
     count = 0
+    words: dict[str, Any] = {"channels": channels, "limit_db": limit_db, "mix": mix}
     with open_sound(path, raw) as sound:
-        stream = open_stream(model, sound.rate, sound.channels, channels=channels, limit_db=limit_db, mix=mix)
+        stream = file_stream(model, sound.rate, sound.channels, precision=precision, **words)
         kept = 1 if channels == "mono" else sound.channels
         with writing(out, sound, channels=kept, raw=raw) as writer:
 
@@ -316,6 +365,7 @@ def separate_file(
     *,
     consistent: bool = True,
     gate_db: float | None = GATE_DB,
+    precision: str = "float32",
     raw: RawFormat | None = None,
 ) -> Separated:
     """A mixture to one file for each talker, in constant memory."""
@@ -324,8 +374,8 @@ def separate_file(
     with open_sound(path, raw) as sound:
         if sound.channels > 1:
             remarks.append(f"{path}: {sound.channels} channels were averaged.")
-        stream = SeparateStream(
-            model.network, model.talkers, sound.rate, consistent=consistent, gate_db=gate_db
+        stream = separation_stream(
+            model, sound.rate, consistent=consistent, gate_db=gate_db, precision=precision
         )
         hop = max(1, sound.rate // 50)
         rest = np.zeros((model.talkers, 0), np.float32)

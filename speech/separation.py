@@ -8,6 +8,7 @@ over goes to each in proportion to its power per bin and frame. At other rates t
 above the network's band.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from speech.features import analyse, synthesise
+from speech.precision import HalfProducts
 from speech.resample import Resampler
 
 RATE = 16000
@@ -59,16 +61,23 @@ class SeparateStream:
         consistent: bool = True,
         gate_db: float | None = GATE_DB,
         window_s: float = WINDOW_S,
+        own_rate: int = RATE,
+        level_db: float | None = None,
+        half: bool = False,
     ) -> None:
+        """`own_rate`: of the network; `level_db`: RMS that its windows are brought to and back from; `half`:
+        products in bfloat16."""
         if window_s < 0.5:
             raise ConfigError(f"a window has at least 0.5 s, got {window_s}.")
-        self.network, self.talkers, self.rate = network, talkers, rate
+        self.network, self.talkers, self.rate, self.own_rate = network, talkers, rate, own_rate
+        self.level_db, self.half = level_db, half
         self.consistent, self.gate_db = consistent, gate_db
-        self.window = int(window_s * RATE) // 4 * 4
+        self.window = int(window_s * own_rate) // 4 * 4
         self.overlap = int(self.window * OVERLAP)
         self.device = next(network.parameters()).device
-        self.down = Resampler(rate, RATE, 1, half_s=0.006) if rate != RATE else None
-        self.ups = Resampler(RATE, rate, talkers + 1, half_s=0.006) if rate != RATE else None
+        other = rate != own_rate
+        self.down = Resampler(rate, own_rate, 1, half_s=0.006) if other else None
+        self.ups = Resampler(own_rate, rate, talkers + 1, half_s=0.006) if other else None
         self.buffer = torch.zeros(0)
         """The last window and what came behind it."""
         self.first = 0  # place of the buffer's first sample
@@ -161,7 +170,10 @@ class SeparateStream:
         """One window through the network: (n,) -> (S, n), with the tracks adding up to it if asked."""
         if not bool(piece.abs().max() > 0):
             return torch.zeros(self.talkers, len(piece))
-        tracks = self.network(piece[None].to(self.device))[0].cpu()
+        size = piece.square().mean().clamp(min=1e-12).sqrt()
+        scale = 1.0 if self.level_db is None else 10 ** (self.level_db / 20) / size
+        with HalfProducts() if self.half else nullcontext():
+            tracks = self.network((piece * scale)[None].to(self.device))[0].cpu() / scale
         if self.gate_db is not None:
             tracks = self.gated(tracks)
         return consistent(tracks, piece) if self.consistent else tracks
@@ -170,7 +182,7 @@ class SeparateStream:
         """Tracks that are nothing but leakage are silenced."""
         power = tracks.square().mean(-1)
         leak = power < power.max() * 10 ** (float(self.gate_db or 0) / 10)
-        self.silenced += leak.numpy() * (tracks.shape[1] / RATE)
+        self.silenced += leak.numpy() * (tracks.shape[1] / self.own_rate)
         return tracks * ~leak[:, None]
 
     def order(self, before: Tensor, tracks: Tensor, shared: int) -> tuple[int, ...]:
@@ -178,7 +190,7 @@ class SeparateStream:
         now = tracks[:, :shared]
         quiet = 10 ** (QUIET_DB / 10)
         loud = min(float(before.square().mean(-1).min()), float(now.square().mean(-1).min())) > quiet
-        if loud and shared >= 0.3 * RATE:
+        if loud and shared >= 0.3 * self.own_rate:
             a, b = (spectrum(part) for part in (before, now))
             score = (a[:, None] * b[None]).sum((-1, -2)) / (
                 a.square().sum((-1, -2)).sqrt()[:, None] * b.square().sum((-1, -2)).sqrt()[None] + 1e-9

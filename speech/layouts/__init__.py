@@ -136,12 +136,19 @@ def read_tensors(files: Sequence[str | Path]) -> dict[str, Tensor]:
 
 
 def import_files(
-    files: Sequence[str | Path], layout: str, options: Sequence[str], out: str | Path, **card: Any
+    files: Sequence[str | Path],
+    layout: str,
+    options: Sequence[str],
+    out: str | Path,
+    *,
+    rate: int | None = None,
+    **card: Any,
 ) -> Card:
     """Published files -> a weights file of ours, with a card that says how to build its network.
 
     Args:
         options: words of the reference's constructor, as key=value.
+        rate: samples per second that the weights were trained at, where the layout does not say; 16000.
 
     Raises:
         ConfigError: no such layout. WeightsError: tensors are missing, left over, or of other shapes.
@@ -162,7 +169,7 @@ def import_files(
         "unit": layout,
         "data": "as published",
         "terms": "as published",
-        "settings": {"layout": layout, "options": words},
+        "settings": {"layout": layout, "options": words} | ({} if rate is None else {"rate": rate}),
         **card,
     }
     made = Card(**about)
