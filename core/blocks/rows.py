@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.parts.ragged import by_copy
 from core.state import join, rows
 
 
@@ -50,6 +51,8 @@ def run_rows(
 
 def skips(unit: Any, x: Tensor, mode: str | None) -> bool:
     """Whether padding costs the unit nothing, whatever it holds."""
+    if unit.packs and mode in (None, unit.modes[-1]):
+        return by_copy(x)
     return unit.skips and x.is_cpu and mode in (None, "sequential")
 
 

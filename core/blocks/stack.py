@@ -180,7 +180,7 @@ class Stack(nn.Module):
         if lengths is None or bool((lengths == time).all()):
             return self.forward_layers(x, state, None, mode, final)
         units: Any = self.units
-        free = all(skips(unit, x, mode) for unit in units)
+        free = x.shape[2] == self.input_size and all(skips(unit, x, mode) for unit in units)  # no gaps
         causal = all(unit.causal for unit in units)
         ends = lengths.tolist()
         most = 1 if free or x.is_cuda else min(unit.groups for unit in units)

@@ -53,6 +53,8 @@ class Unit(nn.Module):
     """The mode in which a unit that is continuous in time runs over gaps `dt`; None: it takes none."""
     skips: bool = False
     """On a CPU, in its default mode, padding costs nothing, whatever it holds, and y is zero there."""
+    packs: bool = False
+    """The same where memory can be copied: valid tokens are laid one after another (`core.parts.packed`)."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Put the check of token and state before the `step` of every unit, also of those built elsewhere."""

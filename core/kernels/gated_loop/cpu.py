@@ -13,7 +13,7 @@ from torch import Tensor
 from core.kernels.gated_loop.cell import Cell
 from core.kernels.gated_loop.cells import gru, lem, lstm, mgu, para, rnn, slstm
 from core.kernels.gated_loop.definition import plain_loop
-from core.kernels.gated_loop.rows import empty, inside
+from core.kernels.gated_loop.rows import clear, empty, inside, lay_out
 from core.kernels.matmul import add_outer, add_rows, multiply_panels, multiply_rows, pack
 
 KERNELS: dict[str, Any] = {
@@ -31,6 +31,9 @@ PIECE = 1 << 21
 PASSING = 1 << 18
 """The same when they are not: so few stay in the cache, and memory does not grow with the sequence."""
 ONE_TOKEN = np.ones(1 << 12, np.int64)
+UNEVEN, PARTS = 1 << 18, 4
+"""Gates of rows of different length are cut into so many parts, none smaller: the products over all tokens
+then leave rows out that ended before, too."""
 FEW = 6
 """Rows up to which packing a matrix costs more than it saves."""
 
@@ -84,18 +87,27 @@ class Batch:
         return part if self.order is None else part.take(np.argsort(self.order), axis)
 
     def tokens(self, x: np.ndarray) -> np.ndarray:
-        """x (B, T, ..) -> (T, B, ..), contiguous, zero beyond the lengths."""
+        """x (B, T, D) -> (T, B, D), contiguous, zero beyond the lengths."""
         if not self.uneven:
             return np.ascontiguousarray(x.swapaxes(0, 1))
-        tokens = np.zeros((self.time, self.rows, *x.shape[2:]), x.dtype)
-        order = range(self.rows) if self.order is None else self.order
-        for row, (source, end) in enumerate(zip(order, self.ends, strict=True)):
-            tokens[:end, row] = x[source, :end]
+        tokens = empty(x, self.time, self.rows, x.shape[2])
+        order = np.arange(self.rows) if self.order is None else self.order
+        lay_out(x, order, self.ends, tokens)
         return tokens
+
+    def room(self, like: np.ndarray, width: int) -> np.ndarray:
+        """Room for (T, B, width), zero beyond the lengths."""
+        room = empty(like, self.time, self.rows, width)
+        if self.uneven:
+            clear(room, self.ends)
+        return room
 
     def cut(self, weight_ih: np.ndarray, numbers: int) -> list[tuple[int, int, np.ndarray]]:
         """Pieces (start, stop, lengths of their rows) with at most so many numbers in the gates."""
-        length = max(1, numbers // max(1, self.rows * len(weight_ih)))
+        token = max(1, self.rows * len(weight_ih))
+        if self.uneven:
+            numbers = min(numbers, max(UNEVEN, token * self.longest // PARTS))
+        length = max(1, numbers // token)
         return [
             (start, min(start + length, self.longest), inside(self.ends, start, start + length))
             for start in range(0, self.longest, length)
@@ -149,7 +161,7 @@ class CompiledLoop(torch.autograd.Function):
         cuts = batch.cut(weight_ih, PIECE)
         dx = None
         if needed[0]:
-            dx = np.zeros_like(tokens) if batch.uneven else empty(tokens, *tokens.shape)
+            dx = batch.room(tokens, tokens.shape[2])
         d_weight = np.zeros_like(weight_ih) if needed[1] else None
         d_bias = np.zeros_like(bias) if needed[2] else None
         back, nothing = pack(weight_ih), np.zeros((1, tokens.shape[2]), tokens.dtype)
@@ -204,8 +216,7 @@ def pieces(
         if stop - start == time and len(own) == batch:
             return part, after, kept
         if y is None:
-            shape = (time, batch, part.shape[2])
-            y = np.zeros(shape, tokens.dtype) if rows.uneven else empty(tokens, *shape)
+            y = rows.room(tokens, part.shape[2])
         y[start:stop, : len(own)] = part
         rest = [old[len(own) :] for old in state]
         state = [np.concatenate(both) if len(both[1]) else both[0] for both in zip(after, rest, strict=True)]

@@ -44,8 +44,39 @@ def whole(ends: np.ndarray) -> bool:
 
 
 def empty_rows(like: np.ndarray, ends: np.ndarray, *shape: int) -> np.ndarray:
-    """Room for something over time (T or T + 1, B, ..); zero where rows end early."""
-    return empty(like, *shape) if whole(ends) else np.zeros(shape, like.dtype)
+    """Room for something over time (T or T + 1, B, ..); zero where rows end early, before it is written."""
+    room = empty(like, *shape)
+    if not whole(ends):
+        clear(room.reshape(shape[0], shape[1], -1), ends)
+    return room
+
+
+@compiled
+def clear(room, ends):  # noqa: ANN001, ANN201
+    """Zero in room (T, B, D) from the end of each row on."""
+    time, rows, width = room.shape
+    for t in range(time):
+        for b in range(rows):
+            if t >= ends[b]:
+                out = room[t, b]
+                for j in range(width):
+                    out[j] = 0
+
+
+@compiled
+def lay_out(x, order, ends, tokens):  # noqa: ANN001, ANN201
+    """Rows of x (B, T, D) in their order -> tokens (T, B, D), zero from the end of each row on."""
+    time, rows, width = tokens.shape
+    for t in range(time):
+        for b in range(rows):
+            out = tokens[t, b]
+            if t < ends[b]:
+                source = x[order[b], t]
+                for j in range(width):
+                    out[j] = source[j]
+            else:
+                for j in range(width):
+                    out[j] = 0
 
 
 def empty(like: np.ndarray, *shape: int) -> np.ndarray:

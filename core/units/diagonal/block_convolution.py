@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from core.kernels.choice import recording
 from core.kernels.fft_conv import fft_conv
 from core.kernels.precision import without_autocast
 
@@ -32,25 +33,38 @@ def block_convolution(
     kernel, readout, inputs = parts(length)
     advance = transition(length)
     h, outputs, start = state.transpose(0, 1), [], 0
-    ends = h if lengths is not None else None
+    ends, rows, left = h, None, lengths  # of the rows that go on: their places (None: all), tokens left
     for piece in x.split(length, 1):
         size = piece.shape[1]
-        if lengths is not None and ends is not None:
-            here = ((lengths > start) & (lengths <= start + size)).nonzero().squeeze(1)
+        batch = len(piece)
+        if left is not None and start:
+            on = (left > 0).nonzero().squeeze(1)
+            rows = on if rows is None else rows[on]
+            left, h = left[on], h.index_select(1, on)
+        if rows is not None:
+            piece = piece.index_select(0, rows)
+        into = inputs[:, length - size :]
+        y = fft_conv(piece, kernel[:, :size].T) + (h @ readout[..., :size]).permute(1, 2, 0)
+        outputs.append(y if rows is None else y.new_zeros(batch, *y.shape[1:]).index_copy(0, rows, y))
+        start += size
+        if left is not None:
+            here = (left <= size).nonzero().squeeze(1)
             if len(here):
-                left = lengths[here] - start
-                end = ended(piece[here], h[:, here], left, inputs[:, length - size :], transition)
-                ends = ends.index_copy(1, here, end)
-            start += size
-        answer = h @ readout[..., :size]  # (I, B, L)
-        outputs.append(fft_conv(piece, kernel[:, :size].T) + answer.permute(1, 2, 0))
+                end = ended(piece[here], h[:, here], left[here], into, transition)
+                ends = ends.index_copy(1, here if rows is None else rows[here], end)
+            if len(here) == len(left):  # nothing goes on
+                outputs.append(y.new_zeros(batch, x.shape[1] - start, y.shape[2]))
+                break
+            left = left - size
         move = advance if size == length else transition(size)
-        h = move(h) + piece.permute(2, 0, 1) @ inputs[:, length - size :]
-    return torch.cat(outputs, 1), (h if ends is None else ends).transpose(0, 1)
+        h = move(h) + piece.permute(2, 0, 1) @ into
+    return torch.cat(outputs, 1), (h if lengths is None else ends).transpose(0, 1)
 
 
 def ended(x: Tensor, h: Tensor, counts: Tensor, inputs: Tensor, transition: Transition) -> Tensor:
     """States (I, R, N) of rows x (R, L, I) after `counts` (R,) tokens: their tokens pushed to the end."""
     place = torch.arange(x.shape[1], device=x.device) - (x.shape[1] - counts[:, None])
     pushed = x.gather(1, place.clamp(min=0).unsqueeze(-1).expand_as(x)) * (place >= 0).unsqueeze(-1)
-    return transition(counts)(h) + pushed.permute(2, 0, 1) @ inputs
+    end = pushed.permute(2, 0, 1) @ inputs
+    fresh = not h.requires_grad and not recording() and not bool(h.any())  # the usual start moves nowhere
+    return end if fresh else transition(counts)(h) + end

@@ -16,6 +16,7 @@ from core.kernels.linear_scan import linear_scan, linear_scan_ref
 from core.kernels.precision import state_zeros, widen
 from core.parts.discretize import powers
 from core.parts.lengths import at_end
+from core.units.diagonal.scanned import scanned
 from core.units.diagonal.time_invariant import TimeInvariant
 
 
@@ -23,7 +24,7 @@ class DiagonalSystem(TimeInvariant):
     """x (B, T, I), state (B, N, 2) as pairs (Re, Im) -> y (B, T, H), state."""
 
     modes = ("step", "sequential", "convolution", "scan")
-    freezes = True
+    freezes = packs = True
     timed = "scan"
 
     def __init__(self, input_size: int, hidden_size: int, poles: int) -> None:
@@ -55,16 +56,22 @@ class DiagonalSystem(TimeInvariant):
         self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         a, b, c = self.coefficients()
-        u = self.drive(x, b)  # (B, T, N)
-        start = before = torch.view_as_complex(state.contiguous())
+        start = torch.view_as_complex(state.contiguous())
+
+        def terms(tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            u = self.drive(tokens, b)
+            return a.expand_as(u), u, tokens
+
         if mode == "scan":
-            h = linear_scan(a.expand_as(u), u, start)
-        elif mode == "convolution":
+            y, h = scanned(x, start, lengths, terms, lambda h, tokens: self.readout(h, c, tokens))
+            return y, torch.view_as_real(h)
+        decay, u, _ = terms(x)  # (B, T, N)
+        if mode == "convolution":
             u = torch.cat([(u[:, 0] + a * start)[:, None], u[:, 1:]], 1)
             h = fft_conv(u, powers(self.system()[0], x.shape[1]).T)
         else:
-            h = linear_scan_ref(a.expand_as(u), u, start)
-        return self.readout(h, c, x), torch.view_as_real(at_end(h, lengths, before))
+            h = linear_scan_ref(decay, u, start)
+        return self.readout(h, c, x), torch.view_as_real(at_end(h, lengths, start))
 
     def after(self, gaps: Tensor) -> tuple[Tensor, Tensor]:
         """a over gaps (..) and what the drive is multiplied by: (.., N) each."""

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
-from core.kernels.linear_scan import linear_scan, linear_scan_ref
+from core.kernels.linear_scan import linear_scan_ref
 from core.kernels.precision import state_zeros, widen
 from core.parts.lengths import at_end
 from core.parts.memory import Tokens, time_constants
 from core.parts.options import above_zero
 from core.units.contract import Unit
+from core.units.diagonal.scanned import scanned
 
 
 class HGRN(Unit):
@@ -38,7 +39,7 @@ class HGRN(Unit):
 
     bound: Tensor | None
     modes = ("step", "sequential", "scan")
-    freezes = True
+    freezes = packs = True
     paper = "Qin et al. 2023, Hierarchically gated recurrent neural network, arXiv 2311.04823"
     no_decay = ("norm",)
 
@@ -103,10 +104,13 @@ class HGRN(Unit):
     def run(
         self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        start = self.inside(state)
+        if mode == "scan":
+            y, h = scanned(x, start, lengths, lambda tokens: (*self.terms(tokens), tokens), self.readout)
+            return y, self.outside(h)
         a, b = self.terms(x)
-        h = self.inside(state)
-        states = linear_scan(a, b, h) if mode == "scan" else linear_scan_ref(a, b, h)
-        return self.readout(states, x), self.outside(at_end(states, lengths, self.inside(state)))
+        states = linear_scan_ref(a, b, start)
+        return self.readout(states, x), self.outside(at_end(states, lengths, start))
 
     def inside(self, state: Tensor) -> Tensor:
         return state if self.theta is None else torch.view_as_complex(state.contiguous())

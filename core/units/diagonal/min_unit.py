@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError
-from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
 from core.parts.lengths import at_end
 from core.units.contract import Unit
+from core.units.diagonal.scanned import scanned
 
 
 class MinUnit(Unit):
@@ -25,7 +25,7 @@ class MinUnit(Unit):
     """
 
     modes = ("step", "sequential", "scan")
-    freezes = True
+    freezes = packs = True
     paper = "Feng et al. 2024, Were RNNs all we needed?, arXiv 2410.01201"
     gates: tuple[str, ...]
 
@@ -78,12 +78,16 @@ class MinUnit(Unit):
     def run(
         self, x: Tensor, state: Tensor, mode: str, lengths: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        z, v = self.terms(x)
         if mode == "scan":
-            h = linear_scan(1 - z, z * v, state)
-        else:
-            h = interpolate(state, v, z)
+            return scanned(x, state, lengths, self.decays, self.readout)
+        z, v = self.terms(x)
+        h = interpolate(state, v, z)
         return self.readout(h, x), at_end(h, lengths, state)
+
+    def decays(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Decay and input of the recurrence, and x."""
+        z, v = self.terms(x)
+        return 1 - z, z * v, x
 
 
 def interpolate(h: Tensor, v: Tensor, z: Tensor) -> Tensor:

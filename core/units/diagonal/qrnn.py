@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.kernels.linear_scan import linear_scan, linear_scan_ref
+from core.kernels.linear_scan import linear_scan_ref
 from core.kernels.precision import state_zeros, widen
 from core.parts.lengths import at_end, window_at_end
 from core.parts.memory import Tokens, keep_logit, time_constants
 from core.parts.options import one_of, sizes
 from core.units.contract import Unit
+from core.units.diagonal.scanned import scanned
 
 GATES = {"f": 1, "fo": 2, "ifo": 3}
 
@@ -32,7 +33,7 @@ class QRNN(Unit):
     """
 
     modes = ("step", "sequential", "scan")
-    freezes = True
+    freezes = packs = True
     paper = "Bradbury et al. 2016, Quasi-recurrent neural networks, arXiv 1611.01576"
 
     def __init__(self, input_size: int, hidden_size: int, *, window: int = 2, pooling: str = "fo") -> None:
@@ -74,8 +75,14 @@ class QRNN(Unit):
         time = x.shape[1]
         seen = torch.cat([tail, x], 1)
         windows = torch.cat([seen[:, lag : lag + time] for lag in range(self.window)], -1)
-        f, inputs, o = self.terms(windows)
-        states = linear_scan(f, inputs, c) if mode == "scan" else linear_scan_ref(f, inputs, c)
-        y = states if o is None else o * states
         tail = window_at_end(seen, self.window - 1, lengths)
-        return y.to(x.dtype), (tail, at_end(states, lengths, state[1]))
+
+        def readout(c: Tensor, o: Tensor | None) -> Tensor:
+            return (c if o is None else o * c).to(x.dtype)
+
+        if mode == "scan":
+            y, c = scanned(windows, c, lengths, self.terms, readout)
+            return y, (tail, c)
+        f, inputs, o = self.terms(windows)
+        states = linear_scan_ref(f, inputs, c)
+        return readout(states, o), (tail, at_end(states, lengths, c))

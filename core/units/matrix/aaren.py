@@ -15,6 +15,7 @@ from core.kernels.precision import state_zeros
 from core.kernels.prefix_attention import State, prefix_attention, prefix_attention_step
 from core.parts.heads import head_count
 from core.parts.lengths import still
+from core.parts.packed import packed
 from core.units.contract import Unit
 
 
@@ -29,6 +30,7 @@ class Aaren(Unit):
     freezes = True
     paper = "Feng et al. 2024, arXiv 2405.13956"
     no_decay = ("query",)
+    packs = True
 
     def __init__(self, input_size: int, hidden_size: int, *, heads: int | None = None) -> None:
         super().__init__(input_size, hidden_size)
@@ -51,9 +53,13 @@ class Aaren(Unit):
     def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if mode == "sequential":
             return super().run(x, state, mode, lengths)
-        s, v = self.project(x, state[0].dtype)
+        rows = packed(x, lengths)
+        s, v = self.project(x if rows is None else rows.pack(x), state[0].dtype)
+        if rows is not None:
+            s, v = rows.unpack(s), rows.unpack(v.flatten(1)).unflatten(2, v.shape[1:])
         o, state = prefix_attention(still(s, lengths, -torch.inf), v, state)
-        return self.output(o.flatten(2).to(x.dtype)), state
+        o = o.flatten(2).to(x.dtype)
+        return self.output(o) if rows is None else rows.unpack(self.output(rows.pack(o))), state
 
     def project(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """x (.., I) -> scores (.., h), values (.., h, V)."""

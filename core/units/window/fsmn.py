@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from core.errors import ConfigError
 from core.parts.lengths import window_at_end
 from core.parts.options import sizes
+from core.parts.packed import packed
 from core.units.contract import Unit
 
 
@@ -52,7 +53,7 @@ class FSMN(Unit):
         sizes("FSMN", inner_size=inner_size)
         self.order, self.stride = order, stride
         self.look_ahead, self.look_ahead_stride = look_ahead, look_ahead_stride
-        self.causal = not look_ahead
+        self.causal = self.packs = not look_ahead
         inner_size = 2 * hidden_size if inner_size is None else inner_size
         self.expand = nn.Linear(input_size, inner_size)
         self.project = nn.Linear(inner_size, hidden_size, bias=False)
@@ -82,11 +83,16 @@ class FSMN(Unit):
     ) -> tuple[Tensor, Tensor]:
         if mode == "sequential":
             return super().run(x, state, mode, lengths)
-        p = self.memory(x, state)
+        rows = packed(x, lengths) if self.packs else None
+        tokens = self.memory(x if rows is None else rows.pack(x), state)
+        p = tokens if rows is None else rows.unpack(tokens)
         window = torch.cat([state, p], 1)
         past = F.conv1d(
             window.mT, self.taps.flip(1).unsqueeze(1), dilation=self.stride, groups=self.hidden_size
         )
+        if rows is not None:
+            y = rows.unpack(tokens + rows.pack(past.mT))
+            return y.to(x.dtype), window_at_end(window, state.shape[1], lengths)
         y = p + past.mT
         if self.future_taps is not None:
             reach = self.look_ahead * self.look_ahead_stride
