@@ -120,6 +120,10 @@ def separate(
     gate_db: Annotated[
         float | None, typer.Option("--gate-db", help="Silence a track this far below the others (-22).")
     ] = None,
+    passes: Annotated[
+        int | None,
+        typer.Option("--passes", help="Passes of every window, 1 (fast) to 4; 4 for networks of ours."),
+    ] = None,
     segments: Annotated[
         Path | None, typer.Option("--segments", help="Who speaks when, as .rttm or .json.")
     ] = None,
@@ -174,6 +178,7 @@ def separate(
             consistent=consistency,
             gate_db=GATE_DB if gate_db is None else gate_db,
             precision=precision,
+            passes=passes,
             raw=raw,
         )
 

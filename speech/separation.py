@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from speech.features import analyse, synthesise
+from speech.passes import checked_passes, several
 from speech.precision import HalfProducts
 from speech.resample import Resampler
 
@@ -64,13 +65,14 @@ class SeparateStream:
         own_rate: int = RATE,
         level_db: float | None = None,
         half: bool = False,
+        passes: int = 1,
     ) -> None:
         """`own_rate`: of the network; `level_db`: RMS that its windows are brought to and back from; `half`:
-        products in bfloat16."""
+        products in bfloat16; `passes`: how often each window goes through, see `speech.passes`."""
         if window_s < 0.5:
             raise ConfigError(f"a window has at least 0.5 s, got {window_s}.")
         self.network, self.talkers, self.rate, self.own_rate = network, talkers, rate, own_rate
-        self.level_db, self.half = level_db, half
+        self.level_db, self.half, self.passes = level_db, half, checked_passes(passes)
         self.consistent, self.gate_db = consistent, gate_db
         self.window = int(window_s * own_rate) // 4 * 4
         self.overlap = int(self.window * OVERLAP)
@@ -173,7 +175,9 @@ class SeparateStream:
         size = piece.square().mean().clamp(min=1e-12).sqrt()
         scale = 1.0 if self.level_db is None else 10 ** (self.level_db / 20) / size
         with HalfProducts() if self.half else nullcontext():
-            tracks = self.network((piece * scale)[None].to(self.device))[0].cpu() / scale
+            tracks = (
+                several(self.network, (piece * scale)[None].to(self.device), self.passes)[0].cpu() / scale
+            )
         if self.gate_db is not None:
             tracks = self.gated(tracks)
         return consistent(tracks, piece) if self.consistent else tracks

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from core.errors import ConfigError
+from speech.passes import checked_passes, several
 from speech.separation import SeparateStream, consistent, speaking
 from speech.synth import voice
 
@@ -143,3 +145,29 @@ def test_who_speaks_when() -> None:
     (first,), (second,) = speaking(tracks, 16000)
     assert first == pytest.approx((1.0, 2.0), abs=0.06)
     assert second == pytest.approx((2.5, 3.5), abs=0.06)
+
+
+def test_answers_are_brought_into_one_order_before_their_mean() -> None:
+    """A network that gives its tracks in another order at every pass, each with an error of its own."""
+    rng = np.random.default_rng(4)
+    voices = torch.from_numpy(np.stack([voice(1.0, rng, "m"), voice(1.0, rng, "f")])[None])
+
+    class Wavering(torch.nn.Module):
+        hop, calls = 512, 0
+
+        def forward(self, wave: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            own = torch.nn.functional.pad(voices, (wave.shape[1] - voices.shape[2], 0))
+            error = 0.05 * torch.randn(own.shape, generator=torch.Generator().manual_seed(self.calls))
+            return (own + error).flip(1) if self.calls % 2 == 0 else own + error
+
+    one, two = (several(Wavering(), voices.sum(1), passes) for passes in (1, 2))
+    errors = [(found - voices).square().mean() for found in (one, two)]
+    assert float(errors[1] / errors[0]) == pytest.approx(0.5, abs=0.05)
+    assert several(Halves(), voices.sum(1), 4).shape == voices.shape
+    wave = torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    middle = slice(400, -400)  # changes of speed wrap around at the ends
+    found = several(Halves(), wave, 2)[0, :, middle]
+    torch.testing.assert_close(found, Halves()(wave)[0, :, middle].detach(), rtol=0, atol=1e-6)
+    with pytest.raises(ConfigError, match="passes are"):
+        checked_passes(5)
