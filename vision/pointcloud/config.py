@@ -87,7 +87,7 @@ class DataConfig:
 class TrainConfig:
     """One training run. `preset` names a network; a setting given beside it wins."""
 
-    preset: Literal["tiny", "small", "bev", "own"] = "tiny"
+    preset: Literal["tiny", "small", "kitti", "waymo", "nuscenes", "argoverse2", "bev", "own"] = "tiny"
     steps: int = 100
     """Steps of an epoch."""
     minutes: float | None = None
@@ -118,9 +118,18 @@ class TrainConfig:
             raise ConfigError(f"minutes must be positive, got {self.minutes}.")
 
 
+PUBLISHED = ModelConfig(
+    operator="Mamba", dim=64, layers=32, layer_m=0.2, blocks=3, groups=(4096, 2048, 1024, 256), generate=0.2,
+    drop_path=0.2, recompute=True, width=64, deep=128,
+)  # fmt: skip
+"""Widths, groups, generation of voxels and operator as published, on this package's crops and heads."""
 PRESETS = {
     "tiny": ModelConfig(),
     "small": ModelConfig(dim=64, blocks=2, width=64, deep=128),
+    "kitti": PUBLISHED,
+    "waymo": PUBLISHED,
+    "nuscenes": replace(PUBLISHED, dim=128),
+    "argoverse2": replace(PUBLISHED, dim=128),
     "bev": ModelConfig(backbone="bev"),
 }
 

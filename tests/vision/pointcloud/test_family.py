@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from core.errors import ConfigError
 from vision.pointcloud.cli import app
 from vision.pointcloud.comparison import Plan, lines_of, network_of
-from vision.pointcloud.config import ORDERS, ModelConfig
+from vision.pointcloud.config import ORDERS, PRESETS, ModelConfig, TrainConfig, preset
 from vision.pointcloud.models.detector import build_network
 from vision.pointcloud.models.lion import LIONLayer
 from vision.pointcloud.models.operators import build_operator
@@ -124,6 +124,15 @@ def test_every_part_of_a_backbone_learns_and_an_empty_cloud_answers(backbone: st
     with torch.no_grad():
         heat, _ = network.eval()(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64), 1)
     assert heat.isfinite().all()
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("change", [{}, {"backbone": "unimamba", "operator": "gru"}])
+def test_presets_build_with_any_backbone(name: str, change: dict[str, str]) -> None:
+    config = preset(TrainConfig(preset=name))  # pyright: ignore[reportArgumentType]
+    with torch.device("meta"):
+        network = build_network(replace(config.model, **change))  # pyright: ignore[reportArgumentType]
+    assert sum(part.numel() for part in network.parameters()) > 300_000
 
 
 def test_settings_that_cannot_be_are_named() -> None:
