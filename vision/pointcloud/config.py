@@ -1,6 +1,6 @@
 """What a person may change: network, generated scans, training."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from core.config import Count, Share, Size
@@ -135,7 +135,9 @@ PRESETS = {
 
 
 def preset(config: TrainConfig) -> TrainConfig:
-    """The settings with the network that their preset names, where the network was left as it is."""
-    if config.preset == "own" or config.model != ModelConfig():
+    """The settings with the network that their preset names; what was set beside it stays."""
+    if config.preset == "own":
         return config
-    return replace(config, model=PRESETS[config.preset])
+    usual, given = asdict(ModelConfig()), asdict(config.model)
+    own = {name: getattr(config.model, name) for name in given if given[name] != usual[name]}
+    return replace(config, model=replace(PRESETS[config.preset], **own))

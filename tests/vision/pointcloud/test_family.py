@@ -135,6 +135,12 @@ def test_presets_build_with_any_backbone(name: str, change: dict[str, str]) -> N
     assert sum(part.numel() for part in network.parameters()) > 300_000
 
 
+def test_a_setting_beside_a_preset_wins_and_the_rest_is_the_presets() -> None:
+    model = preset(TrainConfig(preset="kitti", model=ModelConfig(operator="gru"))).model
+    assert model == replace(PRESETS["kitti"], operator="gru")
+    assert preset(TrainConfig(preset="own", model=SMALL)).model == SMALL
+
+
 def test_settings_that_cannot_be_are_named() -> None:
     with pytest.raises(ConfigError, match=r"model\.orders"):
         replace(SMALL, orders=("spiral",))
