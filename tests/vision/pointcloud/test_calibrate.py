@@ -1,0 +1,52 @@
+"""Scores as chances: what is fitted, what an error of it is, and the way there and back."""
+
+import numpy as np
+import pytest
+from torch import nn
+
+from core.errors import WeightsError
+from vision.pointcloud.calibrate import fitted
+from vision.pointcloud.metrics import Frame, calibration_error
+from vision.pointcloud.predict import NAMES, Detector, checked_curves
+
+
+def logistic(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def test_slope_and_offset_are_found_again() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1.5, 20_000)
+    hits = rng.random(20_000) < logistic(2.5 * logits + 0.7)
+    slope, offset = fitted(logistic(logits), hits.astype(float))
+    assert slope == pytest.approx(2.5, abs=0.1)
+    assert offset == pytest.approx(0.7, abs=0.1)
+    assert fitted(np.zeros(0), np.zeros(0)) == (1.0, 0.0)  # nothing seen changes nothing
+
+
+def test_the_calibration_error_is_the_gap_between_score_and_share() -> None:
+    box = np.array([[10.0, 0, 0, 4, 2, 1.5, 0]])
+    far = box + np.array([0, 15.0, 0, 0, 0, 0, 0])
+    hit = Frame(box, box[:0], box, np.array([0.75]))
+    miss = Frame(box, box[:0], far, np.array([0.75]))
+    assert calibration_error([hit, hit, hit, miss], 0.5) == pytest.approx(0, abs=1e-9)
+    assert calibration_error([hit, miss], 0.5) == pytest.approx(0.25)
+    assert calibration_error([Frame(box, box[:0], box[:0], np.zeros(0))], 0.5) is None
+
+
+def test_chances_rise_with_scores_and_the_floor_lets_no_class_out() -> None:
+    detector = Detector(nn.Linear(1, 1), {}, "none")
+    detector.curves = {"Car": (3.0, 0.5), "Pedestrian": (2.0, 0.7), "Cyclist": (1.0, 0.0)}
+    scores = np.linspace(0.01, 0.99, 50)
+    for chance in (0.05, 0.3, 0.8):
+        floor = detector.raw(chance)
+        for name in NAMES:
+            values = detector.chance(scores, name)
+            assert (np.diff(values) > 0).all()
+            assert (scores[values >= chance] >= floor - 1e-9).all()
+
+
+def test_a_card_with_an_odd_calibration_is_refused(tmp_path) -> None:  # noqa: ANN001
+    for odd in ({"Car": [1.0]}, {"Car": [-1.0, 0.0]}, {"Car": "steep"}, {"Car": [float("nan"), 0]}, 3):
+        with pytest.raises(WeightsError, match="calibration"):
+            checked_curves(tmp_path, odd)
