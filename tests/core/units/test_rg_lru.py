@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from core.units.diagonal.rg_lru import RGLRU, BoundedSqrt, initial_decay
+from core.units.diagonal.rg_lru import RGLRU, bounded_sqrt, initial_decay
 
 
 def test_the_first_token_is_not_scaled() -> None:
@@ -34,7 +34,7 @@ def test_documents_inside_a_row_start_afresh() -> None:
 
 def test_the_root_is_exact_and_its_slope_bounded() -> None:
     x = torch.tensor([0.0, 1e-9, 2.4e-7, 2.6e-7, 0.25], dtype=torch.float64, requires_grad=True)
-    root = BoundedSqrt.apply(x)
+    root = bounded_sqrt(x)
     assert_close(root, x.detach().sqrt())
     (slope,) = torch.autograd.grad(root.sum(), x)
     assert slope[:3].tolist() == [1000.0, 1000.0, 1000.0]
