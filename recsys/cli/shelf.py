@@ -1,5 +1,6 @@
 """`recommend`, `similar`, `serve`."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from core.terminal import (
     need,
     say,
     set_threads,
+    target,
 )
 from recsys.cli.shared import app
 
@@ -39,6 +41,9 @@ def recommend(
     explain: Annotated[
         bool, typer.Option("--explain", help="Mean, spread, group and draw of each item.")
     ] = False,
+    log: Annotated[
+        Path | None, target("Parquet file of the slates, a row a slot, for ope and replay.", "--log")
+    ] = None,
     weights: Weights = None,
     seed: Seed = 0,
     threads: Threads = None,
@@ -89,6 +94,11 @@ def recommend(
         ]
         if answer.unknown:
             lines.append(f"  ({answer.unknown} ids of the history are not in the catalogue)")
+    if log is not None:
+        from recsys.journal import rows_of, write_rows
+
+        now = time.time()
+        write_rows(log, [row for answer in answers for row in rows_of(answer, now)])
     result = [answer.as_dict() for answer in answers]
     emit({"n": len(result), "seen": seen, "slates": result}, json_path, lines)
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -34,11 +35,15 @@ def test_recommend_explains_and_similar_finds(tmp_path: Path) -> None:
     (tmp_path / "h.json").write_text("[5, 17, 90]")
     (tmp_path / "deny.txt").write_text("5\n17\n")
     words = ("--history", tmp_path / "h.json", "--policy", "inslate", "--k", 5, "--explain")
-    done = run("recommend", *words, "--deny", tmp_path / "deny.txt", "--json", "-")
+    kept = ("--log", tmp_path / "shown.parquet")
+    done = run("recommend", *words, *kept, "--deny", tmp_path / "deny.txt", "--json", "-")
     assert done.exit_code == 0, done.output
     slate = json.loads(done.output)["slates"][0]
     assert len(slate["items"]) == 5
     assert not {5, 17} & set(slate["items"])
+    shown = pd.read_parquet(tmp_path / "shown.parquet")
+    assert shown["item"].tolist() == [str(item) for item in slate["items"]]
+    assert set(shown["policy"]) == {"inslate"}
     assert {"mean", "spread", "group", "draw"} <= set(slate["why"][0])
     assert run("similar", 90, "--k", 3).exit_code == 0
 
