@@ -68,8 +68,7 @@ def test_the_market_of_policies_is_played_at_a_density_and_a_temperature(
     page.goto(served("recsys"))
     expect(stats(page).first).to_be_visible()
     page.get_by_role("button", name=re.compile("online loop")).click()
-    page.get_by_label("number input for Paired seeds").fill("2")
-    page.get_by_label("number input for Paired seeds").press("Tab")
+    page.get_by_label("range slider for Paired seeds").press("ArrowLeft")
     page.get_by_role("button", name="Play").click()
     town = compare((town_of(12),), ("inslate", "ts"), (0.3,), 2, positions=("known",))
     rows = next(iter(town["worlds"].values()))["policies"]
