@@ -51,8 +51,11 @@ class Scoring(nn.Module):
 
     def forward(self, *state: Tensor) -> tuple[Tensor, Tensor]:
         scores = self.network.rank_state(rebuild(self.layout, iter(state)))
-        best = scores.topk(self.k, dim=1)
-        return best.indices, best.values
+        if torch.compiler.is_compiling():  # ONNX's own law for ties is ours: the lower number first
+            best = scores.topk(self.k, dim=1)
+            return best.indices, best.values
+        values, indices = scores.sort(dim=1, descending=True, stable=True)
+        return indices[:, : self.k], values[:, : self.k]
 
 
 def export(model: SlateModel, folder: str | Path, k: int = 20) -> dict[str, Any]:
