@@ -56,7 +56,7 @@ WAIT_S = 1.0
 READER = (
     "--read takes format, columns (t=time,x=px), time_unit (s, ms, us, ns, iso, dmy, mdy), "
     "group (id or kind,traj), rate (samples per second), times (KITTI), frame (enu, ned, camera), "
-    "gate (false keeps what jumps). "
+    "gate (false keeps what jumps), t (as time_unit), alt (ft, m, ...). "
     "What is not told is detected."
 )
 OLD = {

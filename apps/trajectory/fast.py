@@ -234,7 +234,7 @@ class FastEngine:
         network = predictor if isinstance(predictor, Network) else Network.of(predictor)
         config, window, tensors = network.model, network.window, network.tensors
         if config.encoder != "recurrent" or config.unit != "gru":
-            raise ValueError("the compiled call needs a recurrent encoder of GRUs")
+            raise ValueError("the compiled call needs a recurrent encoder of reset-after GRUs")
         self.gru = GRUStream.of_arrays(tensors, "encoder.units", config.layers)
         self.dt, self.history, self.horizon, self.dims = (
             window.dt,

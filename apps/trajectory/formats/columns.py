@@ -87,7 +87,7 @@ def tracks_of(
             names = [found[f"v{axis}"] for axis in axes]
             velocities = np.stack([table.numbers(name) * factor(name, speed=True) for name in names], 1)
     else:
-        fixes = places(table, found, warnings)
+        fixes = places(table, found, warnings, options.alt)
     if options.frame is None and flat and "vehicle_local_position" in table.path.name:
         warnings.append("PX4 vehicle_local_position has axes north, east, down; --read frame=ned turns z up.")
     order = np.zeros(len(table.rows)) if times is None else times.ns

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from apps.trajectory.formats.units import LENGTHS
 from core.errors import DataError
 
 TIME_UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
@@ -27,8 +28,16 @@ class Options:
     frame: str | None = None
     gate: bool = True
     """Leave out samples that no mover can have been at."""
+    t: str | None = None
+    """The same as time_unit."""
+    alt: str | None = None
+    """Unit of the altitude: m, ft, mm, ..."""
 
     def __post_init__(self) -> None:
+        if self.t is not None and self.time_unit is None:
+            object.__setattr__(self, "time_unit", self.t)
+        if self.alt is not None and self.alt not in LENGTHS:
+            raise DataError(f"no unit {self.alt!r} of altitude; choose {', '.join(LENGTHS)}.")
         if self.time_unit is not None and self.time_unit not in (*TIME_UNITS, "iso", "dmy", "mdy"):
             raise DataError(f"no time unit {self.time_unit!r}; choose s, ms, us, ns, iso, dmy or mdy.")
         if self.frame is not None and self.frame not in FRAMES:

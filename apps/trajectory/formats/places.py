@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from apps.trajectory.formats.table import Table
-from apps.trajectory.formats.units import factor
+from apps.trajectory.formats.units import LENGTHS, factor
 from apps.trajectory.geo import Origin, to_enu
 from core.errors import DataError
 
@@ -27,14 +27,16 @@ class Places:
     alt: np.ndarray | None
 
 
-def places(table: Table, found: Mapping[str, str], warnings: list[str]) -> Places:
+def places(table: Table, found: Mapping[str, str], warnings: list[str], unit: str | None = None) -> Places:
     """Geographic columns, in degrees and metres; a fix at 0, 0 is none.
 
     Raises:
         DataError: no finite place, or numbers that are none.
     """
     lat, lon = table.numbers(found["lat"]), table.numbers(found["lon"])
-    alt = table.numbers(found["alt"]) * factor(found["alt"]) if "alt" in found else None
+    alt = None
+    if "alt" in found:
+        alt = table.numbers(found["alt"]) * (factor(found["alt"]) if unit is None else LENGTHS[unit])
     if alt is None or not np.isfinite(alt).any():
         warnings.append("no altitude; taken as 0.")
         alt = None
@@ -44,7 +46,7 @@ def places(table: Table, found: Mapping[str, str], warnings: list[str]) -> Place
     if np.abs(lat[finite]).max() > 180 and np.abs(lat[finite]).max() <= 9e8:
         lat, lon = lat * 1e-7, lon * 1e-7
         told = "latitude and longitude are read as 1e-7 degrees"
-        if alt is not None and np.nanmedian(np.abs(alt)) > HIGHEST_M:
+        if alt is not None and unit is None and np.nanmedian(np.abs(alt)) > HIGHEST_M:
             alt, told = alt * 1e-3, f"{told}, altitude as millimetres"
         warnings.append(f"{told}.")
     wrong = finite & ((np.abs(lat) > 90) | (np.abs(lon) > 360))

@@ -12,6 +12,7 @@ from apps.trajectory.calibrate import calibrate, save_calibrated
 from apps.trajectory.data import Track, read_tracks
 from apps.trajectory.dense import is_dense, through_all
 from apps.trajectory.fence import entries, read_areas
+from apps.trajectory.formats import Options, read
 from apps.trajectory.inspect import inspect, write_tracks
 from apps.trajectory.model import load_model
 from apps.trajectory.predict import predict
@@ -219,3 +220,13 @@ def test_dates_that_may_be_either_are_refused_until_told(tmp_path: Path) -> None
     (track,) = read_tracks(path, time_unit="mdy")
     assert track.start_ns is not None
     assert datetime.fromtimestamp(track.start_ns // 10**9, UTC).month == 5
+
+
+def test_the_unit_of_an_altitude_can_be_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("time,lat,lon,alt\n" + "".join(f"{k * 100},47.0,8.0,{1000 + k}\n" for k in range(30)))
+    (track,) = read(path, Options(t="ms", alt="ft"))
+    np.testing.assert_allclose(np.diff(track.positions[:, 2]), 0.3048, atol=1e-6)
+    np.testing.assert_allclose(np.diff(track.time_s), 0.1)
+    with pytest.raises(DataError, match="no unit 'yd' of altitude"):
+        Options(alt="yd")
