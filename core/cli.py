@@ -21,6 +21,10 @@ from core.text import shown
 __all__ = ["app", "emit", "main", "run_app"]
 
 
+LONGEST = 1200
+"""Characters of an error: a file may have names of a megabyte."""
+
+
 class Roof(TyperGroup):
     """Lists what is signed in without importing pipelines; imports one when it is used."""
 
@@ -201,7 +205,7 @@ def run_app(application: typer.Typer) -> None:
     except RecurraError as error:
         if os.environ.get("RECURRA_DEBUG"):
             raise
-        print(f"{type(error).__name__}: {shown(error)}", file=sys.stderr)
+        print(f"{type(error).__name__}: {shown(error, LONGEST)}", file=sys.stderr)
         sys.exit(1 if isinstance(error, WorkError) else 2)
     except BrokenPipeError:  # the reader of our output went away, for example `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,6 +6,7 @@ clicked") in slot 0 of every used step and 0 as padding, `click` and `click_idx`
 at 3. The other reader takes one row per slot (Parquet or CSV: user, time, kind, slot, item, click).
 """
 
+import re
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -299,7 +300,7 @@ def whole_number(value: Any) -> int | None:
         return None
     if isinstance(value, (int, np.integer)):
         return int(value)
-    if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+    if isinstance(value, str) and len(value) < 40 and re.fullmatch(r"\s*-?[0-9]+\s*", value):
         return int(value)
     return None
 

@@ -67,7 +67,7 @@ def parse_slate(one: Mapping[str, Any], catalogue: Catalogue, where: str) -> tup
     """One slate with its click; an event whose click is unknown is left out."""
     foreign = sorted(set(one) - {"slate", "click", "kind", "time"})
     if foreign:
-        raise DataError(f"{where}: unknown field {foreign[0]!r}; there are slate, click, kind, time.")
+        raise DataError(f"{where}: unknown field {foreign[0][:40]!r}; there are slate, click, kind, time.")
     ids = one.get("slate")
     if not isinstance(ids, Sequence) or isinstance(ids, str):
         raise DataError(f"{where}: 'slate' must be a list of item ids.")
@@ -75,8 +75,8 @@ def parse_slate(one: Mapping[str, Any], catalogue: Catalogue, where: str) -> tup
     if len(set(map(str, ids))) != len(ids):
         raise DataError(f"{where}: an item stands twice in the slate.")
     kind = one.get("kind", "search")
-    if kind not in KINDS:
-        raise DataError(f"{where}: kind is search or rec, got {kind!r}.")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise DataError(f"{where}: kind is search or rec, got {str(kind)[:40]!r}.")
     click, slot = one.get("click"), 0
     if click is not None:
         places = [place for place, item in enumerate(ids) if str(item) == str(click)]

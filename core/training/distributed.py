@@ -20,7 +20,7 @@ from torch import Tensor
 from core.errors import ConfigError, WorkError
 from core.text import first_line
 
-PATIENCE_S = 45.0
+PATIENCE_S = 30.0
 """Seconds that a process waits for another one that says nothing, by default."""
 BEAT_S = 2.0
 """Seconds between two signs of life of the first process, while the others wait for its work."""
@@ -192,6 +192,7 @@ def told_of_loss(place: Place) -> Iterator[None]:
         text = str(error)
         if place.world == 1 or not any(sign in text for sign in SIGNS):
             raise
+        atexit.unregister(leave)  # a farewell would wait for the lost one, too
         raise WorkError(
             f"process {place.rank} of {place.world} lost another one, which was killed or stands still "
             f"({first_line(error)}). Go on with --resume."

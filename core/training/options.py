@@ -173,7 +173,7 @@ class LoopOptions:
     checkpoint_steps: int | None = None  # also checkpoint after so many steps; None: after validations only
     workers: int | None = None  # processes that make batches; None: as the batches themselves say
     tensorboard: bool = False
-    patience_s: float = 45.0  # of several processes: seconds without a word until another one counts as lost
+    patience_s: float = 30.0  # of several processes: seconds without a word until another one counts as lost
 
     def __post_init__(self) -> None:
         sections = (

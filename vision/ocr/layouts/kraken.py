@@ -14,6 +14,7 @@ from torch import Tensor
 from core.door import read, safetensors
 from core.errors import ConfigError, WeightsError
 from core.fitting import check_finite
+from core.text import shown
 from core.weights import network_for
 from vision.ocr.models.vgsl import VGSL
 
@@ -205,9 +206,11 @@ def from_safetensors(path: Path, data: bytes) -> tuple[list[KrakenModel], list[s
     meta = stored(path, metadata["kraken_meta"])
     models, remarks = [], []
     for name, about in meta.items():
+        if not isinstance(about, dict):
+            raise WeightsError(f"{path}: what it says of {shown(name, 40)} is not an object.")
         kind = about.get("_model")
         if kind != "TorchVGSLModel":
-            remarks.append(f"{path.name}: {name} is a {kind}, which is not read here.")
+            remarks.append(f"{path.name}: {shown(name, 40)} is a {shown(kind, 40)}, which is not read here.")
             continue
         codec = KrakenCodec.of(about["codec"]) if about.get("codec") else None
         own = {
@@ -215,7 +218,9 @@ def from_safetensors(path: Path, data: bytes) -> tuple[list[KrakenModel], list[s
             for key, tensor in tensors.items()
             if key.startswith(f"{name}.")
         }
-        models.append(built(path, name, tuple(about.get("_tasks", ())), about, codec, own))
+        tasks = about.get("_tasks", ())
+        tasks = tuple(str(task) for task in tasks) if isinstance(tasks, list) else (str(tasks),)
+        models.append(built(path, name, tasks, about, codec, own))
     return models, remarks
 
 
