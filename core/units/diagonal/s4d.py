@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
-from core.kernels.linear_scan import linear_scan, linear_scan_ref
+from core.kernels.linear_scan import linear_scan
 from core.kernels.precision import state_zeros, widen
 from core.parts.discretize import log_uniform, power, powers, zero_order_hold
 from core.parts.lengths import at_end
@@ -110,17 +110,22 @@ class S4D(TimeInvariant):
         (u,) = widen(x)
         if mode == "convolution":
             v, h = self.convolve(u, h, lengths)
+        elif mode == "scan":
+            v, h = self.scan(u, h, lengths)
         else:
-            v, h = self.scan(linear_scan if mode == "scan" else linear_scan_ref, u, h, lengths)
+            coefficients, rows = self.coefficients(), []
+            for t, u_t in enumerate(u.unbind(1)):
+                after, v_t = self.advance(h, u_t, coefficients)
+                h = after if lengths is None else torch.where((lengths > t)[:, None, None], after, h)
+                rows.append(v_t)
+            v = torch.stack(rows, 1)
         return self.readout(v, x), torch.view_as_real(h)
 
-    def scan(
-        self, compute: Callable[..., Tensor], u: Tensor, h: Tensor, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def scan(self, u: Tensor, h: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """v (B, T, I) without the direct term, and the last state: keeps all states (B, T, I, N/2)."""
         a, gain, c = self.coefficients()
         inputs = (gain * u[..., None]).flatten(2)
-        states = compute(a.flatten().expand_as(inputs), inputs, h.flatten(1)).unflatten(2, c.shape)
+        states = linear_scan(a.flatten().expand_as(inputs), inputs, h.flatten(1)).unflatten(2, c.shape)
         return (c * states).real.sum(-1), at_end(states, lengths, h)
 
     def step_after(self, x: Tensor, state: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
