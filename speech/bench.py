@@ -3,15 +3,19 @@
 `recurra bench speech`. A block may take a tenth of its own length.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 
 from core.bench.runner import Case
+from speech.layouts import build
 from speech.model import load_model
+from speech.models import mossformer2 as modules
 from speech.models.mossformer2 import DilatedDense
+from speech.precision import HalfProducts
 from speech.predict import open_stream
 
 Calls = tuple[Callable[[], Any], Callable[[], Any] | None]
@@ -23,6 +27,22 @@ def cases() -> list[Case]:
         Case("speech live block", "10 ms, 16 kHz", lambda: live(16000), "eager torch", limit_us=1000),
         Case("speech live block", "10 ms, 48 kHz", lambda: live(48000), "eager torch", limit_us=1000),
         Case("speech separate", "2 s, 16 kHz", separate),
+        Case(
+            "mossformer2 separation",
+            "55.7 M, 1 s, 16 kHz",
+            lambda: mossformer2(),
+            "its layers as published",
+            target=0.4,
+            repeats=2,
+        ),
+        Case(
+            "mossformer2, products in bfloat16",
+            "55.7 M, 1 s, 16 kHz",
+            lambda: mossformer2(half=True),
+            "its layers as published, float32",
+            target=0.25,
+            repeats=2,
+        ),
         Case("mossformer2 dense memory", "D 256, 2000 frames", dense, "grouped 2-D convolution", target=0.4),
     ]
 
@@ -47,6 +67,46 @@ def separate() -> Calls:
     return ours, None
 
 
+def mossformer2(half: bool = False) -> Calls:
+    """The published size with random weights, beside the same layers as torch has them: transposes around
+    every depthwise convolution, groups of two channels in a 2-D kernel."""
+    network: Any = build("mossformer2-ss", {}).eval()
+    wave = 0.05 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+
+    @torch.inference_mode()
+    def ours() -> Any:
+        with HalfProducts() if half else nullcontext():
+            return network(wave)
+
+    def peer() -> Any:
+        with torch.no_grad(), as_published():
+            return network(wave)
+
+    return ours, peer
+
+
+@contextmanager
+def as_published() -> Iterator[None]:
+    """MossFormer2's layers in their plain form."""
+    kept = DilatedDense.forward, modules.compiled_here
+    DilatedDense.forward, modules.compiled_here = plain_dense, lambda _: False  # pyright: ignore
+    try:
+        yield
+    finally:
+        DilatedDense.forward, modules.compiled_here = kept
+
+
+def plain_dense(part: Any, x: torch.Tensor) -> torch.Tensor:
+    """Two grouped 2-D convolutions of (B, D, S), as published."""
+    skip = x[..., None]
+    y = skip
+    stages: list[Any] = [(part.conv1, part.norm1, part.prelu1), (part.conv2, part.norm2, part.prelu2)]
+    for i, (conv, norm, prelu) in enumerate(stages, 1):
+        y = prelu(norm(conv(torch.nn.functional.pad(skip, (0, 0, 19 * i, 19 * i)))))
+        skip = torch.cat([y, skip], 1)
+    return y[..., 0]
+
+
 def dense() -> Calls:
     """Two depthwise convolutions in place of one with groups of two channels."""
     part: Any = DilatedDense(256).eval()
@@ -58,12 +118,6 @@ def dense() -> Calls:
 
     @torch.inference_mode()
     def peer() -> Any:
-        skip = x[..., None]
-        stages: list[Any] = [(part.conv1, part.norm1, part.prelu1), (part.conv2, part.norm2, part.prelu2)]
-        for i, (conv, norm, prelu) in enumerate(stages, 1):
-            padded = torch.nn.functional.pad(skip, (0, 0, 19 * i, 19 * i))
-            y = prelu(norm(conv(padded)))
-            skip = torch.cat([y, skip], 1)
-        return y
+        return plain_dense(part, x)
 
     return ours, peer

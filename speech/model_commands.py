@@ -170,3 +170,42 @@ def models(json_path: Json = None) -> None:
 
     rows = [row for row in bundled() if row["task"] in DEFAULTS]
     emit(rows, json_path, model_lines(rows))
+
+
+def units(
+    data: Corpora = None,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Of training, the same for each unit.")] = 1000,
+    names: Annotated[str | None, typer.Option("--units", help="Separated by commas.")] = None,
+    sets: Sets = None,
+    threads: Threads = 1,
+    quiet: Quiet = False,
+    json_path: Json = None,
+) -> None:
+    """Train the enhancement network with several units alike, and print what each reached and costs.
+
+    Example: recurra speech units speech_index.csv noise_index.csv --steps 1000 --units gru,lstm,hgrn
+    """
+    from core.config import resolve
+    from core.report import number, table
+    from core.training import reuse_memory
+    from speech.config import EnhanceRun
+    from speech.unit_table import COLUMNS, UNITS, compare
+
+    chosen = [name.strip() for name in names.split(",")] if names else UNITS
+    settings = resolve(EnhanceRun(), None, sets)
+    set_threads(threads)
+    reuse_memory()
+    rows = []
+    for row in compare(chosen, settings, data or [], steps):
+        rows.append(row)
+        if not quiet:
+            say(f"{row['unit']}: {row.get('error') or number(row['si_sdr'], 2) + ' dB'}")
+    lines = [
+        [row["unit"], row["error"]]
+        if "error" in row
+        else [row["unit"], *(number(row[key], 0 if key == "parameters" else 3) for key in COLUMNS)]
+        for row in rows
+    ]
+    width = 1 + len(COLUMNS)
+    body = [line + [""] * (width - len(line)) for line in lines]
+    emit({"steps": steps, "rows": rows}, json_path, table(["unit", *COLUMNS.values()], body))

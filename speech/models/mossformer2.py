@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
+from speech.models.depthwise import add_depthwise, compiled_here
 from speech.models.parts import as_long_as, long_enough
 from speech.models.sepformer import FilterEncoder
 
@@ -49,6 +50,8 @@ class Depthwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         conv: Any = self.sequential[1].conv
+        if compiled_here(x):
+            return add_depthwise(x, conv.weight, self.pad[0], x)
         return x + conv(F.pad(x.transpose(1, 2), self.pad)).transpose(1, 2)
 
 
@@ -159,6 +162,9 @@ class Memory(nn.Module):
         return self.project(self.linear(x).relu()).transpose(1, 2)  # (B, D, S)
 
     def forward(self, x: Tensor) -> Tensor:
+        if compiled_here(x):
+            p = self.project(self.linear(x).relu())
+            return x + add_depthwise(p, self.conv1.weight[..., 0], REACH - 1, p)
         p = self.projected(x)
         seen = F.conv1d(p, self.conv1.weight[..., 0], padding=REACH - 1, groups=p.shape[1])
         return x + (p + seen).transpose(1, 2)

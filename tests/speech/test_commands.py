@@ -216,3 +216,17 @@ def test_clean_files_can_be_scored_in_the_same_run(weights: dict[str, Path], tmp
     report = evaluate("enhance", index, weights["enhance"], keep_clean=True)
     assert report["kept"]["n"] == 2
     assert np.isfinite(report["kept"]["si_sdr"])
+
+
+def test_units_are_trained_alike_and_one_that_cannot_be_is_told() -> None:
+    words = [f"model.{key}={value}" for key, value in SIZES["enhance"].items()]
+    words += ["batch=2", "mix.seconds=0.6"]
+    sets = [part for word in words for part in ("--set", word)]
+    result = run("units", "--steps", 1, "--units", "gru,nonsense", "--quiet", "--json", "-", *sets)
+    assert result.exit_code == 0, result.output
+    first, second = json.loads(result.stdout)["rows"]
+    assert first["unit"] == "gru"
+    assert np.isfinite(first["si_sdr"])
+    assert first["step_s"] > 0
+    assert first["real_time"] > 0
+    assert "nonsense" in second["error"]

@@ -15,6 +15,7 @@ from speech.cli import app
 from speech.layouts import build
 from speech.metrics import si_sdr
 from speech.model import load_model
+from speech.models.depthwise import add_depthwise
 from speech.predict import enhance, separate
 from speech.separation import SeparateStream
 from speech.windows import WindowStream
@@ -128,3 +129,13 @@ def test_half_precision_is_near_single(published: dict[str, Path]) -> None:
         separate(wave, 8000, weights=model, precision="float8")
     with pytest.raises(ConfigError, match="float32 only"):
         enhance(wave, 16000, precision="bfloat16")
+
+
+def test_the_compiled_depthwise_convolution_is_that_of_torch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for samples, width, taps, before in ((1, 3, 17, 8), (40, 300, 17, 16), (9, 5, 39, 19)):
+        x, start = (torch.randn(2, samples, width, generator=generator) for _ in range(2))
+        weight = torch.randn(width, 1, taps, generator=generator)
+        padded = torch.nn.functional.pad(x.transpose(1, 2), (before, taps - 1 - before))
+        wanted = start + torch.nn.functional.conv1d(padded, weight, groups=width).transpose(1, 2)
+        torch.testing.assert_close(add_depthwise(x, weight, before, start), wanted, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,49 @@
+"""Depthwise convolution along time of (B, S, D), features last: compiled where no gradient is wanted.
+
+Published layouts give torch (B, D, S), whose transposes cost several times the convolution itself. Here a
+block of features stays in the first cache while the taps pass over it.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.kernels.jit import compiled
+
+BLOCK = 256
+"""Features that are worked at once."""
+
+
+@compiled
+def run(x, taps, before, out):  # noqa: ANN001, ANN201
+    """out (S, D) += sum_k taps (K, D)[k] x (S, D)[s + k - before], zeros beyond the ends."""
+    frames, width = x.shape
+    count = len(taps)
+    for low in range(0, width, BLOCK):
+        high = min(width, low + BLOCK)
+        for s in range(frames):
+            target = out[s, low:high]
+            for k in range(max(0, before - s), min(count, frames + before - s)):
+                source, tap = x[s + k - before, low:high], taps[k, low:high]
+                for d in range(high - low):
+                    target[d] += tap[d] * source[d]
+
+
+def compiled_here(x: Tensor) -> bool:
+    """Whether the compiled loop may be used: float32 on a CPU, without gradient or tracing."""
+    if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32:
+        return False
+    return not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+
+
+def add_depthwise(x: Tensor, weight: Tensor, before: int, start: Tensor | None = None) -> Tensor:
+    """start + convolution of x (B, S, D) with weight (D, 1, K), `before` of its taps on the past."""
+    source: Any = x.detach().contiguous().numpy()
+    taps = np.ascontiguousarray(weight.detach().numpy()[:, 0].T)
+    out = torch.zeros_like(x) if start is None else start.clone(memory_format=torch.contiguous_format)
+    target: Any = out.numpy()
+    for row, into in zip(source, target, strict=True):
+        run(row, taps, before, into)
+    return out
