@@ -102,7 +102,7 @@ class PaperRun:
     model: PaperConfig = field(default_factory=lambda: PaperConfig(likelihood_temperature=0.1))
     loop: LoopOptions = field(
         default_factory=lambda: LoopOptions(
-            epochs=50, lr=1e-2, optimizer="adam", weight_decay=0.0, warmup=0.05, clip=100.0
+            epochs=12, lr=1e-2, optimizer="adam", weight_decay=0.0, warmup=0.05, clip=100.0
         )
     )
     staged: bool = True  # off: items and state together from the start, which is worse
