@@ -83,6 +83,8 @@ def build(
     *,
     remember: Any = None,
     recurrent: str | None = None,
+    zoneout: Any = None,
+    weight_drop: float = 0.0,
     **options: Any,
 ) -> Any:
     """A unit by name or by "package.module:Class"; `build("gru", 64)` has equal widths, ("gru", 3, 64) not.
@@ -90,6 +92,7 @@ def build(
     Args:
         remember: T, for gates and decays that begin with memories of T/4 to 4 T tokens, or a pair of ends.
         recurrent: how recurrent matrices begin, gate by gate: "orthogonal", "identity", or None as published.
+        zoneout: of gated units, a chance or one for each state; weight_drop: of their recurrent matrices.
         options: of the unit.
 
     Raises:
@@ -102,6 +105,8 @@ def build(
     except TypeError as error:
         name = name.__name__ if isinstance(name, type) else name
         raise ConfigError(f"unit {name}: {str(error).split('__init__() ')[-1]}") from error
+    if zoneout or weight_drop:
+        unit.regularise(zoneout, weight_drop)
     if recurrent is not None:
         unit.start_recurrent(recurrent)
     if remember is not None:

@@ -1,5 +1,6 @@
 """What people do with modules of torch, and expect of a unit."""
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -110,7 +111,9 @@ def functions_of_torch_take_it(of: Subject) -> None:
     for place, part in enumerate(each.values()):
         close(part, torch.stack([found[place] for found in alone]), 1e-8)
     direction = torch.ones_like(x)
-    _, along = torch.func.jvp(lambda x: unit(x)[0], (x,), (direction,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own forward mode uses what torch calls deprecated
+        _, along = torch.func.jvp(lambda x: unit(x)[0], (x,), (direction,))
     there, back = unit(x + 1e-5 * direction)[0], unit(x - 1e-5 * direction)[0]
     close(along, (there - back) / 2e-5, 1e-5)
 

@@ -72,6 +72,19 @@ def test_doctor_names_what_is_missing_or_too_old(monkeypatch: pytest.MonkeyPatch
     assert doctor.lines(found)[-1].startswith("Not ready")
 
 
+def test_units_are_checked_and_compared(recurra: Terminal) -> None:
+    code, said, _ = recurra("units", "--check", "core.units.gated.mgu:MGU", "--json", "-")
+    assert code == 0
+    assert len(json.loads(said)["kept"]) > 30
+    code, _, error = recurra("units", "--check", "core.nothing:MGU")
+    assert code == 2
+    assert "core.nothing" in error
+    rows = json.loads(recurra("units", "mgu", "--compare", "--json", "-")[1])["units"]
+    assert [row["name"] for row in rows] == ["mgu"]
+    assert rows[0]["state_bytes"] == 64 * 4
+    assert rows[0]["step_us"] > 0
+
+
 def test_units_lists_and_describes(recurra: Terminal) -> None:
     listed = json.loads(recurra("units", "--json", "-")[1])["units"]
     gru = next(unit for unit in listed if unit["name"] == "gru")

@@ -5,9 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.errors import ConfigError
 from core.kernels.gated_loop import Cell, gated_loop, gated_step
 from core.parts.options import one_of
+from core.state import tensors
 from core.units.contract import Unit
+from core.units.gated.noise import checked_noise
 
 
 class GatedUnit(Unit):
@@ -48,6 +51,15 @@ class GatedUnit(Unit):
                 for gate in head.split(head.shape[1]):
                     start(gate)
 
+    def regularise(self, zoneout: Any, weight_drop: float) -> None:
+        name = type(self).__name__
+        if zoneout and (self.states > 2 or self.output_size != self.hidden_size):
+            raise ConfigError(f"zoneout of {name} needs states that are no more than h and c, of one width")
+        if weight_drop and not any(part is not None and part.ndim > 1 for part in self.weights()):
+            raise ConfigError(f"{name} has no recurrent matrices, so it takes no weight_drop")
+        states = len(tuple(tensors(self.initial_state(torch.zeros(1, 1)))))
+        self.noise = checked_noise(name, states, zoneout, weight_drop)
+
     def initial_state(self, x: Tensor) -> Any:
         zeros = tuple(x.new_zeros(x.shape[0], self.hidden_size) for _ in range(self.states))
         return zeros if self.states > 1 else zeros[0]
@@ -61,7 +73,10 @@ class GatedUnit(Unit):
     def through(self, compute: Any, x: Tensor, state: Any, *lengths: Tensor) -> tuple[Tensor, Any]:
         single = isinstance(state, Tensor)
         parts = (state,) if single else state
-        y, final = compute(self.cell, x, *self.input_weights(), parts, self.weights(), *lengths)
+        cell, weights = self.cell, self.weights()
+        if self.noise is not None:
+            cell, weights = self.noise.on(cell, weights, self.training)
+        y, final = compute(cell, x, *self.input_weights(), parts, weights, *lengths)
         return y, final[0] if single else final
 
 

@@ -57,7 +57,7 @@ class GRU(GatedUnit):
     @property
     def library(self) -> str | None:
         usual = (self.reset, self.update) == ("after", "keep")
-        return "gru" if usual and self.bias_ih is not None else None
+        return "gru" if usual and self.noise is None and self.bias_ih is not None else None
 
     @torch.no_grad()
     def remember(self, tokens: Tokens) -> None:

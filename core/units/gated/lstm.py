@@ -102,7 +102,8 @@ class LSTM(GatedUnit):
     @property
     def library(self) -> str | None:
         usual = self.cell.kernel is not None and self.cell.options == (0, 1, 2, 3, False, True, True)
-        return "lstm" if usual and self.weight_ph is None and self.bias_ih is not None else None
+        usual = usual and self.weight_ph is None and self.noise is None
+        return "lstm" if usual and self.bias_ih is not None else None
 
     def initial_state(self, x: Tensor) -> tuple[Tensor, ...]:
         h, c = x.new_zeros(x.shape[0], self.output_size), x.new_zeros(x.shape[0], self.hidden_size)

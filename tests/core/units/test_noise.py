@@ -1,0 +1,83 @@
+"""Zoneout and dropped recurrent weights of gated units."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+import core
+from core.errors import ConfigError
+from core.state import tensors
+
+ZONED = ["rnn", "lstm", "gru", "mgu", "indrnn", "lem", "para_gru", "para_lstm"]
+
+
+@pytest.mark.parametrize("name", ZONED)
+def test_zoneout_expects_its_mean_in_evaluation(name: str) -> None:
+    unit = core.build(name, 5, zoneout=0.3).double().eval()
+    plain = core.build(name, 5).double()
+    plain.load_state_dict(unit.state_dict())
+    x = torch.randn(2, 7, 5, dtype=torch.float64)
+    state = plain.initial_state(x)
+    for time, token in enumerate(x.unbind(1)):
+        _, after = plain.step(token, state)
+        mixed = [0.3 * a + 0.7 * b for a, b in zip(tensors(state), tensors(after), strict=True)]
+        state = mixed[0] if len(mixed) == 1 else tuple(mixed)
+        assert_close(unit(x)[0][:, time], mixed[0])
+
+
+@pytest.mark.parametrize("name", ZONED)
+def test_in_training_a_channel_is_old_or_new_and_modes_draw_the_same(name: str) -> None:
+    options = {"activation": "tanh"} if name == "indrnn" else {}  # zeros of relu would repeat by themselves
+    unit = core.build(name, 5, zoneout=0.5, **options).double()
+    x = torch.randn(3, 6, 5, dtype=torch.float64)
+    found = []
+    for mode in ("step", "sequential"):
+        torch.manual_seed(3)
+        found.append(unit(x, None, mode)[0])
+    assert_close(*found)
+    assert 0.2 < (found[0][:, 1:] == found[0][:, :-1]).double().mean() < 0.8
+    lengths = torch.tensor([6, 2, 4])
+    y, _ = core.stack(name, 5, zoneout=0.5).double()(x, lengths=lengths)
+    assert not y[1, 2:].any()
+
+
+def test_own_rates_for_h_and_c() -> None:
+    unit = core.build("lstm", 4, zoneout=(0.0, 0.9))
+    _, (h, c) = unit(torch.randn(1, 3, 4))
+    assert unit.noise.zoneout == (0.0, 0.9)
+    assert (c == 0).any()
+    assert (h != 0).all() or (c == 0).any()
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "mgu", "lem", "slstm"])
+def test_weights_are_dropped_once_a_call_and_in_training_only(name: str) -> None:
+    unit, plain = core.build(name, 6, weight_drop=0.5), core.build(name, 6)
+    with torch.no_grad():
+        for part in unit.parameters():
+            part.add_(0.3 * torch.randn_like(part))
+    plain.load_state_dict(unit.state_dict())
+    x = torch.randn(2, 5, 6)
+    assert not torch.equal(unit(x)[0], plain(x)[0])
+    found = []
+    for mode in ("step", "sequential"):
+        torch.manual_seed(5)
+        found.append(unit(x, None, mode)[0])
+    assert_close(*found)
+    unit.eval()
+    assert torch.equal(unit(x)[0], plain(x)[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "word"),
+    [
+        ("gla", {"zoneout": 0.1}, "no gated unit"),
+        ("slstm", {"zoneout": 0.1}, "no more than h and c"),
+        ("indrnn", {"weight_drop": 0.1}, "no recurrent matrices"),
+        ("gru", {"zoneout": 1.0}, "0 <= p < 1"),
+        ("lstm", {"zoneout": (0.1, 0.2, 0.3)}, "each of 2 states"),
+        ("gru", {"weight_drop": -0.5}, "0 <= p < 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused(name: str, options: dict, word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        core.build(name, 8, **options)
