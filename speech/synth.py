@@ -24,6 +24,10 @@ VOWELS = np.array(
 """First three formants of six vowels of a man (Peterson & Barney 1952), Hz."""
 
 
+HISS = 0.12
+"""Of consonants, about 15 dB under the vowels as people have them; louder hiss is noise to any network."""
+
+
 def voice(seconds: float, rng: np.random.Generator, gender: str | None = None) -> np.ndarray:
     """One talker, float32 (N,) at 16 kHz, about -26 dB RMS."""
     samples = int(seconds * RATE)
@@ -73,7 +77,7 @@ def syllable(
     if rng.random() < 0.5:
         hiss = int(min(length, rng.uniform(0.03, 0.1) * RATE))
         noise = np.diff(rng.standard_normal(hiss + 1))
-        wave[:hiss] += 0.4 * noise * np.hanning(hiss)
+        wave[:hiss] += HISS * noise * np.hanning(hiss)
     return wave
 
 
