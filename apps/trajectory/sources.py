@@ -95,7 +95,7 @@ def udp(
         ConfigError: not an address, or nobody can listen there.
     """
     host, _, port = address.rpartition(":")
-    if not port.isdigit() or not 0 < int(port) < 65_536:
+    if not (port.isascii() and port.isdecimal() and len(port) < 6) or not 0 < int(port) < 65_536:
         raise ConfigError(f"--udp wants host:port, such as 127.0.0.1:9000; got {address!r}.")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         try:

@@ -130,8 +130,8 @@ READERS = [
         "pointcloud-tables",
         lambda chance: mutate.table(
             chance,
-            ("class", "x", "y", "z", "length", "width", "height", "heading"),
-            [("Car", i, 1, 0, 4, 2, 1.5, 0.1) for i in range(5)],
+            ("category", "length_m", "width_m", "height_m", "tx_m", "ty_m", "tz_m", "yaw"),
+            [("Car", 4, 2, 1.5, i, 1, 0, 0.1) for i in range(5)],
         ),
         lambda path: len(labels.read_table_labels(path).boxes),
         ".csv",
@@ -143,18 +143,7 @@ READERS = [
             chance,
             mutate.tree(
                 chance,
-                {
-                    "boxes": [
-                        {
-                            "class": "Car",
-                            "centre_m": [1, 2, 3],
-                            "length_m": 4,
-                            "width_m": 2,
-                            "height_m": 1,
-                            "heading_rad": 0,
-                        }
-                    ]
-                },
+                {"objects": [{"name": "Car", "box_lidar": [1, 2, 3, 4, 2, 1.5, 0]}] * 2},
             ),
         ),
         lambda path: len(labels.read_json_labels(path).boxes),

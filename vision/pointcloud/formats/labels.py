@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import DataError
+from core.files import read_bytes
 from vision.pointcloud.formats.kitti import Camera, to_lidar
 
 CARS = {"car", "regular_vehicle"}
@@ -16,6 +17,10 @@ PEOPLE, CYCLISTS = {"pedestrian"}, {"cyclist", "bicyclist"}
 NEUTRAL_WORDS = (
     "van", "truck", "bus", "trailer", "tram", "train", "caravan", "vehicle", "misc", "dontcare", "towed",
 )  # fmt: skip
+
+
+LARGEST = 64 << 20
+"""Bytes of a file of labels, also when it is unpacked."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,11 @@ def read_table_labels(path: str | Path) -> Truth:
         DataError: a column or a number is missing.
     """
     rows, names = [], []
-    reader = csv.DictReader(text_of(path).splitlines())
-    for number, row in enumerate(reader, 2):
+    try:
+        table = list(csv.DictReader(text_of(path).splitlines()))
+    except csv.Error as error:
+        raise DataError(f"{path}: not a table ({error}).") from error
+    for number, row in enumerate(table, 2):
         try:
             size = [float(row[f"{side}_m"]) for side in ("length", "width", "height")]
             centre = [float(row[f"t{axis}_m"]) for axis in "xyz"]
@@ -112,12 +120,14 @@ def read_json_labels(path: str | Path) -> Truth:
     """
     try:
         objects = json.loads(text_of(path))["objects"]
-        boxes = np.array([item["box_lidar"] for item in objects], np.float64).reshape(-1, 7)
+        boxes = np.array([item["box_lidar"] for item in objects], np.float64).reshape(len(objects), 7)
         names = tuple(str(item["name"]) for item in objects)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(
             f"{path}: no labels: objects with name and box_lidar of seven numbers are needed."
         ) from error
+    if not np.isfinite(boxes).all():
+        raise DataError(f"{path}: a number of a box is not finite.")
     return Truth(boxes, names)
 
 
@@ -128,6 +138,6 @@ def text_of(path: str | Path) -> str:
         DataError: it cannot be read.
     """
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_bytes(path, LARGEST).decode("utf-8")
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: cannot be read as text.") from error
