@@ -22,7 +22,9 @@ PUBLIC = {
     "detect": ".predict",
     "evaluate": ".evaluate",
     "read_cloud": ".data",
+    "Sectors": ".live",
     "Tracker": ".track",
+    "sequence": ".synth.sequence",
     "simulate": ".synth.scan",
 }
 __all__ = ["DOMAIN", *PUBLIC]

@@ -111,6 +111,19 @@ def as_scan(example: Example) -> tuple[Scan, int]:
     return scan, int(len(good) - good.sum())
 
 
+def left_out(scans: Sequence[Labelled], most: int = 50) -> list[str]:
+    """A remark on the labels of the first scans that training leaves out."""
+    labels = dropped = 0
+    for labelled in scans[:most]:
+        scan, count = as_scan(read_example(labelled.path, labelled.format))
+        labels += len(scan.boxes) + count
+        dropped += count
+    if not dropped:
+        return []
+    where = f"of {labels} labels in the first {min(most, len(scans))} scans"
+    return [f"{dropped} {where} are left out: another class, a size near zero, or beyond 120 m."]
+
+
 @lru_cache(maxsize=64)
 def read_own(labelled: Labelled) -> Scan:
     """A labelled scan; the last ones stay in memory."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import ConfigError, DataError
+from vision.pointcloud.formats.kitti import CAMERA, image_box, to_lidar
 from vision.pointcloud.formats.labels import role, text_of
 from vision.pointcloud.protocols import argoverse, kitti, nuscenes, overlap_ap, tracking
 
@@ -69,7 +70,7 @@ def read_rows(path: Path) -> Rows:
 
 
 def read_objects(path: Path, scored: bool) -> kitti.Objects:
-    """KITTI's own text; boxes without an image box make every figure by height meaningless and are refused.
+    """KITTI's own text; an image box that is missing is worked out from the volume with the default camera.
 
     Raises:
         DataError: a line that is none.
@@ -81,6 +82,11 @@ def read_objects(path: Path, scored: bool) -> kitti.Objects:
     except (ValueError, IndexError) as error:
         raise DataError(f"{path}: not KITTI's 15 words{' and a score' if scored else ''} a line.") from error
     names = np.array([row[0] for row in rows], dtype=object)
+    empty = (values[:, 5] - values[:, 3] <= 1) | (values[:, 6] - values[:, 4] <= 1)
+    for k in np.flatnonzero(empty & (names != "DontCare")):
+        flat = image_box(to_lidar(values[k : k + 1, 7:14], CAMERA)[0], CAMERA)
+        if flat is not None:  # without it the height in the image would decide that nothing counts
+            values[k, 3:7] = flat[0]
     return kitti.Objects(
         names.astype(str) if len(names) else np.zeros(0, "<U1"),
         values[:, 3:7], values[:, 10:13], values[:, [9, 7, 8]], values[:, 13], values[:, 2],
@@ -138,7 +144,8 @@ def score(truth: str | Path, found: str | Path, metric: str) -> dict[str, Any]:
 
 
 PROTOCOLS = {
-    "kitti": "AP in percent at 11 and 40 recalls, by class, difficulty and overlap set (strict, loose).",
+    "kitti": "AP in percent at 11 and 40 recalls, by class, difficulty and overlap set (strict, loose). "
+    "Image boxes that are missing come from the volumes and the default camera.",
     "nuscenes": "Match by distance of centres .5, 1, 2, 4 m; ranges of the benchmark are not cut.",
     "waymo": "Overlap of volumes .7 / .5 / .5; level 1: over 5 points and not hard; from the definition.",
     "av2": "Distance in space .5, 1, 2, 4 m, within 150 m; region of interest not applied.",

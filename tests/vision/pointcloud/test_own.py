@@ -16,7 +16,17 @@ from vision.pointcloud.data import Cloud
 from vision.pointcloud.examples import Example
 from vision.pointcloud.formats.labels import Truth
 from vision.pointcloud.iou import iou_bev
-from vision.pointcloud.own import MakeOwn, as_scan, find_own, make_of, objects_of, paste, read_own, split_own
+from vision.pointcloud.own import (
+    MakeOwn,
+    as_scan,
+    find_own,
+    left_out,
+    make_of,
+    objects_of,
+    paste,
+    read_own,
+    split_own,
+)
 from vision.pointcloud.synth.scan import Scan, simulate
 from vision.pointcloud.train import fitting, sources_of
 from vision.pointcloud.write import write_scans
@@ -62,6 +72,14 @@ def test_labels_that_cannot_be_are_left_out_and_counted() -> None:
     scan, left_out = as_scan(example)
     assert len(scan.boxes) == 1
     assert left_out == 3
+
+
+def test_labels_that_are_left_out_are_told(folder: Path, tmp_path: Path) -> None:
+    write_scans(tmp_path, 1, "vlp16", "labels", 4)
+    path = tmp_path / "000000.labels.csv"
+    path.write_text(path.read_text() + "Dragon,1,1,1,5,5,0,0,9,1\nCar,0,2,1,5,5,0,0,9,1\n")
+    assert left_out(find_own([tmp_path]))[0].startswith("2 of ")
+    assert left_out(find_own([folder / "text"])) == []
 
 
 def test_pasted_objects_stand_on_the_ground_and_touch_nothing(scan: Scan) -> None:

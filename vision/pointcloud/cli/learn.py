@@ -57,6 +57,7 @@ def train(
     from core.training import reuse_memory
     from core.weights import load
     from vision.pointcloud.config import TrainConfig
+    from vision.pointcloud.own import find_own, left_out
     from vision.pointcloud.train import fitting
     from vision.pointcloud.train import train as run
 
@@ -64,6 +65,8 @@ def train(
     reuse_memory()
     torch.set_float32_matmul_precision("high")
     settings = resolve(TrainConfig(), config, sets, seed=seed)
+    if data and not resume:
+        say_all(left_out(find_own(data)))
     if start is not None and not resume:
         say_all(fitting(settings, start))
     outcome = run(
