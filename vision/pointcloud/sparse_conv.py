@@ -4,14 +4,17 @@ A submanifold convolution answers at its input's voxels. The table of neighbours
 for a set of coordinates and shared by every layer on it.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError
+from core.kernels.jit import compiled
 from vision.pointcloud.voxels import Voxels, from_keys, keys
 
 LARGEST_GRID = 1 << 27
@@ -110,9 +113,55 @@ class PairConv(torch.autograd.Function):
         return to_x, to_weight, None
 
 
+@compiled
+def pair_loop(coords, shape, reach, index, rows, sources, counts):  # noqa: ANN001, ANN201
+    """Fill rows and sources (K, N) with the pairs of each offset, counts (K,) with how many there are.
+
+    `index` is a grid of zeros, filled with row + 1 on the way.
+    """
+    depth, height, width = shape
+    rz, ry, rx = reach
+    for p in range(len(coords)):
+        b, z, y, x = coords[p, 0], coords[p, 1], coords[p, 2], coords[p, 3]
+        index[((b * depth + z) * height + y) * width + x] = p + 1
+    for p in range(len(coords)):
+        b, z, y, x = coords[p, 0], coords[p, 1], coords[p, 2], coords[p, 3]
+        k = -1
+        for dz in range(-rz, rz + 1):
+            for dy in range(-ry, ry + 1):
+                line = ((b * depth + z + dz) * height + y + dy) * width
+                inside = 0 <= z + dz < depth and 0 <= y + dy < height
+                for dx in range(-rx, rx + 1):
+                    k += 1
+                    if inside and 0 <= x + dx < width:
+                        q = index[line + x + dx]
+                        if q:
+                            rows[k, counts[k]], sources[k, counts[k]] = p, q - 1
+                            counts[k] += 1
+
+
+def compiled_pairs(voxels: Voxels, kernel: Sequence[int]) -> list[tuple[Tensor, Tensor]] | None:
+    """The pairs by a compiled loop over a dense index; None where the grid is too large for one."""
+    cells = voxels.batch * math.prod(voxels.shape)
+    if cells > LARGEST_GRID:
+        return None
+    count, offsets = len(voxels), math.prod(kernel)
+    rows, sources = np.empty((offsets, count), np.int64), np.empty((offsets, count), np.int64)
+    counts = np.zeros(offsets, np.int64)
+    reach = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+    coords = np.ascontiguousarray(voxels.coords.numpy(), np.int64)
+    pair_loop(coords, voxels.shape, reach, np.zeros(cells, np.int32), rows, sources, counts)
+    both = zip(torch.from_numpy(rows), torch.from_numpy(sources), counts.tolist(), strict=True)
+    return [(row[:n], source[:n]) for row, source, n in both]
+
+
 def pairs_of(voxels: Voxels, kernel: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
     """For each offset, the rows that have a neighbour there and which it is."""
     name = ("pairs", tuple(kernel))
+    if name not in voxels.memo and voxels.coords.device.type == "cpu":
+        found = compiled_pairs(voxels, kernel)
+        if found is not None:
+            voxels.memo[name] = found
     if name not in voxels.memo:
         table = neighbours(voxels, kernel)
         rows = [(column < len(voxels)).nonzero()[:, 0] for column in table.unbind(1)]

@@ -17,6 +17,8 @@ from vision.pointcloud.sparse_conv import (
     PairConv,
     StridedConv,
     SubmanifoldConv,
+    compiled_pairs,
+    look_up,
     neighbours,
     pairs_of,
 )
@@ -192,3 +194,17 @@ def test_drop_path_keeps_the_mean_and_is_still_in_evaluation() -> None:
     assert torch.equal(part.eval()(x), x)
     with pytest.raises(ConfigError, match="0 <= rate < 1"):
         DropPath(1.0)
+
+
+def test_compiled_pairs_are_those_of_the_table() -> None:
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.stack([torch.randint(n, (90,), generator=generator) for n in (2, 3, 5, 4)], 1)
+    voxels = Voxels(torch.zeros(0), cells.unique(dim=0), (3, 5, 4), 2)
+    for kernel in ((3, 3, 3), (1, 3, 3), (5, 1, 3)):
+        table = look_up(voxels, kernel)
+        found = compiled_pairs(voxels, kernel)
+        assert found is not None
+        for k, (rows, sources) in enumerate(found):
+            wanted = (table[:, k] < len(voxels)).nonzero()[:, 0]
+            assert rows.equal(wanted)
+            assert sources.equal(table[wanted, k])
