@@ -179,11 +179,24 @@ def study(
 
 
 @app.command()
-def models() -> None:
-    """Bundled weights with language, period, score, data and terms.
+def models(
+    settings: Annotated[
+        str | None, typer.Option(help="Print the TOML that these weights were trained with, for --config.")
+    ] = None,
+) -> None:
+    """Bundled weights with language, period and score; or how some of them were trained.
 
-    Example: recurra ocr models
+    Example: recurra ocr models --settings ocr-lines > lines.toml
     """
+    if settings is not None:
+        from core.config import to_toml
+        from core.training.folder import without_none
+        from core.weights import find, load
+
+        card = load(find(settings))[1]
+        print(f"# {settings}: {card.data}")
+        print(to_toml(without_none(card.settings)), end="")
+        return
     from core.bundled import bundled_models
     from core.report import table
 
