@@ -3,6 +3,7 @@
 import html
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from demos.sections.ocr import aligned, listed, mean_confidence, overlaid, spell
 from demos.uploads import own_folder, said, uploaded
 from vision.ocr.answer import Page
 from vision.ocr.crop import cut_line
-from vision.ocr.decode import Decoding
 from vision.ocr.formats import SUFFIXES, written
 from vision.ocr.formats.pdf import to_pdf
 from vision.ocr.image import read_grey
@@ -68,7 +68,7 @@ def read(grey: np.ndarray, kind: str, lm: bool, alternatives: int) -> tuple[Page
     begun = time.perf_counter()
     reader: Reader = load_reader(task="digits" if kind == "digits" else "lines", lm=lm)
     own = reader.decoding
-    decoding = Decoding(own.lm, own.lm_weight, own.lm_bonus, alternatives=alternatives + 1)
+    decoding = replace(own, alternatives=alternatives + 1)
     if kind == "page":
         found = read_page(grey, reader=reader, decoding=decoding)
     else:

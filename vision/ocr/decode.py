@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from vision.ocr.codec import Codec, clean
 
 FLOOR = 10.0
 """Symbols less probable than the best of a frame by this factor (log) do not extend a prefix."""
+WEAKER = 0.3
+"""What is left of the weight and bonus of a character model that does not know this kind of text."""
 SURE = float(np.log(0.9999))
 """Frames whose blank is surer extend nothing."""
 
@@ -32,6 +35,7 @@ class Decoding:
     lm: CharLM | None = None
     lm_weight: float = 0.6
     lm_bonus: float = 1.2
+    lm_doubt: float | None = None  # nats a character: a model that finds its answer less likely counts less
     beam: int = 25
     top: int | None = 12
     alternatives: int = 0
@@ -137,17 +141,14 @@ def decode(log_probs: np.ndarray, codec: Codec, decoding: Decoding, rule: Any = 
     alpha, beta = (decoding.lm_weight, decoding.lm_bonus) if decoding.lm else (0.0, 0.0)
     if rule is None:
         model = None if decoding.lm is None else compiled_model(decoding.lm, codec)
-        found = fast_beam(
-            log_probs,
-            decoding.beam,
-            count,
-            lm=model,
-            alpha=alpha,
-            beta=beta,
-            top=decoding.top,
-            floor=FLOOR,
-            skip=SURE,
+        beam_with = partial(
+            fast_beam, log_probs, decoding.beam, count, lm=model, top=decoding.top, floor=FLOOR, skip=SURE
         )
+        found = beam_with(alpha=alpha, beta=beta)
+        if decoding.lm is not None and decoding.lm_doubt is not None and found:
+            unlikely = -found[0].lm / (len(found[0].labels) + 1)
+            if unlikely > decoding.lm_doubt:  # not the kind of text that the model knows
+                found = beam_with(alpha=WEAKER * alpha, beta=WEAKER * beta)
     else:  # a rule forbids symbols, so none is left out before it
         letters = None if decoding.lm is None else Letters(decoding.lm, codec)
         beam = PrefixBeam(decoding.beam, lm=letters, alpha=alpha, beta=beta, rule=rule)

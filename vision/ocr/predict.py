@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 DEFAULTS = {"lines": "ocr-lines", "digits": "ocr-digits"}
 """Bundled weights of a task."""
+DOUBT = 2.0
+"""Nats a character above which a character model counts less. The median of the validation lines is 1.55, and
+their errors stay what they were (17.3 %); of generated words, which nobody wrote, 10.2 % are wrong, not 14.2 %."""
 MODELS = Path(__file__).parent / "weights"
 """Where the bundled character model lies beside the weights."""
 

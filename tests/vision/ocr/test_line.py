@@ -92,3 +92,21 @@ def test_views_agree_on_what_all_of_them_find_probable(scribble: np.ndarray) -> 
     found = agreed(proposals, [sure, sure, torn])
     assert [h.labels for h in found] == [(1,), (2,)]
     assert found[0].score == pytest.approx((2 * np.log(0.9) + np.log(0.03)) / 3)
+
+
+def test_a_character_model_that_does_not_know_the_text_counts_less() -> None:
+    from core.ctc.char_lm import train_char_lm
+    from vision.ocr.codec import Codec
+    from vision.ocr.decode import Decoding, decode
+
+    codec = Codec(tuple("abcd"))
+    lm = train_char_lm(["abababab"] * 20, 3)
+    logits = np.full((9, 5), -3.0)
+    for frame, label in enumerate([3, 0, 4, 0, 3, 0, 4, 0, 3]):
+        logits[frame, label] = 1.0
+    logits[4, 1] = 0.6
+    y = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    trusting = decode(y, codec, Decoding(lm=lm, lm_weight=1.5, lm_bonus=2.0))[0]
+    doubting = decode(y, codec, Decoding(lm=lm, lm_weight=1.5, lm_bonus=2.0, lm_doubt=1.0))[0]
+    assert codec.decode(doubting.labels) == "cdcdc"
+    assert trusting.labels != doubting.labels
