@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 DEFAULTS = {"lines": "ocr-lines", "digits": "ocr-digits"}
 """Bundled weights of a task."""
 DOUBT = 2.0
-"""Nats a character above which a character model counts less. The median of the validation lines is 1.55, and
-their errors stay what they were (17.3 %); of generated words, which nobody wrote, 10.2 % are wrong, not 14.2 %."""
+"""Nats a character above which a character model counts less. The median of the validation lines is 1.55:
+their errors stay what they were (17.3 %), and of generated words, which nobody wrote, 10.2 % are wrong in place
+of 14.2 %."""
 MODELS = Path(__file__).parent / "weights"
 """Where the bundled character model lies beside the weights."""
 
@@ -240,6 +241,7 @@ def load_reader(
             lm=character_model(lm, named.get("file")),
             lm_weight=bounded(named.get("weight", 0.6)),
             lm_bonus=bounded(named.get("bonus", 1.2)),
+            lm_doubt=bounded(named.get("doubt", DOUBT)),
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(
