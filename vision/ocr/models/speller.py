@@ -77,7 +77,8 @@ class ContextBlock(nn.Module):
             nn.BatchNorm2d(outputs),
         )
         self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
-        self.context = MultiAspectGCAttention(outputs, 0.0625, 8) if context else nn.Identity()
+        ratio = max(0.0625, 1 / outputs)
+        self.context = MultiAspectGCAttention(outputs, ratio, 8) if context else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))
