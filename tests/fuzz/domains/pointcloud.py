@@ -2,6 +2,7 @@
 
 import io
 import random
+import struct
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,20 @@ def columns(chance: random.Random) -> bytes:
     return mutate.blocks(chance, file.getvalue()) if chance.random() < 0.3 else file.getvalue()
 
 
+def las(chance: random.Random) -> bytes:
+    """LAS 1.2: offsets, record lengths and counts that may lie."""
+    head = bytearray(227)
+    head[:4], head[24], head[25] = b"LASF", 1, 2
+    struct.pack_into("<HIIBHI", head, 94, 227, 227, 0, chance.choice((0, 1, 3, 7, 200)), 20, 40)
+    struct.pack_into("<6d", head, 131, 0.001, 0.001, 0.001, 500_000.0, 4_000_000.0, 30.0)
+    rows = b"".join(struct.pack("<iiiH6x", *map(int, row[:3] * 1000), 7) for row in POINTS)
+    if chance.random() < 0.7:
+        place = chance.randrange(90, 180)
+        number = chance.choice(mutate.NUMBERS[:13])
+        head[place : place + 4] = (int(number) % (1 << 32)).to_bytes(4, "little")
+    return bytes(head) + (mutate.blocks(chance, rows) if chance.random() < 0.3 else rows)
+
+
 def make(chance: random.Random) -> bytes:
     text = [tuple(f"{v:.3f}" for v in row) for row in POINTS[:12]]
     kinds = (
@@ -94,6 +109,7 @@ def make(chance: random.Random) -> bytes:
         ply,
         arrays,
         columns,
+        las,
         lambda chance: mutate.blocks(chance, POINTS.tobytes()),
         lambda chance: mutate.table(chance, ("x", "y", "z", "intensity"), text),
         lambda chance: mutate.table(chance, (), text),

@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,41 @@ def make_ulog(chance: random.Random) -> bytes:
     return mutate.blocks(chance, ulog_file.ulog(times, place, np.zeros_like(place), still))
 
 
+def make_nmea(chance: random.Random) -> bytes:
+    """Sentences of a receiver, most of them with their sums right."""
+    lines = []
+    for i in range(8):
+        fix = f"GPGGA,12000{i}.00,47{i:02}.1234,N,00823.4567,E,1,08,0.9,40{i}.5,M,47.0,M,,"
+        lines += [fix, f"GPRMC,12000{i}.00,A,47{i:02}.1234,N,00823.4567,E,1.0,90.0,010126,,"]
+    for _ in range(chance.choice((0, 1, 1, 2))):
+        place = chance.randrange(len(lines))
+        lines[place] = (
+            mutate.words(chance, lines[place], 1).decode("utf-8", "surrogatepass").replace("\n", "")
+        )
+    found = []
+    for line in lines:
+        data = line.encode("utf-8", "surrogatepass")
+        total = 0
+        for byte in data:
+            total ^= byte
+        found.append(b"$%s*%02X" % (data, total if chance.random() < 0.95 else 0))
+    return b"\r\n".join(found)
+
+
+def make_dataflash(chance: random.Random) -> bytes:
+    """ArduPilot's binary log: a FMT of itself, one of POS, and rows of it."""
+
+    def described(kind: int, size: int, name: bytes, form: bytes, columns: bytes) -> bytes:
+        return b"\xa3\x95\x80" + struct.pack("<BB4s16s64s", kind, size, name, form, columns)
+
+    rows = b"".join(
+        b"\xa3\x95\x81" + struct.pack("<Qiif", i * 100_000, 470_000_000 + i * 1000, 80_000_000 + i, 400.0 + i)
+        for i in range(8)
+    )
+    head = described(128, 89, b"FMT", b"BBnNZ", b"Type,Length,Name,Format,Columns")
+    return mutate.blocks(chance, head + described(129, 23, b"POS", b"QLLf", b"TimeUS,Lat,Lng,Alt") + rows)
+
+
 def sample(i: int) -> dict[str, Any]:
     return {"t": i / 10, "id": "a", "p": [i * 0.5, 0.0, 5.0]}
 
@@ -234,6 +270,8 @@ READERS = [
     Reader("trajectory-parquet", make_parquet, read, ".parquet", 4.0),
     Reader("trajectory-gpx", lambda chance: mutate.words(chance, GPX), read, ".gpx", 1.5),
     Reader("trajectory-ardupilot", lambda chance: mutate.words(chance, ARDU), read, ".log", 1.5),
+    Reader("trajectory-nmea", make_nmea, read, ".nmea", 1.0),
+    Reader("trajectory-dataflash", make_dataflash, read, ".bin", 1.0),
     Reader("trajectory-ulog", make_ulog, read, ".ulg", 2.0),
     Reader("trajectory-sample", make_sample, read_sample, ".json", 1.0),
     Reader("trajectory-stream", make_stream, read_stream, ".jsonl", 4.0),
