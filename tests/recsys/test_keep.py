@@ -166,7 +166,9 @@ def test_graphs_of_state_and_scores_answer_as_torch_does(tmp_path: Path) -> None
     feed = {f"state{index}": part.numpy() for index, part in enumerate(tensors(state))}
     known = {one.name for one in session.get_inputs()}
     items, _ = session.run(None, {name: part for name, part in feed.items() if name in known})
-    expected = model().network.rank_state(state).sort(1, descending=True, stable=True).indices[:, :5].numpy()
+    expected = (
+        model().network.rank_state(state).sort(dim=1, descending=True, stable=True).indices[:, :5].numpy()
+    )
     assert (items == expected).all()
     table = pq.read_table(tmp_path / "items.parquet")
     vectors = np.load(tmp_path / "items.npy")
