@@ -142,10 +142,15 @@ class FilterRun:
     model: FilterConfig = field(default_factory=FilterConfig)
     loop: LoopOptions = field(
         default_factory=lambda: LoopOptions(
-            epochs=6,
+            epochs=10,
             lr=2e-3,
             optimizer=OptimizerOptions(
-                options={"betas": [0.9, 0.98]}, groups=(GroupOptions("items.*", 4e-3, 0.0),)
+                options={"betas": [0.9, 0.98]},
+                # the five scalars of the dynamics have far to go in few steps
+                groups=(
+                    *(GroupOptions(name, 1e-2, 0.0) for name in ("pull", "jump", "log_*")),
+                    GroupOptions("items.*", 4e-3, 0.0),
+                ),
             ),
             schedule=ScheduleOptions(warmup=0.05, floor=0.03),
             weight_decay=0.0,
