@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from recsys.sequences.data import Sequences, left_padded
+from recsys.sequences.data import Sequences
 
 
 class Batch(NamedTuple):
@@ -44,27 +44,32 @@ class Drawer:
 
 
 class RowBatches:
-    """Rows of a batch -> a `Batch` with a row a user.
+    """Rows of a batch -> a `Batch` with a row a user: of longer sequences a window anywhere in them.
 
     Args:
         prefixes: end every row at a random item; for blocks that learn from the last position alone.
     """
 
     def __init__(self, learned: Sequences, length: int, draw: Drawer, prefixes: bool = False) -> None:
-        self.items = torch.from_numpy(left_padded(learned.items, length + 1))
+        self.sizes = torch.tensor([len(part) for part in learned.items])
+        self.starts = torch.cat([self.sizes.new_zeros(1), self.sizes.cumsum(0)[:-1]])
+        self.items = torch.from_numpy(np.concatenate(learned.items))
         times = learned.times
-        self.times = None if times is None else torch.from_numpy(left_padded(times, length + 1))
-        self.draw, self.prefixes = draw, prefixes
+        self.times = None if times is None else torch.from_numpy(np.concatenate(times))
+        self.width, self.draw, self.prefixes = length + 1, draw, prefixes
 
     def __call__(self, rows: Tensor, generator: Generator) -> Batch:
-        items, negatives = self.items[rows], self.draw(generator)
-        if self.prefixes:
-            left = (torch.rand(len(rows), generator=generator) * ((items > 0).sum(1) - 1)).long()
-            place = torch.arange(items.shape[1]) - left[:, None]
-            items = items.gather(1, place.clamp_min(0)) * (place >= 0)
+        sizes, negatives = self.sizes[rows], self.draw(generator)
+        least = sizes.clamp_max(2 if self.prefixes else self.width)
+        luck = torch.rand(len(rows), generator=generator)
+        ends = least + (luck * (sizes - least + 1)).long()
+        place = ends[:, None] - self.width + torch.arange(self.width)
+        inside = place >= 0
+        place = (self.starts[rows, None] + place).clamp_min(0)
+        items = self.items[place] * inside
         if self.times is None:
             return Batch(items[:, :-1], items[:, 1:], negatives)
-        times = self.times[rows]
+        times = self.times[place] * inside
         return Batch(items[:, :-1], items[:, 1:], negatives, times[:, :-1], times[:, 1:])
 
 

@@ -9,7 +9,7 @@ import torch
 from core.config import replace as changed
 from core.errors import ConfigError, DataError
 from recsys.config import NextConfig, NextRun
-from recsys.sequences.batches import Drawer, LaneBatches
+from recsys.sequences.batches import Drawer, LaneBatches, RowBatches
 from recsys.sequences.contest import contest, lines
 from recsys.sequences.data import Sequences, divided, left_padded, read_sequences
 from recsys.sequences.evaluate import evaluate_next, ranks_of
@@ -148,6 +148,28 @@ def test_baselines_know_days_and_groups_and_answers_can_be_sampled() -> None:
     sampled = evaluate_next(visits(), split="last", negatives=few)
     assert "SAMPLED" in sampled["protocol"]["ranking"]
     assert sampled["baselines"]["random"]["HR@10"] == 1
+
+
+def test_windows_lie_anywhere_in_a_long_sequence_and_whole_in_a_short_one() -> None:
+    parts = (np.arange(1, 21), np.array([30, 31]))
+    times = tuple(part * 10.0 for part in parts)
+    data = Sequences(parts, ("a", "b"), tuple(map(str, range(1, 41))), "two", times)
+    draw, generator = Drawer(data, 2, 0.0), torch.Generator().manual_seed(0)
+    make, firsts = RowBatches(data, 5, draw), set()
+    for _ in range(200):
+        batch = make(torch.tensor([0, 1]), generator)
+        assert batch.seen[1].tolist() == [0, 0, 0, 0, 30]
+        assert batch.target[1].tolist() == [0, 0, 0, 30, 31]
+        assert (batch.target[0] - batch.seen[0]).tolist() == [1] * 5
+        assert batch.following is not None
+        assert batch.following[0].tolist() == (batch.target[0] * 10.0).tolist()
+        firsts.add(int(batch.seen[0, 0]))
+    assert firsts == set(range(1, 16))
+    short = {
+        int((RowBatches(data, 5, draw, True)(torch.tensor([0]), generator).target > 0).sum())
+        for _ in range(200)
+    }
+    assert {2, 5} <= short
 
 
 def test_lanes_hold_whole_sessions_and_begin_where_one_begins() -> None:
