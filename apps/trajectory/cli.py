@@ -1,4 +1,4 @@
-"""`recurra trajectory`: simulate, train, evaluate, predict, stream, export."""
+"""`recurra trajectory`: simulate, train, evaluate, predict, stream, export; the others are in `cli_logs`."""
 
 import json
 import os

@@ -45,11 +45,11 @@ def test_the_table_stands_between_its_marks(tmp_path: Path) -> None:
     told = lines(rows)
     assert told[2].startswith("| rest |")
     readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- motions -->\nold\n<!-- /motions -->\nafter\n")
+    readme.write_text("before\n<!-- motions -->\nof yesterday\n<!-- /motions -->\nafter\n")
     write_into(readme, told)
     text = readme.read_text()
     assert "| rest |" in text
-    assert "old" not in text
+    assert "of yesterday" not in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     (tmp_path / "empty.md").write_text("nothing")

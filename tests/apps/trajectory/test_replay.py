@@ -46,8 +46,10 @@ def test_what_cannot_be_looked_back_on_is_a_sentence() -> None:
     short = Track("short", "short.csv", track.time_s[:20], None, track.positions[:20])
     with pytest.raises(DataError, match=r"short: the longest stretch has .* needs 31"):
         replay(short, model)
+    line = Track("line", "line.csv", track.time_s, None, track.positions[:, :1])
+    with pytest.raises(DataError, match="line has 1 coordinates; the model predicts 3"):
+        replay(line, model)
     flat = Track("flat", "flat.csv", track.time_s, None, track.positions[:, :2])
-    with pytest.raises(DataError, match="flat has 2 coordinates; the model predicts 3"):
-        replay(flat, model)
+    assert replay(flat, model).mean["model"] > 0
     with pytest.raises(ConfigError, match="horizon must be positive"):
         replay(track, model, 0)
