@@ -85,7 +85,7 @@ def evidence(past: Tensor, dt: float, answers: Tensor, scale: Tensor) -> Tensor:
     errors = []
     for back in BACK_STEPS:
         if time - back < 3:
-            errors.append(past.new_zeros(len(past), CANDIDATES))
+            errors.append(past.new_zeros(past.shape[0], CANDIDATES))
             continue
         seen = past[:, : time - back]
         tried = candidates(seen, dt, back) + seen[:, -1][:, None, None]

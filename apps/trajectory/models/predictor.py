@@ -36,6 +36,18 @@ NETWORK_FIRST = 3.0
 """Logit of the network's own path before anything is learned: nine tenths."""
 
 
+def in_both(raw: Tensor, both: bool, order: Tensor | None = None, sign: Tensor | None = None) -> Tensor:
+    """Outputs of windows and behind them of their mirror images (2 B, n), averaged; (B, n) as they are.
+
+    Args:
+        order, sign: which output of the mirror image answers for which, see `reflection`; None: itself.
+    """
+    if not both:
+        return raw
+    straight, mirrored = raw.chunk(2)
+    return (straight + (mirrored if order is None or sign is None else mirrored[:, order] * sign)) / 2
+
+
 class CausalTransformer(nn.Module):
     """x (B, T, I) -> y (B, T, H): learned positions counted from the end, pre-norm layers."""
 
@@ -122,12 +134,13 @@ class Predictor(nn.Module):
             y, anchors = self.stream(velocity)
             return self.read_out(y[:, -1], anchors[-1]).at(past[:, -1])
         features, anchor = window_features(velocity, self.config.frame)
-        if self.mirrors and (both or (both is None and not self.training)):
+        both = self.mirrors and (both or (both is None and not self.training))
+        if both:
             features = torch.cat([features, features * self.seen_in_mirror(features)])
         y, _ = self.encoder(features)
         window = (past - past[:, -1:]).to(velocity) if self.mixes else None
         through = None if through is None else through.to(velocity)
-        return self.read_out(y[:, -1], anchor, window, through).at(past[:, -1])
+        return self.read_out(y[:, -1], anchor, window, through, both=both).at(past[:, -1])
 
     def seen_in_mirror(self, features: Tensor) -> Tensor:
         """Signs (I,) of the features of a window's mirror image: left changes, all else stays."""
@@ -173,12 +186,18 @@ class Predictor(nn.Module):
         return y, anchors
 
     def read_out(
-        self, h: Tensor, anchor: Anchor, window: Tensor | None = None, through: Tensor | None = None
+        self,
+        h: Tensor,
+        anchor: Anchor,
+        window: Tensor | None = None,
+        through: Tensor | None = None,
+        *,
+        both: bool = False,
     ) -> Forecast:
         """Encoder output and anchor -> forecast that counts from the newest position.
 
         Args:
-            h: (B, H), or (2 B, H) where the second half saw the mirror images.
+            h: (B, H), or (2 B, H) with `both`, where the second half saw the mirror images.
             window: (B, T+1, D) positions counted from the newest, for a mixture.
             through: as in `forward`.
         """
@@ -189,11 +208,12 @@ class Predictor(nn.Module):
         if window is not None:
             answers = candidates(window, self.dt, K, through)
             marks = evidence(window, self.dt, answers, anchor.scale)
-            middle = middle + self.aside(marks).repeat(len(h) // len(marks), 1)
+            pushed = self.aside(marks)
+            middle = middle + (torch.cat([pushed, pushed]) if both else pushed)
             bend = bent(velocities(window, self.dt), anchor.scale)[:, None]
-            reach = reach * bend * self.tilted(h, marks).clamp(*TILTS).exp()
+            reach = reach * bend * self.tilted(in_both(h, both), marks).clamp(*TILTS).exp()
         middle = F.gelu(middle)
-        raw = self.in_both(self.outer(middle), len(anchor.scale))
+        raw = in_both(self.outer(middle), both, self.order, self.sign)
         steps, gate, spread = raw.split(self.sizes, -1)
         steps = steps.view(-1, K, D)
         if self.config.representation in ("residual_over_cv", "mixture"):
@@ -205,23 +225,14 @@ class Predictor(nn.Module):
             local = steps * self.ahead(h)[:, None]
         mean = anchor.restore(local)
         if answers is not None:
-            favour = self.favour(middle)
-            if len(h) != len(mean):
-                favour = (favour[: len(mean)] + favour[len(mean) :]) / 2
+            favour = in_both(self.favour(middle), both)
             mean = mixed(mean, answers, favour)
         spread = spread.unflatten(-1, (K, self.sizes[2] // K))
         return Forecast(mean, *self.uncertainty(spread, reach), anchor.axes(D))
 
     def tilted(self, h: Tensor, marks: Tensor) -> Tensor:
-        """Logarithm of how much wider the spread is than the read-out says, (B, K)."""
-        seen = h if len(h) == len(marks) else (h[: len(marks)] + h[len(marks) :]) / 2
-        return self.tilt(marks) + self.widen(F.gelu(self.wide(torch.cat([seen, marks], -1))))
-
-    def in_both(self, raw: Tensor, batch: int) -> Tensor:
-        """Raw outputs of windows and of their mirror images (2 B, n), averaged; (B, n) as they are."""
-        if len(raw) == batch:
-            return raw
-        return (raw[:batch] + raw[batch:, self.order] * self.sign) / 2
+        """Logarithm of how much wider the spread is than the read-out says, (B, K); h is alike for both."""
+        return self.tilt(marks) + self.widen(F.gelu(self.wide(torch.cat([h, marks], -1))))
 
     def ahead(self, like: Tensor) -> Tensor:
         """Seconds ahead of each step, (K,)."""
