@@ -36,18 +36,6 @@ NETWORK_FIRST = 3.0
 """Logit of the network's own path before anything is learned: nine tenths."""
 
 
-def in_both(raw: Tensor, both: bool, order: Tensor | None = None, sign: Tensor | None = None) -> Tensor:
-    """Outputs of windows and behind them of their mirror images (2 B, n), averaged; (B, n) as they are.
-
-    Args:
-        order, sign: which output of the mirror image answers for which, see `reflection`; None: itself.
-    """
-    if not both:
-        return raw
-    straight, mirrored = raw.chunk(2)
-    return (straight + (mirrored if order is None or sign is None else mirrored[:, order] * sign)) / 2
-
-
 class CausalTransformer(nn.Module):
     """x (B, T, I) -> y (B, T, H): learned positions counted from the end, pre-norm layers."""
 
@@ -134,13 +122,13 @@ class Predictor(nn.Module):
             y, anchors = self.stream(velocity)
             return self.read_out(y[:, -1], anchors[-1]).at(past[:, -1])
         features, anchor = window_features(velocity, self.config.frame)
-        both = self.mirrors and (both or (both is None and not self.training))
-        if both:
-            features = torch.cat([features, features * self.seen_in_mirror(features)])
         y, _ = self.encoder(features)
+        other = None
+        if self.mirrors and (both or (both is None and not self.training)):
+            other = self.encoder(features * self.seen_in_mirror(features))[0][:, -1]
         window = (past - past[:, -1:]).to(velocity) if self.mixes else None
         through = None if through is None else through.to(velocity)
-        return self.read_out(y[:, -1], anchor, window, through, both=both).at(past[:, -1])
+        return self.read_out(y[:, -1], anchor, window, through, other).at(past[:, -1])
 
     def seen_in_mirror(self, features: Tensor) -> Tensor:
         """Signs (I,) of the features of a window's mirror image: left changes, all else stays."""
@@ -191,29 +179,32 @@ class Predictor(nn.Module):
         anchor: Anchor,
         window: Tensor | None = None,
         through: Tensor | None = None,
-        *,
-        both: bool = False,
+        other: Tensor | None = None,
     ) -> Forecast:
-        """Encoder output and anchor -> forecast that counts from the newest position.
+        """Encoder output (B, H) and anchor -> forecast that counts from the newest position.
 
         Args:
-            h: (B, H), or (2 B, H) with `both`, where the second half saw the mirror images.
             window: (B, T+1, D) positions counted from the newest, for a mixture.
             through: as in `forward`.
+            other: (B, H) encoder output of the mirror images; None: one side is enough.
         """
         D, K = self.dims, self.horizon
-        middle = self.inner(h)
         reach = anchor.scale[:, None] * self.ahead(h)  # (B, K) metres
-        answers, bend = None, 1.0
+        answers, bend, pushed = None, 1.0, 0.0
         if window is not None:
             answers = candidates(window, self.dt, K, through)
             marks = evidence(window, self.dt, answers, anchor.scale)
             pushed = self.aside(marks)
-            middle = middle + (torch.cat([pushed, pushed]) if both else pushed)
             bend = bent(velocities(window, self.dt), anchor.scale)[:, None]
-            reach = reach * bend * self.tilted(in_both(h, both), marks).clamp(*TILTS).exp()
-        middle = F.gelu(middle)
-        raw = in_both(self.outer(middle), both, self.order, self.sign)
+            state = h if other is None else (h + other) / 2
+            reach = reach * bend * self.tilted(state, marks).clamp(*TILTS).exp()
+        middle = F.gelu(self.inner(h) + pushed)
+        raw = self.outer(middle)
+        favour = self.favour(middle) if self.mixes else None
+        if other is not None:
+            mirrored = F.gelu(self.inner(other) + pushed)
+            raw = (raw + self.outer(mirrored)[:, self.order] * self.sign) / 2
+            favour = None if favour is None else (favour + self.favour(mirrored)) / 2
         steps, gate, spread = raw.split(self.sizes, -1)
         steps = steps.view(-1, K, D)
         if self.config.representation in ("residual_over_cv", "mixture"):
@@ -224,8 +215,7 @@ class Predictor(nn.Module):
         else:
             local = steps * self.ahead(h)[:, None]
         mean = anchor.restore(local)
-        if answers is not None:
-            favour = in_both(self.favour(middle), both)
+        if answers is not None and favour is not None:
             mean = mixed(mean, answers, favour)
         spread = spread.unflatten(-1, (K, self.sizes[2] // K))
         return Forecast(mean, *self.uncertainty(spread, reach), anchor.axes(D))
