@@ -197,12 +197,12 @@ def models(
         print(f"# {settings}: {card.data}")
         print(to_toml(without_none(card.settings)), end="")
         return
-    from core.bundled import bundled_models
+    from core.bundled import bundled
     from core.report import table
 
     rows = [
         [row["name"], str(row.get("language", "")), str(row.get("period", "")), str(row.get("score", ""))]
-        for row in bundled_models()
+        for row in bundled()
         if str(row.get("task", "")).startswith("ocr")
     ]
     print("\n".join(table(["name", "language", "period", "score"], rows, left=4)))

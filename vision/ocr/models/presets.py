@@ -69,8 +69,14 @@ class SceneSpeller(nn.Module):
 
     def __init__(self, outputs: int, height: int, width: int) -> None:
         super().__init__()
-        about = {"imgH": height, "imgW": width, "fiducials": 20}
-        self.network = Model(num_class=outputs + 1, Prediction="Attn", batch_max_length=width // 4, **about)
+        self.network = Model(
+            num_class=outputs + 1,
+            Prediction="Attn",
+            batch_max_length=width // 4,
+            imgH=height,
+            imgW=width,
+            fiducials=20,
+        )
 
     def frames(self, widths: Tensor) -> Tensor:
         """Frames of every line."""

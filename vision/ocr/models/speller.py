@@ -186,11 +186,10 @@ class Speller(nn.Module):
 
     def encoded(self, ink: Tensor, widths: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Memory (B, T, D), lengths (B,), and what lies outside of each line (B, T)."""
-        if widths is None:
-            widths = torch.full((len(ink),), ink.shape[3])
-        widths = widths.to(ink.device)
-        H = self.encoder(ink, widths)
-        lengths = self.frames(widths).clamp(1, H.shape[1])
+        whole = torch.full((len(ink),), ink.shape[3])
+        valid = (whole if widths is None else widths).to(ink.device)
+        H: Tensor = self.encoder(ink, valid)
+        lengths = self.frames(valid).clamp(1, H.shape[1])
         outside = torch.arange(H.shape[1], device=H.device) >= lengths[:, None]
         return H, lengths, outside
 

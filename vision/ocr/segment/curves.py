@@ -1,6 +1,7 @@
 """Ridges of smoothed ink -> one curve a line, pieces joined along the writing."""
 
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 import cv2
 import numpy as np
@@ -85,32 +86,41 @@ def join(curves: list[Curve], scale: float, white: np.ndarray | None = None) -> 
     """Pieces of one line joined, the cheapest pair first, across gaps of up to seven scales, not across
     `white`."""
     reach = 6 * scale
-    alive: dict[int, Curve] = dict(enumerate(curves))
+    alive: dict[int, Curve] = {}
+    ends: dict[int, tuple[tuple[float, float], tuple[float, float]]] = {}
+    waiting: list[tuple[float, int, int]] = []
+
+    def cost(a: int, b: int) -> float | None:
+        left, right = alive[a], alive[b]
+        gap = right.x0 - left.x1
+        if not -1.5 * scale <= gap < 7 * scale or right.x1 <= left.x1:
+            return None
+        (y, slope), (z, lean) = ends[a][1], ends[b][0]
+        misfit = abs((y + slope * gap / 2) - (z - lean * gap / 2))
+        if misfit > 0.55 * scale or (white is not None and parted(left, right, white)):
+            return None
+        return misfit / scale + max(gap, 0) / (7 * scale)
+
+    def enter(number: int, curve: Curve) -> None:
+        alive[number] = curve
+        ends[number] = (curve.end(False, reach), curve.end(True, reach))
+        for other in list(alive):
+            if other != number:
+                for a, b in ((number, other), (other, number)):
+                    found = cost(a, b)
+                    if found is not None:
+                        heappush(waiting, (found, a, b))
+
+    for number, curve in enumerate(curves):
+        enter(number, curve)
     number = len(curves)
-    while True:
-        best: tuple[float, int, int] | None = None
-        items = sorted(alive.items(), key=lambda item: item[1].x0)
-        starts = np.array([curve.x0 for _, curve in items], float)
-        for a, left in items:
-            low, high = np.searchsorted(starts, [left.x1 - 1.5 * scale, left.x1 + 7 * scale])
-            y, slope = left.end(True, reach)
-            for b, right in items[low:high]:
-                if a == b or right.x1 <= left.x1:
-                    continue
-                gap = right.x0 - left.x1
-                z, lean = right.end(False, reach)
-                half = gap / 2
-                misfit = abs((y + slope * half) - (z - lean * half))
-                if misfit > 0.55 * scale or (white is not None and parted(left, right, white)):
-                    continue
-                cost = misfit / scale + max(gap, 0) / (7 * scale)
-                if best is None or cost < best[0]:
-                    best = (cost, a, b)
-        if best is None:
-            return list(alive.values())
-        left, right = alive.pop(best[1]), alive.pop(best[2])
-        alive[number] = joined(left, right)
-        number += 1
+    while waiting:
+        _, a, b = heappop(waiting)
+        if a in alive and b in alive:
+            left, right = alive.pop(a), alive.pop(b)
+            enter(number, joined(left, right))
+            number += 1
+    return list(alive.values())
 
 
 def parted(left: Curve, right: Curve, white: np.ndarray) -> bool:

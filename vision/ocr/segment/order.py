@@ -8,11 +8,16 @@ the text, come behind the line beside which they begin.
 from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from vision.ocr.answer import Line
 
 NOTE = 0.45
 """A column narrower than this share of the widest one, and of fewer lines, holds notes."""
+
+
+CROWDED = 300
+"""Lines above which a page is noise, or a list: notes and headings between columns are not looked for."""
 
 
 def reading_order(lines: list[Line], *, right_to_left: bool = False) -> list[Line]:
@@ -29,21 +34,21 @@ def reading_order(lines: list[Line], *, right_to_left: bool = False) -> list[Lin
 
 def marginal(lines: list[Line]) -> list[Line]:
     """Lines beside the text that are notes: their column is narrow and overlaps that of no other line."""
-    columns: list[list[Line]] = []
-    for line in sorted(lines, key=lambda line: line.box[0]):
-        met = [column for column in columns if any(shared(line, other) > 0.1 for other in column)]
-        columns = [column for column in columns if column not in met]
-        columns.append([*(other for column in met for other in column), line])
-    if len(columns) < 2:
+    if not 2 <= len(lines) <= CROWDED:
         return []
-    widths = [float(np.percentile([width(line) for line in column], 80)) for column in columns]
-    main = int(np.argmax([w * len(column) for w, column in zip(widths, columns, strict=True)]))
-    return [
-        line
-        for w, column in zip(widths, columns, strict=True)
-        if w < NOTE * widths[main] and 2 * len(column) <= len(columns[main])
-        for line in column
-    ]
+    boxes = np.array([line.box for line in lines], float)
+    x0, x1 = boxes[:, 0], boxes[:, 2]
+    wide = x1 - x0
+    both = np.minimum(x1[:, None], x1) - np.maximum(x0[:, None], x0)
+    met = both > 0.1 * np.maximum(np.minimum(wide[:, None], wide), 1)
+    count, owner = connected_components(met, directed=False)
+    if count < 2:
+        return []
+    widths = np.array([np.percentile(wide[owner == column], 80) for column in range(count)])
+    sizes = np.bincount(owner, minlength=count)
+    main = int(np.argmax(widths * sizes))
+    notes = (widths < NOTE * widths[main]) & (2 * sizes <= sizes[main])
+    return [line for line, column in zip(lines, owner.tolist(), strict=True) if notes[column]]
 
 
 def blocks(notes: list[Line]) -> list[list[Line]]:
@@ -65,10 +70,6 @@ def blocks(notes: list[Line]) -> list[list[Line]]:
     return found
 
 
-def width(line: Line) -> float:
-    return float(line.box[2] - line.box[0])
-
-
 def height(line: Line) -> float:
     return float(line.box[3] - line.box[1])
 
@@ -76,7 +77,7 @@ def height(line: Line) -> float:
 def shared(a: Line, b: Line) -> float:
     """Horizontal overlap as a share of the narrower line."""
     both = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
-    return both / max(min(width(a), width(b)), 1.0)
+    return both / max(min(a.box[2] - a.box[0], b.box[2] - b.box[0]), 1.0)
 
 
 def in_columns(lines: list[Line], *, right_to_left: bool = False) -> list[Line]:
@@ -110,7 +111,7 @@ def in_columns(lines: list[Line], *, right_to_left: bool = False) -> list[Line]:
             elif same_column[a, b]:
                 if above[a, b]:
                     order[b].add(a)
-            elif left[a, b] and not bridged(a, b, same_column, middle):
+            elif left[a, b] and (len(lines) > CROWDED or not bridged(a, b, same_column, middle)):
                 order[b].add(a)
     rank = {i: (float(x0[i]), float(middle[i])) for i in range(len(lines))}
     return [lines[i] for i in sorted_by(order, rank, middle)]
@@ -133,19 +134,19 @@ def sorted_by(
         sorter.prepare()
     except CycleError:
         return [int(i) for i in np.argsort(middle, kind="stable")]
+    followers: dict[int, set[int]] = {i: set() for i in order}
+    for i, before in order.items():
+        for other in before:
+            followers[other].add(i)
     done: list[int] = []
     ready = list(sorter.get_ready())
     while ready:
-        ready.sort(key=lambda i: rank[i])
         # stay in the column of the last line where that is possible
-        pick = next((i for i in ready if done and i in after(order, done[-1])), ready[0])
+        near = followers[done[-1]] if done else set()
+        pick = min((i for i in ready if i in near), key=lambda i: rank[i], default=None)
+        pick = min(ready, key=lambda i: rank[i]) if pick is None else pick
         ready.remove(pick)
         done.append(pick)
         sorter.done(pick)
         ready += sorter.get_ready()
     return done
-
-
-def after(order: dict[int, set[int]], last: int) -> set[int]:
-    """Lines that wait for `last`."""
-    return {i for i, before in order.items() if last in before}
