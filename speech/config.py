@@ -1,10 +1,12 @@
 """What a person may change about training: network, mixtures, loop."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from core.errors import ConfigError
 from core.training.options import GroupOptions, LoopOptions, OptimizerOptions
 from speech.dynamic import MixConfig
+from speech.models.causal_grid import CausalGridConfig
 from speech.models.enhance import EnhanceConfig
 from speech.models.separate import SeparateConfig
 
@@ -75,7 +77,15 @@ class SeparateRun(RunConfig):
         default_factory=lambda: MixConfig(seconds=2.0, speed=0.1, alone=0.05, same_sex=0.5)
     )
     loop: LoopOptions = field(default_factory=separate_loop)
+    network: Literal["bands", "grid"] = "bands"
+    """Ours on bands, with the sizes of `model`, or the causal TF-GridNet with those of `grid`."""
     model: SeparateConfig = field(default_factory=SeparateConfig)
+    grid: CausalGridConfig = field(default_factory=CausalGridConfig)
+
+    @property
+    def window(self) -> int:
+        """Samples of a frame."""
+        return self.grid.n_fft if self.network == "grid" else self.model.window
 
 
 RUNS = {"enhance": EnhanceRun, "separate": SeparateRun}

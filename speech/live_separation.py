@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError, DataError
+from speech.models.causal_grid import CausalGrid
 from speech.resample import Resampler
 from speech.stream import RATE, FrameStream, whole_rate
 
@@ -47,7 +48,7 @@ class LiveSeparation:
 
     def __init__(self, network: nn.Module, rate: int = RATE, channels: int = 1, *, name: str = "") -> None:
         config: Any = getattr(network, "config", None)
-        if not getattr(config, "causal", False):
+        if not (getattr(config, "causal", False) or isinstance(network, CausalGrid)):
             raise ConfigError(f"{name or 'this network'} needs the whole recording and cannot go live.")
         self.rate, self.channels, self.name = whole_rate(rate), channels, name
         self.core = Talkers(network)

@@ -11,6 +11,7 @@ from torch import nn
 from core.config import replace as changed
 from core.errors import ConfigError
 from core.weights import Card, load_network
+from speech.models.causal_grid import CausalGrid, CausalGridConfig
 from speech.models.enhance import EnhanceConfig, EnhanceNet
 from speech.models.separate import SeparateConfig, SeparateNet
 
@@ -68,16 +69,18 @@ def load_model(
     return Model(loaded.network, loaded.card, loaded.name)
 
 
-def sizes_of(model: Model) -> EnhanceConfig | SeparateConfig:
-    """The sizes of a network of ours.
+def sizes_of(model: Model) -> dict[str, Any]:
+    """The sizes of a network of ours, by the names of settings of a run.
 
     Raises:
         ConfigError: it is a published network, which is not trained here.
     """
     config = getattr(model.network, "config", None)
+    if isinstance(config, CausalGridConfig):
+        return {"network": "grid", "grid": config}
     if not isinstance(config, EnhanceConfig | SeparateConfig):
         raise ConfigError(f"{model.name} is a published network; only networks of ours are trained here.")
-    return config
+    return {"model": config}
 
 
 def network_of(card: Card) -> nn.Module:
@@ -95,6 +98,9 @@ def network_of(card: Card) -> nn.Module:
         raise ConfigError("the card names no network")
     if card.task == "enhance":
         return EnhanceNet(changed(EnhanceConfig(), model))
+    if settings.get("network") == "grid":
+        grid = settings.get("grid")
+        return CausalGrid(changed(CausalGridConfig(), grid if isinstance(grid, Mapping) else {}))
     return SeparateNet(changed(SeparateConfig(), model))
 
 

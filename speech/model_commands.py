@@ -102,7 +102,7 @@ def fine_tune(
     check_task(task)
     base = RUNS[task]()
     own = sizes_of(load_model(weights, task))
-    defaults = replace(base, model=own, loop=replace(base.loop, lr=FINE_LR))  # pyright: ignore
+    defaults = replace(base, **own, loop=replace(base.loop, lr=FINE_LR))  # pyright: ignore
     settings = resolve(defaults, config, sets, seed=seed, minutes=minutes)
     set_threads(threads)
     place = device(device_name)

@@ -20,6 +20,7 @@ from speech.config import EnhanceRun, RunConfig, SeparateRun
 from speech.data import Corpus, read_corpora
 from speech.dynamic import Mixer
 from speech.loss import enhancement_loss, separation_loss, si_sdr, spectral_separation_loss
+from speech.models.causal_grid import CausalGrid
 from speech.models.enhance import EnhanceNet
 from speech.models.separate import SeparateNet, masked
 from speech.spectral_mixing import SpectralMixer
@@ -107,7 +108,7 @@ def build(task: str, config: RunConfig) -> nn.Module:
         if task == "enhance" and isinstance(config, EnhanceRun):
             return EnhanceNet(config.model)
         if task == "separate" and isinstance(config, SeparateRun):
-            return SeparateNet(config.model)
+            return CausalGrid(config.grid) if config.network == "grid" else SeparateNet(config.model)
     raise ConfigError(f"a task is one of {', '.join(TASKS)} with its own settings; got {task!r}.")
 
 
@@ -121,11 +122,18 @@ class Learning:
         if isinstance(self.mixer, SpectralMixer):
             with torch.no_grad():
                 mixture, talkers = self.mixer.separation(number, self.batch)
-            masks, _ = model.masks(mixture, None)
-            return {"loss": spectral_separation_loss(masked(masks, mixture), talkers)}
+            return {"loss": spectral_separation_loss(self.separated(model, mixture), talkers)}
         with torch.no_grad():
             noisy, clean = self.mixer.enhancement(number, self.batch)
         return enhancement_loss(model(noisy), clean)
+
+    @staticmethod
+    def separated(model: Any, mixture: Tensor) -> Tensor:
+        """Mixtures without their constant part (B, T, F - 1, 2) -> talkers (B, S, T, F - 1, 2)."""
+        if isinstance(model, SeparateNet):
+            return masked(model.masks(mixture, None)[0], mixture)
+        tracks, _ = model.tracks(nn.functional.pad(torch.view_as_complex(mixture), (1, 0)))
+        return torch.view_as_real(tracks[..., 1:])
 
 
 def mixer_of(
@@ -134,7 +142,7 @@ def mixer_of(
     """Who makes the mixtures of a task: waves for enhancement, spectra for separation."""
     if task == "separate":
         assert isinstance(config, SeparateRun)
-        return SpectralMixer(corpora, config.mix, config.model.window, place)
+        return SpectralMixer(corpora, config.mix, config.window, place)
     return Mixer(corpora, config.mix, place)
 
 
