@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.files import write_text
-from core.training import DrawnBatches, Outcome, check_folder
+from core.training import DrawnBatches, LoopOptions, Outcome, check_folder
 from core.training import train as run_loop
 from core.weights import Card
-from speech.config import EnhanceRun, RunConfig, SeparateRun
+from speech.config import MATRICES, EnhanceRun, RunConfig, SeparateRun
 from speech.data import Corpus, read_corpora
 from speech.dynamic import Mixer
 from speech.loss import enhancement_loss, separation_loss, si_sdr, spectral_separation_loss
@@ -69,6 +70,7 @@ def train(
     mixer = mixer_of(task, corpora, config, place)
     check = Mixer(held, replace(config.mix, speed=0.0, clean=0.0), place)
     step = Learning(mixer, config.batch)
+    config = replace(config, loop=fitting(config.loop, model))
     config = planned(config, model, step, Path(out) / PLAN, began, resume)
     return run_loop(
         model,
@@ -85,6 +87,17 @@ def train(
         quiet=quiet,
         start=None if start is None else weights_file(start),
     )
+
+
+def fitting(loop: LoopOptions, model: nn.Module) -> LoopOptions:
+    """The loop without the groups of our defaults that a network of other parts has no parameters for."""
+    names = [name for name, _ in model.named_parameters()]
+    groups = tuple(
+        group
+        for group in loop.learner.groups
+        if group.pattern not in MATRICES or any(fnmatchcase(name, group.pattern) for name in names)
+    )
+    return replace(loop, optimizer=replace(loop.learner, groups=groups))
 
 
 def check_task(task: str) -> None:
