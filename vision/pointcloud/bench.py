@@ -157,18 +157,18 @@ def convolve_anew() -> Calls:
     def ours() -> Any:
         return layer(replace(rows, memo={}))
 
-    peer = None
-    if has_spconv():
-        import spconv.pytorch as spconv  # pyright: ignore[reportMissingImports]
-
-        other = spconv.SubMConv3d(64, 64, 3, bias=False)
-        indices = rows.coords.int()
-
-        def peer() -> Any:
-            return other(spconv.SparseConvTensor(rows.features, indices, list(rows.shape), 1))
-
     no_grad = torch.no_grad()
-    return no_grad(ours), None if peer is None else no_grad(peer)
+    if not has_spconv():
+        return no_grad(ours), None
+    import spconv.pytorch as spconv  # pyright: ignore[reportMissingImports]
+
+    other = spconv.SubMConv3d(64, 64, 3, bias=False)
+    indices = rows.coords.int()
+
+    def peer() -> Any:
+        return other(spconv.SparseConvTensor(rows.features, indices, list(rows.shape), 1))
+
+    return no_grad(ours), no_grad(peer)
 
 
 def convolve_back() -> Calls:

@@ -37,8 +37,8 @@ def read_poses(path: str | Path) -> list[Pose]:
     try:
         if "time_s" in first:
             for row in csv.DictReader(text.splitlines()):
-                values = [float(row[name]) for name in ("time_s", "x_m", "y_m", "yaw_rad")]
-                poses.append(Pose(*values, float(row.get("z_m") or 0.0)))
+                time_s, x, y, yaw = (float(row[name]) for name in ("time_s", "x_m", "y_m", "yaw_rad"))
+                poses.append(Pose(time_s, x, y, yaw, float(row.get("z_m") or 0.0)))
         else:
             for number, line in enumerate(line for line in text.splitlines() if line.strip()):
                 matrix = np.array([float(word) for word in line.split()]).reshape(3, 4)

@@ -131,8 +131,9 @@ def score(truth: str | Path, found: str | Path, metric: str) -> dict[str, Any]:
     if metric == "kitti":
         figures = kitti_figures(files)
     else:
+        none = np.zeros(0)
         nothing = Rows(
-            np.zeros((0, 7)), np.zeros(0, object), *(np.zeros(0),) * 3, np.zeros((0, 2)), np.zeros(0, bool)
+            np.zeros((0, 7)), none.astype(object), none, none, none, np.zeros((0, 2)), none.astype(bool)
         )
         labels = [read_rows(path) for _, path, _ in files]
         boxes = [nothing if path is None else read_rows(path) for _, _, path in files]
@@ -251,7 +252,7 @@ def argoverse_figures(labels: Sequence[Rows], boxes: Sequence[Rows]) -> dict[str
                 np.concatenate([getattr(rows, value) for rows in frames]),
             )
         )  # fmt: skip
-    report = argoverse.argoverse_score(*sides, len(kinds))
+    report = argoverse.argoverse_score(sides[0], sides[1], len(kinds))
     means = {f"m{name}": float(report[name].mean()) for name in ("AP", "ATE", "ASE", "AOE", "CDS")}
     by_class = {
         kind: {name: float(report[name][k]) for name in ("AP", "ATE", "ASE", "AOE", "CDS")}

@@ -104,14 +104,13 @@ class TTT(Unit):
     def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         *parts, place = state
         first = int(place[0, 0])
-        if mode == "sequential" or bool(
-            (place != first).any()
-        ):  # rows in the midst of different mini-batches
+        apart = bool((place != first).any())  # rows in the midst of different mini-batches
+        if mode == "sequential" or apart:
             return super().run(x, state, mode, lengths)
         places = (first + torch.arange(x.shape[1], device=x.device)) % self.mini_batch
         q, k, v, a, rate = self.inputs(x, places.expand(x.shape[0], -1))
         o, learned = ttt_scan(
-            *(part.transpose(1, 2) for part in (q, k, v)), a.mT, rate.mT, self.gain, self.offset,
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), a.mT, rate.mT, self.gain, self.offset,
             Learned(*parts), self.mini_batch, first,
         )  # fmt: skip
         place = torch.full_like(place, (first + x.shape[1]) % self.mini_batch)

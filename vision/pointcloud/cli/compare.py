@@ -147,7 +147,8 @@ def operators(
     if minutes is not None or steps is not None:
         from vision.pointcloud.comparison import BACKBONES, OPERATORS, Plan, compare, lines_of
 
-        folders = [tuple(word.partition("=")[::2]) for word in real or []]
+        parts = [word.partition("=") for word in real or []]
+        folders = [(folder, format) for folder, _, format in parts]
         if any(not format for _, format in folders):
             raise ConfigError(f"--real is FOLDER=FORMAT, such as kitti/=kitti; got {(real or [''])[0]!r}.")
         names = tuple(only.split(",")) if only else (*OPERATORS, *BACKBONES)
