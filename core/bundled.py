@@ -60,8 +60,8 @@ def read_index(index: Path) -> list[dict[str, Any]]:
     """
     try:
         rows = json.loads(index.read_text(encoding="utf-8"))["models"]
-        return [{**row, "name": row["name"], "file": row["file"]} for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [{**row, "name": str(row["name"]), "file": str(row["file"])} for row in rows]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(
             f"{index}: the list of bundled weights is damaged ({first_line(error)})."
         ) from error

@@ -253,6 +253,8 @@ def from_arpa(text: str) -> CharLM:
                 score, back = float(parts[0]), float(rest[0]) if rest else None
             except (ValueError, IndexError):
                 raise DataError(f"ARPA line {number}: no log-probability in {line[:60]!r}.") from None
+            if not (math.isfinite(score) and math.isfinite(back or 0.0)):
+                raise DataError(f"ARPA line {number}: a log-probability that is not finite.")
             if len(words) != order:
                 raise DataError(f"ARPA line {number}: {len(words)} symbols in the section of order {order}.")
             gram = tuple(" " if word == SPACE else word for word in words)
@@ -318,8 +320,10 @@ def unpacked(arrays: Mapping[str, np.ndarray]) -> CharLM:
     for n in range(1, order + 1):
         last = arrays[f"last{n}"].tolist()
         counts = [len(last)] if n == 1 else arrays[f"followers{n}"].tolist()
-        if sum(counts) != len(last) or len(counts) != len(shorter):
+        if sum(counts) != len(last) or len(counts) != len(shorter) or min(counts, default=0) < 0:
             raise ValueError("counts do not fit")
+        if not np.isfinite(arrays[f"score{n}"]).all():
+            raise ValueError("a log-probability that is not finite")
         parents = [gram for gram, count in zip(shorter, counts, strict=True) for _ in range(count)]
         own = [(*gram, symbols[i]) for gram, i in zip(parents, last, strict=True)]
         scores |= dict(zip(own, arrays[f"score{n}"].astype(np.float64).tolist(), strict=True))
