@@ -6,6 +6,7 @@ DNSMOS P.835 and P.808 (Reddy et al. 2022, arXiv 2110.01763) are networks that g
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def dnsmos(wave: np.ndarray, rate: int) -> dict[str, float]:
         return dict.fromkeys(NAMES.values(), math.nan)
     at = resampled(np.asarray(wave, np.float64), rate, RATE)
     peak = float(np.abs(at).max())
-    found = package.run(at / peak if peak > 1 else at, sr=RATE)
+    found: Any = package.run(at / peak if peak > 1 else at, sr=RATE)
     return {ours: float(found[theirs]) for theirs, ours in NAMES.items()}
 
 

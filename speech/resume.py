@@ -79,7 +79,8 @@ class Journal:
             "facts": dict(facts),
         }
         with whole_file(self.folder / STATE) as partial, partial.open("wb") as file:
-            np.savez(file, head=np.array(json.dumps(head)), **{f"a{i}": a for i, a in enumerate(arrays)})
+            named: dict[str, Any] = {f"a{index}": array for index, array in enumerate(arrays)}
+            np.savez(file, head=np.array(json.dumps(head)), **named)
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
         """All samples again, (n, channels)."""

@@ -5,6 +5,8 @@ two products with the input, and all gradients of weights, are one product each 
 only the small product with h_{t-1} is left inside the loop.
 """
 
+# intrinsics take a typing context that their callers do not give
+# pyright: reportCallIssue=false
 from typing import Any
 
 import numpy as np
