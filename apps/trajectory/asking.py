@@ -68,7 +68,11 @@ class Question:
         place = in_metres(self.near, track)[: len(prediction.anchor)]
         nearest = closest_approach(prediction, place)
         chance = None if self.radius_m is None else entry_probability(prediction, place, self.radius_m)
-        told = {"ahead_s": nearest.ahead_s, "distance_m": nearest.distance_m, "entry_probability": chance}
+        told: dict[str, Any] = {
+            "ahead_s": nearest.ahead_s,
+            "distance_m": nearest.distance_m,
+            "entry_probability": chance,
+        }
         if nearest.beyond_horizon:
             told["beyond_horizon"] = True
         elif nearest.ahead_s is not None and track.dated:

@@ -64,11 +64,11 @@ def candidates(past: Tensor, dt: float, steps: int, through: Tensor | None = Non
     Args:
         through: `lines` of something finer than the window: all samples of a fast recorder.
     """
-    through = lines(past) if through is None else through
+    drawn = lines(past) if through is None else through
     k = torch.arange(1, steps + 1, dtype=past.dtype, device=past.device)[:, None]
     cv = k * (past[:, -1:] - past[:, -2:-1])
-    short = k * through[:, 0, 1, None]
-    long = through[:, 1, 0, None] + k * through[:, 1, 1, None]
+    short = k * drawn[:, 0, 1, None]
+    long = drawn[:, 1, 0, None] + k * drawn[:, 1, 1, None]
     turn = turning(past, dt, steps) if past.shape[1] > 2 and past.shape[2] in (2, 3) else cv
     return torch.stack([cv, short, long, turn], 1)
 

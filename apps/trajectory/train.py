@@ -306,7 +306,7 @@ def gather(config: TrainConfig, data: Sequence[str | Path]) -> Sources:
             part.setdefault(name, []).extend(segments(tracks, config))
     if not any(parts[0].values()):
         raise ConfigError("there is nothing to train on: give files, or set data.generated.")
-    return Sources(*parts, yards)
+    return Sources(parts[0], parts[1], parts[2], yards)
 
 
 def best_simple(group: Segments, config: TrainConfig) -> Tensor:
