@@ -53,7 +53,7 @@ def test_predict_answers_each_track(recurra: Terminal, tmp_path: Path) -> None:
     assert len(answer["mean"]) == 20
     # straight flight at 3 m/s: after one second 3 m further, give or take the model
     assert answer["mean"][9] == pytest.approx([23.7 + 3.0, 7.9 + 1.0, 5.0], abs=0.25)
-    assert 0 < answer["radius"][4] < answer["radius"][19]
+    assert 0 < min(answer["radius"]) <= max(answer["radius"]) < 0.1  # an exact line needs no more
 
 
 def test_beyond_the_horizon_the_answer_is_null(recurra: Terminal, tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_bad_files_are_one_sentence(
         (["predict", "FLIGHT", "--at", "noon"], "--at wants seconds or a time"),
         (["predict", "FLIGHT", "--read", "columns=t"], "--read columns wants name=value pairs"),
         (["predict", "FLIGHT", "--columns", "t"], "--read columns wants name=value pairs"),
-        (["predict", "FLIGHT", "--read", "colour=t"], "no setting 'colour'; this section has columns"),
+        (["predict", "FLIGHT", "--read", "colour=t"], "no setting 'colour'; this section has alt, columns"),
         (["predict", "FLIGHT", "--device", "tpu"], "no device 'tpu'"),
         (["predict", "nowhere.csv", "-o", "x.doc"], r"written as \.json"),
         (["evaluate", "nowhere.csv", "--weights", "trajectori-gru"], "trajectory-gru"),
