@@ -107,7 +107,8 @@ def test_the_best_practice_network_is_built_from_its_tensors(tmp_path: Path) -> 
     line = reader.read([line_image()])[0]
     assert line.text == "".join(char.text for char in line.chars)
     args = reader.card.extra["layout"]["args"]["arch_cfg"]
-    for key in ("flattening", "head_type", "rnn_layers", "rnn_hidden_size"):
+    recurrent = () if found.args["arch_cfg"]["head_type"] == "cnn" else ("rnn_layers", "rnn_hidden_size")
+    for key in ("flattening", "head_type", *recurrent):
         assert args[key] == found.args["arch_cfg"][key]
 
 

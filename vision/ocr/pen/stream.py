@@ -19,18 +19,16 @@ from core.weights import load_network
 from vision.ocr.codec import Codec, clean
 from vision.ocr.pen.strokes import Ink, Steps, steps_of
 
-WEIGHTS = "ocr-pen"
 
-
-def load_pen(weights: str | Path | None = None) -> tuple[nn.Module, Codec]:
-    """The network and alphabet of pen weights.
+def load_pen(weights: str | Path) -> tuple[nn.Module, Codec]:
+    """The network and alphabet of weights of `recurra ocr train pen`.
 
     Raises:
         WeightsError: missing, or of another task.
     """
     from vision.ocr.pen.train import build_from
 
-    loaded = load_network(weights or WEIGHTS, ["ocr pen"], build_from)
+    loaded = load_network(weights, ["ocr pen"], build_from)
     return loaded.network, Codec.from_dict(loaded.card.extra["codec"])
 
 
@@ -49,9 +47,10 @@ class PenStream:
         network: Any = None,
         codec: Codec | None = None,
     ) -> None:
-        if (network is None) != (codec is None):
-            raise ConfigError("a network of one's own comes with its codec.")
+        if (network is None) != (codec is None) or (network is None) == (weights is None):
+            raise ConfigError("a pen needs weights of `train pen`, or a network with its codec.")
         if network is None:
+            assert weights is not None
             network, codec = load_pen(weights)
         assert codec is not None
         self.network, self.codec = network.eval(), codec
@@ -102,7 +101,7 @@ class PenStream:
 
 
 @torch.no_grad()
-def read_pen(ink: Ink | np.ndarray, weights: str | Path | None = None) -> str:
+def read_pen(ink: Ink | np.ndarray, weights: str | Path) -> str:
     """The text of an ink that is there as a whole: levelled, its height measured.
 
     Raises:
