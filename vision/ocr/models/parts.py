@@ -109,6 +109,19 @@ class TorchWays(nn.Module):
         return x
 
 
+class Product(nn.Module):
+    """A linear layer as a plain product: as a layer, graphs fix the size of its input to that of the example."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(layer.weight.detach().T.contiguous())
+        self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.matmul(x, self.weight)
+        return y if self.bias is None else y + self.bias
+
+
 def in_torch_form(network: nn.Module) -> nn.Module:
     """A copy whose recurrent stages are torch's own layers where there are such; others stay as they are."""
     from copy import deepcopy
@@ -116,6 +129,8 @@ def in_torch_form(network: nn.Module) -> nn.Module:
     found = deepcopy(network).eval()
     for owner in list(found.modules()):
         for name, part in list(owner.named_children()):
+            if isinstance(part, nn.Linear):
+                setattr(owner, name, Product(part))
             if isinstance(part, BothWays):
                 try:
                     setattr(owner, name, TorchWays(part))
