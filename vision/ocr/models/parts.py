@@ -110,7 +110,7 @@ class TorchWays(nn.Module):
 
 
 class Product(nn.Module):
-    """A linear layer as a plain product: as a layer, graphs fix the size of its input to that of the example."""
+    """A linear layer as a plain product: as a layer, graphs fix the size of its input to the example's."""
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
