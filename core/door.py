@@ -116,17 +116,18 @@ def torch_file(path: str | Path, largest: int = LARGEST) -> Any:
     """
     path = Path(path)
     check_size(path, largest)
-    if zipfile.is_zipfile(path):
-        try:
+    members: list[zipfile.ZipInfo] = []
+    try:
+        if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:  # a small file may unpack to a huge one
                 members = archive.infolist()
-        except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-            raise WeightsError(f"{path}: not a readable torch file ({first_line(error)}).") from error
-        unpacked = sum(member.file_size for member in members)
-        if unpacked > largest:
-            raise WeightsError(f"{path}: unpacks to {unpacked:,} bytes; the limit is {largest:,}.")
-        if len(members) > 2 * TENSORS:
-            raise WeightsError(f"{path}: {len(members):,} parts; a network here has fewer.")
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise WeightsError(f"{path}: not a readable torch file ({first_line(error)}).") from error
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > largest:
+        raise WeightsError(f"{path}: unpacks to {unpacked:,} bytes; the limit is {largest:,}.")
+    if len(members) > 2 * TENSORS:
+        raise WeightsError(f"{path}: {len(members):,} parts; a network here has fewer.")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile pickle can raise anything

@@ -44,6 +44,10 @@ class Cloud:
         return len(self.points)
 
 
+FARTHEST_M = 1e9
+"""No place lies farther from zero, on any map; NaN and infinity neither."""
+
+
 def cloud_of(columns: dict[str, np.ndarray], format: str, name: str, frame: str = "xyz") -> Cloud:
     """A cloud from columns x, y, z and perhaps intensity, ring, time; rows without a return are dropped.
 
@@ -58,7 +62,9 @@ def cloud_of(columns: dict[str, np.ndarray], format: str, name: str, frame: str 
         raise DataError(f"{name}: its columns have different lengths ({', '.join(map(str, sorted(sizes)))}).")
     xyz = np.column_stack([np.asarray(columns[axis], np.float64) for axis in "xyz"])
     size = np.abs(xyz)
-    good = np.logical_and.reduce(np.isfinite(xyz), axis=1) & np.logical_or.reduce(size >= NO_RETURN_M, axis=1)
+    good = np.logical_and.reduce(size < FARTHEST_M, axis=1) & np.logical_or.reduce(
+        size >= NO_RETURN_M, axis=1
+    )
     xyz = xyz[good]
     origin = None
     if len(xyz) and is_map(xyz):  # such numbers do not fit float32

@@ -67,6 +67,8 @@ def assemble(
         velocities = None if velocities is None else velocities[~wrong]
     told += said
     time_s = (ns - ns[0]) * 1e-9
+    if not (np.diff(time_s) > 0).all():  # centuries in nanoseconds: a float no longer tells neighbours apart
+        raise DataError(f"{path}: {name} lasts {time_s[-1] / 3.156e7:,.0f} years; is a time mistaken?")
     told += suspicions(time_s, positions)
     start_ns = int(ns[0]) if has_clock else None
     return Track(name, str(path), time_s, start_ns, positions, velocities, origin, tuple(told))

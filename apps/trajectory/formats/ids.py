@@ -88,7 +88,9 @@ def as_text(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     found = {}
     for name in names:
         column = rows[name]
-        if pd.api.types.is_float_dtype(column) and bool((column.dropna() % 1 == 0).all()):
+        if pd.api.types.is_float_dtype(column) and bool(
+            ((column.dropna() % 1 == 0) & (column.dropna().abs() < 2**53)).all()
+        ):
             column = column.astype("Int64")
         found[name] = column.astype("str").fillna("").str.strip().replace({"<NA>": "", "nan": "", "None": ""})
     return pd.DataFrame(found)

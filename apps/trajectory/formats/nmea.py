@@ -72,7 +72,7 @@ def read_nmea(path: Path, text: bytes, options: Options) -> list[Track]:
         raise DataError(f"{path}: NMEA sentences without a fix ({wrong} have a wrong sum, {nowhere} no fix).")
     whole = [round((date or 0) + moment, 6) for moment in rows]
     frame = pd.DataFrame([{**place} for place in rows.values()])
-    frame["time_us"] = [round(moment * 1e6) for moment in whole]
+    frame["time_us"] = [round(moment * 1e6) if abs(moment) < 1e11 else None for moment in whole]
     tracks = from_names(Table(path, frame, named=True), options)
     told = []
     if wrong:

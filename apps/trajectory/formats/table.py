@@ -86,7 +86,11 @@ class Table:
 
 def numeric(column: pd.Series) -> pd.Series:
     """Numbers of a column, missing where a cell holds something else."""
-    return cast(pd.Series, pd.to_numeric(column, errors="coerce"))
+    try:
+        return cast(pd.Series, pd.to_numeric(column, errors="coerce"))
+    except OverflowError:  # whole numbers of more than three hundred digits
+        short = column.astype("str").str.len() < 300
+        return cast(pd.Series, pd.to_numeric(column.where(short), errors="coerce"))
 
 
 def content(text: bytes) -> Iterator[tuple[np.ndarray, np.ndarray]]:

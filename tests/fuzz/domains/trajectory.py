@@ -198,9 +198,11 @@ def read_sample(path: str) -> Any:
 class Last:
     """The last velocity goes on, carried as a state: what an engine must not be poisoned by."""
 
-    history, horizon, dt, dims = 5, 4, 0.1, 3
+    history, shortest, horizon, dt, dims, follows = 5, 2, 4, 0.1, 3, False
 
-    def window(self, past: np.ndarray) -> Prediction:
+    def window(
+        self, past: np.ndarray, step_s: float | None = None, through: np.ndarray | None = None
+    ) -> Prediction:
         return self.forecast((past[-2], past[-1]))  # pyright: ignore
 
     def begin(self, position: np.ndarray) -> Any:
