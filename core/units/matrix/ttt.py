@@ -81,7 +81,9 @@ class TTT(Unit):
         """x (.., I), place (..) in the mini-batch -> q, k, v (.., h, K), a, rate (.., h)."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         q, k, v = (split(part, self.heads).to(dtype) for part in self.qkv(x).chunk(3, -1))
-        angles = self.angles[place][..., None, :]
+        table = self.angles
+        assert isinstance(table, Tensor)
+        angles = table[place][..., None, :]
         rate = self.base_rate / q.shape[-1] * self.rate(x).sigmoid().to(dtype)
         a = (1 / (place + 1).to(dtype) + self.take[place].to(dtype)).clamp(min=0)
         return rotate(q, angles), rotate(k, angles), v, a[..., None].expand_as(rate), rate
@@ -99,7 +101,7 @@ class TTT(Unit):
         learned = Learned(weight, bias, open_weight, open_bias)
         o, learned = ttt_step(q, k, v, a, rate, self.gain, self.offset, learned, last)
         place = ((index + 1) % self.mini_batch).to(place.dtype)[:, None]
-        return self.finish(q, o, x), (*learned, place)
+        return self.finish(q, o, x), (learned[0], learned[1], learned[2], learned[3], place)
 
     def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         *parts, place = state
@@ -114,4 +116,5 @@ class TTT(Unit):
             Learned(*parts), self.mini_batch, first,
         )  # fmt: skip
         place = torch.full_like(place, (first + x.shape[1]) % self.mini_batch)
-        return self.finish(q, o.transpose(1, 2), x), (*learned, place)
+        y = self.finish(q, o.transpose(1, 2), x)
+        return y, (learned[0], learned[1], learned[2], learned[3], place)
