@@ -97,8 +97,18 @@ Split = Annotated[
 """Types of options: `def predict(files: ..., weights: Weights = None, json_path: Json = None)`."""
 
 
+def speaks() -> bool:
+    """Whether this process tells of a work that several processes do together: the first of them does."""
+    distributed: Any = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return True
+    return distributed.get_rank() == 0
+
+
 def say(text: str) -> None:
     """A remark for people, on stderr beside the result."""
+    if not speaks():
+        return
     print(shown(text), file=sys.stderr, flush=True)
 
 
@@ -116,6 +126,8 @@ def emit(result: Any, json_path: str | Path | None, lines: Sequence[str]) -> Non
 
     Numbers that are not finite become null.
     """
+    if not speaks():
+        return
     if json_path is None:
         print(shown("\n".join(lines)))
         return

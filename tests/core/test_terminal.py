@@ -59,6 +59,20 @@ def test_json_goes_where_it_should_and_knows_no_nan(
     assert capsys.readouterr().out == "for \\x1b[2J people\n"
 
 
+def test_of_processes_that_work_together_the_first_one_tells(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import torch.distributed as dist
+
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    for rank in (0, 1):
+        monkeypatch.setattr(dist, "get_rank", lambda rank=rank: rank)
+        emit({"rank": rank}, tmp_path / f"{rank}.json", ["a line"])
+        say_all([f"remark of {rank}"])
+    assert capsys.readouterr() == ("a line\n", "remark of 0\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["0.json"]
+
+
 def test_many_remarks_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     say_all([f"remark {index}" for index in range(23)])
     lines = capsys.readouterr().err.splitlines()
