@@ -26,6 +26,9 @@ STOREYS = (
 )
 FLOOR = {room: level for level, line in enumerate(STOREYS) for room in line.split()}
 
+MOVED = {("core.kernels", "core.streaming")}
+"""Tables of old names that load, for one release, what has moved to a floor above."""
+
 
 def files() -> list[Path]:
     return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -110,7 +113,7 @@ def test_nothing_is_imported_upward_or_sideways(package: str) -> None:
             continue
         for line, there, by_text in names_in(path):
             reason = wrong(here, there)
-            if reason:
+            if reason and (here, there) not in MOVED:
                 how = "names" if by_text else "imports"
                 found.append(f"{path.relative_to(ROOT)}:{line} {how} {there}: {reason}")
     assert not found, "\n".join(dict.fromkeys(found))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from core.terminal import OUTPUTS, Device, Json, Quiet, Sets, Weights, application, target
+from core.terminal import OUTPUTS, Device, Json, Quiet, RunFolder, Sets, Weights, application, target
 
 app = application("")
 """Its commands are put among those of `vision.ocr.cli`."""
@@ -151,7 +151,7 @@ def export(
 def study(
     what: Annotated[str, typer.Argument(help="units or shares.")],
     data: Annotated[list[str], typer.Argument(help="Lines, as for train.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the runs.")] = Path("runs/study"),
+    out: RunFolder = Path("runs/study"),
     only: Annotated[str | None, typer.Option(help="Names with commas, such as lstm,gru or 0,50.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Of every training.")] = 1500,
     sets: Sets = None,
