@@ -110,16 +110,18 @@ class TorchWays(nn.Module):
 
 
 class Product(nn.Module):
-    """A linear layer as a plain product: as a layer, graphs fix the size of its input to the example's."""
+    """A linear layer (B, T, I) -> (B, T, O) as a convolution of one step.
+
+    As a product, graphs fix the number of steps to that of the example.
+    """
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
-        self.weight = nn.Parameter(layer.weight.detach().T.contiguous())
+        self.weight = nn.Parameter(layer.weight.detach()[..., None].clone())
         self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        y = torch.matmul(x, self.weight)
-        return y if self.bias is None else y + self.bias
+        return nn.functional.conv1d(x.transpose(1, 2), self.weight, self.bias).transpose(1, 2)
 
 
 def in_torch_form(network: nn.Module) -> nn.Module:
