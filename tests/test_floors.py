@@ -15,7 +15,7 @@ LONGEST = 450
 STOREYS = (
     "errors lazy text",
     "kernels parts files config domains metrics ctc report door",
-    "state bundled tables terminal",
+    "state bundled tables terminal sampling",
     "units",
     "registry fitting weights catalogue jobs export",
     "blocks streaming sampling",

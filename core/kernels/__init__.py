@@ -2,7 +2,7 @@
 
 from core.lazy import lazy
 
-_MOVED = {"gru_stream": "core.streaming:gru"}
+_MOVED = {"gru_stream": "..streaming:gru"}
 """Old name -> where it lives now."""
 
 __getattr__, __dir__ = lazy(globals(), _MOVED)

@@ -10,12 +10,17 @@ from torch import Tensor
 
 from core.errors import ConfigError
 
+GOLDEN = (math.sqrt(5) - 1) / 2
+
 Tokens = float | tuple[float, float]
 """T for time constants from T/4 to 4 T, or both ends."""
 
 
 def time_constants(unit: str, count: int, tokens: Tokens) -> Tensor:
-    """(count,) time constants in tokens, evenly spread in the logarithm, rising, in float64.
+    """(count,) time constants in tokens, evenly spread in the logarithm, in float64.
+
+    Neighbours differ: the order is that of multiples of the golden ratio, so that any group of channels,
+    such as a head, has short and long memories.
 
     Raises:
         ConfigError: not one or two numbers, or a memory of a token or less.
@@ -29,7 +34,9 @@ def time_constants(unit: str, count: int, tokens: Tokens) -> Tensor:
         raise ConfigError(f"{unit} can remember more than one token, so T above 4 or a pair; got {tokens!r}")
     if count == 1:
         return torch.tensor([math.sqrt(low * high)], dtype=torch.float64)
-    return torch.linspace(math.log(low), math.log(high), count, dtype=torch.float64).exp()
+    spread = torch.linspace(math.log(low), math.log(high), count, dtype=torch.float64)
+    place = (torch.arange(count, dtype=torch.float64) * GOLDEN).frac().argsort().argsort()
+    return spread.exp()[place]
 
 
 def keep_logit(tau: Tensor) -> Tensor:

@@ -74,8 +74,7 @@ class SLSTM(GatedUnit):
     @torch.no_grad()
     def remember(self, tokens: Tokens) -> None:
         own = self.hidden_size // self.heads
-        # slow to fast within a head, as in the published start
-        keep = keep_logit(time_constants("an sLSTM", own, tokens)).flip(0).repeat(self.heads)
+        keep = keep_logit(time_constants("an sLSTM", own, tokens)).repeat(self.heads)
         self.bias[self.hidden_size : 2 * self.hidden_size] = keep
 
     def input_weights(self) -> tuple[Tensor, Tensor | None]:

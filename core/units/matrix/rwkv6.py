@@ -79,7 +79,7 @@ class RWKV6(Unit):
 
     @torch.no_grad()
     def remember(self, tokens: Tokens) -> None:
-        rate = -log_keep(time_constants("an RWKV-6", self.hidden_size, tokens)).flip(0)
+        rate = -log_keep(time_constants("an RWKV-6", self.hidden_size, tokens))
         self.time_decay.copy_(rate.log())
 
     def initial_state(self, x: Tensor) -> State:

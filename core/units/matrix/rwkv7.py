@@ -90,7 +90,7 @@ class RWKV7(Unit):
 
     @torch.no_grad()
     def remember(self, tokens: Tokens) -> None:
-        share = log_keep(time_constants("an RWKV-7", self.hidden_size, tokens)).flip(0) / LEAST
+        share = log_keep(time_constants("an RWKV-7", self.hidden_size, tokens)) / LEAST
         self.w0.copy_(share.clamp(max=0.99).logit())  # it always keeps more than half
 
     def initial_state(self, x: Tensor) -> State:
