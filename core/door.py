@@ -12,17 +12,17 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as parse_safetensors
-from torch import Tensor
 
 from core.errors import RecurraError, WeightsError
 from core.files import in_words, read_bytes
 from core.text import first_line, shown
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LARGEST = 4 << 30
 """Bytes a weights file may have: above every network here, below what would exhaust a laptop."""
@@ -59,7 +59,7 @@ def read(path: str | Path, largest: int = LARGEST) -> bytes:
     return read_bytes(path, largest, unpack=False, error=WeightsError)
 
 
-def safetensors(path: str | Path, data: bytes | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+def safetensors(path: str | Path, data: bytes | None = None) -> tuple[dict[str, "Tensor"], dict[str, str]]:
     """Tensors on the CPU and metadata of a safetensors file.
 
     Args:
@@ -68,7 +68,26 @@ def safetensors(path: str | Path, data: bytes | None = None) -> tuple[dict[str, 
     Raises:
         WeightsError: missing, damaged, or its header claims what no network here has.
     """
-    path = Path(path)
+    from safetensors.torch import load
+
+    return parsed(Path(path), data, load)
+
+
+def safetensors_arrays(
+    path: str | Path, data: bytes | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The same as arrays of numpy, without torch.
+
+    Raises:
+        WeightsError: as for tensors.
+    """
+    from safetensors.numpy import load
+
+    return parsed(Path(path), data, load)
+
+
+def parsed(path: Path, data: bytes | None, load: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a reader of safetensors gives, after the header was looked at."""
     data = read(path) if data is None else data
     size = int.from_bytes(data[:8], "little")
     if HEADER < size < len(data):
@@ -79,7 +98,7 @@ def safetensors(path: str | Path, data: bytes | None = None) -> tuple[dict[str, 
         header = json.loads(data[8 : 8 + size]) if size <= HEADER else {}
         metadata = header.pop("__metadata__", None) or {}
         check_header(path, {name: about["shape"] for name, about in header.items()})
-        tensors = parse_safetensors(data)
+        tensors = load(data)
     except (
         SafetensorError,
         ValueError,
@@ -114,6 +133,8 @@ def torch_file(path: str | Path, largest: int = LARGEST) -> Any:
     Raises:
         WeightsError: missing, damaged, too large also when unpacked, or asks to run code.
     """
+    import torch
+
     path = Path(path)
     check_size(path, largest)
     members: list[zipfile.ZipInfo] = []
@@ -137,12 +158,14 @@ def torch_file(path: str | Path, largest: int = LARGEST) -> Any:
         raise WeightsError(f"{path}: not a readable torch file ({reason}).") from error
 
 
-def check_tensor(path: Path, name: str, value: Tensor) -> None:
+def check_tensor(path: Path, name: str, value: "Tensor") -> None:
     """A dense tensor on the CPU whose numbers are all in the file.
 
     Raises:
         WeightsError: it is of another kind, or claims more than it has.
     """
+    import torch
+
     if value.device.type != "cpu":
         raise WeightsError(f"{path}: {name[:80]} has no numbers (it lies on {value.device.type}).")
     if value.layout != torch.strided or value.is_quantized or value.is_nested:
@@ -151,12 +174,14 @@ def check_tensor(path: Path, name: str, value: Tensor) -> None:
         raise WeightsError(f"{path}: {name[:80]} claims {value.numel():,} numbers that the file has not.")
 
 
-def state_dict(path: str | Path, largest: int = LARGEST) -> dict[str, Tensor]:
+def state_dict(path: str | Path, largest: int = LARGEST) -> dict[str, "Tensor"]:
     """The state dict of a foreign `.pth`/`.pt` file, as it is or under "state_dict" or "model".
 
     Raises:
         WeightsError: missing, damaged, too large, asks to run code, or not a state dict.
     """
+    from torch import Tensor
+
     path = Path(path)
     found = torch_file(path, largest)
     for wrapping in ("state_dict", "model_state_dict", "model_state", "model"):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from core.door import arrays
 from core.errors import DataError
 from core.files import whole_file
 from recsys.data import FIRST, Catalogue, check_slates, read_catalogue
@@ -140,6 +141,4 @@ def join(pieces: Sequence[Path], target: Path) -> None:
 
 def arrays_in(piece: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Names and arrays of an archive."""
-    with np.load(piece, allow_pickle=False) as archive:
-        for name in archive.files:
-            yield name, archive[name]
+    yield from arrays(piece, piece, error=DataError).items()

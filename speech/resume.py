@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from core.door import arrays
+from core.errors import WeightsError
 from core.files import whole_file
 
 STATE, SAMPLES = "state.npz", "samples.f32"
@@ -47,15 +49,15 @@ class Journal:
     def read(self) -> tuple[Any, int, int, dict[str, float]] | None:
         """What an earlier work on the same file left; nothing if it was another one, or is damaged."""
         try:
-            with np.load(self.folder / STATE, allow_pickle=False) as kept:
-                head = json.loads(str(kept["head"]))
-                if head["about"] != self.about:
-                    return None
-                arrays = [kept[f"a{index}"] for index in range(head["arrays"])]
+            kept = arrays(self.folder / STATE, STATE)
+            head = json.loads(str(kept["head"]))
+            if head["about"] != self.about:
+                return None
+            own = [kept[f"a{index}"] for index in range(head["arrays"])]
             if (self.folder / SAMPLES).stat().st_size < 4 * self.channels * head["frames"]:
                 return None
-            return unpacked(head["state"], arrays), head["pieces"], head["frames"], head["facts"]
-        except (OSError, ValueError, KeyError, EOFError):
+            return unpacked(head["state"], own), head["pieces"], head["frames"], head["facts"]
+        except (OSError, ValueError, KeyError, WeightsError):
             return None
 
     def write(self, block: np.ndarray) -> None:

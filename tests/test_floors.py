@@ -18,7 +18,7 @@ STOREYS = (
     "state bundled tables terminal sampling",
     "units",
     "registry fitting weights catalogue jobs export",
-    "blocks streaming",
+    "blocks streaming sampling",
     "layouts battery",
     "training doctor",
     "bench",

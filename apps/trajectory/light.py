@@ -16,7 +16,8 @@ from apps.trajectory.conformal import Calibration
 from apps.trajectory.fast import FastEngine, Network
 from core import config as settings
 from core.bundled import check_index, find
-from core.errors import RecurraError
+from core.door import safetensors_arrays
+from core.errors import RecurraError, WeightsError
 
 DEFAULT = "trajectory-gru"
 """The bundled weights that answer when none are named."""
@@ -54,17 +55,13 @@ def opened(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     Raises:
         ValueError: not such a file, or numbers that are none.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     try:
-        tensors = {name: array.astype(np.float32) for name, array in load(data).items()}
-    except SafetensorError as error:
+        given, told = safetensors_arrays("weights", data)
+    except WeightsError as error:
         raise ValueError(str(error)) from error
+    tensors = {name: array.astype(np.float32) for name, array in given.items()}
     if not all(math.isfinite(float(np.abs(array).max(initial=0))) for array in tensors.values()):
         raise ValueError("a value is not finite")
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    told = header["__metadata__"]
     if told["recurra"] != "1":
         raise ValueError("a newer version")
     tied = json.loads(told.get("tied", "{}"))

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from core.door import safetensors
 from core.errors import DataError, WeightsError
 from core.files import whole_file
 
@@ -65,11 +65,10 @@ def load(path: str | Path, model: nn.Module, optimizer: Optimizer | None = None)
         WeightsError: weights or optimiser of another model; then neither is changed.
     """
     try:
-        with safe_open(str(path), framework="pt") as file:
-            whole = json.loads((file.metadata() or {})[KIND])
-            parts = {name: file.get_tensor(name) for name in file.keys()}
+        parts, metadata = safetensors(path)
+        whole = json.loads(metadata[KIND])
         found = {name: back(whole[name], parts) for name in ("model", "state", "optimizer")}
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (WeightsError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: not a saved learner ({error})") from error
     own = model.state_dict()
     given = found["model"]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from core.ctc.char_lm import load_char_lm
+from core.door import arrays
 from core.errors import ConfigError, DataError
 from vision.ocr.codec import Codec
 from vision.ocr.decode import Decoding, decode, rule_of
@@ -72,18 +73,8 @@ def decoded(
 
 def arrays_of(file: Path) -> dict[str, np.ndarray]:
     """Arrays of an npz, or the one of an npy; nothing in it is run."""
-    try:
-        if file.stat().st_size > LARGEST:
-            raise DataError(f"{file}: {file.stat().st_size:,} bytes are more than are read.")
-        stored = np.load(file, allow_pickle=False)
-        if isinstance(stored, np.ndarray):
-            return {file.stem: stored}
-        with stored:
-            return {name: stored[name] for name in stored.files}
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror or error}).") from error
-    except Exception as error:  # zip files of nonsense raise whatever they like
-        raise DataError(f"{file}: not an npz of plain arrays ({str(error)[:80]}).") from error
+    found = arrays(file, file, largest=LARGEST, error=DataError)
+    return {name or file.stem: array for name, array in found.items()}
 
 
 def codec_for(arrays: dict[str, np.ndarray], alphabet: Path | None, weights: str | None) -> Codec:

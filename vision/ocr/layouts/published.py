@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.door import arrays, safetensors
 from core.errors import ConfigError, DataError, WeightsError
 from core.weights import Card, load_into, load_torch, save
 from vision.ocr.codec import Codec
@@ -117,13 +118,7 @@ def guessed(file: Path) -> str:
 def state_of(file: Path) -> dict[str, Tensor]:
     """Tensors of a file of torch or of safetensors."""
     if file.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(file)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{file}: not a safetensors file ({error}).") from error
+        return safetensors(file)[0]
     return load_torch(file)
 
 
@@ -223,10 +218,8 @@ def from_htr(file: Path) -> Found:
     classes = folder / "classes.npy"
     symbols: tuple[str, ...] | None = None
     if classes.is_file():
-        try:
-            symbols = tuple(str(c) for c in np.load(classes, allow_pickle=False).tolist())
-        except (OSError, ValueError) as error:
-            raise DataError(f"{classes}: not an array of characters ({error}).") from error
+        stored = arrays(classes, classes, largest=1 << 20, error=DataError)
+        symbols = tuple(str(c) for c in np.ravel(next(iter(stored.values()))).tolist())
     line = LineSettings(height=128, width=1024, margin=8, method="squeezed")
     return tensors, {"arch_cfg": htr_settings(tensors), "nclasses": outputs_of(tensors)}, symbols, line
 
