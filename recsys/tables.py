@@ -77,7 +77,10 @@ def slates_of(frame: Any, source: str, catalogue: Catalogue | None = None) -> Sl
         if frame[name].dtype.kind in "iu":
             refuse(frame[name] < 0, frame, source, f"{name} is negative")
     for name, what in (("click", "click is neither 0 nor 1"), ("slot", "slot is not a whole number from 1")):
-        values = pd.to_numeric(frame[name], errors="coerce")
+        try:
+            values = pd.to_numeric(frame[name], errors="coerce")
+        except OverflowError:  # whole numbers of more than three hundred digits
+            raise DataError(f"{source}: {what}.") from None
         wrong = ~values.isin([0, 1]) if name == "click" else ~(values >= 1) | (values % 1 != 0)
         refuse(wrong, frame, source, what)
         frame[name] = values.astype("int64")

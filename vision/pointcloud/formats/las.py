@@ -6,6 +6,7 @@ import struct
 import numpy as np
 
 from core.errors import DataError
+from core.files import unpacked_limit
 from core.terminal import need
 from vision.pointcloud.data import Cloud, cloud_of
 
@@ -16,6 +17,9 @@ TIME_AT = {1: 20, 3: 20, 4: 20, 5: 20, 6: 22, 7: 22, 8: 22, 9: 22, 10: 22}
 """Where the time stands in a record of each format that has one."""
 LEAST = {0: 20, 1: 28, 2: 26, 3: 34, 4: 57, 5: 63, 6: 30, 7: 36, 8: 38, 9: 59, 10: 67}
 """Bytes of a record of each format."""
+
+LARGEST = 2 << 30
+"""Bytes that packed points may become."""
 
 
 def read_las(data: bytes, name: str) -> Cloud:
@@ -36,6 +40,8 @@ def read_las(data: bytes, name: str) -> Cloud:
     if not np.isfinite([*scale, *offset]).all() or min(map(abs, scale)) == 0:
         raise DataError(f"{name}: scale or offset of the LAS header is no number.")
     if kind & PACKED:
+        if count * max(length, 20) > unpacked_limit(len(data), LARGEST):
+            raise DataError(f"{name}: {count:,} points are told, and {len(data):,} packed bytes hold them.")
         return read_laz(data, name)
     if kind not in LEAST or length < LEAST[kind]:
         raise DataError(f"{name}: LAS point format {kind} with records of {length} bytes is not known.")
