@@ -391,11 +391,4 @@ ONE = {
 """Operators of one real tensor, in their plain form."""
 
 RULES: dict[str, Callable[..., Any]] = {}
-"""All others; `core.streaming.rules` fills it."""
-
-
-def program(unit: Any, batch: int, dtype: torch.dtype) -> Program:
-    """The program of a step; errors as in `Program`."""
-    import core.streaming.rules  # noqa: F401
-
-    return Program(unit, batch, dtype)
+"""All others; `core.streaming.rules` fills it, which whoever makes a program has to import."""

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import core.streaming.rules  # noqa: F401
 from core.export import rebuild, undisturbed
 from core.state import shapes, tensors
 from core.streaming.machine import execute
-from core.streaming.program import NoProgram, Place, Program, program
+from core.streaming.program import NoProgram, Place, Program
 
 
 class Streamer:
@@ -70,7 +71,7 @@ class Streamer:
     def take_weights(self) -> None:
         self.seen, self.turn = Seen(self.unit), 0
         try:
-            self.program = program(self.unit, self.batch, self.dtype)
+            self.program = Program(self.unit, self.batch, self.dtype)
             self.token, self.answer = self.numbers(self.program.x), self.numbers(self.program.y)
         except NoProgram:
             self.program = None
