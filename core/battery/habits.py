@@ -113,7 +113,7 @@ def functions_of_torch_take_it(of: Subject) -> None:
     direction = torch.ones_like(x)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own forward mode uses what torch calls deprecated
-        _, along = torch.func.jvp(lambda x: unit(x)[0], (x,), (direction,))
+        along = torch.func.jvp(lambda x: unit(x)[0], (x,), (direction,))[1]
     there, back = unit(x + 1e-5 * direction)[0], unit(x - 1e-5 * direction)[0]
     close(along, (there - back) / 2e-5, 1e-5)
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.node import map_arg
 
 from core.export import StepGraph, undisturbed
 from core.kernels.choice import RECORDING
@@ -355,7 +356,7 @@ def memory_of(dtype: torch.dtype) -> int:
 
 
 def look_up(args: Any, values: dict[Any, Any]) -> Any:
-    return torch.fx.node.map_arg(args, lambda node: values[node])
+    return map_arg(args, lambda node: values[node])
 
 
 def leaves(nested: Any) -> Any:

@@ -285,9 +285,9 @@ def addmm(p: Program, plus: Place, a: Place, b: Place, *, beta: float = 1, alpha
     if beta != 1 or alpha not in (1, -1):
         raise NoProgram(f"a product times {alpha} plus {beta} times another tensor")
     flat = len(a.shape) == 2
-    out = p.product(
-        *matrices(a, b), plus.expanded((1, a.shape[0], b.shape[1])) if flat else plus, less=alpha < 0
-    )
+    plus = plus.expanded((1, a.shape[0], b.shape[1])) if flat else plus
+    first, second = matrices(a, b)
+    out = p.product(first, second, plus, less=alpha < 0)
     shape = out.shape[1:] if flat else out.shape
     return replace(out, shape=shape, strides=dense(shape))
 

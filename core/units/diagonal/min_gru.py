@@ -6,6 +6,8 @@ h_t = (1 - z_t) * h_{t-1} + z_t * v_t
 y_t = h_t                                          (with projection: W_o h_t)
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -30,5 +32,6 @@ class MinGRU(MinUnit):
 
     @torch.no_grad()
     def remember(self, tokens: Tokens) -> None:
-        (bias,) = needed("a minGRU", self.gate.bias)
+        gate: Any = self.gate
+        (bias,) = needed("a minGRU", gate.bias)
         bias.copy_(-keep_logit(time_constants("a minGRU", len(bias), tokens)))

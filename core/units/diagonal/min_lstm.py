@@ -9,6 +9,8 @@
 z is computed as sigmoid(log i - log f), which stays right where both gates underflow.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,7 +37,8 @@ class MinLSTM(MinUnit):
 
     @torch.no_grad()
     def remember(self, tokens: Tokens) -> None:
-        forget, write = needed("a minLSTM", self.forget_gate.bias, self.input_gate.bias)
+        gates: Any = (self.forget_gate, self.input_gate)
+        forget, write = needed("a minLSTM", *(gate.bias for gate in gates))
         keep = keep_logit(time_constants("a minLSTM", len(forget), tokens))
         forget.copy_(keep)  # i / (f + i) is then the logistic function of -keep
         write.copy_(-keep)
