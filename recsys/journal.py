@@ -82,7 +82,7 @@ def forget(folder: str | Path, user: str) -> int:
     gone = 0
     for path in sorted(Path(folder).glob("*.parquet")):
         table = pq.read_table(path)
-        keep = pc.not_equal(table["user"], user)
+        keep = pc.call_function("not_equal", [table["user"], user])
         kept = table.filter(keep)
         if kept.num_rows == table.num_rows:
             continue

@@ -78,7 +78,7 @@ def slates_of(frame: Any, source: str, catalogue: Catalogue | None = None) -> Sl
             refuse(frame[name] < 0, frame, source, f"{name} is negative")
     for name, what in (("click", "click is neither 0 nor 1"), ("slot", "slot is not a whole number from 1")):
         try:
-            values = pd.to_numeric(frame[name], errors="coerce")
+            values: Any = pd.to_numeric(frame[name], errors="coerce")
         except OverflowError:  # whole numbers of more than three hundred digits
             raise DataError(f"{source}: {what}.") from None
         wrong = ~values.isin([0, 1]) if name == "click" else ~(values >= 1) | (values % 1 != 0)
@@ -206,7 +206,8 @@ def numbers_of(frame: Any, name: str, source: str, *, empty: bool = False) -> np
 
     column = frame[name]
     try:
-        values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        found: Any = pd.to_numeric(column, errors="coerce")
+        values = found.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{source}: column {name!r} holds no numbers ({error}).") from None
     bad = ~np.isfinite(values) & ~(column.isna().to_numpy() & empty)

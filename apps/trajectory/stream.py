@@ -318,8 +318,9 @@ class Stream:
         if forecast.radius is not None:
             if track.radius is None:
                 track.radius = LiveRadius(len(forecast.radius))
-            forecast = replace(forecast, radius=forecast.radius * track.radius.factor)
-            track.radius.tell(anchor, step, forecast.mean, forecast.radius)
+            radius = forecast.radius * track.radius.factor
+            forecast = replace(forecast, radius=radius)
+            track.radius.tell(anchor, step, forecast.mean, radius)
         now = time.perf_counter()
         age = newest - anchor + max(now - track.arrival, 0.0)
         self.counters.predictions += 1

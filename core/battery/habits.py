@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -113,7 +114,8 @@ def functions_of_torch_take_it(of: Subject) -> None:
     direction = torch.ones_like(x)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own forward mode uses what torch calls deprecated
-        along = torch.func.jvp(lambda x: unit(x)[0], (x,), (direction,))[1]
+        forward: Any = torch.func.jvp(lambda x: unit(x)[0], (x,), (direction,))
+    along = forward[1]
     there, back = unit(x + 1e-5 * direction)[0], unit(x - 1e-5 * direction)[0]
     close(along, (there - back) / 2e-5, 1e-5)
 

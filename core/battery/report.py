@@ -1,6 +1,5 @@
 """The battery on the command line: every promise with its verdict."""
 
-from pathlib import Path
 from typing import Any
 
 from core import registry
@@ -8,7 +7,7 @@ from core.battery import CHECKS, Subject
 from core.errors import WorkError
 
 
-def examined(target: str, json_path: Path | None) -> tuple[dict[str, Any], Path | None, list[str]]:
+def examined(target: str, json_path: str | None) -> tuple[dict[str, Any], str | None, list[str]]:
     """What `emit` takes: promises kept by a unit, "package.module:Class" or a name.
 
     Raises:

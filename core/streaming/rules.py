@@ -275,7 +275,8 @@ def matrices(*places: Place) -> tuple[Place, ...]:
 
 @rule("mm.default", "bmm.default")
 def mm(p: Program, a: Place, b: Place) -> Place:
-    out = p.product(*matrices(a, b))
+    first, second = matrices(a, b)
+    out = p.product(first, second)
     shape = out.shape[1:] if len(a.shape) == 2 else out.shape
     return replace(out, shape=shape, strides=dense(shape))
 

@@ -133,7 +133,7 @@ def rounds() -> Iterator[int]:
 ROUNDS = rounds()
 
 
-def store() -> dist.Store:
+def store() -> Any:
     """The table that the processes met by; the first process or torchrun keeps it."""
     return dist.distributed_c10d._get_default_store()  # pyright: ignore[reportPrivateUsage]
 

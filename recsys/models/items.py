@@ -80,7 +80,7 @@ class ItemTable(nn.Module):
         if self.rank and noise is not None:
             own, shared = noise[items : -self.rank, :-1], noise[-self.rank :, 0]
             centre = self.centre + self.group_scale.exp() * own + self.group_factor @ shared
-        elif self.rank and moment:
+        elif self.rank and variance is not None:
             spread_of_group = (2 * self.group_scale).exp().sum(-1) + self.group_factor.square().sum((-1, -2))
             variance = variance + spread_of_group[self.group]
         return self.placed(e, variance, centre)

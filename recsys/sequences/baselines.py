@@ -88,7 +88,8 @@ def item_knn(parts: Sequence[np.ndarray], items: int, count: np.ndarray) -> Scor
         row = np.repeat(np.arange(len(histories)), [len(part) for part in histories])
         weight = np.concatenate([AGE ** np.arange(len(part))[::-1] for part in histories])
         seen = coo_matrix((weight, (row, np.concatenate(histories))), (len(histories), items + 1)).tocsr()
-        return np.asarray((seen @ near).todense()) + 1e-9 * count
+        found: Any = seen @ near
+        return found.toarray() + 1e-9 * count
 
     return score
 

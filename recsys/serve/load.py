@@ -36,7 +36,7 @@ def large_model(items: int, seed: int = 0) -> SlateModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = InterestNetwork(InterestConfig(), torch.from_numpy(group), SLOTS)
-    counts = Counted.empty(len(group), SLOTS)
+    counts: Any = Counted.empty(len(group), SLOTS)
     clicked = torch.from_numpy(random.geometric(0.1, len(group)).astype(np.float32))
     equip(network, catalogue, counts)
     with torch.no_grad():

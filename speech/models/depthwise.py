@@ -35,7 +35,7 @@ def compiled_here(x: Tensor) -> bool:
     """Whether the compiled loop may be used: float32 on a CPU, without gradient or tracing."""
     if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32:
         return False
-    return not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+    return not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # pyright: ignore[reportPrivateImportUsage]
 
 
 def add_depthwise(x: Tensor, weight: Tensor, before: int, start: Tensor | None = None) -> Tensor:

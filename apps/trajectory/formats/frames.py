@@ -74,7 +74,8 @@ def read_boxes(table: Table, options: Options) -> list[Track]:
     if len(names) != 10:
         raise DataError(f"{table.path}: boxes are rows of ten columns, of which the last is a label.")
     seen = numeric(table.column(names[6])) == 0
-    kept = Table(table.path, table.rows[seen.to_numpy()].reset_index(drop=True), named=False)
+    labelled: Any = table.rows[seen.to_numpy()]
+    kept = Table(table.path, labelled.reset_index(drop=True), named=False)
     left, top, right, bottom = (numeric(kept.column(name)) for name in names[1:5])
     rows = {
         "track_id": kept.column(names[0]).astype("str"),

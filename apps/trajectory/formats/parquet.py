@@ -104,7 +104,7 @@ def words_of(path: Path, name: str, column: Any) -> pd.Series:
     """A column of text whose dictionary is short, one value a row."""
     import numpy as np
 
-    parts = []
+    parts: list[pd.Series] = []
     for chunk in column.chunks:
         words = [as_words(value) for value in chunk.dictionary.to_pylist()]
         longest = max((len(word) for word in words if word is not None), default=0)
@@ -113,8 +113,10 @@ def words_of(path: Path, name: str, column: Any) -> pd.Series:
                 f"{path}: column {name!r} has texts of up to {longest:,} characters in {len(column):,} rows."
             )
         places = chunk.indices.fill_null(len(words)).to_numpy(zero_copy_only=False).astype(np.int64)
-        parts.append(pd.Series([*words, None], dtype="str").take(places))
-    return pd.concat(parts, ignore_index=True)
+        known: pd.Series = pd.Series([*words, None], dtype="str")
+        parts.append(known.take(places))
+    joined: Any = pd.concat(parts, ignore_index=True)
+    return joined
 
 
 def as_words(value: str | bytes | None) -> str | None:

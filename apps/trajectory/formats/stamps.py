@@ -7,6 +7,7 @@ digit by digit, and differences are taken before anything becomes a float.
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -117,7 +118,8 @@ def day_before_month(column: pd.Series, name: str, order: str | None, warnings: 
     known = parts[0].notna()
     if not known.any() or known.sum() < column.notna().sum() / 2:
         return column
-    first, second = (pd.to_numeric(parts[index][known]) for index in (0, 1))
+    numbers: Any = [pd.to_numeric(parts[index][known]) for index in (0, 1)]
+    first, second = numbers
     if order is None and (first > 12).any() != (second > 12).any():
         order = "dmy" if (first > 12).any() else "mdy"
     readings = {

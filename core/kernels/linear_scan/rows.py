@@ -42,8 +42,8 @@ def by_padding(a: Tensor, x: Tensor, h0: Tensor, lengths: list[int]) -> Tensor:
     """The same through the padded scan."""
     from core.kernels.linear_scan import linear_scan
 
-    padded = [pad_sequence(list(part.split(lengths)), batch_first=True) for part in (a, x)]
-    h = linear_scan(*padded, h0)
+    decay, tokens = (pad_sequence(list(part.split(lengths)), batch_first=True) for part in (a, x))
+    h = linear_scan(decay, tokens, h0)
     return torch.cat([row[:length] for row, length in zip(h.unbind(0), lengths, strict=True)])
 
 
@@ -62,7 +62,7 @@ class RowScan(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         a, x, h0, h = ctx.saved_tensors
         if torch.is_grad_enabled():
-            given = [part.view_as(part) for part in (a, x, h0)]
+            given = a.view_as(a), x.view_as(x), h0.view_as(h0)
             wanted = [part for part in given if part.requires_grad]
             found = iter(
                 torch.autograd.grad(by_padding(*given, ctx.lengths), wanted, grad, create_graph=True)

@@ -49,10 +49,11 @@ class LetterNetwork(nn.Module):
     def fit(self, sequences: list[Tensor]) -> None:
         """Mean and deviation of each channel, from training sequences."""
         every = torch.cat(sequences)
-        self.mean.copy_(every.mean(0))  # pyright: ignore
-        self.deviation.copy_(every.std(0).clamp(min=1e-6))  # pyright: ignore
+        self.get_buffer("mean").copy_(every.mean(0))
+        self.get_buffer("deviation").copy_(every.std(0).clamp(min=1e-6))
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        y, _ = self.stack((x - self.mean) / self.deviation, lengths=lengths)
+        mean, deviation = self.get_buffer("mean"), self.get_buffer("deviation")
+        y, _ = self.stack((x - mean) / deviation, lengths=lengths)
         inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
         return self.head((y * inside[..., None]).sum(1) / lengths.clamp(min=1)[:, None])
