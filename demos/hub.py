@@ -9,6 +9,8 @@ from importlib.resources import files
 from shutil import rmtree
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from core.domains import domains, requirements
 from core.errors import ConfigError, MissingExtraError, RecurraError
 from demos.markup import card
@@ -76,8 +78,8 @@ def extra_of(package: str) -> str:
     """The extra of our distribution that brings a package; `demos` where none says so."""
     for line in requirements():
         requirement, _, marker = line.partition(";")
-        found = requirement.strip().lower().replace("_", "-")
-        if found.startswith(package.lower().replace("_", "-")) and "extra ==" in marker:
+        found = Requirement(requirement).name.lower().replace("_", "-")
+        if found == package.lower().replace("_", "-") and "extra ==" in marker:
             return marker.partition("extra ==")[2].strip().strip("\"'")
     return "demos"
 

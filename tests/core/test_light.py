@@ -7,7 +7,8 @@ import pytest
 
 PROGRAM = """
 import sys
-import torch, numba, safetensors
+import torch, numba, safetensors, numpy.f2py
+numba.njit(lambda: None)()  # looks for cffi by itself
 torch.nn.Linear(1, 1)(torch.ones(1, 1)).sum().backward()
 from torch.fx.experimental.proxy_tensor import make_fx
 make_fx(lambda x: x + 1)(torch.ones(1))

@@ -169,6 +169,7 @@ def test_a_score_that_is_never_finite_is_said(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_keeps_the_step_that_was_going_on(tmp_path: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us deaf to it
     taken = 0
 
     def interrupted(model: nn.Module, batch: Any) -> Any:

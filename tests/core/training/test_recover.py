@@ -191,7 +191,10 @@ def test_workers_of_the_options_change_nothing_and_are_free_on_resume(tmp_path: 
 
 def test_a_folder_is_trained_into_by_one_process(tmp_path: Path) -> None:
     run(tmp_path, options=PLAIN)
-    with locked(tmp_path), pytest.raises(ConfigError, match=r"another process trains into .* \(pid \d+\)"):
+    with (
+        locked(tmp_path),
+        pytest.raises(ConfigError, match=r"another process trains into .* \(pid \d+ on .* since .*\)"),
+    ):
         run(tmp_path, options=PLAIN, resume=True)
     run(tmp_path, options=PLAIN, resume=True)
 

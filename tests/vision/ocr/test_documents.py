@@ -205,4 +205,4 @@ def test_stored_log_probabilities_are_decoded(tmp_path: Path) -> None:
     assert (code, out) == (0, "line\taab\n")
     assert run("decode", tmp_path / "a.npz", "--regex", "a+")[1].startswith("line\ta")
     (tmp_path / "b.npz").write_bytes(b"nothing")
-    assert "not an npz" in run("decode", tmp_path / "b.npz")[2]
+    assert "not a complete file of numpy" in run("decode", tmp_path / "b.npz")[2]

@@ -91,7 +91,7 @@ def test_files_of_pens_are_read(tmp_path: Path) -> None:
         ("a.csv", "t,x,y,down\n", "no points"),
         ("a.xml", "<S/>", "no points"),
         ("a.xml", "<S><Stroke><Point y='1'/></Stroke></S>", "without numbers"),
-        ("a.npy", "nothing", "not an npz"),
+        ("a.npy", "nothing", "not a complete file of numpy"),
     ],
 )
 def test_damaged_pens_are_one_sentence(name: str, text: str, said: str, tmp_path: Path) -> None:
