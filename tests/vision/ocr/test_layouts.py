@@ -17,6 +17,7 @@ from vision.ocr.layouts.kraken import load_kraken
 from vision.ocr.layouts.pickled import named, read_pickle
 from vision.ocr.layouts.published import bring_in
 from vision.ocr.line import LineSettings, prepare
+from vision.ocr.models.scene import Model
 from vision.ocr.models.spelling import spelled, unlooped
 from vision.ocr.predict import load_reader
 
@@ -128,14 +129,12 @@ def test_scene_text_checkpoints_read(name: str, tmp_path: Path) -> None:
     assert reader.read([line_image()])[0].text is not None
 
 
-@pytest.mark.skipif(
-    not (ROOT / "ocr" / "none_resnet_bilstm_attn.safetensors").is_file(), reason="not in this set"
-)
 def test_attentionhtr_spells(tmp_path: Path) -> None:
-    found = entry("none_resnet_bilstm_attn")
-    torch.save({f"module.{key}": value for key, value in found.weights().items()}, tmp_path / "a.pth")
-    count = found.args["num_class"] - 2
-    (tmp_path / "abc").write_text("".join(f"{chr(0x4E00 + i)}\n" for i in range(count)))
+    torch.manual_seed(0)
+    sizes = {"imgH": 32, "imgW": 100, "output_channel": 48, "hidden_size": 32, "batch_max_length": 8}
+    network = Model(**sizes, num_class=14, Prediction="Attn")
+    torch.save({f"module.{key}": value for key, value in network.state_dict().items()}, tmp_path / "a.pth")
+    (tmp_path / "abc").write_text("".join(f"{chr(0x4E00 + i)}\n" for i in range(12)))
     bring_in(tmp_path / "a.pth", tmp_path / "w", None, tmp_path / "abc")
     reader = load_reader(tmp_path / "w", "lines")
     line = reader.read([line_image()])[0]
