@@ -101,12 +101,18 @@ def measure(case: Case, *, warm_up: int = 3) -> Figure:
 
 def valued(case: Case, value: float) -> Figure:
     """A figure that is a number with a unit."""
-    import torch
-
     verdicts = [value >= case.at_least] if case.at_least is not None else []
     verdicts += [value <= case.at_most] if case.at_most is not None else []
     bounds = [f"at least {case.at_least:g}"] if case.at_least is not None else []
     bounds += [f"at most {case.at_most:g}"] if case.at_most is not None else []
+    met = all(verdicts) if verdicts else None
+    return without_times(case, met=met, value=float(value), unit=case.unit, bound=" and ".join(bounds))
+
+
+def without_times(case: Case, **others: Any) -> Figure:
+    """A figure of a case that was not timed."""
+    import torch
+
     return Figure(
         name=case.name,
         sizes=case.sizes,
@@ -116,12 +122,9 @@ def valued(case: Case, value: float) -> Figure:
         peer=case.peer,
         peer_us=None,
         ratio=None,
-        target=None,
-        limit_us=None,
-        met=all(verdicts) if verdicts else None,
-        value=float(value),
-        unit=case.unit,
-        bound=" and ".join(bounds),
+        target=case.target,
+        limit_us=case.limit_us,
+        **others,
     )
 
 
@@ -163,23 +166,8 @@ def measure_all(cases: Iterable[Case], on_figure: Callable[[Figure], None] | Non
 
 def not_measured(case: Case, error: Exception) -> Figure:
     """A row that says why a case cannot run here, so that the others are not lost."""
-    import torch
-
     reason = str(error).strip().splitlines() or [type(error).__name__]
-    return Figure(
-        name=case.name,
-        sizes=case.sizes,
-        threads=torch.get_num_threads(),
-        ours_us=math.nan,
-        spread_us=math.nan,
-        peer=case.peer,
-        peer_us=None,
-        ratio=None,
-        target=case.target,
-        limit_us=case.limit_us,
-        met=None,
-        error=reason[0],
-    )
+    return without_times(case, met=None, error=reason[0])
 
 
 def as_rows(figures: Iterable[Figure]) -> list[dict[str, Any]]:

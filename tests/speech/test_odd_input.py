@@ -12,32 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import DataError, RecurraError, WeightsError
-from core.weights import Card, save
 from speech import audio
 from speech.audio import read_sound
 from speech.layouts import read_tensors
 from speech.model import load_model
-from speech.models.enhance import EnhanceConfig, EnhanceNet
-from speech.models.separate import SeparateConfig, SeparateNet
 from speech.predict import enhance, enhance_file, separate, separate_file
 from tests.terminal import Terminal
-
-ENHANCE = {"channels": 8, "blocks": 1, "band_hidden": 6, "time_hidden": 8, "shared": 3, "whole_hidden": 16}
-SEPARATE = {"bands": 8, "channels": 8, "shared": 3, "layers": 1, "whole_hidden": 8, "blocks": 1, "hidden": 8}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("weights")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        networks = {
-            "enhance": (EnhanceNet(EnhanceConfig(**ENHANCE)), ENHANCE),
-            "separate": (SeparateNet(SeparateConfig(**SEPARATE)), SEPARATE),
-        }
-    for task, (network, sizes) in networks.items():
-        save(folder / f"{task}.safetensors", network, Card(task, "lstm", "none", "none", {"model": sizes}))
-    return {task: str(folder / f"{task}.safetensors") for task in networks}
 
 
 def noise(samples: int, channels: int = 1, level: float = 0.1) -> np.ndarray:
