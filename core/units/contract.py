@@ -117,7 +117,7 @@ class Unit(nn.Module):
 
         Args:
             dt: (B,) or a number, the gap before the token, for units that are `timed`; a subclass gives
-                `step(x, state)`, and `step_after(x, state, gap)` if it is.
+                `step(x, state)`, and `step_after` or `run_after` if it is.
 
         Raises:
             ValueError: wrong shape of x or state, a type that is not floating point.
@@ -125,8 +125,12 @@ class Unit(nn.Module):
         raise NotImplementedError
 
     def step_after(self, x: Tensor, state: Any, gap: Tensor) -> tuple[Tensor, Any]:
-        """One token that comes after a gap (B,); 1 is the regular distance."""
-        raise NotImplementedError
+        """One token that comes after a gap (B,); 1 is the regular distance.
+
+        A unit that is `timed` has this or `run_after` of its own; the other one follows from it.
+        """
+        y, state = self.run_after(x[:, None], state, gap[:, None], str(self.timed), None)
+        return y[:, 0], state
 
     def run_after(
         self, x: Tensor, state: Any, gaps: Tensor, mode: str, lengths: Tensor | None

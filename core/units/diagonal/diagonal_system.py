@@ -77,10 +77,6 @@ class DiagonalSystem(TimeInvariant):
         """a over gaps (..) and what the drive is multiplied by: (.., N) each."""
         raise NotImplementedError
 
-    def step_after(self, x: Tensor, state: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
-        y, state = self.run_after(x[:, None], state, gap[:, None], "scan", None)
-        return y[:, 0], state
-
     def run_after(
         self, x: Tensor, state: Tensor, gaps: Tensor, mode: str, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor]:

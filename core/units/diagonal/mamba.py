@@ -123,10 +123,6 @@ class Mamba(Unit):
             y = (y + self.D * u) * F.silu(z)
         return self.out_proj(y.to(x.dtype)), (window, h)
 
-    def step_after(self, x: Tensor, state: State, gap: Tensor) -> tuple[Tensor, State]:
-        y, state = self.mix(x[:, None], state, gaps=gap[:, None])
-        return y[:, 0], state
-
     def run_after(
         self, x: Tensor, state: State, gaps: Tensor, mode: str, lengths: Tensor | None
     ) -> tuple[Tensor, State]:

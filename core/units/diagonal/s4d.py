@@ -128,10 +128,6 @@ class S4D(TimeInvariant):
         states = linear_scan(a.flatten().expand_as(inputs), inputs, h.flatten(1)).unflatten(2, c.shape)
         return (c * states).real.sum(-1), at_end(states, lengths, h)
 
-    def step_after(self, x: Tensor, state: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
-        y, state = self.run_after(x[:, None], state, gap[:, None], "scan", None)
-        return y[:, 0], state
-
     def run_after(
         self, x: Tensor, state: Tensor, gaps: Tensor, mode: str, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor]:

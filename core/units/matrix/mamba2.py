@@ -112,10 +112,6 @@ class Mamba2(Unit):
             return super().run(x, state, mode, lengths)
         return self.mix(x, state, lengths=lengths)
 
-    def step_after(self, x: Tensor, state: State, gap: Tensor) -> tuple[Tensor, State]:
-        y, state = self.mix(x[:, None], state, gaps=gap[:, None])
-        return y[:, 0], state
-
     def run_after(
         self, x: Tensor, state: State, gaps: Tensor, mode: str, lengths: Tensor | None
     ) -> tuple[Tensor, State]:
