@@ -65,9 +65,11 @@ def served() -> Iterator[Callable[[str | None], str]]:
 def sound() -> Callable[[Any], None]:
     """A page in good order: nothing scrolls sideways at 390 px, and axe finds nothing serious."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    from playwright.sync_api import expect
 
     def check(page: Any) -> None:
         page.set_viewport_size({"width": 390, "height": 844})
+        expect(page.locator(".pending")).to_have_count(0)  # gradio fades what it is about to replace
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         found = axe.Axe().run(page).response["violations"]
         grave = [
