@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recsys.data import FIRST, Slates
 from recsys.features import Steps, steps_of
+from recsys.slates import FIRST, Slates
 
 PRIOR = 5.0
 """Impressions at the mean rate that every item is given beforehand."""

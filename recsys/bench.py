@@ -241,8 +241,8 @@ def distance_draws() -> Calls:
 
 def steps_of_clicks(items: list[int]) -> Any:
     """One user's clicks as steps."""
-    from recsys.data import SEARCH
     from recsys.history import Event, History, steps_from
+    from recsys.slates import SEARCH
 
     return steps_from([History(tuple(Event((item,), 1, SEARCH) for item in items))])
 
@@ -290,7 +290,8 @@ def learning() -> Calls:
 
 
 def recommended() -> Calls:
-    from recsys.predict import load_model, recommend
+    from recsys.model import load_model
+    from recsys.predict import recommend
 
     model = load_model("recsys-simulated")
     return lambda: recommend(model, [40, 90, 300, 1200, 77], 10, "inslate"), None

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from recsys.data import FIRST, Slates
 from recsys.features import steps_of
 from recsys.metrics import taken
 from recsys.model import SlateModel
+from recsys.slates import FIRST, Slates
 
 DAY_S = 86_400.0
 FIRST_PERIODS = 3

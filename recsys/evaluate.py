@@ -10,11 +10,11 @@ from torch import Tensor
 
 from core.errors import DataError
 from recsys.baselines import LIKELIHOODS, Counts, last_group, popular, slot_log_probs
-from recsys.data import FIRST, Catalogue, Slates
 from recsys.features import Steps, steps_of
 from recsys.metrics import PROTOCOL, START, calibration, hits, scored, taken, truth_after
-from recsys.model import SlateModel
 from recsys.policies.slates import top
+from recsys.slates import FIRST, Catalogue, Slates
+from recsys.trained import Trained
 
 PIECE = 500
 """Users at a time; no figure depends on it."""
@@ -28,10 +28,10 @@ Rank = Callable[[Steps], Tensor]
 
 
 def evaluate(
-    model: SlateModel,
+    model: Trained,
     logs: Sequence[Slates],
     *,
-    beside: SlateModel | None = None,
+    beside: Trained | None = None,
     k: int = ASKED,
     kind: str | None = None,
 ) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Figures:
         self.happened: dict[str, list[np.ndarray]] = {"no_click": [], "click": []}
         self.items = 0
 
-    def add(self, part: Slates, model: SlateModel, beside: SlateModel | None) -> None:
+    def add(self, part: Slates, model: Trained, beside: Trained | None) -> None:
         """Score some users."""
         steps = steps_of(part)
         kept = scored(steps)
@@ -113,7 +113,7 @@ class Figures:
         self.chance["click"].append(chance[:, 1:][filled].numpy())
         self.happened["click"].append(clicked[filled].numpy())
 
-    def report(self, model: SlateModel) -> dict[str, Any]:
+    def report(self, model: Trained) -> dict[str, Any]:
         """The figures in the house's shape."""
         if not self.users or not sum(len(users) for users in self.users):
             raise DataError("there is no user to score.")
@@ -183,7 +183,7 @@ class Figures:
         }
 
 
-def best(model: SlateModel, history: Steps, k: int) -> np.ndarray:
+def best(model: Trained, history: Steps, k: int) -> np.ndarray:
     """The k best items (B, k) of a batch after a history."""
     scores = model.network.rank(history).double().numpy().copy()
     scores[:, :FIRST] = -np.inf

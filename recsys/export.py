@@ -16,11 +16,11 @@ from core.errors import ConfigError
 from core.export import export_network, rebuild
 from core.files import whole_file
 from core.state import tensors
-from recsys.data import FIRST, NOTHING, SEARCH
 from recsys.features import Steps
 from recsys.model import SlateModel
 from recsys.models.interest import InterestNetwork
 from recsys.predict import item_vectors
+from recsys.slates import FIRST, NOTHING, SEARCH
 
 
 class StateStep(nn.Module):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.data import PAD, UNKNOWN, Slates
+from recsys.slates import PAD, UNKNOWN, Slates
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any, TypeGuard
 import torch
 
 from core.errors import DataError
-from recsys.data import FIRST, KINDS, NOTHING, SEARCH, UNKNOWN, Catalogue
 from recsys.features import Steps
+from recsys.slates import FIRST, KINDS, NOTHING, SEARCH, UNKNOWN, Catalogue
 
 LONGEST = 20
 """Last steps of a history that are read; the state hardly remembers more."""

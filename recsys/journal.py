@@ -18,10 +18,10 @@ import numpy as np
 
 from core.errors import DataError, RecurraError
 from core.files import whole_file
-from recsys.data import FIRST, KINDS, SEARCH
 from recsys.history import Event, History
 from recsys.model import SlateModel
 from recsys.predict import POLICIES, Filter, Slate, recommend
+from recsys.slates import FIRST, KINDS, SEARCH
 from recsys.tables import read_frame
 
 COLUMNS = (

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from recsys.data import FIRST
 from recsys.features import Steps
+from recsys.slates import FIRST
 
 
 def slate_loss(log_probs: Tensor, steps: Steps) -> Tensor:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.data import FIRST
 from recsys.features import Steps
+from recsys.slates import FIRST
 
 START = 5
 """First step that is scored; the ones before are history."""

@@ -1,102 +1,35 @@
-"""A slate model: its network with the catalogue and the counts it was trained with."""
+"""A slate model as people hold it: trained, scored and asked by its own methods."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from core.config import replace as changed
-from core.errors import ConfigError, WeightsError
-from core.text import shown
-from core.weights import Card, find, load, network_for
-from recsys.baselines import Counted, Counts
-from recsys.config import InterestConfig, PaperConfig
-from recsys.data import FIRST, Catalogue, Slates
-from recsys.features import Steps
-from recsys.history import History, parse_history, steps_from
-from recsys.models.interest import InterestNetwork
-from recsys.models.slate import SlateNetwork
-
-if TYPE_CHECKING:
-    from recsys.predict import Slate
-
-SLOTS = 1000
-"""Most items of a slate."""
-DEFAULT, LINEAR = "recsys-gru", "recsys-linear"
-"""Bundled weights: ours, and the published linear model that stands among the baselines."""
+from recsys.evaluate import evaluate
+from recsys.predict import Slate, recommend
+from recsys.slates import Slates
+from recsys.trained import DEFAULT, Trained
 
 
 @dataclass(frozen=True)
-class SlateModel:
-    """A trained slate model with its catalogue and counts."""
-
-    network: Any
-    """An InterestNetwork, a SlateNetwork or a FilterNetwork."""
-    catalogue: Catalogue
-    counts: Counts
-    card: Card
-    name: str = ""
-
-    @staticmethod
-    def load(name: str | Path = DEFAULT) -> "SlateModel":
-        """Bundled weights by name, a weights file or a run folder."""
-        return load_model(str(name))
+class SlateModel(Trained):
+    """A trained network with the questions it answers."""
 
     @staticmethod
     def fit(slates: Slates, out: str | Path, **options: Any) -> "SlateModel":
         """Train on a log into a run folder; options as of `recsys.train.train`."""
         from recsys.train import train
 
-        return load_model(str(train(slates, out, **options).weights.parent))
-
-    def state(self, history: Any = ()) -> Any:
-        """Recurrent state of one user after a history, of fixed size; `update` advances it."""
-        found = history if isinstance(history, History) else parse_history(list(history), self.catalogue)
-        tables = self.network.items.tables()
-        with torch.inference_mode():
-            state = self.network.initial_state(1)
-            for event in found.events:
-                state = self.network.advance(tables, state, steps_from([History((event,))]))
-        return state
-
-    def update(self, state: Any, click: Any) -> Any:
-        """State after one more click (an item id), or one more slate (a mapping, see `parse_history`)."""
-        found = parse_history([click], self.catalogue)
-        with torch.inference_mode():
-            tables = self.network.items.tables()
-            for event in found.events:
-                state = self.network.advance(tables, state, steps_from([History((event,))]))
-        return state
-
-    def log_prob(self, history: Any) -> list[float]:
-        """log P(what was clicked) of every slate of a history, each from the ones before."""
-        found = parse_history(list(history), self.catalogue)
-        steps = steps_from([found])
-        with torch.inference_mode():
-            chances = self.judge(steps)
-        return chances.gather(-1, steps.click_idx[..., None])[0, :, 0].tolist()
-
-    def judge(self, steps: Steps) -> Tensor:
-        """log P(click at slot) (B, T, S) of known steps, by posterior means."""
-        return self.network.judge(steps)
+        return SlateModel.load(train(slates, out, **options).weights.parent)
 
     def evaluate(self, *logs: Slates, **options: Any) -> dict[str, Any]:
         """Figures on the users of logs beside all baselines; options as of `recsys.evaluate.evaluate`."""
-        from recsys.evaluate import evaluate
-
         return evaluate(self, logs, **options)
 
     def recommend(
         self, history: Any, k: int = 10, policy: str = "greedy", seed: int = 0, **more: Any
-    ) -> "Slate":
+    ) -> Slate:
         """See `recsys.predict.recommend`."""
-        from recsys.predict import recommend
-
         return recommend(self, history, k, policy, seed, **more)
 
 
@@ -107,80 +40,4 @@ def load_model(name: str = DEFAULT) -> SlateModel:
     Raises:
         WeightsError: nothing by this name, damaged, or weights of another task.
     """
-    path = find(name)
-    tensors, card = load(path)
-    if card.task != "recsys" or "kind" not in card.extra:
-        raise WeightsError(f"{name}: weights for {card.task!r}, not for slates.")
-    return build_model(tensors, card, Path(name).name)
-
-
-def build_model(tensors: dict[str, Tensor], card: Card, name: str = "") -> SlateModel:
-    """A model from tensors and their card.
-
-    Raises:
-        WeightsError: they do not fit each other.
-    """
-    kind, slots, names = card.extra["kind"], card.extra.get("slots"), card.extra.get("names")
-    if not isinstance(slots, int) or not 1 <= slots <= SLOTS:
-        raise WeightsError(f"{name}: {shown(slots, 40)} slots are no slate.")
-    group = checked_groups(tensors, name)
-    if names is not None and (not isinstance(names, list) or len(names) != len(group)):
-        raise WeightsError(f"{name}: its names are not one for each of {len(group)} items.")
-    catalogue = Catalogue(group, tuple(map(str, names)) if names else None)
-
-    def make() -> nn.Module:
-        network = network_of(kind, card.settings["model"], torch.from_numpy(group), slots)
-        equip(network, catalogue, Counted.empty(len(catalogue), slots))
-        return network
-
-    network = network_for(name, tensors, make).eval()
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    return SlateModel(network, catalogue, network.counts.values, card, name)  # pyright: ignore
-
-
-def checked_groups(tensors: Mapping[str, Tensor], name: str) -> np.ndarray:
-    """The group of every item (I,) int64.
-
-    Raises:
-        WeightsError: there is no such table, or it numbers groups that have no item.
-    """
-    table = tensors.get("catalogue.group")
-    if table is None or table.ndim != 1 or table.is_floating_point() or len(table) <= FIRST:
-        raise WeightsError(f"{name}: no table of groups in these weights.")
-    group = table.numpy().astype(np.int64)
-    if group.min() < 0 or group.max() >= len(group):
-        raise WeightsError(f"{name}: its groups are not numbered from 0 by the items they have.")
-    return group
-
-
-def network_of(kind: Any, settings: Mapping[str, Any], group: Tensor, slots: int) -> nn.Module:
-    """The network of a kind without its weights.
-
-    Raises:
-        ConfigError: a kind that is not known, or settings that are not its own.
-    """
-    if kind == "interest":
-        return InterestNetwork(changed(InterestConfig(), settings), group, slots)
-    if kind == "slate":
-        return SlateNetwork(changed(PaperConfig(), settings), group, slots)
-    if kind == "filter":
-        from recsys.config import FilterConfig
-        from recsys.models.filter import FilterNetwork
-
-        return FilterNetwork(changed(FilterConfig(), settings), group, slots)
-    raise ConfigError(f"slate models of kind '{shown(kind, 40)}' are not known to this version.")
-
-
-def equip(network: nn.Module, catalogue: Catalogue, counts: Counted) -> None:
-    """Put what must travel with a network into it: the group table and the counts of its log."""
-    network.counts = counts
-    network.catalogue = GroupTable(catalogue)
-
-
-class GroupTable(nn.Module):
-    """The groups of a catalogue as a buffer."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        super().__init__()
-        self.register_buffer("group", torch.from_numpy(catalogue.group.astype(np.int32)))
+    return SlateModel.load(name)

@@ -16,8 +16,8 @@ import numpy as np
 from core.errors import ConfigError, DataError
 from core.metrics.bootstrap import ratio_interval
 from recsys import offline
-from recsys.data import SEARCH
 from recsys.offline import Actions
+from recsys.slates import SEARCH
 from recsys.tables import as_names, numbers_of, read_frame, refuse
 
 KNOWN_NAMES = {
@@ -131,7 +131,7 @@ def policy_table(policy: str, log: PolicyLog) -> np.ndarray:
     file, colon, name = policy.rpartition(":")
     if not colon or not file.endswith(".npz"):
         raise ConfigError(f"a policy is random, popularity or a table FILE.npz:NAME, got {policy!r}.")
-    from recsys.data import read_npz
+    from recsys.archives import read_npz
 
     table = np.asarray(read_npz(Path(file), (name,))[name], np.float64)
     if table.shape != (actions, places):

@@ -20,9 +20,9 @@ import numpy as np
 from core.errors import ConfigError, DataError
 from core.metrics.bootstrap import ratio_interval
 from recsys import offline
-from recsys.data import SEARCH
 from recsys.ope import FOLDS, PRIOR, STRONG
 from recsys.predict import stable
+from recsys.slates import SEARCH
 from recsys.tables import read_frame
 
 WAYS = ("sips", "rips", "iips")

@@ -16,9 +16,11 @@ import numpy as np
 from core.door import arrays
 from core.errors import DataError
 from core.files import whole_file
-from recsys.data import FIRST, Catalogue, check_slates, read_catalogue
+from recsys.archives import arrays_of
+from recsys.data import check_slates
 from recsys.formats import as_slots
-from recsys.tables import read_frame, slates_of
+from recsys.slates import FIRST, Catalogue
+from recsys.tables import read_catalogue, read_frame, slates_of
 
 ABOVE = 256 << 20
 """Bytes of a folder from which on it is read in pieces."""
@@ -63,8 +65,6 @@ def prepare_pieces(
             totals["empty"] += int((np.asarray(slates.click_idx) == 0)[used].sum())
             remarks += slates.remarks
             pieces.append(Path(beside) / f"{number:06d}.npz")
-            from recsys.prepare import arrays_of
-
             np.savez(pieces[-1], allow_pickle=False, **arrays_of(slates))  # pyright: ignore
         with whole_file(out / "data.npz") as partial:
             join(pieces, partial)

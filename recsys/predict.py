@@ -17,14 +17,14 @@ from torch import Tensor
 from core.errors import ConfigError, DataError, WeightsError
 from core.training.batches import mix
 from recsys.baselines import popular
-from recsys.data import FIRST, Catalogue
 from recsys.features import Steps
 from recsys.history import History, parse_history, steps_from
-from recsys.model import LINEAR, SlateModel, load_model
 from recsys.models.interest import InterestNetwork
 from recsys.models.slate import SlateNetwork
 from recsys.policies import slates as policy_slates
 from recsys.retrieval.draws import ItemDraws, draw_user
+from recsys.slates import FIRST, Catalogue
+from recsys.trained import LINEAR, Trained
 
 LARGEST_LIST = 100 << 20
 """Bytes of a list of item ids."""
@@ -93,7 +93,7 @@ class Slate:
 
 
 def recommend(
-    model: SlateModel,
+    model: Trained,
     history: Any,
     k: int = 10,
     policy: str = "greedy",
@@ -168,7 +168,7 @@ class Chooser:
 
     def __init__(
         self,
-        model: SlateModel,
+        model: Trained,
         steps: Steps,
         allowed: np.ndarray,
         k: int,
@@ -300,7 +300,7 @@ class Chooser:
         return [float(hit / repeats) if hit else None for hit in hits]
 
 
-def allowed_items(model: SlateModel, history: History, keep: Filter) -> np.ndarray:
+def allowed_items(model: Trained, history: History, keep: Filter) -> np.ndarray:
     """(I,) bool: what the filters leave."""
     allowed = np.ones(len(model.catalogue), bool)
     allowed[:FIRST] = False
@@ -317,7 +317,7 @@ def allowed_items(model: SlateModel, history: History, keep: Filter) -> np.ndarr
 
 
 def explained(
-    model: SlateModel, chooser: Chooser, items: Sequence[int], means: np.ndarray, drawn: np.ndarray | None
+    model: Trained, chooser: Chooser, items: Sequence[int], means: np.ndarray, drawn: np.ndarray | None
 ) -> list[dict[str, Any]]:
     """Mean, spread, group and draw of every item of a slate."""
     repeats = [
@@ -339,12 +339,12 @@ def explained(
     ]
 
 
-def popular_slate(model: SlateModel, k: int) -> list[str | int]:
+def popular_slate(model: Trained, k: int) -> list[str | int]:
     """The k most clicked items, for users and stores of which nothing is known."""
     return [model.catalogue.name(int(item)) for item in popular(model.counts, k)]
 
 
-def similar(model: SlateModel, item: Any, k: int = 10, keep: Filter | None = None) -> list[dict[str, Any]]:
+def similar(model: Trained, item: Any, k: int = 10, keep: Filter | None = None) -> list[dict[str, Any]]:
     """The nearest items by posterior means.
 
     Raises:
@@ -391,10 +391,10 @@ def read_ids(path: str | Path, catalogue: Catalogue) -> frozenset[int]:
     return frozenset(int(number) for number in catalogue.numbers(words) if number >= FIRST)
 
 
-def linear_beside(model: SlateModel) -> SlateModel | None:
+def linear_beside(model: Trained) -> Trained | None:
     """The bundled linear model where it knows the same catalogue, to stand among the baselines."""
     try:
-        linear = load_model(LINEAR)
+        linear = Trained.load(LINEAR)
     except WeightsError:
         return None
     same = len(linear.catalogue) == len(model.catalogue)

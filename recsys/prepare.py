@@ -15,10 +15,12 @@ from core.errors import ConfigError, DataError
 from core.files import whole_file, write_text
 from core.tables import write_table
 from core.text import in_json
-from recsys.data import FIRST, Slates, check_slates, read_catalogue, read_slates, split_users
+from recsys.archives import arrays_of
+from recsys.data import check_slates, read_slates, split_users
 from recsys.formats import kind_of
 from recsys.pieces import beyond_memory, prepare_pieces
-from recsys.tables import read_frame, slates_of
+from recsys.slates import FIRST, Slates
+from recsys.tables import read_catalogue, read_frame, slates_of
 
 TABLES = (".csv", ".parquet", ".gz")
 
@@ -85,24 +87,6 @@ def prepare(
     write_table(out / "items.csv", ("number", "item", "group"), known)
     write_text(out / "report.json", in_json(report, 2) + "\n")
     return report
-
-
-def arrays_of(slates: Slates) -> dict[str, np.ndarray]:
-    """A log in the names and numbers of the layout."""
-    small = np.int16 if len(slates.catalogue) < 2**15 else np.int32
-    arrays = {
-        "userId": np.asarray(slates.users),
-        "slate": np.asarray(slates.slate).astype(small),
-        "click": np.asarray(slates.click).astype(small),
-        "click_idx": np.asarray(slates.click_idx).astype(np.int16),
-        "slate_lengths": np.asarray(slates.lengths).astype(np.int16),
-        "interaction_type": np.asarray(slates.kind).astype(np.int16),
-    }
-    if slates.time is not None:
-        arrays["time"] = np.asarray(slates.time, np.float64)
-    if slates.propensity is not None:
-        arrays["propensity"] = np.asarray(slates.propensity, np.float32)
-    return arrays
 
 
 def splits(slates: Slates) -> dict[str, Any]:

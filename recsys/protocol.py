@@ -22,9 +22,10 @@ from core.errors import ConfigError
 from core.files import write_text
 from core.metrics.bootstrap import mean_interval, ratio_interval
 from recsys.config import FilterRun, PaperRun, SlateConfig
-from recsys.data import Slates, folds
+from recsys.data import folds
 from recsys.evaluate import evaluate
 from recsys.model import load_model
+from recsys.slates import Slates
 
 MODELS = ("network", "filter", "flat", "linear", "gru", "lingru", "markov", "joint")
 FOLDS = 5

@@ -19,13 +19,13 @@ from torch import Tensor
 from core.errors import ConfigError, DataError
 from core.weights import Card, find, load, save
 from recsys.baselines import count
-from recsys.data import FIRST, Catalogue, Slates
 from recsys.drift import drift
 from recsys.evaluate import in_catalogue
 from recsys.features import Steps, steps_of
 from recsys.loss import slate_loss
-from recsys.model import SlateModel, build_model
+from recsys.model import SlateModel
 from recsys.models.filter import FilterNetwork
+from recsys.slates import FIRST, Catalogue, Slates
 
 ROWS = ("items.mean", "items.log_scale", "items.group", "clicked", "counts.shown", "counts.clicked",
         "catalogue.group")  # fmt: skip
@@ -74,7 +74,7 @@ def refresh(
     card = replace(
         card, extra={**card.extra, "names": list(catalogue.names or ())} if catalogue.names else card.extra
     )
-    model = build_model(tensors, card, str(weights))
+    model = SlateModel.of(tensors, card, str(weights))
     report: dict[str, Any] = {
         "items": len(catalogue) - FIRST,
         "added": len(add or {}),
@@ -137,7 +137,7 @@ def with_items(model: SlateModel, add: Mapping[str, int]) -> SlateModel:
     state = {name: tensor.detach() for name, tensor in model.network.state_dict().items()}
     tensors, catalogue = changed(state, model.catalogue, dict(add), [], model.name)
     card = replace(model.card, extra={**model.card.extra, "names": list(catalogue.names or ())})
-    return build_model(tensors, card, model.name)
+    return SlateModel.of(tensors, card, model.name)
 
 
 def learn(

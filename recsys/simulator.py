@@ -17,7 +17,7 @@ import numpy as np
 from numpy.random import Generator
 
 from core.errors import ConfigError
-from recsys.data import FIRST, NOTHING, RECOMMENDATION, SEARCH, Catalogue, Slates
+from recsys.slates import FIRST, NOTHING, RECOMMENDATION, SEARCH, Catalogue, Slates
 
 RINGS = 48
 """Orders of a group's items that slates are cut out of: distinct items without a sort for every slate."""

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core.errors import DataError
-from recsys.data import FIRST, KINDS, NOTHING, Catalogue, Slates, read_catalogue
+from recsys.archives import read_npz
 from recsys.formats import as_slots, seconds_of
+from recsys.slates import FIRST, KINDS, NOTHING, Catalogue, Slates
 
 COLUMNS = ("user", "time", "slot", "item", "click")
 """What a table of slots must have."""
@@ -256,3 +257,18 @@ def read_new_items(path: str | Path) -> dict[str, int]:
         raise DataError(f"{path}: group is the whole number that these weights know it by.")
     pairs = zip(frame["item"].astype(str), frame["group"], strict=True)
     return {item: int(group) for item, group in pairs}
+
+
+def read_catalogue(path: str | Path) -> Catalogue:
+    """A group table: .npz with `category`, or a table with the columns item and group."""
+    path = Path(path)
+    if path.suffix != ".npz":
+        return read_group_table(path)
+    arrays = read_npz(path, ("category",))
+    group = arrays["category"]
+    if group.ndim != 1 or not np.issubdtype(group.dtype, np.integer) or (group < 0).any():
+        raise DataError(f"{path}: 'category' must be one whole number, at least 0, per item.")
+    names = arrays.get("item_id")
+    return Catalogue(
+        np.asarray(group).astype(np.int64), None if names is None else tuple(str(name) for name in names)
+    )

@@ -10,11 +10,11 @@ from core.errors import ConfigError
 from core.training import Outcome, check_folder
 from recsys.baselines import Counted, count
 from recsys.config import FilterRun, PaperRun, SlateConfig
-from recsys.data import Slates
 from recsys.features import Steps
 from recsys.loss import later_loss, slate_loss
-from recsys.model import equip
 from recsys.models.interest import InterestNetwork
+from recsys.slates import Slates
+from recsys.trained import equip
 from recsys.training import describe, divided, fit, shown_by_group
 
 FIFTH = 5

@@ -12,8 +12,8 @@ from recsys.baselines import Counted, count
 from recsys.config import FilterRun
 from recsys.features import Steps
 from recsys.loss import slate_loss
-from recsys.model import equip
 from recsys.models.filter import FilterNetwork
+from recsys.trained import equip
 from recsys.training import Divided, describe, fit, shown_by_group
 
 TAKEN = ("items.", "nothing", "slot", "clicked")

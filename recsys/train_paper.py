@@ -13,12 +13,12 @@ from core.training import Outcome
 from core.weights import load, load_into
 from recsys.baselines import Counted, count
 from recsys.config import PaperRun
-from recsys.data import UNKNOWN, Slates
 from recsys.features import Steps
 from recsys.metrics import scored
-from recsys.model import equip
 from recsys.models.slate import SlateNetwork
 from recsys.models.user import GATES
+from recsys.slates import UNKNOWN, Slates
+from recsys.trained import equip
 from recsys.training import Divided, describe, fit
 
 ITEMS = ("groupvec", "groupscale", "itemvec", "bias_noclick", "bias_kind", "bias_slot", "softmax_mult")

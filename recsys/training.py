@@ -17,9 +17,9 @@ from core.training import LoopOptions, Outcome, ShuffledBatches
 from core.training import train as run_loop
 from core.training.batches import to_device
 from core.weights import Card, load_into
-from recsys.data import Slates
 from recsys.features import Steps, steps_of
 from recsys.loss import slate_loss
+from recsys.slates import Slates
 
 PLAN = "steps.txt"
 """Of a run folder with a budget."""

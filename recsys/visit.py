@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from core.errors import ConfigError
-from recsys.data import FIRST, RECOMMENDATION
 from recsys.history import Event, History, steps_from
 from recsys.model import SlateModel, load_model
 from recsys.predict import Slate, recommend
 from recsys.simulator import Market, SimulatedLog, World, choice, distances, oracle_chance, simulate_log
+from recsys.slates import FIRST, RECOMMENDATION
 
 WEIGHTS = "recsys-simulated"
 """Weights of the market."""

@@ -11,7 +11,7 @@ was limited is counted; files of floating point keep what lies above it.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import numpy as np
 
 from core.errors import ConfigError, DataError, RecurraError
 from core.files import whole_file
+from speech.media import open_media
+from speech.sound import Sound, reason
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".caf", ".w64", ".au", ".rf64"}
 """What soundfile reads and writes."""
@@ -28,7 +30,6 @@ RAW = {".raw", ".pcm", ".s16", ".f32"}
 FORMATS = {".oga": "OGG", ".opus": "OGG", ".aif": "AIFF"}
 SAMPLES = {"s16": ("<i2", 2), "s24": ("<s3", 3), "s32": ("<i4", 4), "f32": ("<f4", 4), "u8": ("u1", 1)}
 """Raw sample formats, little-endian."""
-BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -81,42 +82,6 @@ class RawFormat:
         return whole.astype(SAMPLES[self.format][0]).tobytes(), limited
 
 
-@dataclass
-class Sound:
-    """An open recording."""
-
-    path: Path
-    rate: int
-    channels: int
-    subtype: str
-    """As soundfile names it: PCM_16, FLOAT, VORBIS, ..."""
-    format: str
-    frames: int
-    """As the file states; -1 where it does not."""
-    source: Any
-    tags: dict[str, str] = field(default_factory=dict)
-
-    def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:
-        """float32 (n, channels) until the end.
-
-        Raises:
-            DataError: it holds nothing, breaks off, or holds samples that are no finite numbers.
-        """
-        heard = 0
-        for block in self.source(size):
-            if not np.isfinite(block).all():
-                place = heard + int(np.flatnonzero(~np.isfinite(block).all(1))[0])
-                raise DataError(f"{self.path}: the sample at {place / self.rate:.3f} s is no finite number.")
-            heard += len(block)
-            yield block
-        if not heard:
-            raise DataError(f"{self.path}: holds no samples.")
-
-    def read(self) -> np.ndarray:
-        """All of it, float32 (N, channels)."""
-        return np.concatenate(list(self.blocks()))
-
-
 @contextmanager
 def open_sound(path: str | Path, raw: RawFormat | None = None) -> Iterator[Sound]:
     """Open a recording by what is in it; raw samples by their suffix or where `raw` is given.
@@ -134,8 +99,6 @@ def open_sound(path: str | Path, raw: RawFormat | None = None) -> Iterator[Sound
         yield open_raw(path, raw or RawFormat())
         return
     if path.suffix.lower() in MEDIA:
-        from speech.media import open_media
-
         with open_media(path) as sound:
             yield sound
         return
@@ -178,12 +141,6 @@ def open_raw(path: Path, raw: RawFormat) -> Sound:
                 yield raw.decode(data)
 
     return Sound(path, raw.rate, raw.channels, raw.format, "RAW", size // raw.width, source)
-
-
-def reason(error: Exception) -> str:
-    """The cause in a few words, without the path that is named already."""
-    text = str(error).strip().rstrip(".") or type(error).__name__
-    return text.rpartition(": ")[2][:120]
 
 
 @dataclass

@@ -9,7 +9,7 @@ import numpy as np
 
 from core.errors import DataError
 from core.terminal import need
-from speech.audio import Sound, reason
+from speech.sound import Sound, reason
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import ConfigError, DataError
-from speech.audio import BLOCK, RawFormat, open_sound, read_sound, writing
+from speech.audio import RawFormat, open_sound, read_sound, writing
 from speech.live_separation import LiveSeparation
 from speech.model import LIVE_SEPARATION, Model, load_model
 from speech.models.separate import SeparateNet
@@ -17,6 +17,7 @@ from speech.passes import MOST
 from speech.precision import halved
 from speech.resume import Journal
 from speech.separation import GATE_DB, SeparateStream, speaking
+from speech.sound import BLOCK
 from speech.stream import Channels, EnhanceStream
 from speech.windows import WindowStream
 

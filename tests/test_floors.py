@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,28 @@ def test_nothing_is_imported_upward_or_sideways(package: str) -> None:
                 how = "names" if by_text else "imports"
                 found.append(f"{path.relative_to(ROOT)}:{line} {how} {there}: {reason}")
     assert not found, "\n".join(dict.fromkeys(found))
+
+
+def test_no_two_files_import_each_other() -> None:
+    """Not by way of others either, and not from inside a function: what two share lies in a third."""
+    modules = {module_of(path): path for path in files()}
+    arrows = {}
+    for here, path in modules.items():
+        found = {there for _, there, by_text in names_in(path) if not by_text and there in modules}
+        # `from a.b import c` names a.b and a.b.c: where c is a module, a.b is only its folder
+        folders = {there.rpartition(".")[0] for there in found}
+        arrows[here] = {there for there in found if not (there in folders and lies_in(modules[there]))} - {
+            here
+        }
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def lies_in(path: Path) -> bool:
+    """Whether a module is a folder's own file."""
+    return path.name == "__init__.py"
 
 
 def test_no_file_is_longer_than_one_sitting() -> None:

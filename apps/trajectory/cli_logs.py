@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from apps.trajectory.cli import (
+from apps.trajectory.cli_words import (
     READER,
     Compat,
     Files,

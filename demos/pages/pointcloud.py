@@ -21,7 +21,7 @@ from demos.uploads import own_folder, said, uploaded
 from vision.pointcloud.answers import EDGES, text_of, write_page
 from vision.pointcloud.baselines import hand_made
 from vision.pointcloud.boxes import corners_bev
-from vision.pointcloud.data import Cloud
+from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.examples import generated
 from vision.pointcloud.formats.kitti import corners
 from vision.pointcloud.predict import BASELINE, DEFAULT, NAMES, Boxes, Detector, to_ours, to_theirs

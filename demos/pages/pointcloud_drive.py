@@ -12,7 +12,7 @@ from demos.plots import template, thinned
 from demos.theme import PALETTE
 from vision.pointcloud.baselines import hand_made
 from vision.pointcloud.boxes import corners_bev
-from vision.pointcloud.data import Cloud
+from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.poses import Pose, in_world
 from vision.pointcloud.predict import Detector
 from vision.pointcloud.synth.sequence import sequence

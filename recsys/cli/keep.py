@@ -33,10 +33,10 @@ def refresh(
     set_threads(threads)
     from core.files import read_bytes
     from recsys.drift import lines
-    from recsys.model import DEFAULT
     from recsys.predict import LARGEST_LIST
     from recsys.refresh import refresh as run
     from recsys.tables import read_new_items
+    from recsys.trained import DEFAULT
 
     gone = [] if retire is None else read_bytes(retire, LARGEST_LIST).decode("utf-8", "replace").split()
     report = run(
@@ -77,7 +77,8 @@ def drift(
     from recsys.drift import drift as run
     from recsys.drift import lines
     from recsys.evaluate import in_catalogue
-    from recsys.model import DEFAULT, load_model
+    from recsys.model import load_model
+    from recsys.trained import DEFAULT
 
     model = load_model(weights or DEFAULT)
     answer = run(model, in_catalogue(logs_of([log], items)[0], model.catalogue))
@@ -102,7 +103,8 @@ def replay(
     """
     set_threads(threads)
     from recsys.journal import replay as run
-    from recsys.model import DEFAULT, load_model
+    from recsys.model import load_model
+    from recsys.trained import DEFAULT
 
     answer = run(load_model(weights or DEFAULT), log, columns=mapped(columns))
     told = [f"{answer['same']} of {answer['slates']} slates are made again item by item"]
@@ -128,7 +130,8 @@ def export(
     """
     need("export", "onnx", "onnxscript", "onnxruntime")
     from recsys.export import export as run
-    from recsys.model import DEFAULT, load_model
+    from recsys.model import load_model
+    from recsys.trained import DEFAULT
 
     report = run(load_model(weights or DEFAULT), out, k)
     emit(report, json_path, [f"{out}: state.onnx, score.onnx, items.npy, items.parquet; "

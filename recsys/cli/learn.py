@@ -169,8 +169,9 @@ def evaluate(
             raise ConfigError("give a log to evaluate.")
     from recsys.evaluate import evaluate as run
     from recsys.evaluate import lines
-    from recsys.model import DEFAULT, load_model
+    from recsys.model import load_model
     from recsys.predict import linear_beside
+    from recsys.trained import DEFAULT
 
     model = load_model(weights or DEFAULT)
     for file in files:

@@ -55,9 +55,10 @@ def recommend(
     """
     set_threads(threads)
     from recsys.history import read_histories
-    from recsys.model import DEFAULT, load_model
+    from recsys.model import load_model
     from recsys.predict import Filter, read_ids
     from recsys.predict import recommend as run
+    from recsys.trained import DEFAULT
 
     model = load_model(weights or DEFAULT)
     only = [read_ids(path, model.catalogue) for path in (candidates, stock) if path is not None]
@@ -117,9 +118,10 @@ def similar(
 
     Example: recurra recsys similar 1318 --k 5
     """
-    from recsys.model import DEFAULT, load_model
+    from recsys.model import load_model
     from recsys.predict import Filter, read_ids
     from recsys.predict import similar as run
+    from recsys.trained import DEFAULT
 
     model = load_model(weights or DEFAULT)
     only = [read_ids(path, model.catalogue) for path in (candidates, stock) if path is not None]
@@ -164,11 +166,11 @@ def serve(
     set_threads(threads or 1)
     import uvicorn
 
-    from recsys.model import DEFAULT
     from recsys.serve.app import create_app
     from recsys.serve.arms import Arms
     from recsys.serve.engine import Engine
     from recsys.serve.store import AnyStore, Store
+    from recsys.trained import DEFAULT
 
     Arms.read(policy, key)
     kept: AnyStore | None = None

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsys.config import FilterConfig
-from recsys.data import FIRST, SEARCH
 from recsys.features import Steps
 from recsys.models.interest import AWAY, at, near
 from recsys.models.items import ItemTable, Tables
+from recsys.slates import FIRST, SEARCH
 
 GUIDED, BLIND = 0.25, 0.08
 """Chance of proposing a jump at a search, and elsewhere."""

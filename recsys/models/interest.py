@@ -28,9 +28,9 @@ from torch.nn import functional as F
 from core import registry
 from core.kernels.linear_scan import linear_scan
 from recsys.config import InterestConfig
-from recsys.data import FIRST, RECOMMENDATION
 from recsys.features import Steps
 from recsys.models.items import ItemTable, Tables
+from recsys.slates import FIRST, RECOMMENDATION
 
 SPEEDS = (0.8, 0.5, 0.18, 0.05, 0.35, 0.65)
 """Where the learned speeds of the traces begin."""

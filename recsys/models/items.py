@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from recsys.data import FIRST
+from recsys.slates import FIRST
 
 KAPPA = 4.632
 """Spread of the groups' prior, the published one."""

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsys.config import PaperConfig
-from recsys.data import FIRST, NOTHING, UNKNOWN
 from recsys.features import Steps
 from recsys.models.user import GATES, NAMES, UnitStates, sites, states
 from recsys.models.variational import Draw, MeanField, normal
+from recsys.slates import FIRST, NOTHING, UNKNOWN
 
 EMPTY, HIGHEST = -100.0, 20.0
 """Logit of a slot without an item, and the bounds of every logit."""

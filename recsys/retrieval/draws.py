@@ -20,9 +20,9 @@ from scipy.special import chdtrc, chdtri
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys.data import FIRST
 from recsys.features import Steps
 from recsys.models.interest import InterestNetwork, near
+from recsys.slates import FIRST
 
 FULL = 256
 """Items drawn in full, by their means; four for each that is wanted, if that is more."""

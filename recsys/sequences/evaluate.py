@@ -12,8 +12,8 @@ from core.metrics.bootstrap import mean_interval
 from core.metrics.ranking import rank_of
 from recsys.sequences.baselines import Scorer, baselines
 from recsys.sequences.data import Questions, Sequences, divided, left_padded, withheld
+from recsys.sequences.load import load_next
 from recsys.sequences.model import NextItem
-from recsys.sequences.train import load_next
 
 PIECE = 256
 """Questions at a time; no figure depends on it."""

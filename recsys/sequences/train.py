@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.config import replace as changed
 from core.config import to_dict
-from core.errors import ConfigError, WeightsError
+from core.errors import ConfigError
 from core.training import GroupOptions, LoopOptions, Outcome, ShuffledBatches, check_folder
 from core.training import train as run_loop
-from core.weights import Card, find, load, network_for
-from recsys.config import NextConfig, NextRun
+from core.weights import Card
+from recsys.config import NextRun
 from recsys.models.next.losses import (
     bpr_max,
     full_softmax,
@@ -25,6 +24,7 @@ from recsys.models.next.losses import (
 )
 from recsys.sequences.batches import Batch, Drawer, LaneBatches, RowBatches
 from recsys.sequences.data import Questions, Sequences, divided, window_of
+from recsys.sequences.evaluate import ranked
 from recsys.sequences.model import NextItem
 from recsys.training import budgeted
 
@@ -60,8 +60,6 @@ def train_next(
         loop = budgeted(loop, model, step, batches, len(learned), config.batch, config.seconds, out)
 
     def validate(model: nn.Module) -> dict[str, float]:
-        from recsys.sequences.evaluate import ranked
-
         assert isinstance(model, NextItem)
         ranks = ranked(model, held)
         return {"NDCG@10": float(((ranks <= 10) / np.log2(ranks + 1)).mean())}
@@ -190,22 +188,3 @@ def lane_step(config: NextRun, draw: Drawer) -> Any:
         return total / count if count else None
 
     return step
-
-
-def load_next(name: str | Path) -> tuple[NextItem, Card]:
-    """A next-item model by file or run folder.
-
-    Raises:
-        WeightsError: weights of another task, or damaged.
-    """
-    tensors, card = load(find(name))
-    if card.task != "recsys-next":
-        raise WeightsError(f"{name}: weights for {card.task!r}, not for the next item.")
-    names = card.extra.get("names")
-    if not isinstance(names, list):
-        raise WeightsError(f"{name}: its card names no items.")
-    timed = bool(card.extra.get("timed"))
-    model = network_for(
-        name, tensors, lambda: NextItem(changed(NextConfig(), card.settings["model"]), len(names), timed)
-    )
-    return model.eval(), card

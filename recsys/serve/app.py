@@ -14,10 +14,10 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import DataError, RecurraError
-from recsys.data import FIRST
 from recsys.predict import POLICIES
 from recsys.serve.engine import Engine
 from recsys.serve.store import Click
+from recsys.slates import FIRST
 
 MOST_BYTES = 1 << 20
 """Of a body."""

@@ -15,18 +15,18 @@ import torch
 from core.errors import DataError, RecurraError
 from core.state import from_bytes, join, rows, to_bytes
 from core.weights import find
-from recsys.data import FIRST
 from recsys.features import Steps
 from recsys.history import Event, History, parse_history, steps_from
 from recsys.journal import Journal
-from recsys.model import SlateModel
+from recsys.model import SlateModel, load_model
 from recsys.models.filter import one_step
 from recsys.models.interest import InterestNetwork
-from recsys.predict import Filter, Slate, load_model, popular_slate, recommend
+from recsys.predict import Filter, Slate, popular_slate, recommend
 from recsys.refresh import with_items
 from recsys.serve.arms import Arms
 from recsys.serve.snapshots import digest, stamp
 from recsys.serve.store import AnyStore, Click, Kept
+from recsys.slates import FIRST
 
 
 @dataclass

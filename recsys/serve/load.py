@@ -21,9 +21,10 @@ from core.errors import WorkError
 from core.weights import Card, save
 from recsys.baselines import Counted, Counts
 from recsys.config import InterestConfig
-from recsys.data import FIRST, Catalogue
-from recsys.model import SlateModel, equip
+from recsys.model import SlateModel
 from recsys.models.interest import InterestNetwork
+from recsys.slates import FIRST, Catalogue
+from recsys.trained import equip
 
 GROUPS, SLOTS, READY_S, CLIENTS = 200, 25, 300, 16
 

@@ -8,11 +8,12 @@ import torch
 from core.weights import Card
 from recsys.baselines import Counted, count
 from recsys.config import FilterConfig, InterestConfig, PaperConfig
-from recsys.model import SlateModel, equip
+from recsys.model import SlateModel
 from recsys.models.filter import FilterNetwork
 from recsys.models.interest import InterestNetwork
 from recsys.models.slate import SlateNetwork
 from recsys.simulator import SimulatedLog, World, simulate_log
+from recsys.trained import equip
 
 WORLD = World(items=240, groups=5, dims=4, slots=9, length=6.0)
 

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from core.errors import DataError
-from recsys.data import Catalogue, read_slates, split_users
+from recsys.data import read_slates, split_users
 from recsys.history import parse_history, read_histories, steps_from
+from recsys.slates import Catalogue
 from tests.recsys.market import log, written
 
 NAMES = Catalogue(np.array([0, 1, 2, 3, 3, 4]), ("pad", "nothing", "unknown", "shoe", "hat", "17"))

@@ -8,11 +8,11 @@ import torch
 
 from core.errors import DataError
 from recsys.baselines import count, last_group, popular, slot_log_probs
-from recsys.data import Catalogue
 from recsys.evaluate import evaluate, lines
 from recsys.features import steps_of
 from recsys.metrics import calibration, hits, scored, taken, truth_after
 from recsys.ope import estimate, read_log
+from recsys.slates import Catalogue
 from tests.recsys.market import log, model
 
 

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from core.metrics.ranking import at_ranks, at_relevance, rank_of
 from recsys import offline
 from recsys.config import PaperConfig
-from recsys.data import FIRST
 from recsys.features import Steps
 from recsys.models.next import losses
 from recsys.models.next.esasrec import ESASRec
@@ -23,6 +22,7 @@ from recsys.models.next.sasrec import SASRec
 from recsys.models.slate import SlateNetwork
 from recsys.models.variational import hierarchy_divergence
 from recsys.policies.slates import in_slate, top
+from recsys.slates import FIRST
 from tests.golden import Entry, entries
 
 Check = Callable[[Entry], None]

@@ -10,13 +10,14 @@ import torch
 
 from core.errors import ConfigError, DataError
 from core.weights import load, save
-from recsys.data import FIRST, Slates, read_slates
+from recsys.data import read_slates
 from recsys.drift import drift
 from recsys.journal import forget, replay, rows_of, write_rows
 from recsys.model import load_model
 from recsys.ope import estimate, read_log
 from recsys.predict import recommend
 from recsys.refresh import refresh
+from recsys.slates import FIRST, Slates
 from tests.recsys.market import log, model
 
 

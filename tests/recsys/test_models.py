@@ -8,13 +8,13 @@ import torch
 
 from core.state import from_bytes, tensors, to_bytes
 from recsys.config import InterestConfig, PaperConfig
-from recsys.data import FIRST
 from recsys.features import steps_of
 from recsys.loss import later_loss, slate_loss
 from recsys.models.interest import InterestNetwork
 from recsys.models.items import KAPPA
 from recsys.models.slate import SlateNetwork
 from recsys.models.user import UnitStates
+from recsys.slates import FIRST
 from tests.recsys.market import log, model
 
 KINDS = ("interest", "filter", "gru", "linear", "markov", "lingru", "min_gru")

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from core.errors import ConfigError, DataError
-from recsys.data import FIRST, read_slates
+from recsys.data import read_slates
 from recsys.formats import as_slots, kind_of, words
 from recsys.prepare import prepare
 from recsys.sequences.data import read_sequences
+from recsys.slates import FIRST
 
 
 def test_rows_of_slates_are_read_as_rows_of_slots(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from core.errors import ConfigError
 from core.weights import load
 from recsys.config import FilterRun, PaperRun, SlateConfig
 from recsys.evaluate import evaluate
-from recsys.predict import load_model
+from recsys.model import load_model
 from recsys.train import train
 from tests.recsys.market import WORLD, log
 

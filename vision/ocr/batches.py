@@ -14,8 +14,8 @@ from core.errors import DataError
 from vision.ocr.augment import Draws, draw, stretched
 from vision.ocr.codec import Codec
 from vision.ocr.config import AugmentConfig
-from vision.ocr.data import Sample
 from vision.ocr.line import GRAIN, LineSettings, batch, prepare
+from vision.ocr.sample import Sample
 
 
 @dataclass(frozen=True)

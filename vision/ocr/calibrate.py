@@ -15,10 +15,10 @@ from core.metrics.edit_distance import edit_distance
 from core.weights import bundle as put_beside
 from core.weights import find, load, save
 from vision.ocr.confidence import Calibration, fit
-from vision.ocr.data import Sample
 from vision.ocr.decode import Decoding
 from vision.ocr.metrics import right_characters
 from vision.ocr.predict import MODELS, Reader, likely, load_reader, tidy
+from vision.ocr.sample import Sample
 
 WEIGHTS = (0.3, 0.5, 0.7, 0.9, 1.2)
 BONUSES = (0.8, 1.6, 2.4, 3.2)

@@ -13,7 +13,6 @@ from core.files import write_bytes, write_text
 from core.jobs import Job, finish, gather, mirror, run
 from vision.ocr.answer import Line, Page
 from vision.ocr.codec import clean
-from vision.ocr.data import PICTURES
 from vision.ocr.decode import Decoding
 from vision.ocr.formats import READ, SUFFIXES, read_page_files, written
 from vision.ocr.formats.pdf import to_pdf
@@ -23,6 +22,7 @@ from vision.ocr.image import read_grey
 from vision.ocr.page import find_page
 from vision.ocr.predict import load_reader
 from vision.ocr.reading import write_pages
+from vision.ocr.sample import PICTURES
 from vision.ocr.segment.kraken import line_finder
 from vision.ocr.sources import pictures
 

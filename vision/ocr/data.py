@@ -3,51 +3,12 @@
 import csv
 import glob
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from core.errors import DataError
-from vision.ocr.answer import Line
 from vision.ocr.codec import clean
-
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".jp2", ".gif", ".pgm")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A picture of a line or digit string and what it says."""
-
-    image: Path
-    text: str
-    split: str = ""
-    corpus: str = ""
-    document: str = ""
-    name: str = ""
-    """As the index has it."""
-    line: Line | None = None
-    """Where it stands, if the picture is a whole page."""
-
-    def grey(self) -> np.ndarray:
-        """The grey line (h, w), cut out of its page where it is a part of one.
-
-        Raises:
-            DataError: not an image.
-        """
-        from vision.ocr.crop import cut_line
-        from vision.ocr.image import read_grey
-
-        return read_grey(self.image) if self.line is None else cut_line(page_grey(self.image), self.line)
-
-
-@lru_cache(maxsize=3)
-def page_grey(path: Path) -> np.ndarray:
-    """A page's grey, kept for its next line."""
-    from vision.ocr.image import read_grey
-
-    return read_grey(path)
+from vision.ocr.readers import read_pages, read_table, read_xml
+from vision.ocr.sample import Sample, pictures
 
 
 def read_samples(sources: Iterable[str | Path], split: str | None = None) -> list[Sample]:
@@ -66,12 +27,8 @@ def read_samples(sources: Iterable[str | Path], split: str | None = None) -> lis
             elif path.is_dir():
                 samples += read_folder(path)
             elif path.suffix.lower() == ".xml":
-                from vision.ocr.readers import read_xml
-
                 samples += read_xml(path)
             elif path.suffix.lower() == ".txt":
-                from vision.ocr.readers import read_table
-
                 samples += read_table(path)
             else:
                 samples += read_index(path)
@@ -90,8 +47,6 @@ def read_folder(path: Path) -> list[Sample]:
     Raises:
         DataError: nothing of these.
     """
-    from vision.ocr.readers import read_pages, read_table
-
     for table in (path / "lines.txt", path / "ascii" / "lines.txt"):
         if table.is_file():
             return read_table(table)
@@ -169,11 +124,6 @@ def read_pairs(folder: Path) -> list[Sample]:
     if not samples:
         raise DataError(f"{folder}: neither index.csv nor pictures with .gt.txt beside them.")
     return samples
-
-
-def pictures(folder: Path) -> list[Path]:
-    """Pictures in a folder, sorted by name."""
-    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES]
 
 
 def described(samples: Sequence[Sample]) -> str:

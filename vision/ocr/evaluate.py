@@ -10,12 +10,13 @@ import numpy as np
 from core.errors import RecurraError
 from vision.ocr.answer import Line, Page
 from vision.ocr.codec import clean
-from vision.ocr.data import Sample, read_samples
+from vision.ocr.data import read_samples
 from vision.ocr.decode import Decoding
 from vision.ocr.foreign import KrakenReader, is_kraken, kraken_reader
 from vision.ocr.formats import read_page_file
 from vision.ocr.metrics import calibration_figures, page_figures, text_figures
 from vision.ocr.predict import Reader, load_reader, read_page
+from vision.ocr.sample import Sample
 
 PROTOCOL = (
     "Every row is scored. CER and WER are micro averages on NFC text with single spaces, words are "

@@ -19,10 +19,11 @@ from core.weights import Card, find, load, load_into, save
 from vision.ocr.batches import load_pool
 from vision.ocr.codec import Codec, clean
 from vision.ocr.config import TrainConfig
-from vision.ocr.data import Sample, read_samples
+from vision.ocr.data import read_samples
 from vision.ocr.fitting import Fitted
 from vision.ocr.guard import Guard
 from vision.ocr.models.presets import build
+from vision.ocr.sample import Sample
 from vision.ocr.segment import VERSION
 from vision.ocr.train import Validation, batches, describe, learn, learnable, print_remark, split
 

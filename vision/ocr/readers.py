@@ -8,7 +8,7 @@ from typing import Any
 from core.errors import DataError
 from vision.ocr.answer import Line
 from vision.ocr.codec import clean
-from vision.ocr.data import PICTURES, Sample, pictures
+from vision.ocr.sample import PICTURES, Sample, pictures
 
 SPACE = "<space>"
 FOLDERS = ("", "images", "imgs", "img", "lines", "data", "data/lines", "words")

@@ -17,13 +17,13 @@ from core.jobs import Job, finish, gather, mirror, run
 from core.terminal import device, say, say_all, set_threads
 from core.text import in_json
 from vision.ocr.answer import Line, Page
-from vision.ocr.data import PICTURES
 from vision.ocr.decode import Decoding
 from vision.ocr.foreign import KrakenReader, is_kraken, kraken_reader
 from vision.ocr.formats import SUFFIXES, read_page_file, written
 from vision.ocr.formats.pdf import to_pdf
 from vision.ocr.given import fitting
 from vision.ocr.predict import Reader, load_reader, read_found, read_lines_of
+from vision.ocr.sample import PICTURES
 from vision.ocr.sources import pictures
 from vision.ocr.upright import sureness
 

@@ -28,12 +28,13 @@ from vision.ocr.augment import augment
 from vision.ocr.batches import LineBatch, MakeLines, MakeMixture, Pool, generated_pool, load_pool
 from vision.ocr.codec import Codec
 from vision.ocr.config import TrainConfig
-from vision.ocr.data import Sample, described, read_samples
+from vision.ocr.data import described, read_samples
 from vision.ocr.fitting import Fitted
 from vision.ocr.guard import Guard
 from vision.ocr.loss import recognition_loss
 from vision.ocr.models.presets import build
 from vision.ocr.recognise import as_input, log_probabilities, spell
+from vision.ocr.sample import Sample
 from vision.ocr.synth import digits as digit_synth
 from vision.ocr.synth import writing
 from vision.ocr.synth.alphabet import glyphs

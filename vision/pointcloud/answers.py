@@ -8,7 +8,7 @@ from core.errors import ConfigError
 from core.files import whole_file, write_text
 from core.text import in_json
 from vision.pointcloud.boxes import corners_bev
-from vision.pointcloud.data import Cloud
+from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.formats.kitti import CAMERA, Camera, corners, image_box, kitti_label, to_label
 from vision.pointcloud.predict import Boxes
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from core.kernels.jit import compiled
 from vision.pointcloud.boxes import count_inside, wrap
-from vision.pointcloud.data import Cloud
+from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.ground import Plane, estimate_ground
 from vision.pointcloud.nms import nms
 from vision.pointcloud.predict import Boxes, to_ours, to_theirs

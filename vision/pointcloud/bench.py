@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from core.bench.runner import Case
+from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.config import ModelConfig
 from vision.pointcloud.crops import MakeCrops
-from vision.pointcloud.data import Cloud
 from vision.pointcloud.ground import estimate_ground
 from vision.pointcloud.models.detector import build_network
 from vision.pointcloud.models.operators import build_operator

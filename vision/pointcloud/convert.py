@@ -7,7 +7,7 @@ import numpy as np
 from core.errors import ConfigError
 from core.files import whole_file, write_text
 from vision.pointcloud.boxes import count_inside
-from vision.pointcloud.data import Cloud
+from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.formats.kitti import Camera, kitti_label
 from vision.pointcloud.formats.labels import Truth
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from core.errors import ConfigError
 from vision.pointcloud.boxes import wrap
-from vision.pointcloud.data import Cloud
+from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.examples import Example
 
 BAND_DEG = 0.4

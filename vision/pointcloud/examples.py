@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import ConfigError, DataError
-from vision.pointcloud.data import SUFFIXES, Cloud, read_cloud
+from vision.pointcloud.cloud import Cloud
+from vision.pointcloud.data import SUFFIXES, read_cloud
 from vision.pointcloud.formats.kitti import HEIGHT, WIDTH, Camera, read_calibration
 from vision.pointcloud.formats.labels import Truth, read_json_labels, read_kitti_labels, read_table_labels
 

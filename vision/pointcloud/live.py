@@ -17,7 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from core.errors import DataError
-from vision.pointcloud.data import LARGEST, SUFFIXES, Cloud
+from vision.pointcloud.cloud import Cloud
+from vision.pointcloud.data import LARGEST, SUFFIXES
 from vision.pointcloud.formats.raw import read_floats
 from vision.pointcloud.ground import Plane, estimate_ground
 from vision.pointcloud.predict import NAMES, Boxes, Detector

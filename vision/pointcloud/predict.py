@@ -18,9 +18,9 @@ from core.config import replace as configured
 from core.errors import WeightsError
 from core.weights import Card, load_network
 from vision.pointcloud.boxes import count_inside, wrap
+from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.config import ModelConfig
 from vision.pointcloud.crops import crop_points
-from vision.pointcloud.data import Cloud
 from vision.pointcloud.decode import decode_maps
 from vision.pointcloud.ground import NO_GROUND, Plane, estimate_ground
 from vision.pointcloud.models.detector import build_network

@@ -10,7 +10,8 @@ import numpy as np
 
 from core.errors import ConfigError
 from core.jobs import Job
-from vision.pointcloud.data import Cloud, read_cloud
+from vision.pointcloud.cloud import Cloud
+from vision.pointcloud.data import read_cloud
 from vision.pointcloud.ground import NO_GROUND, estimate_ground
 from vision.pointcloud.predict import NAMES, to_ours
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from apps.trajectory.formats.assemble import assemble
+from apps.trajectory.formats.counts import counted
 from apps.trajectory.formats.ids import groups
 from apps.trajectory.formats.names import DATES, find_columns, plain
 from apps.trajectory.formats.options import TIME_UNITS, Options
@@ -47,8 +48,6 @@ def from_names(table: Table, options: Options) -> list[Track]:
         found = {name: column for name, column in found.items() if name not in ("x", "y", "z", "down")}
     found |= given
     if "t" not in given and (options.rate is None or "t" not in found):
-        from apps.trajectory.formats.frames import counted
-
         steps = None if "t" in found or "sec" in found else counted(table, options)
         if steps is not None:
             rows = table.rows.assign(**{STEPPED: steps[0]})

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from apps.trajectory.cli import app
+from apps.trajectory.cli_words import app
 from core.cli import run_app
 
 

@@ -8,10 +8,12 @@ import numpy as np
 
 from core import config
 from recsys.config import SlateConfig
-from recsys.data import Catalogue, read_catalogue, read_slates
+from recsys.data import read_slates
 from recsys.history import read_histories
 from recsys.ope import read_log
 from recsys.sequences.data import read_sequences
+from recsys.slates import Catalogue
+from recsys.tables import read_catalogue
 from tests.fuzz import mutate
 from tests.fuzz.reader import Reader
 

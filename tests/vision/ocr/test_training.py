@@ -11,11 +11,12 @@ from core.errors import ConfigError, DataError
 from core.weights import load
 from tests.vision.ocr.test_commands import run
 from vision.ocr.codec import Codec
-from vision.ocr.data import Sample, read_samples
+from vision.ocr.data import read_samples
 from vision.ocr.finetune import changes, fitted_codec, moved_rows, parent_of
 from vision.ocr.formats import written
 from vision.ocr.guard import Guard
 from vision.ocr.page import find_page
+from vision.ocr.sample import Sample
 from vision.ocr.synth.writing import letter
 
 TINY = ["--set", "data.generated=24", "--set", "pixels=4000", "--set", "model.channels=[4,6,8,8]"]

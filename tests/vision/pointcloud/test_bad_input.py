@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from core.errors import DataError, RecurraError
+from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.convert import write_cloud
-from vision.pointcloud.data import Cloud, read_cloud
+from vision.pointcloud.data import read_cloud
 from vision.pointcloud.formats.kitti import read_calibration
 from vision.pointcloud.formats.labels import read_kitti_labels, read_table_labels
 from vision.pointcloud.ground import NO_GROUND

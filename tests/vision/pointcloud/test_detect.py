@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from vision.pointcloud.assign import NUMBERS, draw_targets, empty_targets
 from vision.pointcloud.baselines import hand_made
 from vision.pointcloud.cli import app
+from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.crops import CELLS, OUT_CELLS, MakeCrops, batch_of, crop_points, crops_of, turned, view
-from vision.pointcloud.data import Cloud, read_cloud
+from vision.pointcloud.data import read_cloud
 from vision.pointcloud.decode import decode_maps
 from vision.pointcloud.evaluate import view_points
 from vision.pointcloud.examples import find_examples, generated, read_example

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from core.errors import DataError
 from vision.pointcloud.cli import app
-from vision.pointcloud.data import Cloud
+from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.live import Arrived, Line, Sectors, answers, new_files, quarter_of, scans_of
 from vision.pointcloud.predict import Detector
 from vision.pointcloud.synth.scan import simulate

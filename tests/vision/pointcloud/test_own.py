@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from core.errors import ConfigError, DataError
 from vision.pointcloud.cli import app
+from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.config import TrainConfig
-from vision.pointcloud.data import Cloud
 from vision.pointcloud.examples import Example
 from vision.pointcloud.formats.labels import Truth
 from vision.pointcloud.iou import iou_bev

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from core.errors import ConfigError
 from vision.pointcloud.cli import app
-from vision.pointcloud.data import Cloud
+from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.formats.labels import Truth
 from vision.pointcloud.labelled import about_labels
 from vision.pointcloud.models.center_head import CenterHead

@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import ConfigError
 from vision.pointcloud.boxes import count_inside
-from vision.pointcloud.data import Cloud
+from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.disturb import disturbed, parsed
 from vision.pointcloud.examples import Example
 from vision.pointcloud.formats.labels import Truth

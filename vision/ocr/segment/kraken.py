@@ -64,7 +64,7 @@ def kraken_heat(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 def own_heat(weights: str | Path) -> Callable[[np.ndarray], np.ndarray]:
     """Page -> probability of a baseline (h, w), by weights of `train segment`."""
     from core.weights import load_network
-    from vision.ocr.segment.training import build_from, seen
+    from vision.ocr.models.marks import build_from, seen
 
     network = load_network(weights, ["ocr segment"], build_from).network
 

@@ -28,16 +28,15 @@ from vision.ocr.answer import Line, Page
 from vision.ocr.formats import read_page_file
 from vision.ocr.image import read_grey
 from vision.ocr.metrics import matched
-from vision.ocr.models.vgsl import VGSL
+from vision.ocr.models.marks import SPEC, STRIDE, WIDTH, Marks, seen
 from vision.ocr.readers import page_files
 from vision.ocr.segment.baselines import lines_from_map
-from vision.ocr.segment.ink import darkness
 from vision.ocr.synth.pages import two_columns, with_notes
 from vision.ocr.synth.writing import letter
 
-WIDTH, STRIDE, THICK = 800, 4, 8
 PATCH = 384
-SPEC = "[1,0,0,1 Cr5,5,16,2,2 Cr3,3,32,2,2 Gn8 Cr3,3,32 Cr3,3,32 Gn8 Lbx16 Lby16 Cr3,3,32 Gn8 O2l1]"
+THICK = 8
+"""Pixels of a drawn baseline."""
 
 
 @dataclass(frozen=True)
@@ -51,29 +50,6 @@ class SegmentConfig:
     loop: LoopOptions = field(
         default_factory=lambda: LoopOptions(epochs=15, lr=2e-3, weight_decay=1e-4, warmup=0.1)
     )
-
-
-class Marks(nn.Module):
-    """ink (B, 1, H, W) in 0..1 -> logits of baselines (B, 1, H/4, W/4)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = VGSL(SPEC)
-
-    def forward(self, ink: Tensor) -> Tensor:
-        return self.network(ink)[0]
-
-
-def build_from(card: Card) -> nn.Module:
-    """The network of a card."""
-    return Marks()
-
-
-def seen(grey: np.ndarray) -> Tensor:
-    """A page (H, W) as the network sees it: 800 columns, ink high."""
-    height = max(16, round(grey.shape[0] * WIDTH / grey.shape[1]))
-    small = cv2.resize(grey, (WIDTH, min(height, 3 * WIDTH)), interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(darkness(small)).float()
 
 
 def drawn(page: Page, shape: tuple[int, ...]) -> Tensor:

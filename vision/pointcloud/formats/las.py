@@ -8,7 +8,7 @@ import numpy as np
 from core.errors import DataError
 from core.files import unpacked_limit
 from core.terminal import need
-from vision.pointcloud.data import Cloud, cloud_of
+from vision.pointcloud.cloud import Cloud, cloud_of
 
 PACKED = 0x80
 HEAD = 227

@@ -6,7 +6,7 @@ import numpy as np
 
 from core.door import arrays
 from core.errors import DataError
-from vision.pointcloud.data import Cloud, cloud_of
+from vision.pointcloud.cloud import Cloud, cloud_of
 
 CHOICES = (4, 5, 6, 3)
 LARGEST = 512 << 20

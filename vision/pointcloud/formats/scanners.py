@@ -12,7 +12,7 @@ import numpy as np
 
 from core.errors import DataError
 from core.terminal import need
-from vision.pointcloud.data import Cloud, cloud_of
+from vision.pointcloud.cloud import Cloud, cloud_of
 from vision.pointcloud.formats.names import standard
 
 BAGS = (b"#ROSBAG V2", b"SQLite format 3\0", b"\x89MCAP")

@@ -5,7 +5,7 @@ import io
 import numpy as np
 
 from core.errors import DataError
-from vision.pointcloud.data import Cloud, cloud_of
+from vision.pointcloud.cloud import Cloud, cloud_of
 from vision.pointcloud.formats.names import standard
 
 POSITIONS = ("x", "y", "z", "intensity")

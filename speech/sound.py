@@ -1,0 +1,54 @@
+"""An open recording: what it is, and its samples block by block."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import DataError
+
+BLOCK = 1 << 16
+
+
+@dataclass
+class Sound:
+    """An open recording."""
+
+    path: Path
+    rate: int
+    channels: int
+    subtype: str
+    """As soundfile names it: PCM_16, FLOAT, VORBIS, ..."""
+    format: str
+    frames: int
+    """As the file states; -1 where it does not."""
+    source: Any
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:
+        """float32 (n, channels) until the end.
+
+        Raises:
+            DataError: it holds nothing, breaks off, or holds samples that are no finite numbers.
+        """
+        heard = 0
+        for block in self.source(size):
+            if not np.isfinite(block).all():
+                place = heard + int(np.flatnonzero(~np.isfinite(block).all(1))[0])
+                raise DataError(f"{self.path}: the sample at {place / self.rate:.3f} s is no finite number.")
+            heard += len(block)
+            yield block
+        if not heard:
+            raise DataError(f"{self.path}: holds no samples.")
+
+    def read(self) -> np.ndarray:
+        """All of it, float32 (N, channels)."""
+        return np.concatenate(list(self.blocks()))
+
+
+def reason(error: Exception) -> str:
+    """The cause in a few words, without the path that is named already."""
+    text = str(error).strip().rstrip(".") or type(error).__name__
+    return text.rpartition(": ")[2][:120]
