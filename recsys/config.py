@@ -204,6 +204,7 @@ class NextRun:
     batch: int = 128
     seed: int = 0
     split: str = "auto"  # what is left for the test: time, last, none
+    support: Count = 1  # of a split by time: clicks that an item needs in what is learned from
     seconds: float | None = None  # CPU seconds of the training; None: as loop says
     validation: int = 1000  # questions out of what is learned that choose the best weights
 

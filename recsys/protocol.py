@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from core.config import replace as changed
 from core.errors import ConfigError
@@ -39,7 +40,9 @@ def protocol(
     parts: Sequence[int] = tuple(range(FOLDS)),
     quick: float = 1.0,
     seconds: float | None = None,
+    settings: dict[str, Any] | None = None,
     seed: int = 0,
+    device: torch.device | None = None,
     progress: Any = None,
 ) -> dict[str, Any]:
     """Train and score the models on these folds into `out`; figures over all folds that are there.
@@ -48,6 +51,8 @@ def protocol(
         quick: share of the passes of a full training, for rehearsals.
         seconds: CPU seconds that every model learns for, in place of its passes; the filter's network has as
             many before it.
+        settings: of `SlateConfig`, for the models that are ours and no filter.
+        device: where all but the filter learn.
 
     Raises:
         ConfigError: an unknown model.
@@ -60,7 +65,8 @@ def protocol(
             figures = out / f"{name}-{part}.json"
             if not figures.is_file():
                 run = out / f"{name}-{part}"
-                train_one(name, slates, np.sort(learned), run, out / f"network-{part}", quick, seconds)
+                begin = out / f"network-{part}"
+                train_one(name, slates, np.sort(learned), run, begin, quick, seconds, settings, device)
                 report = evaluate(load_model(str(run)), [slates.rows(np.sort(dealt[part]))])
                 write_text(figures, json.dumps(report))
             if progress is not None:
@@ -78,6 +84,8 @@ def train_one(
     start: Path,
     quick: float,
     seconds: float | None = None,
+    settings: dict[str, Any] | None = None,
+    device: torch.device | None = None,
 ) -> None:
     """One model on one fold's users."""
     from recsys.train import train
@@ -92,20 +100,21 @@ def train_one(
 
     if name == "filter":
         if not (start / "card.md").is_file():
-            train_one("network", slates, users, start, start, quick, seconds)
+            train_one("network", slates, users, start, start, quick, seconds, settings, device)
         train(slates, run, shorter(FilterRun()), start=start, users=users, resume=resume, quiet=True)
         return
+    ours = changed(SlateConfig(), settings or {})
     if name in ("network", "flat"):
-        config: Any = changed(SlateConfig(), {"model": {"groups": name != "flat"}})
+        config: Any = changed(ours, {"model": {"groups": name != "flat"}})
     elif name in ("linear", "gru", "lingru", "markov", "joint"):
         user = "gru" if name == "joint" else name
         config = changed(PaperRun(), {"model": {"user": user}, "staged": name != "joint"})
     else:
         try:
-            config = changed(SlateConfig(), {"model": {"unit": name}})
+            config = changed(ours, {"model": {"unit": name}})
         except ConfigError as error:
             raise ConfigError(f"no model {name!r}: {', '.join(MODELS)}, or a unit of core.") from error
-    train(slates, run, shorter(config), users=users, resume=resume, quiet=True)
+    train(slates, run, shorter(config), users=users, device=device, resume=resume, quiet=True)
 
 
 def gathered(out: str | Path) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def run(
         click = steps.click * steps.used
         click = torch.where(steps.used & ~steps.counted, UNKNOWN, click)
         mean, scale = model.start(click, steps.used)
-        h0 = mean + scale * torch.randn(mean.shape, generator=generator)
+        h0 = mean + scale * torch.randn(mean.shape, generator=generator).to(mean)
         terms = model.terms(draw, h0, steps, click, steps.used, steps.counted, users)
         total = steps.counted.sum() * users / len(click)
         # per counted step, at the likelihood's temperature, so that rates mean the same for every log

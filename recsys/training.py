@@ -23,8 +23,8 @@ from recsys.slates import Slates
 
 PLAN = "steps.txt"
 """Of a run folder with a budget."""
-PROBES = 4
-"""Steps that are timed to know how many fit into a budget; the first one does not count."""
+PROBES = {"cpu": (1, 4), "cuda": (5, 20)}
+"""Steps that set a device up, and steps that are timed to know how many fit into a budget."""
 LOOKS = 6
 """Validations of a run with a budget."""
 OPTIMISER = 1.25
@@ -168,23 +168,32 @@ def budgeted(
     generator = torch.Generator().manual_seed(0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     device = next(model.parameters()).device
+    warm, probes = PROBES[device.type]
     model.train()
     began = 0.0
     with torch.random.fork_rng(devices=[]):
-        for number in range(PROBES + 1):
-            if number == 1:
+        for number in range(warm + probes):
+            if number == warm:
+                finished(device)
                 began = time.process_time()
             rows = torch.randint(count, (batch,), generator=generator)
             found = step(model, to_device(make(rows, generator), device))
             if found is not None:
                 (found["loss"] if isinstance(found, dict) else found).backward()
             model.zero_grad(set_to_none=True)
-    each = OPTIMISER * (time.process_time() - began) / PROBES
+    finished(device)
+    each = OPTIMISER * (time.process_time() - began) / probes
     load_into(model, before)
     steps = max(LOOKS, int(seconds / max(each, 1e-4)))
     plan.parent.mkdir(parents=True, exist_ok=True)
     write_text(plan, f"{steps}\n")
     return planned(loop, steps)
+
+
+def finished(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def planned(loop: LoopOptions, steps: int) -> LoopOptions:

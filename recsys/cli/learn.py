@@ -146,6 +146,9 @@ def evaluate(
         Path | None, typer.Option(help="next: rank among these of each user alone; named so in the report.")
     ] = None,
     split: Split = None,
+    support: Annotated[
+        int, typer.Option(min=1, help="next: clicks that an item needs before the last day to be asked for.")
+    ] = 1,
     threads: Threads = None,
     json_path: Json = None,
 ) -> None:
@@ -163,7 +166,8 @@ def evaluate(
         if task == "next":
             from recsys.cli.next import judge_next
 
-            judge_next(files, weights, truth, json_path, split=split, negatives=negatives, items=items)
+            asked: dict[str, Any] = {"split": split, "support": support, "negatives": negatives}
+            judge_next(files, weights, truth, json_path, items=items, **asked)
             return
         if not files:
             raise ConfigError("give a log to evaluate.")
@@ -196,6 +200,8 @@ def protocol(
         float | None, typer.Option(min=1, help="CPU seconds that every model learns for.")
     ] = None,
     items: Items = None,
+    sets: Sets = None,
+    device: Device = None,
     threads: Threads = None,
     quiet: Quiet = False,
     json_path: Json = None,
@@ -204,7 +210,9 @@ def protocol(
 
     Example: recurra recsys protocol slates.npz --out runs/folds --models network,linear
     """
+    from core.config import parse_set
     from core.errors import ConfigError
+    from core.terminal import device as found_device
     from core.terminal import say
 
     set_threads(threads)
@@ -218,6 +226,15 @@ def protocol(
     if any(not 0 <= number < FOLDS for number in numbers):
         raise ConfigError(f"--folds lie between 0 and {FOLDS - 1}, got {parts!r}.")
     slates = logs_of([data], items)[0]
-    told = None if quiet else say
-    answer = run(slates, out, words(models), parts=numbers, quick=quick, seconds=seconds, progress=told)
+    answer = run(
+        slates,
+        out,
+        words(models),
+        parts=numbers,
+        quick=quick,
+        seconds=seconds,
+        settings=parse_set(sets or []),
+        device=None if device is None else found_device(device),
+        progress=None if quiet else say,
+    )
     emit(answer, json_path, lines(answer))

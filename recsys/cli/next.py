@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from core.terminal import Json, OutFolder, Quiet, Seed, Sets, Threads, emit, say, set_threads
+from core.terminal import Device, Json, OutFolder, Quiet, Seed, Sets, Threads, emit, say, set_threads
 from recsys.cli.shared import app, mapped, words
 
 
@@ -25,15 +25,17 @@ def contest(
     ] = None,
     sets: Sets = None,
     seed: Seed = 0,
+    device: Device = None,
     quiet: Quiet = False,
     threads: Threads = None,
     json_path: Json = None,
 ) -> None:
-    """Train every block with every loss for the same CPU time, and print the tables; goes on where it was.
+    """Train every block with every loss for the same time, and print the tables; goes on where it was.
 
     Example: recurra recsys contest beauty.txt ml.csv --seconds 60 --blocks esasrec,mamba2 --losses sampled
     """
     from core.config import parse_set
+    from core.terminal import device as found_device
     from recsys.sequences import contest as room
 
     set_threads(threads)
@@ -46,6 +48,7 @@ def contest(
         settings=parse_set(sets or []),
         groups=mapped(groups),
         seed=seed,
+        device=found_device(device),
         progress=None if quiet else say,
     )
     emit(answer, json_path, room.lines(answer))
@@ -94,6 +97,7 @@ def judge_next(
     json_path: str | None,
     *,
     split: str | None,
+    support: int,
     negatives: Path | None,
     items: Path | None,
 ) -> None:
@@ -109,6 +113,7 @@ def judge_next(
         weights,
         None if truth is None else read_sequences(truth),
         split=split or "auto",
+        support=support,
         negatives=None if negatives is None else read_sequences(negatives),
     )
     if split == "last":

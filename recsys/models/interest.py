@@ -215,7 +215,7 @@ class InterestNetwork(nn.Module):
             moved = near(seen.z, drawn.v, None) - near(seen.z, means.v, None)
             moved = (seen.log_weight.exp()[..., None] * moved).sum(-2)
             within = within + moved + drawn.q - means.q
-        total = torch.zeros(*within.shape[:-1], len(self.wanted)).index_add(-1, group, within.exp())
+        total = within.new_zeros(*within.shape[:-1], len(self.wanted)).index_add(-1, group, within.exp())
         return of_group[..., group] + within - total.clamp_min(1e-30).log()[..., group]
 
     def within_group(self) -> Tensor:

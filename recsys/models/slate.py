@@ -136,7 +136,7 @@ class SlateNetwork(nn.Module):
     def against_all(self, steps: Steps, generator: torch.Generator | None = None) -> Steps:
         """The alternative likelihood: the slate becomes uniform items with the click in slot 1."""
         shape, items = steps.slate.shape, len(self.group)
-        slate = torch.randint(FIRST, items, shape, generator=generator)
+        slate = torch.randint(FIRST, items, shape, generator=generator).to(steps.slate)
         slate[..., 0] = NOTHING
         clicked = steps.click >= FIRST
         slate[..., 1] = torch.where(clicked, steps.click, slate[..., 1])
@@ -198,7 +198,7 @@ class SlateNetwork(nn.Module):
     def judge(self, steps: Steps, start: int = 5) -> Tensor:
         """log P(click at slot) (B, T, S) by the means; h_0 sees the clicks before step `start` alone."""
         draw = self.posterior.means()
-        early = torch.arange(steps.slate.shape[1]) < start
+        early = torch.arange(steps.slate.shape[1], device=steps.slate.device) < start
         click = steps.click * steps.used
         h0, _ = self.start(click, early & steps.used, draw["itemvec"])
         z = self.states(draw, click, h0)

@@ -43,7 +43,7 @@ class MeanField(nn.Module):
             return means
         return {
             name: means[name]
-            + temperature * scale * torch.randn(scale.shape, generator=generator, dtype=scale.dtype)
+            + temperature * scale * torch.randn(scale.shape, generator=generator, dtype=scale.dtype).to(scale)
             for name, scale in self.scales().items()
         }
 

@@ -1,7 +1,8 @@
-"""Block x loss on logs of next items, the same CPU time for each, beside all baselines.
+"""Block x loss on logs of next items, the same time for each, beside all baselines.
 
-Every cell is a process and a run folder of its own: its peak memory is its own, and an interrupted table goes
-on with the first cell that is not finished.
+Every cell is a run folder of its own, and an interrupted table goes on with the first cell that is not
+finished. On the CPU a cell is also a process of its own, so that its peak memory is its own; on a GPU the
+memory is what the device had allocated, and the time that of the process that drives it.
 """
 
 import json
@@ -39,12 +40,13 @@ def contest(
     settings: dict[str, Any] | None = None,
     groups: dict[str, str] | None = None,
     seed: int = 0,
+    device: torch.device | None = None,
     progress: Any = None,
 ) -> dict[str, Any]:
     """Train and score every block with every loss on every file into `out`; figures of all that is there.
 
     Args:
-        seconds: CPU seconds of training of each.
+        seconds: CPU seconds of training of each (of the process that drives the device, on a GPU).
         settings: of `NextRun`, for all.
         groups: tables of items by file.
 
@@ -60,7 +62,8 @@ def contest(
         stem = Path(file).name.split(".")[0]
         table = out / f"{stem}.json"
         if not table.is_file():
-            write_text(table, json.dumps(peak_of(beside, file, (groups or {}).get(file))[0]))
+            asked = {name: value for name, value in (settings or {}).items() if name in ("split", "support")}
+            write_text(table, json.dumps(peak_of(beside, file, (groups or {}).get(file), asked)[0]))
         for block in blocks:
             for loss in losses:
                 if loss in ("bpr_max", "in_batch") and block != "gru4rec":
@@ -70,7 +73,12 @@ def contest(
                     run = out / f"{stem}-{block}-{loss}"
                     options = dict(settings or {}) | {"seconds": seconds, "seed": seed}
                     job = (file, str(run), block, loss, options, (groups or {}).get(file))
-                    row, peak = peak_of(cell, *job)
+                    if device is not None and device.type == "cuda":
+                        torch.cuda.reset_peak_memory_stats(device)
+                        row = cell(*job, device)
+                        peak = torch.cuda.max_memory_allocated(device)
+                    else:
+                        row, peak = peak_of(cell, *job)
                     write_text(figures, json.dumps(row | {"peak_bytes": peak}))
                 if progress is not None:
                     row = json.loads(figures.read_text(encoding="utf-8"))
@@ -79,7 +87,13 @@ def contest(
 
 
 def cell(
-    file: str, run: str, block: str, loss: str, options: dict[str, Any], groups: str | None
+    file: str,
+    run: str,
+    block: str,
+    loss: str,
+    options: dict[str, Any],
+    groups: str | None,
+    device: torch.device | None = None,
 ) -> dict[str, Any]:
     """One block with one loss on one file: figures, seconds, and the baselines beside it."""
     torch.set_num_threads(1)
@@ -89,22 +103,30 @@ def cell(
     config = replace(config, loss=loss, lanes=lanes)  # pyright: ignore[reportArgumentType]
     shutil.rmtree(run, ignore_errors=True)  # an interrupted cell is short: it is made again
     began = time.process_time()
-    outcome = train_next(config, data, run, quiet=True)
+    outcome = train_next(config, data, run, quiet=True, device=device)
     spent = time.process_time() - began
-    report = evaluate_next(data, outcome.weights.parent, beside=False)
+    report = evaluate_next(
+        data,
+        outcome.weights.parent,
+        split=config.split,
+        support=config.support,
+        beside=False,
+        device=device,
+    )
     return {
         "block": block,
         "loss": loss,
         "file": Path(file).name.split(".")[0],
         "figures": report["model"],
+        "kept_aside": abs(outcome.score),
         "cpu_seconds": spent,
     }
 
 
-def beside(file: str, groups: str | None) -> dict[str, Any]:
+def beside(file: str, groups: str | None, asked: dict[str, Any]) -> dict[str, Any]:
     """The baselines on a file."""
     torch.set_num_threads(1)
-    report = evaluate_next(read_sequences(file, items=groups))
+    report = evaluate_next(read_sequences(file, items=groups), **asked)
     return {"n": report["n"], "baselines": report["baselines"], "protocol": report["protocol"]}
 
 

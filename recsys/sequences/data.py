@@ -189,7 +189,7 @@ def read_groups(path: str | Path, names: Sequence[str]) -> np.ndarray:
     return np.array([0, *(codes.get(label, 0) for label in labels)], np.int64)
 
 
-def divided(data: Sequences, split: str = "auto") -> tuple[Sequences, Questions]:
+def divided(data: Sequences, split: str = "auto", support: int = 1) -> tuple[Sequences, Questions]:
     """What may be learned, and what is asked.
 
     time: sequences that begin in the last day are asked after every item; the others are learned from.
@@ -197,15 +197,21 @@ def divided(data: Sequences, split: str = "auto") -> tuple[Sequences, Questions]
     clicks are then among what is learned. auto: `time` for sessions with stamps of more than two days, of
     which most end within one; else `last`. none: everything is learned, the last items are asked for.
 
+    Args:
+        support: of a split by time, clicks that an item needs in what is learned from; rarer ones are left
+            out there and not asked for. The papers on sessions take 5.
+
     Raises:
-        ConfigError: an unknown split, or one by time without times.
+        ConfigError: an unknown split, one by time without times, or a support without it.
     """
     if split not in SPLITS:
         raise ConfigError(f"split is one of {', '.join(SPLITS)}, got {split!r}.")
     if split == "auto":
         split = "time" if short_sessions(data) else "last"
     if split == "time":
-        return by_day(data)
+        return by_day(data, support)
+    if support > 1:
+        raise ConfigError(f"support belongs to a split by time; this one is {split!r}.")
     rows = np.array([row for row, part in enumerate(data.items) if len(part) > 1], np.int64)
     stops = np.array([len(data.items[row]) - 1 for row in rows], np.int64)
     targets = np.array([data.items[row][-1] for row in rows], np.int64)
@@ -226,8 +232,8 @@ def short_sessions(data: Sequences) -> bool:
     return bool(whole > 2 * DAY_S and np.quantile(spans, 0.9) < DAY_S)
 
 
-def by_day(data: Sequences) -> tuple[Sequences, Questions]:
-    """The last day's sequences apart; items that the others do not have are not asked for."""
+def by_day(data: Sequences, support: int = 1) -> tuple[Sequences, Questions]:
+    """The last day's sequences apart; items that the others have less than `support` times are left out."""
     if data.times is None:
         raise ConfigError(f"{data.source}: a split by time needs times; use --split last.")
     edge = max(part[-1] for part in data.times) - DAY_S
@@ -235,16 +241,20 @@ def by_day(data: Sequences) -> tuple[Sequences, Questions]:
     early = np.flatnonzero(~late)
     if not len(early) or not late.any():
         raise ConfigError(f"{data.source}: all of it lies within one day; use --split last.")
+    count = np.bincount(np.concatenate([data.items[row] for row in early]), minlength=len(data.names) + 1)
+    known = count >= max(support, 1)
+    masks = [(row, known[data.items[row]]) for row in early]
+    masks = [(row, mask) for row, mask in masks if mask.any()]
+    if not masks:
+        raise ConfigError(f"{data.source}: no item has {support} clicks in what is learned from.")
     learned = Sequences(
-        tuple(data.items[row] for row in early),
-        tuple(data.users[row] for row in early),
+        tuple(data.items[row][mask] for row, mask in masks),
+        tuple(data.users[row] for row, _ in masks),
         data.names,
         data.source,
-        tuple(data.times[row] for row in early),
+        tuple(data.times[row][mask] for row, mask in masks),
         data.groups,
     )
-    known = np.zeros(len(data.names) + 1, bool)
-    known[np.concatenate(learned.items)] = True
     rows, stops, targets, kept = [], [], [], []
     for row in np.flatnonzero(late):
         mask = known[data.items[row]]
@@ -259,7 +269,8 @@ def by_day(data: Sequences) -> tuple[Sequences, Questions]:
     test = Sequences(parts, users, data.names, data.source, clocks, data.groups)
     asked = Questions(
         test, np.array(rows, np.int64), np.array(stops, np.int64), np.array(targets, np.int64),
-        "every item after the first of the sessions that begin in the last day", "keep",
+        "every item after the first of the sessions that begin in the last day"
+        + (f", of items with {support} clicks before it" if support > 1 else ""), "keep",
     )  # fmt: skip
     return learned, asked
 

@@ -25,29 +25,34 @@ def evaluate_next(
     truth: Sequences | None = None,
     *,
     split: str = "auto",
+    support: int = 1,
     negatives: Sequences | None = None,
     beside: bool = True,
+    device: torch.device | None = None,
 ) -> dict[str, Any]:
     """Rank what follows among all items, for a model and the baselines.
 
     Args:
+        support: see `recsys.sequences.data.divided`.
         truth: withheld items, a user a row; all of `data` is then history, and the split is left out.
         negatives: rank among these items of each user (and the target) alone. Sampled ranking flatters; the
             report says so.
         beside: put the baselines beside the model.
+        device: where the model ranks; the ranks do not depend on it but for rounding.
 
     Raises:
         DataError: a user of the truth or of the negatives is not in the data, or another catalogue's weights.
     """
-    learned, asked = (data, withheld(data, truth)) if truth is not None else divided(data, split)
-    scorers = dict(baselines(learned)) if beside else {}
+    learned, asked = (data, withheld(data, truth)) if truth is not None else divided(data, split, support)
+    only = None if negatives is None else candidates(asked, negatives)
+    ranks = {}
     if weights is not None:
         model, card = load_next(weights)
         if tuple(card.extra["names"]) != data.names:
             raise DataError(f"{data.source}: these weights know another catalogue.")
-        scorers = {"model": scorer(model)} | scorers
-    only = None if negatives is None else candidates(asked, negatives)
-    ranks = {name: ranks_by(score, asked, only) for name, score in scorers.items()}
+        ranks["model"] = ranked(model if device is None else model.to(device), asked, only)
+    if beside:
+        ranks |= {name: ranks_by(score, asked, only) for name, score in baselines(learned).items()}
     owners = asked.rows
     figures = {name: row_of(values, owners) for name, values in ranks.items()}
     what = "all items" if only is None else f"SAMPLED: the target and {negatives.source}"  # pyright: ignore
@@ -73,26 +78,37 @@ def evaluate_next(
     }
 
 
-def scorer(model: NextItem) -> Scorer:
-    """A model as a function of histories."""
+def ranked(model: NextItem, asked: Questions, only: Sequence[np.ndarray] | None = None) -> np.ndarray:
+    """Mid-ranks (Q,) of the targets among all items, for a model, on its device."""
+    length, device = model.config.length, model.table.device
 
-    def score(own: Sequence[np.ndarray], clocks: Sequence[np.ndarray] | None) -> np.ndarray:
-        length = model.config.length
-        device = model.table.device
-        rows = torch.from_numpy(left_padded(own, length)).to(device)
+    def tensor(parts: Sequence[np.ndarray], width: int) -> torch.Tensor:
+        return torch.from_numpy(left_padded(parts, max(width, 1))).to(device)
+
+    found = []
+    for start in range(0, len(asked), PIECE):
+        part = slice(start, start + PIECE)
+        own, clocks = asked.histories(part), asked.clocks(part)
         time = following = None
         if model.timed and clocks is not None:
-            time = torch.from_numpy(left_padded([clock[:-1] for clock in clocks], length)).to(device)
-            following = torch.from_numpy(left_padded([clock[1:] for clock in clocks], length)).to(device)
+            time = tensor([clock[:-1] for clock in clocks], length)
+            following = tensor([clock[1:] for clock in clocks], length)
+        target = torch.from_numpy(asked.targets[part]).to(device)[:, None]
         with torch.inference_mode():
-            return model.scores(model(rows, time, following)[:, -1]).double().cpu().numpy()
-
-    return score
-
-
-def ranked(model: NextItem, asked: Questions) -> np.ndarray:
-    """Mid-ranks (Q,) of the targets among all items, for a model."""
-    return ranks_by(scorer(model), asked)
+            scores = model.scores(model(tensor(own, length), time, following)[:, -1])
+            mine = scores.gather(1, target)
+            if only is not None:
+                listed = tensor(only[part], max(map(len, only[part])))
+                scores = torch.full_like(scores, -torch.inf).scatter(1, listed, scores.gather(1, listed))
+            scores[:, 0] = -torch.inf
+            if asked.seen == "drop":
+                scores.scatter_(1, tensor(own, max(map(len, own))), -torch.inf)
+            scores.scatter_(1, target, mine)
+            above, level = (scores > mine).sum(1), (scores == mine).sum(1) - 1
+            found.append((1 + above + 0.5 * level).double().cpu().numpy())
+    ranks = np.concatenate(found) if found else np.zeros(0)
+    ranks[asked.targets == 0] = np.inf
+    return ranks
 
 
 def ranks_by(score: Scorer, asked: Questions, only: Sequence[np.ndarray] | None = None) -> np.ndarray:

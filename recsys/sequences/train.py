@@ -44,7 +44,7 @@ def train_next(
         ConfigError: too few sequences for a batch, or settings that contradict each other.
     """
     check_folder(out, resume)
-    learned, _ = divided(data, config.split)
+    learned, _ = divided(data, config.split, config.support)
     usable = [row for row, part in enumerate(learned.items) if len(part) > 1]
     config = fitted(config, learned, len(usable))
     items = len(data.names)
@@ -153,7 +153,7 @@ def stepper(config: NextRun, learned: Sequences) -> tuple[Any, Any]:
             return full_softmax(model.scores(features)[:, 1:], target - 1, ones)
         own, others = model.score_of(features, target)[:, None], model.scores(features, batch.negatives)
         if config.logq:
-            drawn = draw.log_drawn.to(own.device)
+            drawn = draw.log_drawn.to(own)
             own = own - config.logq * drawn[target][:, None]
             others = others - config.logq * drawn[batch.negatives]
         logits = torch.cat([own, others], 1)
@@ -180,7 +180,7 @@ def lane_step(config: NextRun, draw: Drawer) -> Any:
             if config.loss == "bpr_max":
                 loss = bpr_max(scores, config.bpreg)
             elif config.loss == "in_batch":
-                taken = torch.cat([draw.log_clicked[target], draw.log_drawn[extra]]).to(scores.device)
+                taken = torch.cat([draw.log_clicked[target.cpu()], draw.log_drawn[extra.cpu()]]).to(scores)
                 loss = in_batch_softmax(scores, config.logq * taken if config.logq else None)
             else:
                 raise ConfigError(f"lanes know bpr_max and in_batch, not {config.loss}.")
