@@ -36,6 +36,7 @@ def augment(
     factor = torch.exp(low + (high - low) * torch.rand(len(windows), generator=generator))
     factor[~chance(windows, config.scale, generator)] = 1
     windows = windows * factor[:, None, None].to(windows)
+    windows = carry(windows, history, chance(windows, config.drift, generator), generator)
     past, future = windows[:, :history], windows[:, history:]
     past = lose_samples(past, chance(windows, config.gaps, generator), generator)
     past = add_noise(past, chance(windows, config.noise, generator), config.noise_m, generator)
@@ -57,6 +58,20 @@ def turn(windows: Tensor, angle: Tensor) -> Tensor:
     c, s = angle.cos().to(windows)[:, None], angle.sin().to(windows)[:, None]
     x, y = windows[..., 0], windows[..., 1]
     return torch.cat([torch.stack([c * x - s * y, s * x + c * y], -1), windows[..., 2:]], -1)
+
+
+def carry(windows: Tensor, history: int, where: Tensor, generator: Generator) -> Tensor:
+    """Add a constant velocity to the chosen windows, of any direction and up to twice their own speed.
+
+    The laws of motion are the same on a moving deck; a turn becomes a cycloid or a screw.
+    """
+    count, time, dims = windows.shape
+    step = windows[:, :history].diff(dim=1).square().sum(-1).mean(1).sqrt()
+    aside = torch.randn(count, dims, generator=generator, dtype=windows.dtype)
+    aside = aside / aside.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    size = 2 * torch.rand(count, generator=generator, dtype=windows.dtype) * step * where
+    since = torch.arange(time, dtype=windows.dtype) - (history - 1)
+    return windows + since[:, None] * (size[:, None] * aside)[:, None]
 
 
 def lose_samples(past: Tensor, where: Tensor, generator: Generator) -> Tensor:

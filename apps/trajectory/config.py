@@ -105,12 +105,14 @@ class AugmentConfig:
     """Largest standard deviation of that noise."""
     gaps: Share = 0.05
     """Chance that inner samples of the history are lost and filled by a straight line."""
+    drift: Share = 0.15
+    """Chance that everything moves along with a constant velocity more, as over a ship or in the wind."""
     shorten: Share = 0.2
     """Chance that a batch sees a shorter history."""
     shortest: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("mirror", "flip", "reverse", "scale", "noise", "gaps", "shorten"):
+        for name in ("mirror", "flip", "reverse", "scale", "noise", "gaps", "drift", "shorten"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"augment.{name} is a chance in 0..1, got {getattr(self, name)}.")
         low, high = self.scale_range
@@ -128,9 +130,9 @@ class DataConfig:
     """Flights from the generator."""
     length: int = 300
     """Samples of each."""
-    motions: int = 400
+    motions: int = 2000
     """Tracks of each family of `synth.motions`."""
-    motion_share: float = 0.35
+    motion_share: float = 0.4
     """Share of the windows of a batch taken from those families, evenly over them."""
     real_share: float = 0.2
     """Share of the windows of a batch taken from files, evenly over their folders."""
@@ -155,6 +157,8 @@ class TrainConfig:
     steps: int = 200
     """Batches of an epoch."""
     batch: int = 512
+    refine: int = 1500
+    """Batches on flights of their own from which the spread alone is learned at the end."""
     seed: int = 3
     window: WindowConfig = field(default_factory=WindowConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -165,8 +169,11 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch) < 1:
-            raise ConfigError(f"steps and batch must be at least 1, got {self.steps} and {self.batch}.")
+        if min(self.steps, self.batch, self.refine) < 1:
+            raise ConfigError(
+                "steps, batch and refine must be at least 1, "
+                f"got {self.steps}, {self.batch} and {self.refine}."
+            )
         if self.augment.shortest > self.window.history:
             raise ConfigError(
                 f"augment.shortest ({self.augment.shortest}) is longer than window.history "

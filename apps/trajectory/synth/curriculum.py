@@ -17,6 +17,7 @@ from scipy.signal import lfilter
 
 from apps.trajectory import synth
 from apps.trajectory.data import resample
+from apps.trajectory.dense import through_all
 from apps.trajectory.synth.motions import MOTIONS, motion
 
 
@@ -67,6 +68,34 @@ def motions(count: int, dims: int, dt: float, seed: int) -> Iterator[tuple[str, 
             seen[:, :known] = made.recorded[:, :known] * (dt / made.step_s)
             tracks.append(seen)
         yield f"{'motion' if pace is None else 'reports'} {family}", tracks
+
+
+FAST = (2, 20)
+"""Samples a step of recorders that are faster than the model: least and most."""
+
+
+def dense(count: int, dims: int, dt: float, seed: int) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Name and `count` tracks, float32 (n, 5 dims) each, of every family as a faster recorder sees it.
+
+    Behind each position, taken every dt, stand the lines through all samples (`dense.through_all`). A third
+    of `count` tracks is made, and all of straight flight, which is the hardest to know by its noise.
+    """
+    for place, family in enumerate(MOTIONS):
+        if family == "turn_1hz":
+            continue
+        rng = np.random.default_rng([seed, place, 31])
+        tracks = []
+        for _ in range(count if family == "noisy_100hz" else (count + 2) // 3):
+            many = 10 if rng.random() < 0.3 else int(rng.integers(FAST[0], FAST[1] + 1))
+            made = motion(family, rng, step_s=dt / many, wider=WIDER)
+            known = min(dims, made.recorded.shape[1])
+            grid = made.time_s[::many]
+            lines = through_all(made.time_s, made.recorded[:, :known], grid, dt)
+            seen = np.zeros((len(grid), 5, dims), np.float32)
+            seen[:, 0, :known] = made.recorded[::many, :known]
+            seen[:, 1:, :known] = lines.reshape(len(grid), 4, known)
+            tracks.append(seen.reshape(len(grid), 5 * dims))
+        yield f"fast {family}", tracks
 
 
 def flight(length: int, dt: float, rng: Generator) -> tuple[str, np.ndarray]:

@@ -231,6 +231,8 @@ def test_train_evaluate_and_resume(recurra: Terminal, tmp_path: Path) -> None:
         "--set",
         "steps=4",
         "--set",
+        "refine=8",
+        "--set",
         "batch=16",
         "--set",
         "data.generated=40",

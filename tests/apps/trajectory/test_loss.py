@@ -92,7 +92,20 @@ def test_lost_samples_become_a_straight_line_between_their_neighbours() -> None:
 
 
 def test_reversing_mirroring_and_scaling_keep_the_shape_of_a_flight() -> None:
-    quiet = AugmentConfig(noise=0, gaps=0, scale_range=(2.0, 2.0), scale=1)
+    quiet = AugmentConfig(noise=0, gaps=0, drift=0, scale_range=(2.0, 2.0), scale=1)
     changed = augment(windows(), 21, quiet, torch.Generator().manual_seed(6), yaw=True)
     steps = windows().diff(dim=1).norm(dim=-1).sum(1)
     torch.testing.assert_close(changed.diff(dim=1).norm(dim=-1).sum(1), 2 * steps, rtol=1e-4, atol=1e-4)
+
+
+def test_a_moving_deck_adds_one_velocity_to_past_and_future() -> None:
+    drift = AugmentConfig(mirror=0, flip=0, reverse=0, scale=0, noise=0, gaps=0, drift=1)
+    still = AugmentConfig(mirror=0, flip=0, reverse=0, scale=0, noise=0, gaps=0, drift=0)
+    a, b = (
+        augment(windows(), 21, config, torch.Generator().manual_seed(3), yaw=False)
+        for config in (still, drift)
+    )
+    added = (b - a).diff(dim=1)
+    torch.testing.assert_close(added, added[:, :1].expand_as(added), atol=1e-5, rtol=0)
+    assert (added[:, 0].norm(dim=1) > 0).all()
+    assert b[:, 20].abs().max() == 0

@@ -1,17 +1,20 @@
 """Training: recovery of a small task, the same run twice, no flight on two sides."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from apps.trajectory.config import DataConfig, ModelConfig, TrainConfig
+from apps.trajectory.config import AugmentConfig, DataConfig, ModelConfig, TrainConfig
 from apps.trajectory.data import Track, flights
 from apps.trajectory.evaluate import evaluate
+from apps.trajectory.mixture import lines
+from apps.trajectory.pools import Pool, Windows, deal, gather, pooled, shared_out
 from apps.trajectory.predict import load_model
 from apps.trajectory.synth import curriculum
-from apps.trajectory.train import Pool, deal, gather, shared_out, train
+from apps.trajectory.train import fresh, train
 from core.errors import ConfigError
 from core.training import LoopOptions
 
@@ -20,6 +23,7 @@ def small(**model: object) -> TrainConfig:
     return TrainConfig(
         steps=60,
         batch=48,
+        refine=180,
         model=ModelConfig(hidden=16, layers=1, **model),  # pyright: ignore[reportArgumentType]
         data=DataConfig(generated=60, length=120, motions=2),
         loop=LoopOptions(epochs=3, lr=8e-3, ema=0.9),
@@ -44,7 +48,7 @@ def test_a_short_training_beats_constant_velocity_on_unseen_circles(tmp_path: Pa
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     config = TrainConfig(
-        steps=3, batch=16, model=ModelConfig(hidden=8, layers=1), loop=LoopOptions(epochs=1),
+        steps=3, batch=16, refine=3, model=ModelConfig(hidden=8, layers=1), loop=LoopOptions(epochs=1),
         data=DataConfig(generated=20, length=80, motions=2),
     )  # fmt: skip
     runs = [train(config, tmp_path / name, quiet=True).weights for name in ("a", "b")]
@@ -58,7 +62,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
 )
 def test_every_kind_of_model_trains_and_is_calibrated(tmp_path: Path, choice: dict) -> None:
     config = TrainConfig(
-        steps=2, batch=16, model=ModelConfig(hidden=8, layers=1, **choice),
+        steps=2, batch=16, refine=2, model=ModelConfig(hidden=8, layers=1, **choice),
         data=DataConfig(generated=20, length=80, motions=2), loop=LoopOptions(epochs=1),
     )  # fmt: skip
     model = load_model(train(config, tmp_path / "run", quiet=True).weights)
@@ -127,7 +131,7 @@ def test_a_pool_gives_windows_of_one_segment() -> None:
     pieces = [np.full((n, 3), value, dtype=np.float32) for value, n in ((1, 5), (2, 3), (3, 9))]
     pool = Pool(pieces, 4)
     assert len(pool) == 2 + 6
-    drawn = pool.draw(50, torch.Generator().manual_seed(0))
+    drawn = pool.draw(50, torch.Generator().manual_seed(0)).windows
     assert (drawn == drawn[:, :1]).all()
     assert sorted(set(drawn[:, 0, 0].tolist())) == [1.0, 3.0]
 
@@ -152,6 +156,35 @@ def test_families_of_motion_are_sources_of_their_own() -> None:
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["a"] == pytest.approx(config.data.real_share)
     assert shares["generated free"] == pytest.approx(1 - config.data.real_share - config.data.motion_share)
+
+
+def test_fast_recorders_bring_the_lines_through_all_samples() -> None:
+    config = TrainConfig(data=DataConfig(generated=0, motions=6))
+    sources = gather(config, ())
+    pools = pooled(sources.train, config, config.window.history)
+    fast = pools["fast noisy_100hz"]
+    windows, through = fast.draw(40, torch.Generator().manual_seed(0))
+    assert windows.shape == (40, 41, 3)
+    assert through is not None
+    thin = lines(windows[:, :21] - windows[:, 20:21])
+    assert through.shape == thin.shape
+    ends, rough = (windows[:, 20] + one[:, 1, 0] for one in (through, thin))
+    further = windows[:, 20:].mean(1) - 10 * through[:, 1, 1]  # the middle of what comes, led back
+    assert (ends - further).norm(dim=1).mean() < (rough - further).norm(dim=1).mean()
+    batch = Windows(replace(config, augment=AugmentConfig(shorten=0.0)), pools, sources.yards)(
+        {"motion turn": 3, "fast noisy_100hz": 4, "fast rest": 2}, torch.Generator().manual_seed(1)
+    )
+    assert batch.past.shape == (9, 21, 3)
+    torch.testing.assert_close(batch.through[:3], lines(batch.past[:3]))
+    assert not torch.allclose(batch.through[3:], lines(batch.past[3:]), atol=1e-3)
+
+
+def test_the_spread_is_learned_on_flights_of_its_own() -> None:
+    config = TrainConfig(data=DataConfig(generated=40, motions=4))
+    mine, others = gather(config, ()).train, gather(fresh(config), ()).train
+    assert set(mine) == set(others)
+    assert not any((a == b).all() for a, b in zip(mine["motion turn"], others["motion turn"], strict=False))
+    assert sum(len(others[name]) for name in others if name.startswith("generated")) == 10
 
 
 def test_nothing_to_train_on_is_said(tmp_path: Path) -> None:
