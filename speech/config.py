@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from core.errors import ConfigError
-from core.training.options import GroupOptions, LoopOptions, OptimizerOptions
+from core.training.options import GroupOptions, LoopOptions, OptimizerOptions, ScheduleOptions
 from speech.dynamic import MixConfig
 from speech.models.causal_grid import CausalGridConfig
 from speech.models.enhance import EnhanceConfig
@@ -53,10 +53,7 @@ MATRICES = (
 
 def separate_loop() -> LoopOptions:
     """Muon for matrices (Jordan et al. 2024), Adam for the rest, products in bfloat16."""
-    options = {"adjust_lr_fn": "match_rms_adamw"}
-    groups = tuple(
-        GroupOptions(name, lr=3e-3, optimizer="torch.optim:Muon", options=options) for name in MATRICES
-    )
+    groups = tuple(GroupOptions(name, lr=3e-3, optimizer="muon") for name in MATRICES)
     return LoopOptions(
         epochs=12,
         lr=2e-3,
@@ -65,6 +62,7 @@ def separate_loop() -> LoopOptions:
         ema=0.998,
         precision="bfloat16",
         optimizer=OptimizerOptions("adamw", {"betas": (0.9, 0.98)}, groups),
+        schedule=ScheduleOptions("cosine", hold=0.3),
     )
 
 

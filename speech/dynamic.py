@@ -70,6 +70,10 @@ class MixConfig:
     """Chance of a room around the speech, which stays in the target."""
     speed: float = 0.07
     """Voices are read this much faster or slower at most."""
+    speeds: int = 5
+    """Of the mixer of spectra, which transforms every voice at so many speeds, as evenly spread."""
+    formants: float = 0.0
+    """The mixer of spectra moves resonances by this much at most, as another throat would."""
     gap_db: float = 5.0
     """Of two talkers, either may be this much louder."""
     same_sex: float = 0.55
@@ -83,6 +87,8 @@ class MixConfig:
                 raise ConfigError(f"mix.{name} is a share in 0..1, got {getattr(self, name)}.")
         if self.seconds < 0.5:
             raise ConfigError(f"mix.seconds must be at least 0.5, got {self.seconds}.")
+        if self.speeds < 1 or not 0 <= self.formants < 0.5:
+            raise ConfigError("mix.speeds is at least 1 and mix.formants lies in 0..0.5.")
         if not 0 <= self.speed < 0.5 or self.gap_db < 0:
             raise ConfigError("mix.speed lies in 0..0.5 and mix.gap_db is not negative.")
 

@@ -20,6 +20,8 @@ TRIES = 3
 """Cuts of which the loudest is taken, so that no mixture is made of a pause."""
 CURVE = 8
 """Points of a random frequency response, even in log frequency."""
+CEPSTRUM = 30
+"""Cosines that a smooth envelope is made of: the resonances of a throat, not the harmonics of a voice."""
 PIECE = 16384
 """Frames that go through a reduction at once."""
 
@@ -38,18 +40,24 @@ class SpectralMixer:
             raise ConfigError("mixing needs speech of at least two talkers.")
         self.config, self.window, self.hop, self.device = config, window, window // 2, device
         self.frames = int(config.seconds * RATE) // self.hop + 1
-        speeds = [1 + config.speed * step / 2 for step in range(-2, 3)] if config.speed else [1.0]
+        count = config.speeds if config.speed else 1
+        speeds = [
+            1 + config.speed * (2 * step / (count - 1) - 1) if count > 1 else 1.0 for step in range(count)
+        ]
+        offsets = Generator().manual_seed(count)  # frames begin elsewhere at every speed
         parts, lengths, numbers, chances = [], [], [], []
         for speed in speeds:
             for number, voice in enumerate(voices):
-                wave = torch.from_numpy(voice.samples).float()[None] / 32768
+                wave = torch.from_numpy(voice.samples).to(device).float()[None] / 32768
                 wave = stretched(wave, max(window, 2 * int(len(voice.samples) / speed / 2)))[0]
+                offset = int(torch.randint(self.hop, (), generator=offsets))
+                wave = wave[min(offset, len(wave) - window) :]
                 spectra = self.analysed(wave / (wave.square().mean().sqrt() + 1e-9))
                 parts.append(spectra.half())
                 lengths.append(len(spectra))
                 numbers.append(number)
                 chances.append(weights[number] if len(spectra) > self.frames else 0.0)
-        self.spectra = torch.cat(parts).to(device)  # (frames of all, F - 1, 2)
+        self.spectra = torch.cat(parts)  # (frames of all, F - 1, 2)
         self.lengths = torch.tensor(lengths, device=device)
         self.starts = self.lengths.cumsum(0) - self.lengths
         self.voices = torch.tensor(numbers, device=device)
@@ -74,7 +82,8 @@ class SpectralMixer:
         alike = other & (~same | (self.women[first][:, None] == self.women))
         chance = self.chances * alike
         chance = torch.where(chance.sum(1, keepdim=True) > 0, chance, self.chances * other)
-        second = torch.multinomial(chance, 1, generator=generator)[:, 0]
+        race = torch.empty_like(chance).exponential_(generator=generator)  # no word from the device needed
+        second = (chance / race).argmax(1)
         talkers = torch.stack([self.cut(rows, generator) for rows in (first, second)], 1)
         gap = uniform(-self.config.gap_db, self.config.gap_db, (batch, 1), generator)
         gains = 10 ** (torch.cat([gap, -gap], 1) / 40)
@@ -101,4 +110,25 @@ class SpectralMixer:
         low = position.long().clamp(max=CURVE - 2)
         share = position - low
         decibel = curve[:, low] * (1 - share) + curve[:, low + 1] * share
-        return pieces * (10 ** (decibel / 20))[:, None, :, None]
+        gain = (10 ** (decibel / 20))[:, None]
+        if self.config.formants:
+            gain = gain * self.moved_formants(pieces, generator)
+        return pieces * gain[..., None]
+
+    def moved_formants(self, pieces: Tensor, generator: Generator) -> Tensor:
+        """What moves the smooth envelope of each row's frames up or down by a factor. (B, T, F - 1)"""
+        count, bins = len(pieces), pieces.shape[2]
+        factor = 1 + uniform(-self.config.formants, self.config.formants, (count, 1, 1), generator)
+        place = torch.arange(bins, device=self.device) + 0.5
+        order = torch.arange(CEPSTRUM, device=self.device) * math.pi / bins
+        smooth = (place[:, None] * order).cos() * math.sqrt(2 / bins)
+        smooth[:, 0] *= 0.5**0.5
+        moved = ((place[:, None] / factor).clamp(max=bins) * order).cos() * math.sqrt(
+            2 / bins
+        )  # (B, F - 1, Q)
+        moved[..., 0] *= 0.5**0.5
+        power = pieces.square().sum(-1)
+        level = power.mean((1, 2), keepdim=True)
+        cepstrum = (power + 1e-5 * level + 1e-12).log() @ smooth
+        change = torch.bmm(cepstrum, moved.transpose(1, 2)) - cepstrum @ smooth.T
+        return (0.5 * change).clamp(-2, 2).exp()

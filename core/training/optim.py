@@ -20,6 +20,7 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
     "adagrad": ("torch.optim:Adagrad", {}),
     "adam": ("torch.optim:Adam", {}),
     "adamw": ("torch.optim:AdamW", {}),
+    "muon": ("core.training.muon:Muon", {}),
     "nadam": ("torch.optim:NAdam", {}),
     "rmsprop": ("torch.optim:RMSprop", {}),
     "sgd": ("torch.optim:SGD", {"momentum": 0.9}),

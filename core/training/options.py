@@ -26,6 +26,8 @@ class ScheduleOptions:
     """Fraction of all steps over which lr rises; None: 0.05, and 0.3 for one_cycle."""
     floor: float = 0.0
     """Lowest part of the peak that is reached after the rise (not by one_cycle, which has end_factor)."""
+    hold: float = 0.0
+    """Fraction of all steps at the peak, between the rise and the fall, of linear and cosine."""
     milestones: tuple[tuple[float, float], ...] = ()
     """For `step`: (fraction of all steps, factor from there on), such as ((0.6, 0.3), (0.85, 0.3)).
     None given: a tenth after each third of the steps that follow the rise."""
@@ -47,6 +49,8 @@ class ScheduleOptions:
             raise ConfigError(
                 f"warmup is a fraction of all steps, at least 0 and below 1; got {self.warmup}."
             )
+        if not 0 <= self.hold <= 1:
+            raise ConfigError(f"schedule.hold is a fraction of all steps in 0..1, got {self.hold}.")
         if not 0 <= self.floor <= 1:
             raise ConfigError(f"schedule.floor is a part of lr in 0..1, got {self.floor}.")
         if not (0 < self.start_factor <= 1 and 0 <= self.end_factor <= 1):
@@ -106,7 +110,7 @@ class OptimizerOptions:
     shorthand: ClassVar[str] = "name"
 
     name: str = "adamw"
-    """adadelta, adagrad, adam, adamw, nadam, rmsprop, sgd, sparse_adam, or "package.module:Class"."""
+    """adadelta, adagrad, adam, adamw, muon, nadam, rmsprop, sgd, sparse_adam, or "package.module:Class"."""
     options: dict[str, Any] = field(default_factory=dict)
     """Its own options, such as {"betas": (0.9, 0.98)}; lr and weight_decay are options of the loop."""
     groups: tuple[GroupOptions, ...] = ()

@@ -1,6 +1,7 @@
 """Learning-rate schedules as plain functions of the step: nothing to save, nothing to restore.
 
-What the peak rate is multiplied with at step s (from 0) of n; p is the fraction done after a linear warm-up:
+What the peak rate is multiplied with at step s (from 0) of n; p is the fraction done after a linear warm-up
+and, of linear and cosine, the steps held at the peak:
 
     constant   1
     linear     floor + (1 - floor) (1 - p)
@@ -29,7 +30,8 @@ def factor(schedule: ScheduleOptions | str, step: int, total: int, warmup: float
     rise = math.ceil(schedule.rise * total)
     if step < rise:
         return (step + 1) / rise
-    done = min(1.0, (step - rise) / max(1, total - rise))
+    held = rise + math.ceil(schedule.hold * total)
+    done = min(1.0, max(0, step - held) / max(1, total - held))
     match schedule.name:
         case "linear":
             return schedule.floor + (1 - schedule.floor) * (1 - done)

@@ -1,5 +1,6 @@
 """A core unit over one axis in one or two directions."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,10 +30,9 @@ class Recurrence(nn.Module):
 
     def forward(self, x: Tensor, states: tuple[Any, ...] | None = None) -> tuple[Tensor, tuple[Any, ...]]:
         """Run the sequence; with two directions the second one reads it from its end."""
-        if states is None and in_bfloat16(self.units, x):
-            from speech.models.bf16_lstm import train_directions
-
-            return train_directions(list(self.units), x)
+        train = bfloat16_loop(self.units, x) if states is None else None
+        if train is not None:
+            return train(list(self.units), x)
         y, final = run_directions(list(self.units), x, states)
         assert final is not None
         return y, final
@@ -43,11 +43,24 @@ class Recurrence(nn.Module):
         return y, (state,)
 
 
-def in_bfloat16(units: nn.ModuleList, x: Tensor) -> bool:
-    """Whether plain LSTMs are trained on a CPU in a loop that wants bfloat16."""
-    if x.is_cuda or not torch.is_grad_enabled() or not torch.is_autocast_enabled("cpu"):
-        return False
-    return torch.get_autocast_dtype("cpu") is torch.bfloat16 and all(is_plain(unit) for unit in units)
+def bfloat16_loop(units: nn.ModuleList, x: Tensor) -> Callable[..., Any] | None:
+    """The loop of plain LSTMs that are trained where bfloat16 is wanted, if the device of x has one."""
+    kind = x.device.type
+    if not torch.is_grad_enabled() or kind not in ("cpu", "cuda") or not torch.is_autocast_enabled(kind):
+        return None
+    if torch.get_autocast_dtype(kind) is not torch.bfloat16 or not all(is_plain(unit) for unit in units):
+        return None
+    try:
+        if kind == "cpu":
+            from speech.models.bf16_lstm import train_directions
+        else:
+            from speech.models.bf16_lstm_gpu import WIDEST, train_directions
+
+            if any(unit.hidden_size > WIDEST for unit in units):
+                return None
+    except ImportError:  # numba or triton is not installed
+        return None
+    return train_directions
 
 
 def is_plain(unit: nn.Module) -> bool:

@@ -1,4 +1,10 @@
-"""Training in bfloat16 on a CPU: the compiled LSTM beside the plain one, and the loss of a step."""
+"""Training in bfloat16: the fast LSTMs beside the plain one, mixtures of spectra, the loss of a step."""
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -111,3 +117,59 @@ def test_mixtures_of_spectra_are_sums_of_two_talkers_and_depend_on_the_seed_alon
     ).separation(1, 3)
     assert float(sources[:, 1].abs().max()) == 0
     torch.testing.assert_close(sources[:, 0], quiet, rtol=1e-4, atol=1e-4)
+
+
+def test_formants_move_and_the_harmonics_stay() -> None:
+    config = MixConfig(seconds=1.0, equalise=0.0, speed=0.0)
+    corpora = [generated_corpus(talkers=2, seconds=3.0)]
+    plain = SpectralMixer(corpora, config, 1024, torch.device("cpu"))
+    moving = SpectralMixer(corpora, replace(config, formants=0.2), 1024, torch.device("cpu"))
+    rows = torch.tensor([0, 0, 1, 1])
+    before = plain.cut(rows, torch.Generator().manual_seed(4))
+    after = moving.cut(rows, torch.Generator().manual_seed(4))
+    gain = after[..., 0] / before[..., 0].where(before[..., 0].abs() > 1e-3, 1.0)
+    told = before[..., 0].abs() > 1e-3
+    assert float(gain[told].min()) > 0  # phases are those of the voice
+    assert math.exp(-2) * 0.99 < float(gain[told].min()) < 0.9
+    assert 1.1 < float(gain[told].max()) < math.exp(2) * 1.01
+    steps = gain.log().where(told, 0.0).diff(dim=2).abs()  # a smooth curve: no harmonic is touched alone
+    assert float(steps.where(told[..., 1:] & told[..., :-1], 0.0).max()) < 0.35
+
+
+def test_the_loop_on_a_gpu_has_the_numbers_of_the_plain_one() -> None:
+    pytest.importorskip("triton")
+    done = subprocess.run(
+        [sys.executable, "-c", FUSED],
+        env={**os.environ, "TRITON_INTERPRET": "1"},  # must be chosen before triton is imported
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+FUSED = """
+import torch
+from torch.testing import assert_close
+from core.units.gated.lstm import LSTM
+from core.blocks.directions import run_directions
+from speech.models.bf16_lstm_gpu import FusedLSTM
+
+torch.manual_seed(0)
+for batch, time, width, hidden, ways in ((18, 5, 3, 20, 2), (2, 1, 4, 16, 1)):
+    units = [LSTM(width, hidden) for _ in range(ways)]
+    x = torch.randn(batch, time, width, requires_grad=True)
+    weights = [p for unit in units for p in unit.parameters()]
+    weight = torch.linspace(-1, 1, batch * time * ways * hidden).view(batch, time, -1)
+    y, final = run_directions(units, x)
+    expected = torch.autograd.grad((y * weight).sum(), [x, *weights])
+    stacked = [torch.stack([getattr(u, n) for u in units]) for n in ("weight_ih", "weight_hh")]
+    bias = torch.stack([unit.bias_ih + unit.bias_hh for unit in units])
+    out, cells = FusedLSTM.apply(x.half(), *stacked, bias)  # the interpreter has no bfloat16
+    assert_close(out.float(), y, rtol=0, atol=4e-3)
+    for way in range(ways):
+        assert_close(cells[:, 0 if way else -1, way], final[way][1], rtol=0, atol=4e-3)
+    found = torch.autograd.grad((out.float() * weight).sum(), [x, *weights])
+    for a, b in zip(found, expected):
+        assert_close(a, b, rtol=0, atol=8e-3 * (1 + float(b.abs().max())))
+"""

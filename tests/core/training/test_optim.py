@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing import assert_close
 
 from core.errors import ConfigError
 from core.training import ShuffledBatches, build_optimizer, parameter_groups
@@ -123,6 +124,34 @@ def test_milestones_multiply_from_their_part_of_the_steps_on() -> None:
     heights = [factor(plan, step, 20) for step in range(20)]
     assert heights == pytest.approx([1.0] * 12 + [0.3] * 5 + [0.09] * 3)
     assert min(factor(replace(plan, floor=0.2), step, 20) for step in range(20)) == 0.2
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_a_held_rate_falls_later_over_the_same_curve(name: Any) -> None:
+    plan = ScheduleOptions(name, warmup=0.1, hold=0.3)
+    heights = [factor(plan, step, 100) for step in range(100)]
+    assert heights[9:41] == [1.0] * 32
+    assert heights[40:] == pytest.approx([factor(name, step, 60, 0.0) for step in range(60)])
+    with pytest.raises(ConfigError, match="schedule[.]hold is a fraction"):
+        ScheduleOptions(name, hold=1.5)
+
+
+def test_muon_takes_the_steps_of_torch_for_matrices_of_all_shapes() -> None:
+    torch.manual_seed(0)
+    ours = [nn.Parameter(torch.randn(shape)) for shape in ((12, 8), (12, 8), (5, 16), (6, 6))]
+    theirs = [nn.Parameter(weight.detach().clone()) for weight in ours]
+    optimizer = build_optimizer("muon", [{"params": ours, "lr": 1e-2, "weight_decay": 0.1}])
+    reference = torch.optim.Muon(theirs, 1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        for own, other in zip(ours, theirs, strict=True):
+            own.grad = torch.randn_like(own)
+            other.grad = own.grad.clone()
+        optimizer.step()
+        reference.step()
+    for own, other in zip(ours, theirs, strict=True):  # the rounds are bfloat16, in another order of sums
+        assert_close(own, other, rtol=0, atol=1e-3)
+    with pytest.raises(ValueError, match=r"Muon takes matrices, got a parameter of shape \(3,\)"):
+        build_optimizer("muon", [{"params": [nn.Parameter(torch.zeros(3))], "lr": 1e-2, "weight_decay": 0.0}])
 
 
 @pytest.mark.parametrize("name", ["cosine", "linear"])
