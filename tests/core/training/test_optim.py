@@ -132,7 +132,7 @@ def test_a_held_rate_falls_later_over_the_same_curve(name: Any) -> None:
     heights = [factor(plan, step, 100) for step in range(100)]
     assert heights[9:41] == [1.0] * 32
     assert heights[40:] == pytest.approx([factor(name, step, 60, 0.0) for step in range(60)])
-    with pytest.raises(ConfigError, match="schedule[.]hold is a fraction"):
+    with pytest.raises(ConfigError, match="hold is a fraction of all steps"):
         ScheduleOptions(name, hold=1.5)
 
 
