@@ -7,15 +7,20 @@ alone. Every row has as many steps, the same seed, lines and validation.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from core.config import replace
 from core.errors import ConfigError
 from core.report import number, percent, table
-from core.weights import load
+from core.training.folder import STATE
+from core.training.log import METRICS, read_rows
+from core.training.run import WEIGHTS
+from core.weights import UNFINISHED, load
 from vision.ocr.config import TrainConfig, defaults
 from vision.ocr.data import read_samples
 from vision.ocr.predict import load_reader
@@ -51,7 +56,7 @@ def study(
     device: Any = "cpu",
     quiet: bool = False,
 ) -> list[Row]:
-    """Train every variant into a folder of its own below `out`; one that is there is not trained again.
+    """Train every variant into a folder of its own below `out`; one that is done is not trained again.
 
     Raises:
         ConfigError: no such study, or no validation lines.
@@ -66,12 +71,24 @@ def study(
     for name in names or (UNITS if what == "units" else tuple(str(share) for share in SHARES)):
         own = with_unit(base, name) if what == "units" else with_share(base, name, len(learned))
         run = out / f"{what}-{name}"
-        weights, seconds = run / "model.safetensors", float("nan")  # a run that is there is not timed
-        if not weights.is_file():
-            seconds = train(own, run, data, device=device, quiet=quiet).seconds
-        card = load(weights)[1]
-        rows.append(Row(name, card.score["cer"], seconds / steps, speed(run, checked)))
+        if not done(run):
+            train(own, run, data, device=device, quiet=quiet, resume=(run / STATE).is_file())
+        card = load(run / WEIGHTS)[1]
+        rows.append(Row(name, card.score["cer"], seconds_a_step(run), speed(run, checked)))
     return rows
+
+
+def seconds_a_step(run: Path) -> float:
+    """Of a run's epochs the median, validation included; NaN where there was one epoch."""
+    told = [(float(row["seconds"]), float(row["step"])) for row in read_rows(run / METRICS)]
+    took = [(b - a) / (m - n) for (a, n), (b, m) in pairwise(told) if m > n]
+    return float(np.median(took)) if took else float("nan")
+
+
+def done(run: Path) -> bool:
+    """Whether a run has weights that are not those of a run that goes on."""
+    weights = run / WEIGHTS
+    return weights.is_file() and UNFINISHED not in load(weights)[1].extra
 
 
 def with_unit(config: TrainConfig, name: str) -> TrainConfig:

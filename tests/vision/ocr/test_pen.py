@@ -10,11 +10,22 @@ from core.config import replace
 from core.errors import DataError
 from tests.vision.ocr.test_commands import run
 from vision.ocr.codec import Codec
+from vision.ocr.pen.growing import GrowingBatches
 from vision.ocr.pen.imu import LetterConfig, Motion, read_motions, train_letters
 from vision.ocr.pen.model import PenNetwork
 from vision.ocr.pen.stream import PenStream
-from vision.ocr.pen.strokes import Steps, from_stroke, levelled, read_ink, steps_of, to_stroke3, x_height
+from vision.ocr.pen.strokes import (
+    PIECES,
+    Steps,
+    from_stroke,
+    levelled,
+    read_ink,
+    steps_of,
+    to_stroke3,
+    x_height,
+)
 from vision.ocr.pen.synth import imu, imu_set, inks
+from vision.ocr.pen.train import PenConfig, changed, generate
 
 
 def pen() -> tuple[PenNetwork, Codec]:
@@ -111,8 +122,60 @@ def test_a_slope_is_taken_out_and_the_height_found() -> None:
     np.testing.assert_allclose(steps_of(points), steps_of(points * [7, 7, 1, 1]), atol=1e-3)
 
 
+def test_a_dot_is_a_step_and_the_way_back_to_it_is_told() -> None:
+    stem = [[0, 0, 0, 1], [0, 1, 0.1, 0], [3, 0, 0.2, 1], [3, 1, 0.3, 0]]
+    dot = [[0, -0.4, 0.5, 1], [0.01, -0.4, 0.6, 0]]
+    steps = Steps(1.0).feed([*stem, *dot])
+    assert steps[-1].tolist()[: 2 * PIECES] == [0.0] * 2 * PIECES
+    assert steps[-1, -2:].tolist() == [1, 1]  # down, and a stroke begins
+    np.testing.assert_allclose(steps[-2, :2], [-3, -1.4], atol=1e-6)  # through the air
+    np.testing.assert_allclose(steps[-2, 2 * PIECES + 1], -3, atol=1e-6)  # behind the rightmost point
+
+
+def test_texts_grow_while_a_pen_is_learned() -> None:
+    lengths, characters = [10] * 30 + [40] * 30 + [90] * 30, [2] * 30 + [6] * 30 + [15] * 30
+    batches = GrowingBatches(lengths, characters, 7, 200, 20, lambda rows, _: rows.tolist(), seed=3)
+    longest = [max(i for rows in batches.epoch(e, 0, 1, 0) for i in rows) for e in (0, 2, 3, 6, 7, 19)]
+    assert [number // 30 for number in longest[:5]] == [0, 0, 1, 1, 2]
+    for rows in batches.epoch(10, 0, 1, 0):
+        assert len(rows) * max(lengths[i] for i in rows) <= 200
+    whole = [sorted(rows) for rows in batches.epoch(10, 0, 1, 0)]
+    halves = [[sorted(rows) for rows in batches.epoch(10, rank, 2, 0)] for rank in (0, 1)]
+    assert [sorted(a + b) for a, b in zip(*halves, strict=True)] == whole
+    assert len(list(batches.epoch(10, 0, 1, 4))) == 3
+
+
+def test_generated_inks_do_not_depend_on_the_makers() -> None:
+    small = PenConfig(generated=12)
+    one, two = generate(small), generate(replace(small, {"makers": 2}))
+    assert [text for _, text in one] == [text for _, text in two]
+    assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(one, two, strict=True))
+
+
+def test_changing_an_ink_keeps_its_padding_and_its_directions() -> None:
+    own = torch.from_numpy(steps_of(inks(1, 3)[0].points))
+    x = torch.zeros(1, len(own) + 5, own.shape[1])
+    x[0, : len(own)] = own
+    told = changed(x, 1.0, torch.Generator().manual_seed(1))
+    assert not told[0, len(own) :].any()
+    np.testing.assert_array_equal(told[..., -2:], x[..., -2:])
+    lengths = told[0, : len(own), :2].norm(dim=-1)[(own[:, -2] > 0.5) & own[:, :2].any(1)]
+    np.testing.assert_allclose(lengths, 1.0, atol=1e-5)
+
+
 def test_training_a_pen_writes_weights_that_read(tmp_path: Path) -> None:
-    small = ["--set", "generated=40", "--set", "hidden=12", "--set", "layers=1", "--set", "loop.epochs=1"]
+    small = [
+        "--set",
+        "generated=40",
+        "--set",
+        "hidden=12",
+        "--set",
+        "layers=1",
+        "--set",
+        "loop.epochs=1",
+        "--set",
+        "steps=8",
+    ]
     code, _, heard = run("train", "pen", "--out", tmp_path / "run", *small)
     assert code == 0, heard
     stream = PenStream(tmp_path / "run", height=1.0)

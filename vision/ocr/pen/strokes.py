@@ -1,11 +1,15 @@
 """Strokes of a pen: files of others -> arrays of points, and points -> the steps a network sees.
 
-A point is (x, y, t_s, down): y grows downwards as on screens, `down` is 1 while the pen touches. Steps are of
-equal length along the path, so the speed of the hand and the rate of the tablet do not matter; each is
+A point is (x, y, t_s, down): y grows downwards as on screens, `down` is 1 while the pen touches. Of a path
+only its shape counts, not the speed of the hand or the rate of the tablet: it is cut into pieces of equal
+length, and `PIECES` of them are a step
 
-    (cos, sin of the direction, height above the line in x-heights, 1 while down, 1 where a stroke begins)
+    (cos, sin of the direction of each piece; height above the line, how far behind the rightmost point, both
+     in x-heights; 1 while down; 1 where a stroke begins)
 
-The pen in the air moves in one step, whatever its path there. All of it looks back only.
+so a character is some five steps: CTC stays with blanks where it is many. The last step of a stroke may have
+fewer pieces, and a dot has none. The pen in the air moves in one step, whatever its path there, and tells how
+far instead of a direction. All of it looks back only.
 """
 
 import csv
@@ -20,9 +24,12 @@ import numpy as np
 from core.errors import DataError
 from core.files import read_bytes
 
-FEATURES = 5
+PIECES = 3
+FEATURES = 2 * PIECES + 4
 SPACING = 0.25
-"""Length of a step in x-heights."""
+"""Length of a piece in x-heights."""
+FARTHEST = 4.0
+"""x-heights beyond which a way through the air, or a height, is not told apart."""
 LIMIT = 200 << 20
 LONGEST = 2_000_000
 """Points of one file."""
@@ -183,11 +190,14 @@ class Steps:
             raise DataError(f"the height of small letters must be positive, got {height}.")
         self.height = height
         self.last: tuple[float, float] | None = None
-        self.down, self.rest, self.level, self.first = False, 0.0, 0.0, True
+        self.down, self.rest, self.first = False, 0.0, True
+        self.level, self.front, self.told = 0.0, 0.0, 0
+        self.pieces: list[float] = []
 
     def state(self) -> dict[str, Any]:
         """Everything that the next point needs."""
-        return {name: getattr(self, name) for name in ("height", "last", "down", "rest", "level", "first")}
+        names = ("height", "last", "down", "rest", "first", "level", "front", "told")
+        return {name: getattr(self, name) for name in names} | {"pieces": list(self.pieces)}
 
     @classmethod
     def of(cls, state: dict[str, Any]) -> "Steps":
@@ -197,6 +207,8 @@ class Steps:
         found.last = None if last is None else (float(last[0]), float(last[1]))
         found.down, found.first = bool(state["down"]), bool(state["first"])
         found.rest, found.level = float(state["rest"]), float(state["level"])
+        found.front, found.told = float(state["front"]), int(state["told"])
+        found.pieces = [float(value) for value in state["pieces"]]
         return found
 
     def feed(self, points: Iterable[Any]) -> np.ndarray:
@@ -209,31 +221,42 @@ class Steps:
     def point(self, x: float, y: float, down: bool) -> Iterator[list[float]]:
         """Steps up to one point."""
         if self.last is None:
-            self.last, self.down, self.level = (x, y), down, y
+            self.last, self.down, self.level, self.front = (x, y), down, y, x
             return
         (a, b), before = self.last, self.down
         dx, dy = x - a, y - b
         length = float(np.hypot(dx, dy))
+        self.last, self.down = (x, y), down
         if not before:  # the pen came through the air
-            self.down, self.rest, self.first = down, 0.0, True
-            self.last = (x, y)
+            self.rest, self.first = 0.0, True
             if length > 1e-9:
-                yield [min(dx, 4.0), dy / length, self.above(y), 0.0, 0.0]
+                self.pieces = [within(dx), within(dy)]
+                yield self.step(x, y, 0.0)
             return
         if length > 1e-12:
             at = SPACING - self.rest
             while at <= length:
-                here = b + dy * at / length
-                yield [dx / length, dy / length, self.above(here), 1.0, float(self.first)]
-                self.first = False
+                self.pieces += [dx / length, dy / length]
+                if len(self.pieces) == 2 * PIECES:
+                    yield self.step(a + dx * at / length, b + dy * at / length, 1.0)
                 at += SPACING
             self.rest = (self.rest + length) % SPACING
-        self.last, self.down = (x, y), down
+        if not down and (self.first or self.pieces):
+            yield self.step(x, y, 1.0)
 
-    def above(self, y: float) -> float:
-        """Height above where the line has run so far, which follows slowly."""
-        self.level += 0.02 * (y - self.level)
-        return float(np.clip(self.level - y, -4, 4))
+    def step(self, x: float, y: float, down: float) -> list[float]:
+        """The step of the pieces so far, which ends at (x, y)."""
+        self.told += 1
+        self.level += max(0.02, 1 / (self.told + 1)) * (y - self.level)  # where the line has run so far
+        self.front = max(self.front, x)
+        pieces, self.pieces = self.pieces + [0.0] * (2 * PIECES - len(self.pieces)), []
+        first, self.first = float(down and self.first), self.first and not down
+        return [*pieces, within(self.level - y), within(x - self.front), down, first]
+
+
+def within(value: float) -> float:
+    """A length that is told up to `FARTHEST`."""
+    return min(max(value, -FARTHEST), FARTHEST)
 
 
 def steps_of(points: np.ndarray, height: float | None = None) -> np.ndarray:

@@ -6,14 +6,17 @@ The IMU tells the tip's acceleration in the pen's tilted frame with gravity, and
 
 import numpy as np
 
-from vision.ocr.pen.strokes import Ink
-from vision.ocr.synth.alphabet import glyphs
+from vision.ocr.pen.strokes import Ink, steps_of, x_height
+from vision.ocr.synth.alphabet import CAPITALS, DIGITS, MARKS, glyphs
+from vision.ocr.synth.alphabet import LETTERS as SMALL_LETTERS
 from vision.ocr.synth.writing import Writer, made_up, write
 
 GRAVITY = 9.81
 RATE_HZ = 100.0
 HEIGHT_M = 0.004
 """Height of small letters on paper."""
+SHORT, WORDS = 0.4, 0.35
+"""Shares of the inks to learn from that are 1 to 3 characters, and that are at most 8."""
 LETTERS = tuple("abcdefgh")
 """Of the letter classifier, as in the data of its paper: eight Latin letters."""
 
@@ -34,7 +37,7 @@ def ink_of(text: str, rng: np.random.Generator, scale: float = 1.0) -> Ink:
     writer = Writer.drawn(rng)
     speed, now = rng.uniform(6, 14), 0.0
     parts: list[np.ndarray] = []
-    for stroke in write(text, writer, rng):
+    for stroke in write(text, writer, rng, at_once=rng.random() < 0.6):
         if len(stroke) == 1:
             stroke = np.repeat(stroke, 2, 0) + np.array([[0, 0], [0.02, 0.02]])
         path = timed(stroke, speed, rng)
@@ -59,6 +62,35 @@ def inks(count: int, seed: int, longest: int = 20) -> list[Ink]:
         text = made_up(rng, longest)
         text = " ".join("".join(c for c in word if c in known) for word in text.split()).strip() or "a"
         made.append(ink_of(text, rng))
+    return made
+
+
+def few_characters(rng: np.random.Generator) -> str:
+    """One to three characters by chance, rare ones too."""
+    known = glyphs()
+    kinds = [list(SMALL_LETTERS), list(DIGITS), list(CAPITALS), list(MARKS), sorted(known)]
+    chosen = rng.choice(5, int(rng.integers(1, 4)), p=[0.5, 0.2, 0.15, 0.05, 0.1])
+    return "".join(c for c in (str(rng.choice(kinds[kind])) for kind in chosen) if c in known) or "a"
+
+
+def lessons(count: int, seed: int, longest: int) -> list[tuple[np.ndarray, str]]:
+    """Steps of `count` inks to learn from, and their texts: many short ones, words, and longer ones.
+
+    The height of small letters is known, guessed or misjudged, as it will be.
+    """
+    known = glyphs()
+    made = []
+    for number in range(count):
+        rng = np.random.default_rng([seed, number, 7])
+        kind = rng.random()
+        if kind < SHORT:
+            text = few_characters(rng)
+        else:
+            text = made_up(rng, 8 if kind < SHORT + WORDS else longest)
+            text = " ".join("".join(c for c in word if c in known) for word in text.split()).strip() or "a"
+        points = ink_of(text, rng).points
+        height = x_height(points) if rng.random() < 0.4 else 1.0
+        made.append((steps_of(points, height * float(np.exp(rng.normal(0, 0.15)))), text))
     return made
 
 

@@ -50,8 +50,11 @@ class Writer:
         )
 
 
-def write(text: str, writer: Writer, rng: np.random.Generator) -> list[np.ndarray]:
-    """Pen strokes (n, 2) of a text, y up, x-height 1; unknown characters leave a gap."""
+def write(text: str, writer: Writer, rng: np.random.Generator, *, at_once: bool = False) -> list[np.ndarray]:
+    """Pen strokes (n, 2) of a text, y up, x-height 1; unknown characters leave a gap.
+
+    at_once: dots, bars and accents follow their letter at once, and not the word.
+    """
     table = glyphs()
     preferred = {name: int(rng.integers(len(variants))) for name, variants in table.items()}
     strokes: list[np.ndarray] = []
@@ -78,7 +81,10 @@ def write(text: str, writer: Writer, rng: np.random.Generator) -> list[np.ndarra
         else:
             strokes.append(body)
         joined = strokes[-1] if joins else None
-        late += rest
+        if at_once and rest:
+            strokes, joined = [*strokes, *rest], None
+        else:
+            late += rest
         x = max(stroke[:, 0].max() for stroke in placed[:1]) + writer.letter_gap * writer.width
         if not joins:
             x += 0.08
