@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Generator, Tensor
 
 from core.errors import ConfigError
@@ -49,7 +50,9 @@ class SpectralMixer:
         for speed in speeds:
             for number, voice in enumerate(voices):
                 wave = torch.from_numpy(voice.samples).to(device).float()[None] / 32768
-                wave = stretched(wave, max(window, 2 * int(len(voice.samples) / speed / 2)))[0]
+                size = next_fast_len(max(window, len(voice.samples)), real=True)
+                wave = torch.nn.functional.pad(wave, (0, size - wave.shape[1]))
+                wave = stretched(wave, next_fast_len(max(window, int(size / speed)), real=True))[0]
                 offset = int(torch.randint(self.hop, (), generator=offsets))
                 wave = wave[min(offset, len(wave) - window) :]
                 spectra = self.analysed(wave / (wave.square().mean().sqrt() + 1e-9))
