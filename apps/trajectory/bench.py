@@ -3,6 +3,7 @@
 `recurra bench trajectory`. All peers get the same window of 21 positions and answer 20 steps.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,8 +16,8 @@ from apps.trajectory.baselines import BASELINES
 from apps.trajectory.config import ModelConfig, WindowConfig
 from apps.trajectory.fast import FastEngine
 from apps.trajectory.models.predictor import Predictor
-from apps.trajectory.samples import Sample
-from apps.trajectory.stream import Stream, StreamConfig
+from apps.trajectory.samples import Sample, parse_sample
+from apps.trajectory.stream import Stream, StreamConfig, run
 from core.bench.runner import Case
 
 SIZES = "hidden 64, layers 2, T 20"
@@ -35,6 +36,7 @@ def cases() -> list[Case]:
         Case("trajectory stateful step", SIZES, step_beside_torch, "eager torch", limit_us=40),
         Case("trajectory window, mixed and mirrored", SIZES, mixed_beside_plain, "the network alone", 4.0),
         Case("trajectory live sample", LIVE, live_sample, limit_us=100),
+        Case("trajectory live answer, p99", LIVE, value=client_p99, unit="us", at_most=5000),
     ]
 
 
@@ -107,6 +109,25 @@ def live_sample() -> Calls:
     for _ in range(TRACKS * RATE_HZ):  # one second, so that answers come
         feed()
     return feed, None
+
+
+def client_p99() -> float:
+    """Microseconds from the line of a sample to the line of its answer: of a hundred, the slowest.
+
+    Three seconds of the stream as JSON lines through `run`, as fast as it goes; parsing is in it.
+    """
+    stream = Stream(FastEngine(network(stateful=False, whole=True)), StreamConfig(every_s=0.1))
+    rng = np.random.default_rng(0)
+    speeds = rng.normal(0, 5, (TRACKS, 3))
+    sent = (
+        parse_sample(
+            json.dumps({"t": moment / RATE_HZ, "id": track, "p": (speed * moment / RATE_HZ).tolist()})
+        )
+        for moment in range(3 * RATE_HZ)
+        for track, speed in enumerate(speeds)
+    )
+    counters = run(stream, sent, lambda line: None, lambda text: None)
+    return float(np.percentile(counters.client_us[len(counters.client_us) // 3 :], 99))
 
 
 def step_beside_torch() -> Calls:

@@ -1,4 +1,4 @@
-"""The words and readings that the commands of  share."""
+"""The words and readings that the commands of `recurra trajectory` share."""
 
 import os
 from pathlib import Path
@@ -45,7 +45,7 @@ MaxGap = Annotated[
 READER = (
     "--read takes format, columns (t=time,x=px), time_unit (s, ms, us, ns, iso, dmy, mdy), "
     "group (id or kind,traj), rate (samples per second), times (KITTI), frame (enu, ned, camera), "
-    "gate (false keeps what jumps), t (as time_unit), alt (ft, m, ...). "
+    "gate (off keeps what jumps; or metres), t (as time_unit), alt (ft, m, ...). "
     "What is not told is detected."
 )
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from apps.trajectory.dense import is_dense, through_all
+from apps.trajectory.dense import between, is_dense, of_the_path, through_all
 from apps.trajectory.track import SUFFIXES, Track
 from core.errors import DataError
 from core.jobs import Input, gather
@@ -194,7 +194,8 @@ def resample(
     Args:
         max_gap: None: half a second and five steps.
         follow: a stretch of slower samples keeps their step, see `rhythm`, and its gaps are five of those;
-            of a faster one the lines through all samples come along.
+            of a faster one the lines through all samples come along. Where velocities of the file agree
+            with its positions, the path between samples is curved by them.
     """
     if not (dt > 0 and math.isfinite(dt) and (max_gap is None or max_gap > 0)):
         raise ValueError(f"dt and max_gap must be positive, got {dt} and {max_gap}")
@@ -204,7 +205,8 @@ def resample(
         # the last stamp of an even file falls short of its own grid by a rounding
         count = math.floor((t[-1] - t[0]) / step + 1e-6) + 1
         grid = t[0] + step * np.arange(count)
-        even = np.stack([np.interp(grid, t, axis) for axis in piece.positions.T], 1)
+        curved = of_the_path(t, piece.positions, piece.velocities) if follow else None
+        even = between(t, piece.positions, curved, np.minimum(grid, t[-1]))
         lines = through_all(t, piece.positions, grid, step) if follow and is_dense(t, step) else None
         segments.append(Segment(track, float(t[0]), step, even, lines))
     return segments

@@ -43,6 +43,43 @@ def through_all(time_s: np.ndarray, positions: np.ndarray, grid: np.ndarray, ste
     return lines
 
 
+def between(
+    time_s: np.ndarray, positions: np.ndarray, velocities: np.ndarray | None, at: np.ndarray
+) -> np.ndarray:
+    """Positions (n, D) at times inside the samples: Hermite curves where velocities are known, else lines."""
+    if len(time_s) == 1:
+        return np.repeat(positions, len(at), 0)
+    right = np.clip(np.searchsorted(time_s, at, side="right"), 1, len(time_s) - 1)
+    left = right - 1
+    width = time_s[right] - time_s[left]
+    s = ((at - time_s[left]) / width)[:, None]
+    if velocities is None:
+        return positions[left] + s * (positions[right] - positions[left])
+    h = width[:, None]
+    return (
+        (1 + 2 * s) * (1 - s) ** 2 * positions[left]
+        + s * (1 - s) ** 2 * h * velocities[left]
+        + s**2 * (3 - 2 * s) * positions[right]
+        + s**2 * (s - 1) * h * velocities[right]
+    )
+
+
+AGREE = 0.3
+"""Share of the way by which velocities of a file may miss its positions, and still be theirs."""
+
+
+def of_the_path(
+    time_s: np.ndarray, positions: np.ndarray, velocities: np.ndarray | None
+) -> np.ndarray | None:
+    """Velocities that lead from position to position; None where they are of another frame or unit."""
+    if velocities is None or velocities.shape != positions.shape or len(time_s) < 3:
+        return None
+    way, step = np.diff(positions, axis=0), np.diff(time_s)[:, None]
+    led = (velocities[1:] + velocities[:-1]) / 2 * step
+    length = np.linalg.norm(way, axis=1)
+    return velocities if np.median(np.linalg.norm(led - way, axis=1)) <= AGREE * np.median(length) else None
+
+
 @compiled
 def fit_all(time_s: Any, positions: Any, grid: Any, spans: Any, step: Any, lines: Any) -> None:
     """Least squares over (g - span, g] for every g of the grid; the end is where the line is at g."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from apps.trajectory.conformal import LiveRadius
 from apps.trajectory.data import gap, rhythm
-from apps.trajectory.dense import is_dense, through_all
+from apps.trajectory.dense import between, is_dense, through_all
 from apps.trajectory.geo import Origin
 from apps.trajectory.measures import LONG
 from apps.trajectory.samples import Sample
@@ -126,21 +126,6 @@ class LiveTrack:
         first = max(bisect_right(self.times, float(times[0])) - 1, 0)
         t = np.asarray(self.times[first:])
         p = np.asarray(self.points[first:])
-        if len(t) == 1:
-            return np.repeat(p, len(times), 0)
-        right = np.clip(np.searchsorted(t, times, side="right"), 1, len(t) - 1)
-        left = right - 1
-        width = t[right] - t[left]
-        s = ((times - t[left]) / width)[:, None]
-        line = p[left] + s * (p[right] - p[left])
         velocities = self.velocities[first:]
-        if velocities[-1] is None or any(v is None for v in velocities):
-            return line
-        v = np.asarray(velocities, dtype=np.float64)
-        h = width[:, None]
-        return (
-            (1 + 2 * s) * (1 - s) ** 2 * p[left]
-            + s * (1 - s) ** 2 * h * v[left]
-            + s**2 * (3 - 2 * s) * p[right]
-            + s**2 * (s - 1) * h * v[right]
-        )
+        curved = velocities[-1] is not None and not any(v is None for v in velocities)
+        return between(t, p, np.asarray(velocities, dtype=np.float64) if curved else None, times)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from apps.trajectory.data import Segment, Track, resample, rhythm, stretches
-from apps.trajectory.dense import is_dense, through_all
+from apps.trajectory.dense import between, is_dense, of_the_path, through_all
 from apps.trajectory.dims import fit_dims, fit_lines
 from apps.trajectory.measures import LONG
 from apps.trajectory.model import DEFAULT, Model, load_model
@@ -124,7 +124,8 @@ def last_segment(track: Track, model: Model, at_s: float | None, max_gap: float 
     """The stretch that ends a track, on a grid that meets its newest sample."""
     if at_s is not None:
         known = track.time_s <= track.seconds(at_s) + 1e-6
-        track = replace(track, time_s=track.time_s[known], positions=track.positions[known], velocities=None)
+        rates = None if track.velocities is None else track.velocities[known]
+        track = replace(track, time_s=track.time_s[known], positions=track.positions[known], velocities=rates)
     if not len(track):
         raise DataError(f"{track.name}: no sample up to {at_s} s.")
     last = stretches(track, max_gap)[-1]
@@ -136,10 +137,11 @@ def last_segment(track: Track, model: Model, at_s: float | None, max_gap: float 
         lines = through_all(t, p, end + np.zeros(1), step)
     else:
         lines = None
-    backwards = replace(last, time_s=end - last.time_s[::-1], positions=last.positions[::-1], velocities=None)
-    reversed_ = resample(backwards, step, math.inf)[0]
-    count = len(reversed_)
-    return Segment(track, float(end - step * (count - 1)), step, reversed_.positions[::-1], lines)
+    count = math.floor((end - last.time_s[0]) / step + 1e-6) + 1
+    grid = np.maximum(end - step * np.arange(count - 1, -1, -1), last.time_s[0])
+    curved = of_the_path(last.time_s, last.positions, last.velocities) if model.follows else None
+    even = between(last.time_s, last.positions, curved, grid)
+    return Segment(track, float(grid[0]), step, even, lines)
 
 
 def predict_along(

@@ -27,7 +27,7 @@ def assemble(
     frame: str | None = None,
     origin: tuple[float, float, float] | None = None,
     has_clock: bool = True,
-    gate: bool = True,
+    gate: bool | float | str = True,
     warnings: Sequence[str] = (),
 ) -> Track:
     """Sort by time, keep the last of equal stamps, leave out what is not finite or jumps, and say so.
@@ -61,7 +61,8 @@ def assemble(
     if velocities is not None:
         velocities = velocities[usable][order]
         velocities = to_enu_axes(velocities, frame) if np.isfinite(velocities).all() else None
-    wrong, said = outliers((ns - ns[0]) * 1e-9, positions) if gate else (np.zeros(0, dtype=bool), [])
+    metres = None if isinstance(gate, bool | str) else float(gate)
+    wrong, said = outliers((ns - ns[0]) * 1e-9, positions, metres) if gate else (np.zeros(0, dtype=bool), [])
     if wrong.any():
         ns, positions = ns[~wrong], positions[~wrong]
         velocities = None if velocities is None else velocities[~wrong]

@@ -10,11 +10,16 @@ BACK_S, BACK_STEPS = 2.0, 5.0
 """A step back longer than both is a clock that begins again."""
 APART_NS = 10 * 10**9
 """Between two stretches, where nobody knows how long it was."""
+WEEKS_NS = 1024 * 604_800 * 10**9
+"""GPS counts 1024 weeks; a receiver that lost count is so much too early."""
+HOUR_NS = 3600 * 10**9
+"""A local clock goes back by an hour when summer time ends."""
 ROLLS = {
     604_800 * 10**9: "the GPS week ends",
     86_400 * 10**9: "the day ends",
     2**32 * 10**6: "a counter of milliseconds is full",
     2**32 * 10**3: "a counter of microseconds is full",
+    WEEKS_NS: "GPS's count of weeks is full",
 }
 """Nanoseconds after which a clock is at zero again -> why."""
 NEAR = 0.02
@@ -28,6 +33,11 @@ def going_on(ns: np.ndarray) -> tuple[np.ndarray, list[str]]:
         ns: (n,) int64 in the order of the file.
     """
     steps = np.diff(ns)
+    found = np.flatnonzero(np.abs(steps - WEEKS_NS) <= 60 * 10**9)
+    if len(found) == 1:  # a receiver that finds the right date under way: the later date is right
+        early = int(found[0]) + 1
+        shifted, said = going_on(np.concatenate([ns[:early] + WEEKS_NS, ns[early:]]))
+        return shifted, [f"the first {early} rows are 1024 weeks too early; the later date is right.", *said]
     forward = steps[steps > 0]
     if not len(forward):
         return ns, []
@@ -44,6 +54,9 @@ def going_on(ns: np.ndarray) -> tuple[np.ndarray, list[str]]:
         if rolled is not None:
             shifts[place + 1 :] += rolled
             said.append(f"time passes row {place + 2} as {ROLLS[rolled]}; it goes on.")
+        elif abs(int(steps[place]) + HOUR_NS) <= max(5 * usual, 10**9) and ns[place + 1] > HOUR_NS:
+            shifts[place + 1 :] += HOUR_NS
+            said.append(f"the clock goes back an hour at row {place + 2}, as summer time ends; it goes on.")
         else:
             newest = int((ns + shifts)[: place + 1].max())
             shifts[place + 1 :] = newest + APART_NS - int(ns[place + 1])

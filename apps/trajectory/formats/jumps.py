@@ -23,12 +23,15 @@ MOST = 2
 """Samples in a row that may be wrong and left out."""
 
 
-def outliers(time_s: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def outliers(
+    time_s: np.ndarray, positions: np.ndarray, metres: float | None = None
+) -> tuple[np.ndarray, list[str]]:
     """Which samples of a track are left out (n,), and what is said about them.
 
     Args:
         time_s: (n,) rising.
         positions: (n, D) metres.
+        metres: an innovation above it fails, whatever the track usually does; None: the rule above.
     """
     count = len(time_s)
     bad = np.zeros(count, dtype=bool)
@@ -44,6 +47,8 @@ def outliers(time_s: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, lis
     v95 = float(np.quantile(np.linalg.norm(step, axis=1) / dt, 0.95))
 
     def allowed(seconds: Any) -> Any:
+        if metres is not None:
+            return metres + 0 * seconds
         return np.maximum(usual, SLACK_M + np.minimum(STRONGEST * np.square(seconds), SPEEDS * v95 * seconds))
 
     failing = np.flatnonzero(even & (innovation > allowed(dt[1:]))) + 2

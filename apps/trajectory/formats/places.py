@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from apps.trajectory.formats.assemble import plural
 from apps.trajectory.formats.table import Table
 from apps.trajectory.formats.units import LENGTHS, factor
 from apps.trajectory.geo import Origin, to_enu
@@ -28,7 +29,7 @@ class Places:
 
 
 def places(table: Table, found: Mapping[str, str], warnings: list[str], unit: str | None = None) -> Places:
-    """Geographic columns, in degrees and metres; a fix at 0, 0 is none.
+    """Geographic columns, in degrees and metres; a fix at 0, 0 or beyond the poles is none.
 
     Raises:
         DataError: no finite place, or numbers that are none.
@@ -43,19 +44,31 @@ def places(table: Table, found: Mapping[str, str], warnings: list[str], unit: st
     finite = np.isfinite(lat) & np.isfinite(lon)
     if not finite.any():
         raise DataError(f"{table.path}: no row with a finite latitude and longitude.")
-    if np.abs(lat[finite]).max() > 180 and np.abs(lat[finite]).max() <= 9e8:
+    there = finite & ((lat != 0) | (lon != 0))  # one wild number says nothing of the unit
+    usual = (
+        max((float(np.median(np.abs(axis[there]))) for axis in (lat, lon)), default=0.0)
+        if there.any()
+        else 0.0
+    )
+    if 360 < usual <= 1.8e9:
         lat, lon = lat * 1e-7, lon * 1e-7
         told = "latitude and longitude are read as 1e-7 degrees"
         if alt is not None and unit is None and np.nanmedian(np.abs(alt)) > HIGHEST_M:
             alt, told = alt * 1e-3, f"{told}, altitude as millimetres"
         warnings.append(f"{told}.")
     wrong = finite & ((np.abs(lat) > 90) | (np.abs(lon) > 360))
-    if wrong.any():
+    if wrong.sum() > finite.sum() / 2:
         row = int(np.flatnonzero(wrong)[0])
         where = f" line {table.line_of(row)}" if table.text else ""
         raise DataError(
             f"{table.path}{where}: latitude {lat[row]:g}, longitude {lon[row]:g} is no place; swapped?"
         )
+    if wrong.any():  # 91 and 181 are what AIS says when it does not know
+        warnings.append(
+            f"{plural(int(wrong.sum()), 'row')} with a latitude or longitude that is no place left out."
+        )
+        lat, lon = np.where(wrong, np.nan, lat), np.where(wrong, np.nan, lon)
+        finite &= ~wrong
     nowhere = finite & (np.abs(lat) < NOWHERE) & (np.abs(lon) < NOWHERE)
     if nowhere.any() and not nowhere[finite].all():
         warnings.append(

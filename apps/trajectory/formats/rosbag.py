@@ -4,6 +4,7 @@ Through rosbags, which is optional. Times are those of the messages' headers; wh
 recorder's.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ PLACES = {
     "geometry_msgs/msg/PoseWithCovarianceStamped": "pose.pose.position",
     "geometry_msgs/msg/PointStamped": "point",
     "geometry_msgs/msg/TransformStamped": "transform.translation",
+    "geometry_msgs/msg/PoseArray": "poses.0.position",
     "nav_msgs/msg/Odometry": "pose.pose.position",
     "sensor_msgs/msg/NavSatFix": "",
 }
@@ -60,8 +62,11 @@ def read_bag(path: Path, options: Options) -> list[Track]:
                 message: Any = reader.deserialize(raw, link.msgtype)
                 stamp = message.header.stamp
                 own = int(stamp.sec) * 10**9 + int(stamp.nanosec)
+                place = place_of(message, PLACES[link.msgtype])
+                if place is None:
+                    continue
                 rows = found.setdefault(link.topic, [])
-                rows.append((own, recorded, *place_of(message, PLACES[link.msgtype])))
+                rows.append((own, recorded, *place))
                 kinds[link.topic] = link.msgtype
                 if len(rows) > OBJECTS:
                     raise DataError(f"{path}: more than {OBJECTS:,} messages; cut it into parts.")
@@ -80,11 +85,16 @@ def whole_bag(path: Path) -> Path:
     return path.parent if path.suffix in (".db3", ".mcap") and beside.is_file() else path
 
 
-def place_of(message: Any, where: str) -> tuple[float, float, float]:
+def place_of(message: Any, where: str) -> tuple[float, float, float] | None:
+    """The position in a message; None of an empty array. A receiver without a fix is nowhere."""
     if not where:
+        if message.status.status < 0:
+            return math.nan, math.nan, math.nan
         return float(message.latitude), float(message.longitude), float(message.altitude)
     for part in where.split("."):
-        message = getattr(message, part)
+        if part == "0" and not len(message):
+            return None
+        message = message[0] if part == "0" else getattr(message, part)
     return float(message.x), float(message.y), float(message.z)
 
 

@@ -101,6 +101,9 @@ def placed(
         theirs = next((key for key in names if key in topic), None)
         if theirs is not None:
             columns[ours] = np.asarray(topic[theirs], dtype=np.float64)
+    if "lat_lon_reset_counter" in topic or "alt_reset_counter" in topic:
+        columns, said = without_leaps(topic, columns)
+        told = [*told, *said]
     if "fix_type" in topic:
         lost = np.asarray(topic["fix_type"]) < 2
         for key in ("lat", "lon"):
@@ -140,6 +143,46 @@ def without_resets(topic: dict[str, np.ndarray], positions: np.ndarray) -> tuple
                 f"{words} m; taken out of what came before."
             )
     return positions, told
+
+
+def without_leaps(topic: dict[str, np.ndarray], columns: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Places as if the estimator had always stood where it stands at the end, and what is said.
+
+    `lat_lon_reset_counter` comes with `delta_lat_lon` in some logs and alone in others: the leap is then what
+    the path does beyond its way from sample to sample.
+    """
+    told, columns = [], dict(columns)
+    time_s = np.asarray(topic["timestamp"]).astype(np.float64) * 1e-6
+    for counter, names, deltas in (
+        ("lat_lon_reset_counter", ("lat", "lon"), ("delta_lat_lon[0]", "delta_lat_lon[1]")),
+        ("alt_reset_counter", ("alt",), ("delta_alt",)),
+    ):
+        if counter not in topic or not all(name in columns for name in names):
+            continue
+        table = np.stack([columns[name] for name in names], 1)
+        for place in np.flatnonzero(np.diff(np.asarray(topic[counter]).astype(np.int64) % 256) != 0) + 1:
+            if all(name in topic for name in deltas):
+                shift = np.array([float(topic[name][place]) for name in deltas])
+            else:
+                shift = table[place] - table[place - 1] - way(time_s, table, place)
+            if not np.isfinite(shift).all() or not shift.any():
+                continue
+            table[:place] += shift
+            words, unit = ", ".join(f"{value:.3g}" for value in shift), "m" if len(shift) == 1 else "degrees"
+            told.append(
+                f"the estimator's reset ({counter}) at {time_s[place] - time_s[0]:.3f} s moved it by "
+                f"{words} {unit}; taken out of what came before."
+            )
+        columns |= dict(zip(names, table.T, strict=True))
+    return columns, told
+
+
+def way(time_s: np.ndarray, table: np.ndarray, place: int) -> np.ndarray:
+    """What a mover does from sample `place` - 1 to `place`, by its way just before."""
+    if place < 2:
+        return np.zeros(table.shape[1])
+    share = (time_s[place] - time_s[place - 1]) / max(time_s[place - 1] - time_s[place - 2], 1e-9)
+    return (table[place - 1] - table[place - 2]) * min(share, 2.0)
 
 
 def check_definitions(path: Path, data: bytes) -> None:
