@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from core.config import Count, Range, Size
 from core.errors import ConfigError
-from speech.features import analyse, smooth, smooth_step, synthesise
+from speech.features import analyse, constant, smooth, smooth_step, synthesise
 from speech.models.enhance import AcrossBands, OverTime, PerBand, sequence
 from speech.models.recurrence import Recurrence
 
@@ -176,8 +176,14 @@ class SeparateNet(nn.Module):
         masks = self.decode(F.silu(self.hidden(self.norm(x))))  # (B, T, K, S width 2)
         masks = masks.float().view(batch, time, self.config.bands, self.talkers, self.width, 2)
         masks = masks.permute(0, 3, 1, 2, 4, 5).flatten(3, 4)
-        real = masks.new_tensor([1 / self.talkers, 0.0])
-        return masks - masks.mean(1, keepdim=True) + real, {"whole": tuple(whole), "over": tuple(over)}
+        share = equal_share(self.talkers, like=masks)
+        return masks - masks.mean(1, keepdim=True) + share, {"whole": tuple(whole), "over": tuple(over)}
+
+
+@constant
+def equal_share(talkers: int) -> Tensor:
+    """A complex factor, real part first."""
+    return torch.tensor([1 / talkers, 0.0])
 
 
 def masked(masks: Tensor, parts: Tensor) -> Tensor:
