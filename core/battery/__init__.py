@@ -9,6 +9,8 @@ Each check is a function named by its promise; `check` runs them all and says wh
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from core.battery.contract import CONTRACT, finite_differences
 from core.battery.extremes import EXTREMES
 from core.battery.habits import HABITS
@@ -33,12 +35,13 @@ __all__ = [
 ]
 
 
-def check(unit: Any, *, skip: tuple[str, ...] = (), **options: Any) -> list[str]:
+def check(unit: Any, *, skip: tuple[str, ...] = (), device: str = "cpu", **options: Any) -> list[str]:
     """Run every check on a class, a name, or "package.module:Class"; returns the promises that were kept.
 
     Args:
         unit: what is checked, built with equal widths.
         skip: names of checks to leave out.
+        device: where it is checked, such as "cuda".
         options: of the unit.
 
     Raises:
@@ -49,7 +52,8 @@ def check(unit: Any, *, skip: tuple[str, ...] = (), **options: Any) -> list[str]
         if promise.__name__ in skip:
             continue
         try:
-            promise(subject)
+            with torch.device(device):
+                promise(subject)
         except Exception as error:
             name = promise.__name__.replace("_", " ")
             raise AssertionError(f"{unit}: {name}: {type(error).__name__}: {error}") from error

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from core import registry
-from core.battery.subject import WIDTH, Subject, close, refused, results, sample
+from core.battery.subject import WIDTH, Subject, close, drawn, refused, results, sample
 from core.blocks.stack import Stack
 from core.state import choose, detach, join, map_state, rows, tensors
 from core.units.contract import MODES
@@ -77,7 +77,7 @@ def lengths_equal_the_unpadded_run(of: Subject) -> None:
 
 def masked_tokens_leave_the_state_alone(of: Subject) -> None:
     net, x = Stack(of.unit, WIDTH, **of.options).double(), sample(batch=2)
-    mask = torch.rand(2, 11, generator=torch.Generator().manual_seed(5)) > 0.4
+    mask = drawn((2, 11), torch.Generator("cpu").manual_seed(5), torch.float32) > -0.25
     y, state = net(x, mask=mask)
     for row in range(2):
         alone, end = net(x[row : row + 1, mask[row]])
@@ -232,7 +232,7 @@ def half_precision_stays_near_single(of: Subject) -> None:
     unit = of.make(torch.float32)
     x = sample(dtype=torch.float32)
     expected = unit(x)[0]
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(x.device.type, torch.bfloat16):
         y, _ = unit(x)
     assert (y.float() - expected).abs().max() < 0.1 * (1 + expected.abs().max())
     half = copy.deepcopy(unit).bfloat16()

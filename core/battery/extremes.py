@@ -54,7 +54,7 @@ def half_precision_trains(of: Subject) -> None:
     x = sample(dtype=torch.float32)
     types = [part.dtype for part in tensors(unit.initial_state(x))]
     for dtype in (torch.bfloat16, torch.float16):
-        with torch.autocast("cpu", dtype):
+        with torch.autocast(x.device.type, dtype):
             y, state = unit(x)
             token, after = unit.step(x[:, 0], state)
             for found in (state, after):

@@ -45,8 +45,14 @@ def refused(call: Callable[[], Any], message: str) -> None:
 
 
 def sample(batch: int = 3, time: int = 11, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Tokens (B, T, WIDTH), always the same."""
-    return torch.randn(batch, time, WIDTH, dtype=dtype, generator=torch.Generator().manual_seed(2))
+    """Tokens (B, T, WIDTH) on torch's default device, always the same."""
+    return drawn((batch, time, WIDTH), torch.Generator("cpu").manual_seed(2), dtype)
+
+
+def drawn(shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    """Normal numbers of a generator of the CPU on torch's default device: the same on all of them."""
+    numbers = torch.randn(shape, dtype=dtype, generator=generator, device="cpu")
+    return numbers.to(torch.get_default_device())
 
 
 def close(a: Any, b: Any, tolerance: float = 1e-10) -> None:
@@ -66,11 +72,11 @@ def results(unit: Unit, x: Tensor, mode: str, start: State | None) -> tuple[Any,
         else map_state(lambda part: part.clone().requires_grad_(part.is_floating_point()), start)
     )
     y, end = unit(x, start, mode)
-    generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator("cpu").manual_seed(3)
     loss = torch.zeros((), dtype=x.dtype)
     for part in [y, *tensors(end)]:
         if part.requires_grad:
-            weight = torch.randn(part.shape, generator=generator, dtype=x.dtype)
+            weight = drawn(tuple(part.shape), generator, x.dtype)
             part = part.real + part.imag if part.is_complex() else part
             loss = loss + (torch.where(part.isfinite(), part, 0) * weight).sum()
     sources = [x, *unit.parameters()]

@@ -63,4 +63,6 @@ def shared_kind(units: Sequence[Any], x: Tensor, lengths: Tensor | None) -> str 
     kind = kinds.pop()
     if kinds or kind is None or memory_on([x]) != "cuda":
         return None
+    if any(unit.weight_hh.dtype != torch.float32 for unit in units):  # cuDNN's door computes in float32
+        return None
     return kind if lengths is None or bool((lengths > 0).all()) else None

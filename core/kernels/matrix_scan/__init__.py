@@ -59,8 +59,8 @@ def decay_scan(
         raise ValueError(f"expected a bonus that broadcasts to {across}, got {tuple(bonus.shape)}")
     with torch.autocast(q.device.type, enabled=False):
         start = first_state(k, v, state)
-        if q.shape[1] == 0:
-            return v.new_zeros(v.shape), start
+        if not q.shape[0] or not q.shape[1]:
+            return v.clone(), start
         if log_decay is not None and log_decay.ndim == 3 and bonus is None:
             kernel = fused(q, k, v, log_decay, start)
             if kernel is not None:
@@ -148,8 +148,8 @@ def delta_scan(
         )
     with torch.autocast(q.device.type, enabled=False):
         start = first_state(k, v, state)
-        if q.shape[1] == 0:
-            return v.new_zeros(v.shape), start
+        if not q.shape[0] or not q.shape[1]:
+            return v.clone(), start
         if beta.ndim == 4:
             return delta_by_channel(q, k, v, beta, log_decay, start, chunk)
         length = chunk_length(q.shape[1], chunk)
