@@ -20,6 +20,7 @@ import numpy as np
 
 from core.errors import ConfigError
 from core.metrics.bootstrap import mean_interval
+from recsys.policies.slates import top
 from recsys.predict import stable
 
 SCALE, ETA, NOTHING = 2.16, 0.445, -0.5
@@ -201,9 +202,7 @@ def chosen(
         return slates
     if player.policy == "ts":
         score = score + player.temperature * deviation * random.standard_normal(score.shape)
-    edge = np.argpartition(-score, slots, 1)[:, :slots]
-    order = np.take_along_axis(-score, edge, 1).argsort(1, kind="stable")
-    slates = np.take_along_axis(edge, order, 1)
+    slates = top(score, slots)  # items that nobody has seen are level: which of them comes is no accident
     if player.policy == "eps":
         explores = random.random(slates.shape) < player.temperature
         others = random.integers(0, count, slates.shape)
