@@ -35,6 +35,9 @@ app.registered_groups += cli_files.app.registered_groups
 
 Task = Annotated[str, typer.Argument(help="lines or digits.")]
 Trained = Annotated[str, typer.Argument(help="lines, digits, pen or segment.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop where an image is missing; else it is named and left out.")
+]
 Made = Annotated[str, typer.Argument(help="lines, digits or pen.")]
 
 
@@ -58,6 +61,16 @@ def read(
     digits: Annotated[int | None, typer.Option(help="The text is so many digits.")] = None,
     choices: Annotated[Path | None, typer.Option(help="File of texts, one a line; the text is one.")] = None,
     lexicon: Annotated[Path | None, typer.Option(help="File of words; every word is one of them.")] = None,
+    words: Annotated[
+        str, typer.Option(help="How a lexicon is searched: words, n-grams, forecast or forecast+sample.")
+    ] = "words",
+    word_text: Annotated[
+        Path | None, typer.Option(help="Text in which pairs of words are counted, for n-grams and forecasts.")
+    ] = None,
+    word_weight: Annotated[float, typer.Option(help="Weight of those pairs.")] = 1.0,
+    unknown_word: Annotated[
+        float | None, typer.Option(help="Log cost of a word outside the lexicon; none: there is none.")
+    ] = None,
     alternatives: Annotated[int, typer.Option(min=0, max=100, help="Other texts to give.")] = 0,
     rtl: Annotated[bool, typer.Option("--rtl", help="Lines of a page run from right to left.")] = False,
     rotate: Annotated[
@@ -90,6 +103,10 @@ def read(
         digits=digits,
         choices=choices,
         lexicon=lexicon,
+        words=words,
+        word_text=word_text,
+        word_weight=word_weight,
+        unknown_word=unknown_word,
         alternatives=alternatives,
         right_to_left=rtl,
         rotate=rotate,
@@ -146,6 +163,7 @@ def train(
     seed: SetSeed = None,
     device: Device = None,
     threads: Threads = None,
+    strict: Strict = False,
     resume: Resume = False,
     quiet: Quiet = False,
     json_path: Json = None,
@@ -161,8 +179,8 @@ def train(
     from vision.ocr.train import train as run
 
     set_threads(threads)
-    if task in ("pen", "segment") and (start is not None or digits is not None):
-        raise ConfigError(f"--start and --digits are of lines and digits, not of {task}.")
+    if task in ("pen", "segment") and (start is not None or digits is not None or strict):
+        raise ConfigError(f"--start, --digits and --strict are of lines and digits, not of {task}.")
     about: dict[str, Any] = {
         "device": device_of(device),
         "minutes": minutes,
@@ -179,7 +197,7 @@ def train(
         outcome = train_segmenter(resolve(SegmentConfig(), config, sets, seed=seed), out, data or [], **about)
     else:
         settings = resolve(defaults(task), config, sets, seed=seed)
-        outcome = run(settings, out, data or [], digits=digits, start=start, **about)
+        outcome = run(settings, out, data or [], digits=digits, start=start, strict=strict, **about)
     emit(outcome.as_dict(), json_path, outcome.lines())
 
 
@@ -199,6 +217,7 @@ def fine_tune(
     seed: SetSeed = None,
     device: Device = None,
     threads: Threads = None,
+    strict: Strict = False,
     resume: Resume = False,
     quiet: Quiet = False,
     json_path: Json = None,
@@ -222,6 +241,7 @@ def fine_tune(
         codec=codec,
         freeze=freeze,
         new_extractor=new_extractor,
+        strict=strict,
         device=device_of(device),
         resume=resume,
         quiet=quiet,

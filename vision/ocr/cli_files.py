@@ -37,6 +37,9 @@ def segment(
     weights: Annotated[
         str | None, typer.Option("--weights", help="A segmenter: kraken's, or of `train segment`.")
     ] = None,
+    join: Annotated[
+        bool, typer.Option("--join", help="Pieces of a row inside a region of an XML are one line.")
+    ] = False,
     rtl: Annotated[bool, typer.Option("--rtl", help="Lines run from right to left.")] = False,
 ) -> None:
     """Find the lines of pages and their reading order, without reading them.
@@ -45,7 +48,7 @@ def segment(
     """
     from vision.ocr.converting import segment_all
 
-    segment_all(inputs, form, out, right_to_left=rtl, weights=weights)
+    segment_all(inputs, form, out, right_to_left=rtl, weights=weights, join=join)
 
 
 @app.command()
@@ -89,6 +92,16 @@ def decode(
     digits: Annotated[int | None, typer.Option(help="The text is so many digits.")] = None,
     choices: Annotated[Path | None, typer.Option(help="File of texts; the text is one.")] = None,
     lexicon: Annotated[Path | None, typer.Option(help="File of words; every word is one of them.")] = None,
+    words: Annotated[
+        str, typer.Option(help="How a lexicon is searched: words, n-grams, forecast or forecast+sample.")
+    ] = "words",
+    word_text: Annotated[
+        Path | None, typer.Option(help="Text in which pairs of words are counted, for n-grams and forecasts.")
+    ] = None,
+    word_weight: Annotated[float, typer.Option(help="Weight of those pairs.")] = 1.0,
+    unknown_word: Annotated[
+        float | None, typer.Option(help="Log cost of a word outside the lexicon; none: there is none.")
+    ] = None,
     alternatives: Annotated[int, typer.Option(min=0, max=100, help="Other texts to give.")] = 0,
     json_path: Json = None,
 ) -> None:
@@ -103,6 +116,7 @@ def decode(
     how = decoding_of(
         (lm_file, lm_weight, lm_bonus, beam),
         (allow, deny, regex, digits, listed(choices), listed(lexicon)),
+        (words, listed(word_text), word_weight, unknown_word),
         alternatives,
     )
     found = decoded(file, how, alphabet, weights)

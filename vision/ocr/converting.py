@@ -23,6 +23,7 @@ from vision.ocr.page import find_page
 from vision.ocr.predict import load_reader
 from vision.ocr.reading import write_pages
 from vision.ocr.sample import PICTURES
+from vision.ocr.segment.joining import joined
 from vision.ocr.segment.kraken import line_finder
 from vision.ocr.sources import pictures
 
@@ -63,24 +64,31 @@ def segment_all(
     *,
     right_to_left: bool = False,
     weights: str | None = None,
+    join: bool = False,
 ) -> None:
     """Find the lines of every page and write them.
 
     An ALTO or PAGE file as input keeps its regions: lines are found inside them, in the image beside it.
 
+    Args:
+        join: pieces of a row inside a region of such a file are one line, whatever gap lies between.
+
     Raises:
-        ConfigError: a format that holds no lines.
+        ConfigError: a format that holds no lines; pieces are to be joined where there are no regions.
         WeightsError: the weights are no segmenter.
     """
     if form not in ("json", "alto", "page"):
         raise ConfigError(f"lines are written as json, alto or page, not as {form!r}.")
+    found = gather(inputs, (*PICTURES, ".pdf"))
+    if join and not all(source.path.suffix.lower() == ".xml" for source in found):
+        raise ConfigError("--join is for the regions of ALTO or PAGE files; give those and no images.")
     finder = line_finder(weights)
 
     def work(job: Job) -> None:
         assert job.target is not None
         path = job.source.path
         if path.suffix.lower() == ".xml":
-            write_text(job.target, written(in_regions(path), form))
+            write_text(job.target, written(in_regions(path, join=join), form))
             return
         pages = []
         for picture in pictures(path):
@@ -88,11 +96,10 @@ def segment_all(
             pages.append(replace(page, number=picture.number, dpi=picture.dpi))
         write_pages(job.target, pages, form)
 
-    found = gather(inputs, (*PICTURES, ".pdf"))
     finish(run(mirror(found, out, SUFFIXES[form]), work, "pages", again=True))
 
 
-def in_regions(path: Path) -> Page:
+def in_regions(path: Path, *, join: bool = False) -> Page:
     """The page of an XML with the lines that lie in its regions; a page without regions is one.
 
     Raises:
@@ -108,14 +115,20 @@ def in_regions(path: Path) -> Page:
     if not regions:
         return found
     lines: list[Line] = []
+    free = list(found.lines)
     for region in regions:
         outline = np.array(region, np.float32)
-        for line in found.lines:
-            x, y = np.mean(line.polygon, axis=0)
-            if line not in lines and cv2.pointPolygonTest(outline, (float(x), float(y)), False) >= 0:
-                lines.append(line)
+        own = [line for line in free if cv2.pointPolygonTest(outline, middle(line), False) >= 0]
+        free = [line for line in free if line not in own]
+        lines += joined(own) if join else own
     named = [replace(line, name=f"line_{number}") for number, line in enumerate(lines, 1)]
     return replace(found, lines=tuple(named))
+
+
+def middle(line: Line) -> tuple[float, float]:
+    """The middle of a line's outline."""
+    x, y = np.mean(line.polygon, axis=0)
+    return float(x), float(y)
 
 
 def aligned(image: Path, text: str, weights: str | None = None) -> Line:

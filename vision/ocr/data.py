@@ -7,16 +7,21 @@ from pathlib import Path
 
 from core.errors import DataError
 from vision.ocr.codec import clean
-from vision.ocr.readers import read_pages, read_table, read_xml
+from vision.ocr.readers import left_out, read_pages, read_table, read_xml
 from vision.ocr.sample import Sample, pictures
 
 
-def read_samples(sources: Iterable[str | Path], split: str | None = None) -> list[Sample]:
+def read_samples(
+    sources: Iterable[str | Path], split: str | None = None, *, strict: bool = False
+) -> list[Sample]:
     """Samples of index files (CSV with columns image and text), folders of `x.png` with `x.gt.txt`, ALTO and
     PAGE pages (files or folders), of IAM's files and PyLaia's tables.
 
+    Tables and folders leave out lines whose picture is missing, and say so.
+
     Raises:
-        DataError: nothing there, a column is missing, or no sample in the split.
+        DataError: nothing there, a column is missing, or no sample in the split; with strict, also where a
+            table or folder would leave something out.
     """
     samples: list[Sample] = []
     for source in sources:
@@ -25,11 +30,11 @@ def read_samples(sources: Iterable[str | Path], split: str | None = None) -> lis
             if path.is_dir() and (path / "index.csv").is_file():
                 samples += read_index(path / "index.csv")
             elif path.is_dir():
-                samples += read_folder(path)
+                samples += read_folder(path, strict=strict)
             elif path.suffix.lower() == ".xml":
-                samples += read_xml(path)
+                samples += read_xml(path, strict=strict)
             elif path.suffix.lower() == ".txt":
-                samples += read_table(path)
+                samples += read_table(path, strict=strict)
             else:
                 samples += read_index(path)
     if split is not None:
@@ -41,7 +46,7 @@ def read_samples(sources: Iterable[str | Path], split: str | None = None) -> lis
     return samples
 
 
-def read_folder(path: Path) -> list[Sample]:
+def read_folder(path: Path, *, strict: bool = False) -> list[Sample]:
     """A folder of pairs, of XML pages, or of IAM's tables.
 
     Raises:
@@ -49,11 +54,11 @@ def read_folder(path: Path) -> list[Sample]:
     """
     for table in (path / "lines.txt", path / "ascii" / "lines.txt"):
         if table.is_file():
-            return read_table(table)
+            return read_table(table, strict=strict)
     if any(paired(image) is not None for image in pictures(path)):
         return read_pairs(path)
     if next(path.rglob("*.xml"), None) is not None:
-        return read_pages(path)
+        return read_pages(path, strict=strict)
     return read_pairs(path)
 
 
@@ -99,6 +104,25 @@ def read_index(path: Path) -> list[Sample]:
             )
         )
     return samples
+
+
+NAMED = 5
+"""Missing images that are named; the rest is counted."""
+
+
+def present(samples: Sequence[Sample], *, strict: bool = False) -> list[Sample]:
+    """The samples whose image is there, for training; a remark counts and names the others.
+
+    Raises:
+        DataError: none is there; with strict, one is missing.
+    """
+    missing = [sample for sample in samples if not sample.image.is_file()]
+    kept = [sample for sample in samples if sample.image.is_file()]
+    if missing:
+        more = ", ..." if len(missing) > NAMED else ""
+        names = ", ".join(str(sample.image) for sample in missing[:NAMED]) + more
+        left_out(f"{len(missing)} of {len(samples)} images are missing: {names}", strict=strict or not kept)
+    return kept
 
 
 def beside(folder: Path, name: str) -> Path:

@@ -1,9 +1,10 @@
 """Log-probabilities of a line -> labels, with whatever a person knows about the text."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -12,11 +13,13 @@ from core.ctc.constraints import Automaton, of_length, only, regular
 from core.ctc.exact import label_score
 from core.ctc.fast_beam import LabelModel, fast_beam, label_model
 from core.ctc.greedy import greedy
-from core.ctc.lexicon import Words
+from core.ctc.lexicon import Bigram, Words
 from core.ctc.prefix_beam import Hypothesis, PrefixBeam
 from core.errors import ConfigError, DataError
 from vision.ocr.codec import Codec, clean
 
+WordMode = Literal["words", "n-grams", "forecast", "forecast+sample"]
+MODES = get_args(WordMode)
 FLOOR = 10.0
 """Symbols less probable than the best of a frame by this factor (log) do not extend a prefix."""
 WEAKER = 0.3
@@ -45,11 +48,27 @@ class Decoding:
     digits: int | None = None
     choices: tuple[str, ...] = ()
     lexicon: tuple[str, ...] = ()
+    words: WordMode = "words"  # how a lexicon is searched, see core.ctc.lexicon
+    word_texts: tuple[str, ...] = ()  # lines in which pairs of words are counted; with them comes a lexicon
+    word_weight: float = 1.0  # of the word model
+    unknown_word: float | None = None  # log cost of a word outside the lexicon; None: there is none
 
     def __post_init__(self) -> None:
         rules = [self.regex, self.digits, self.choices or None, self.lexicon or None]
         if sum(rule is not None for rule in rules) > 1:
             raise ConfigError("regex, digits, choices and lexicon exclude each other.")
+        if not (0 <= self.lm_weight < math.inf and 0 <= self.word_weight < math.inf):
+            raise ConfigError("weights of a character or word model must not be negative, and be finite.")
+        if not math.isfinite(self.lm_bonus):
+            raise ConfigError(f"the bonus of a character must be finite, got {self.lm_bonus}.")
+        if self.words not in MODES:
+            raise ConfigError(f"no way {self.words!r} to search words; there are {', '.join(MODES)}.")
+        if self.unknown_word is not None and not self.unknown_word <= 0:
+            raise ConfigError(f"an unknown word costs: a log of 0 or less, got {self.unknown_word}.")
+        if not self.lexicon and (self.words != "words" or self.word_texts or self.unknown_word is not None):
+            raise ConfigError("how words are searched is said of a lexicon; give one.")
+        if (self.words != "words") != bool(self.word_texts):
+            raise ConfigError("n-grams and forecasts of words need texts to count them in, and only they do.")
         if self.beam < 1 or self.alternatives < 0 or (self.top is not None and self.top < 1):
             raise ConfigError("beam and top must be positive, alternatives not negative.")
 
@@ -107,7 +126,19 @@ def rule_of(decoding: Decoding, codec: Codec) -> Automaton | Words | None:
         return of_length(decoding.digits, digits)
     if decoding.lexicon:
         letters = {c for c in codec.symbols if c.isalnum() or c in "'^"}
-        return Words(labels, decoding.lexicon, letters)
+        bigram = None
+        if decoding.word_texts:
+            runs = [words_in(text, letters) for text in decoding.word_texts]
+            bigram = Bigram.of(runs, decoding.lexicon)
+        return Words(
+            labels,
+            decoding.lexicon,
+            letters,
+            unknown=decoding.unknown_word,
+            bigram=bigram,
+            alpha=decoding.word_weight,
+            mode=decoding.words,
+        )
     if decoding.allow is None and decoding.deny is None:
         return None
     allowed = set(codec.symbols) if decoding.allow is None else set(clean(decoding.allow) + " ")
@@ -118,6 +149,11 @@ def rule_of(decoding: Decoding, codec: Codec) -> Automaton | Words | None:
     if not kept:
         raise ConfigError("--allow and --deny leave no character.")
     return only(kept)
+
+
+def words_in(text: str, letters: Collection[str]) -> list[str]:
+    """Words of a text: runs of word characters."""
+    return "".join(c if c in letters else " " for c in clean(text)).split()
 
 
 def decode(log_probs: np.ndarray, codec: Codec, decoding: Decoding, rule: Any = None) -> list[Hypothesis]:

@@ -19,7 +19,7 @@ from core.weights import Card, find, load, load_into, save
 from vision.ocr.batches import load_pool
 from vision.ocr.codec import Codec, clean
 from vision.ocr.config import TrainConfig
-from vision.ocr.data import read_samples
+from vision.ocr.data import present, read_samples
 from vision.ocr.fitting import Fitted
 from vision.ocr.guard import Guard
 from vision.ocr.models.presets import build
@@ -134,6 +134,7 @@ def fine_tune(
     new_extractor: bool = False,
     device: Any = "cpu",
     resume: bool = False,
+    strict: bool = False,
     quiet: bool = False,
 ) -> Outcome:
     """Train weights further on own lines, into the run folder `out`.
@@ -143,6 +144,7 @@ def fine_tune(
         codec: see `fitted_codec`.
         freeze: "cnn" leaves the convolutions as they are.
         new_extractor: go on though the lines were cut by another version of the line finder.
+        strict: stop where an image is missing.
 
     Raises:
         ConfigError: another extractor, an unknown mode, no line to learn from.
@@ -159,7 +161,7 @@ def fine_tune(
         )
     if config.task == "digits" and codec != "keep":
         codec = "keep"
-    learned, checked = split(read_samples(data), config)
+    learned, checked = split(present(read_samples(data, strict=strict), strict=strict), config)
     new = fitted_codec(old, learned, codec)
     for remark in changes(old, new, learned):
         print_remark(remark, quiet)

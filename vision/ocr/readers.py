@@ -15,7 +15,7 @@ FOLDERS = ("", "images", "imgs", "img", "lines", "data", "data/lines", "words")
 """Where pictures of a table may lie, from its folder."""
 
 
-def read_table(path: Path) -> list[Sample]:
+def read_table(path: Path, *, strict: bool = False) -> list[Sample]:
     """Lines of a text table: IAM's `lines.txt` / `words.txt`, or PyLaia's `id sym sym <space> sym`.
 
     Raises:
@@ -33,7 +33,7 @@ def read_table(path: Path) -> list[Sample]:
         pairs = [iam_row(row) for row in iam]
     else:
         pairs = [pylaia_row(path, number, row) for number, row in enumerate(rows, 1)]
-    return placed(path, pairs)
+    return placed(path, pairs, strict=strict)
 
 
 def iam_row(row: str) -> tuple[str, str]:
@@ -52,14 +52,12 @@ def pylaia_row(path: Path, number: int, row: str) -> tuple[str, str]:
     return name, "".join(" " if symbol == SPACE else symbol for symbol in symbols)
 
 
-def placed(path: Path, pairs: Sequence[tuple[str, str]]) -> list[Sample]:
+def placed(path: Path, pairs: Sequence[tuple[str, str]], *, strict: bool = False) -> list[Sample]:
     """Samples of the names whose picture is found; a remark counts the others.
 
     Raises:
-        DataError: no picture at all.
+        DataError: no picture at all; with strict, one that is missing.
     """
-    from core.terminal import say
-
     found, missing = [], []
     stems = by_stem(path.parent)
     for name, text in pairs:
@@ -73,8 +71,23 @@ def placed(path: Path, pairs: Sequence[tuple[str, str]]) -> list[Sample]:
         raise DataError(f"{path}: no picture of its {len(pairs)} lines lies beside it or in images/.")
     if missing:
         more = ", ..." if len(missing) > 5 else ""
-        say(f"{path}: no picture for {len(missing)} lines: {', '.join(missing[:5])}{more}")
+        left_out(
+            f"{path}: no picture for {len(missing)} lines: {', '.join(missing[:5])}{more}", strict=strict
+        )
     return found
+
+
+def left_out(remark: str, *, strict: bool) -> None:
+    """Say what is left out of the data.
+
+    Raises:
+        DataError: strict, so nothing may be.
+    """
+    if strict:
+        raise DataError(remark)
+    from core.terminal import say
+
+    say(remark)
 
 
 def by_stem(folder: Path) -> dict[str, Path]:
@@ -89,7 +102,7 @@ def by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read_xml(path: Path) -> list[Sample]:
+def read_xml(path: Path, *, strict: bool = False) -> list[Sample]:
     """Lines of one XML: a page of ALTO or PAGE (cut from its image), or a form of IAM.
 
     Raises:
@@ -100,7 +113,7 @@ def read_xml(path: Path) -> list[Sample]:
 
     root = parse(path)
     if local_name(root) == "form":
-        return placed(path, iam_form(root))
+        return placed(path, iam_form(root), strict=strict)
     page = read_page_file(path)
     image = image_of(path, page.image)
     document = page.image or path.stem
@@ -158,23 +171,23 @@ def page_files(sources: Iterable[str | Path]) -> list[tuple[Path, Path]]:
     return found
 
 
-def read_pages(folder: Path) -> list[Sample]:
+def read_pages(folder: Path, *, strict: bool = False) -> list[Sample]:
     """Lines of all XML pages of a folder; pages that cannot be read are counted and named.
 
     Raises:
-        DataError: no line at all.
+        DataError: no line at all; with strict, a page that cannot be read.
     """
-    from core.terminal import say
-
     samples: list[Sample] = []
     bad: list[str] = []
     for path in sorted(folder.rglob("*.xml")):
         try:
-            samples += read_xml(path)
+            samples += read_xml(path, strict=strict)
         except DataError as error:
+            if strict:
+                raise
             bad.append(str(error))
     if not samples:
         raise DataError(bad[0] if bad else f"{folder}: its XML holds no line with text.")
     if bad:
-        say(f"{folder}: {len(bad)} files are left out; the first: {bad[0]}")
+        left_out(f"{folder}: {len(bad)} files are left out; the first: {bad[0]}", strict=strict)
     return samples

@@ -48,6 +48,10 @@ class Request:
     digits: int | None = None
     choices: Path | None = None
     lexicon: Path | None = None
+    words: str = "words"
+    word_text: Path | None = None
+    word_weight: float = 1.0
+    unknown_word: float | None = None
     alternatives: int = 0
     right_to_left: bool = False
     rotate: str = "auto"
@@ -92,6 +96,10 @@ class Request:
             digits=self.digits,
             choices=listed(self.choices),
             lexicon=listed(self.lexicon),
+            words=self.words,  # pyright: ignore[reportArgumentType]  # checked by Decoding
+            word_texts=listed(self.word_text),
+            word_weight=self.word_weight,
+            unknown_word=self.unknown_word,
             alternatives=self.alternatives + 1 if self.alternatives else 0,
         )
         return replace(reader, decoding=decoding)

@@ -18,6 +18,7 @@ LARGEST = 1 << 30
 def decoding_of(
     model: tuple[Path | None, float, float, int],
     rules: tuple[str | None, str | None, str | None, int | None, tuple[str, ...], tuple[str, ...]],
+    search: tuple[Any, tuple[str, ...], float, float | None],
     alternatives: int,
 ) -> Decoding:
     """The decoding of the words of the command.
@@ -25,9 +26,11 @@ def decoding_of(
     Args:
         model: file of a character model, its weight, its bonus, and the beam.
         rules: allow, deny, regex, digits, choices, lexicon.
+        search: how a lexicon is searched, texts of its word model, their weight, cost of an unknown word.
     """
     lm, weight, bonus, beam = model
     allow, deny, regex, digits, choices, lexicon = rules
+    words, word_texts, word_weight, unknown_word = search
     return Decoding(
         lm=None if lm is None else load_char_lm(lm),
         lm_weight=weight,
@@ -40,6 +43,10 @@ def decoding_of(
         digits=digits,
         choices=choices,
         lexicon=lexicon,
+        words=words,
+        word_texts=word_texts,
+        word_weight=word_weight,
+        unknown_word=unknown_word,
         alternatives=alternatives + 1 if alternatives else 0,
     )
 

@@ -28,7 +28,7 @@ from vision.ocr.augment import augment
 from vision.ocr.batches import LineBatch, MakeLines, MakeMixture, Pool, generated_pool, load_pool
 from vision.ocr.codec import Codec
 from vision.ocr.config import TrainConfig
-from vision.ocr.data import described, read_samples
+from vision.ocr.data import described, present, read_samples
 from vision.ocr.fitting import Fitted
 from vision.ocr.guard import Guard
 from vision.ocr.loss import recognition_loss
@@ -55,6 +55,7 @@ def train(
     minutes: float | None = None,
     start: str | Path | None = None,
     resume: bool = False,
+    strict: bool = False,
     quiet: bool = False,
 ) -> Outcome:
     """Train into the run folder `out`.
@@ -65,6 +66,7 @@ def train(
         start: weights to begin from, a bundled name, file or run; their alphabet is kept.
         minutes: plan as many epochs as this machine takes in that time, and stop by the clock.
         digits: folder of idx files to compose digit strings from; its last 5,000 digits are never used.
+        strict: stop where an image is missing; else such lines are counted, named and left out.
 
     Raises:
         ConfigError: settings that contradict each other or the data.
@@ -74,7 +76,7 @@ def train(
     if resume:
         config = replace(config, read_toml(Path(out) / "config.toml"))
     began = time.monotonic()
-    samples = read_samples(data)
+    samples = present(read_samples(data, strict=strict), strict=strict) if data else []
     learned, checked = split(samples, config)
     codec = codec_of(config, learned, start)
     refuse_unknown(codec, learned, config)
