@@ -218,8 +218,8 @@ def divided(data: Sequences, split: str = "auto", support: int = 1) -> tuple[Seq
     asked = Questions(data, rows, stops, targets, "last item of every user")
     if split == "none":
         return data, asked
-    times = None if data.times is None else tuple(part[:-1] for part in data.times)
-    shorter = tuple(part[:-1] for part in data.items)
+    times = None if data.times is None else tuple(part[: max(len(part) - 1, 1)] for part in data.times)
+    shorter = tuple(part[: max(len(part) - 1, 1)] for part in data.items)  # nobody is asked of one item alone
     return Sequences(shorter, data.users, data.names, data.source, times, data.groups), asked
 
 

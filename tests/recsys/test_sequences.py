@@ -266,3 +266,33 @@ def test_training_by_rows_learns_and_keeps_unseen_rows(tmp_path: Path) -> None:
     assert report["model"]["HR@10"] > report["baselines"]["popularity"]["HR@10"] + 0.1
     with pytest.raises(ConfigError, match="softmax"):
         changed(NextRun(), settings | {"loss": "softmax"})
+
+
+def test_only_items_with_support_are_learned_and_asked_for() -> None:
+    clock = np.array([0.0, 10.0, 20.0])
+    lists = [[1, 2, 3], [1, 2, 4], [1, 2, 1], [5, 6, 5]]
+    days = [0, 1, 3, 3]
+    data = Sequences(
+        tuple(np.array(part) for part in lists),
+        tuple("abcd"),
+        tuple("pqrstu"),
+        "days",
+        tuple(86_400.0 * day + clock for day in days),
+    )
+    learned, asked = divided(data, "time", support=2)
+    assert [part.tolist() for part in learned.items] == [[1, 2], [1, 2]]
+    assert asked.targets.tolist() == [2, 1]
+    assert "2 clicks" in asked.target
+    with pytest.raises(ConfigError, match="split by time"):
+        divided(data, "last", support=2)
+    with pytest.raises(ConfigError, match="no item has 9"):
+        divided(data, "time", support=9)
+
+
+def test_a_session_of_one_item_is_learned_from_and_not_asked_for() -> None:
+    data = Sequences((np.array([1, 2, 3]), np.array([2])), ("a", "b"), tuple("pqr"), "two")
+    learned, asked = divided(data, "last")
+    assert [part.tolist() for part in learned.items] == [[1, 2], [2]]
+    assert asked.targets.tolist() == [3]
+    found = evaluate_next(data, split="last")
+    assert found["n"] == 1
