@@ -90,6 +90,15 @@ def in_metres(place: np.ndarray, track: Track) -> np.ndarray:
     return found if np.linalg.norm(found[:2]) < NEARBY_M else place
 
 
+def near_words(place: np.ndarray | None, track: Track) -> str | None:
+    """What `--near` was taken for, where a track could be asked both ways."""
+    if place is None or track.origin is None:
+        return None
+    metres = in_metres(place, track) is place
+    kind = "metres east, north, up of its first fix" if metres else "latitude, longitude, altitude"
+    return f"{track.name}: --near is taken for {kind}."
+
+
 def ask(
     tracks: Sequence[Track],
     model: Model,

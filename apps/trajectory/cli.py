@@ -171,7 +171,7 @@ def predict(
 
     Example: recurra trajectory predict flight.csv --horizon 2 --near 10,0,5 --radius 3 -o prediction.json
     """
-    from apps.trajectory.asking import Question, ask, place_of, slow_words
+    from apps.trajectory.asking import Question, ask, near_words, place_of, slow_words
     from apps.trajectory.fence import read_areas
     from apps.trajectory.predict import check_words
     from apps.trajectory.write import check_name
@@ -197,6 +197,7 @@ def predict(
     model = named_model(weights, stats, compat, device)
     tracks, failed = read(files, options)
     say_all(words for track in tracks if (words := slow_words(track)) is not None)
+    say_all(words for track in tracks if (words := near_words(question.near, track)) is not None)
     count, lines, problems = ask(
         tracks, model, question, out=out, json_path=json_path, failed=list(failed.values())
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from apps.trajectory.cli_words import app
+from apps.trajectory.cli import app
 from core.cli import run_app
 
 
@@ -74,6 +74,25 @@ def test_an_operator_asks_for_the_closest_approach(recurra: Terminal, tmp_path: 
     assert approach["entry_probability"] > 0.9
     _, out, _ = recurra("predict", flight, "--near", "26.7,500,5", "--radius", 2, "--json", "-")
     assert json.loads(out)["predictions"][0]["approach"]["entry_probability"] == 0.0
+
+
+def test_a_place_is_asked_for_in_degrees_or_metres(recurra: Terminal, tmp_path: Path) -> None:
+    flight = tmp_path / "geo.csv"
+    north = [
+        f"{k / 10},{47 + k * 0.6 / 111_195:.9f},8.0,{400 + 0.1 * k}" for k in range(80)
+    ]  # 6 m/s, 1 m/s up
+    flight.write_text("time,lat,lon,alt\n" + "\n".join(north) + "\n")
+    ahead = 47 + (79 * 0.6 + 6.0) / 111_195
+    told = []
+    for near, kind in ((f"{ahead:.9f},8.0,408.9", "latitude, longitude"), ("0,53.4,8.9", "metres east")):
+        code, out, err = recurra("predict", flight, "--near", near, "--radius", 3, "--json", "-")
+        assert code == 0, err
+        assert f"--near is taken for {kind}" in err
+        told.append(json.loads(out)["predictions"][0]["approach"])
+    for approach in told:
+        assert approach["ahead_s"] == pytest.approx(1.0, abs=0.1)
+        assert approach["distance_m"] < 0.3
+        assert approach["entry_probability"] > 0.9
 
 
 def test_folders_and_globs_are_inputs(recurra: Terminal, tmp_path: Path) -> None:

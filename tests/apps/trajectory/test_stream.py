@@ -4,6 +4,7 @@ import io
 import json
 import math
 import socket
+import sys
 import threading
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from apps.trajectory.counters import Counters
 from apps.trajectory.prediction import Prediction
 from apps.trajectory.sources import json_lines, udp
 from apps.trajectory.stream import MAX_LINE, Sample, Stream, StreamConfig, parse_sample, run
@@ -366,6 +368,27 @@ def test_udp_packets_are_samples_and_silence_ticks() -> None:
     source.close()  # type: ignore[attr-defined]
     assert [item.t for item in received[:2]] == [1.0, 2.0]
     assert isinstance(received[2], DataError)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system counts dropped packets on Linux")
+def test_packets_that_the_system_dropped_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apps.trajectory.sources.BUFFER", 4096)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    counters = Counters()
+    source = udp(f"127.0.0.1:{port}", 0.05, lambda count: setattr(counters, "lost", count))
+    assert next(source) is None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for number in range(400):
+            sender.sendto(b'{"t": %d, "p": [1, 2, 3]}' % number, ("127.0.0.1", port))
+        kept = list(iter(lambda: next(source), None))
+        sender.sendto(b'{"t": 400, "p": [1, 2, 3]}', ("127.0.0.1", port))
+        assert next(source).t == 400  # it brings the count
+    source.close()  # type: ignore[attr-defined]
+    assert 0 < len(kept) < 400
+    assert counters.lost == 400 - len(kept)
+    assert counters.summary()["lost"] == counters.lost
 
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:0", "127.0.0.1:99999", ":x"])
