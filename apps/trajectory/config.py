@@ -64,12 +64,16 @@ class ModelConfig:
     """Train on streams of random length, so that the state can be carried from sample to sample."""
     heads: Count = 4
     """Attention heads of the transformer encoder."""
+    wide: Size = 64
+    """Width of the layer that scales the spread of a mixture by state and evidence."""
+    grain: bool = True
+    """Add to the spread of a mixture what the noise of the samples explains, in shares that are learned."""
     mirror: bool = True
     """Answer as the mean of the window and its mirror image: left and right are alike. Not stateful."""
 
     def __post_init__(self) -> None:
-        if min(self.hidden, self.layers, self.dims, self.heads) < 1:
-            raise ConfigError("model.hidden, layers, dims and heads must be at least 1.")
+        if min(self.hidden, self.layers, self.dims, self.heads, self.wide) < 1:
+            raise ConfigError("model.hidden, layers, dims, heads and wide must be at least 1.")
         if self.frame == "yaw" and self.dims not in (2, 3):
             raise ConfigError(f"model.frame = yaw needs 2 or 3 dims, got {self.dims}; set model.frame=none.")
         if self.encoder == "transformer" and self.stateful:

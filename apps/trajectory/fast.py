@@ -18,6 +18,7 @@ from apps.trajectory.fast_mixture import answer_simply, empty_marks, evidence_of
 from apps.trajectory.measures import (
     CANDIDATES,
     HEADING_MEMORY_S,
+    NOISE_MARK,
     SPEED_FLOOR,
     STREAM_MEMORY_S,
     TILTS,
@@ -141,11 +142,12 @@ def softplus(x: Any) -> Any:
 @compiled
 def read_out(
     raw: Any, form: Any, kind: Any, dt: Any, turn: Any, scale: Any, last: Any, bend: Any, reaches: Any,
-    anchor: Any, mean: Any, spread: Any, shape: Any,
+    noise: Any, anchor: Any, mean: Any, spread: Any, shape: Any,
 ) -> None:  # fmt: skip
     """The head's answer (K D + K + shape,) -> mean (K, D) metres, spread (K,) and shape.
 
     bend: how far the network may leave constant velocity; reaches (K,): metres that one of its spread is.
+    noise (K,): deviation per axis that the noise of the samples adds.
     shape is (K, D, D): the covariance in the world's axes, or in its rows 0 and 1 the offsets of the 10 and
     90 % quantiles along the heading's axes.
     """
@@ -187,7 +189,7 @@ def read_out(
         free = at + dims
         for i in range(dims):
             wide = softplus(tail[at + i] - 1) * reach
-            factor[i, i] = math.sqrt(wide * wide + VARIANCE_FLOOR)
+            factor[i, i] = math.sqrt(wide * wide + VARIANCE_FLOOR + noise[k] * noise[k])
             for j in range(i):
                 factor[i, j] = tail[free] * reach * 0.3
                 free += 1
@@ -257,8 +259,10 @@ class FastEngine:
         if self.mixes:
             self.aside, self.favour, self.tilt = layer("aside"), layer("favour"), layer("tilt")
             self.wide, self.widen = layer("wide"), layer("widen")
+            self.grain = layer("grain") if "grain.weight" in tensors else None
         self.order, self.sign = reflection(self.dims, self.horizon, config.head)
         self.ahead = self.dt * np.arange(1, self.horizon + 1)
+        self.silent = np.zeros(self.horizon)
         self.calibration = calibration
         self.factor = None if calibration is None else calibration.factor(0.1)
         self.tokens, self.seen = self.gru.tokens(self.history), self.gru.tokens(self.history)
@@ -307,7 +311,7 @@ class FastEngine:
         if self.mirrors:
             self.h[:] = 0
             other = self.gru.advance(self.seen[:time], self.h)[-1]
-        bend, reach, pushed = 1.0, scale * self.ahead, self.inner[1]
+        bend, reach, noise, pushed = 1.0, scale * self.ahead, self.silent, self.inner[1]
         if self.mixes:
             lines_of(rel, time + 1, self.lines)
             if through is not None:
@@ -319,19 +323,29 @@ class FastEngine:
             tilt = self.tilt[1] + self.widen[1]
             add_product(self.marks, self.tilt[0], tilt)
             state = h if other is None else (h + other) / np.float32(2)
-            add_product(gelu_layer(np.concatenate((state, self.marks)), *self.wide), self.widen[0], tilt)
+            hidden = gelu_layer(np.concatenate((state, self.marks)), *self.wide)
+            add_product(hidden, self.widen[0], tilt)
+            if self.grain is not None:
+                noise = self.noise_of(hidden, scale)
             reach = reach * bend * np.exp(np.clip(tilt, *TILTS))
         raw, favour = self.raw_of(gelu_layer(h, self.inner[0], pushed))
         if other is not None:
             turned, liked = self.raw_of(gelu_layer(other, self.inner[0], pushed))
             raw = (raw + turned[self.order] * self.sign) / 2
             favour = None if favour is None or liked is None else (favour + liked) / 2
-        found = self.answer(
-            raw, np.zeros(self.dims) if self.mixes else anchor, self.turn, scale, self.last, bend, reach
-        )
+        origin = np.zeros(self.dims) if self.mixes else anchor
+        found = self.answer(raw, origin, self.turn, scale, self.last, bend, reach, noise)
         if favour is not None:
             mix(found.mean, found.anchor, self.answers, favour)
         return found if not self.mixes and shrink == 1.0 else self.placed(found, anchor, shrink)
+
+    def noise_of(self, hidden: np.ndarray, scale: float) -> np.ndarray:
+        """Deviation per axis that the noise of the samples adds at each step, (K,) metres."""
+        assert self.grain is not None
+        shares = self.grain[1].copy()
+        add_product(hidden, self.grain[0], shares)
+        length = math.exp(3 * self.marks[NOISE_MARK]) * scale * self.dt / math.sqrt(20 * self.dims)
+        return length * np.logaddexp(0.0, shares.astype(np.float64))
 
     def raw_of(self, middle: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """What the read-out says to its hidden layer, and the logits of a mixture."""
@@ -400,7 +414,7 @@ class FastEngine:
             return None
         turn, scale, last = seen
         raw, _ = self.raw_of(gelu_layer(hidden[-1], *self.inner))
-        return self.answer(raw, position, turn, scale, last, 1.0, scale * self.ahead)
+        return self.answer(raw, position, turn, scale, last, 1.0, scale * self.ahead, self.silent)
 
     def answer(
         self,
@@ -411,13 +425,15 @@ class FastEngine:
         last: np.ndarray,
         bend: float,
         reach: np.ndarray,
+        noise: np.ndarray,
     ) -> Prediction:
         """The read-out's numbers as a prediction from the anchor; arguments as in `read_out`."""
         mean, spread = np.empty((self.horizon, self.dims)), np.empty(self.horizon)
         shape = np.zeros((self.horizon, self.dims, self.dims))
         read_out(
-            raw, self.form, self.kind, self.dt, turn, scale, last, bend, reach, anchor, mean, spread, shape
-        )
+            raw, self.form, self.kind, self.dt, turn, scale, last, bend, reach, noise, anchor,
+            mean, spread, shape,
+        )  # fmt: skip
         covariance = quantiles = axes = None
         if self.kind == GAUSSIAN:
             covariance = shape

@@ -71,6 +71,7 @@ def opened(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def configs(card: dict[str, Any]) -> tuple[Any, Any]:
     """Settings of the network and of its windows that a card describes."""
     kept = {name: dict(card["settings"].get(name, {})) for name in ("model", "window")}
-    kept["model"].setdefault("mirror", False)  # cards of 0.1 do not know the word
+    kept["model"].setdefault("mirror", False)  # earlier cards do not know the words
+    kept["model"].setdefault("grain", False)
     config = settings.replace(TrainConfig(), kept)
     return config.model, config.window

@@ -13,9 +13,6 @@ VARIANCE_FLOOR = 1e-4
 TILTS = -12.0, 4.0
 """Logarithms between which the evidence may scale the spread: noise is a small part of a fast step."""
 
-WIDE = 64
-"""Width of the layer that scales the spread by state and evidence."""
-
 CANDIDATES = 4
 """Simple answers beside the network's."""
 FAVOURS = 2 * (1 + CANDIDATES)
@@ -23,6 +20,8 @@ FAVOURS = 2 * (1 + CANDIDATES)
 BACK_STEPS = (5, 10)
 """Steps before the end from which the simple answers are tried."""
 EVIDENCE = len(BACK_STEPS) * CANDIDATES + 8
+NOISE_MARK = len(BACK_STEPS) * CANDIDATES + 1
+"""Which of the evidence tells the third differences: their deviation is sqrt(20) times that of the noise."""
 FLOOR_M = 0.002
 """Metres added to every length before its logarithm is taken."""
 STILL = 1e-3

@@ -134,7 +134,7 @@ def train(
                     shares=shares,
                 ),
                 refine_options(config),
-                learns=("outer.*", "tilt.*", "wide.*", "widen.*") if model.mixes else ("outer.*",),
+                learns=("outer.*", "tilt.*", "wide.*", "widen.*", "grain.*") if model.mixes else ("outer.*",),
                 score="spread" if judged else "loss",
                 validate=judged,
             )

@@ -12,6 +12,7 @@ the velocities, so that an exact line goes on exactly. Beside the mean the netwo
 and to its mirror image are averaged before anything is made of them, so the symmetry is exact.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from apps.trajectory.features import (
     velocities,
     window_features,
 )
-from apps.trajectory.measures import EVIDENCE, FAVOURS, TILTS, VARIANCE_FLOOR, WIDE, reflection
+from apps.trajectory.measures import EVIDENCE, FAVOURS, NOISE_MARK, TILTS, VARIANCE_FLOOR, reflection
 from apps.trajectory.mixture import bent, candidates, evidence, mixed
 from apps.trajectory.models.forecast import Forecast
 
@@ -85,8 +86,11 @@ class Predictor(nn.Module):
             self.aside = nn.Linear(EVIDENCE, 2 * config.hidden, bias=False)
             self.favour = nn.Linear(2 * config.hidden, FAVOURS)
             self.tilt = nn.Linear(EVIDENCE, K)
-            self.wide = nn.Linear(self.encoder.output_size + EVIDENCE, WIDE)
-            self.widen = nn.Linear(WIDE, K)
+            self.wide = nn.Linear(self.encoder.output_size + EVIDENCE, config.wide)
+            self.widen = nn.Linear(config.wide, K)
+        self.grains = self.mixes and config.grain and config.head == "gaussian"
+        if self.grains:
+            self.grain = nn.Linear(config.wide, K)
         with torch.no_grad():  # the first guess is constant velocity
             self.outer.weight[: K * D] *= 0.1
             self.outer.bias[: K * D] = 0
@@ -96,6 +100,9 @@ class Predictor(nn.Module):
                 self.tilt.bias.zero_()
                 self.widen.weight.zero_()
                 self.widen.bias.zero_()
+            if self.grains:
+                self.grain.weight.zero_()
+                self.grain.bias.zero_()
                 self.favour.weight.mul_(0.1)
                 self.favour.bias.zero_()
                 self.favour.bias[0] = NETWORK_FIRST
@@ -190,14 +197,17 @@ class Predictor(nn.Module):
         """
         D, K = self.dims, self.horizon
         reach = anchor.scale[:, None] * self.ahead(h)  # (B, K) metres
-        answers, bend, pushed = None, 1.0, 0.0
+        answers, bend, pushed, noise = None, 1.0, 0.0, None
         if window is not None:
             answers = candidates(window, self.dt, K, through)
             marks = evidence(window, self.dt, answers, anchor.scale)
             pushed = self.aside(marks)
             bend = bent(velocities(window, self.dt), anchor.scale)[:, None]
             state = h if other is None else (h + other) / 2
-            reach = reach * bend * self.tilted(state, marks).clamp(*TILTS).exp()
+            seen = F.gelu(self.wide(torch.cat([state, marks], -1)))  # alike for the mirror image
+            reach = reach * bend * (self.tilt(marks) + self.widen(seen)).clamp(*TILTS).exp()
+            if self.grains:
+                noise = self.noise(marks, anchor.scale) * F.softplus(self.grain(seen))
         middle = F.gelu(self.inner(h) + pushed)
         raw = self.outer(middle)
         favour = self.favour(middle) if self.mixes else None
@@ -218,19 +228,22 @@ class Predictor(nn.Module):
         if answers is not None and favour is not None:
             mean = mixed(mean, answers, favour)
         spread = spread.unflatten(-1, (K, self.sizes[2] // K))
-        return Forecast(mean, *self.uncertainty(spread, reach), anchor.axes(D))
+        return Forecast(mean, *self.uncertainty(spread, reach, noise), anchor.axes(D))
 
-    def tilted(self, h: Tensor, marks: Tensor) -> Tensor:
-        """Logarithm of how much wider the spread is than the read-out says, (B, K); h is alike for both."""
-        return self.tilt(marks) + self.widen(F.gelu(self.wide(torch.cat([h, marks], -1))))
+    def noise(self, marks: Tensor, scale: Tensor) -> Tensor:
+        """Deviation per axis of the noise of the samples, by the third differences, (B, 1) metres."""
+        length = (3 * marks[:, NOISE_MARK]).exp() * scale * self.dt
+        return (length / math.sqrt(20 * self.dims))[:, None]
 
     def ahead(self, like: Tensor) -> Tensor:
         """Seconds ahead of each step, (K,)."""
         return self.dt * torch.arange(1, self.horizon + 1, dtype=like.dtype, device=like.device)
 
-    def uncertainty(self, raw: Tensor, reach: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Raw outputs (B, K, n), metres that one stands for (B, K) -> spread (B, K), Cholesky factor or None,
-        quantile offsets or None."""
+    def uncertainty(
+        self, raw: Tensor, reach: Tensor, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Raw outputs (B, K, n), metres that one stands for (B, K), deviation of noise (B, K) ->
+        spread (B, K), Cholesky factor or None, quantile offsets or None."""
         D = self.dims
         if self.config.head == "point":
             return reach, None, None
@@ -242,8 +255,7 @@ class Predictor(nn.Module):
         factor = raw.new_zeros(*raw.shape[:-1], D, D)
         rows, columns = torch.tril_indices(D, D, -1, device=raw.device)
         factor[..., rows, columns] = raw[..., D:] * reach[..., None] * 0.3
-        deviation = (
-            F.softplus(raw[..., :D] - 1).square() * reach[..., None].square() + VARIANCE_FLOOR
-        ).sqrt()
+        variance = F.softplus(raw[..., :D] - 1).square() * reach[..., None].square() + VARIANCE_FLOOR
+        deviation = (variance if noise is None else variance + noise[..., None].square()).sqrt()
         factor = factor + torch.diag_embed(deviation)
         return factor.square().sum((-2, -1)).sqrt(), factor, None
