@@ -9,6 +9,7 @@ from speech.dynamic import MixConfig
 from speech.models.causal_grid import CausalGridConfig
 from speech.models.enhance import EnhanceConfig
 from speech.models.separate import SeparateConfig
+from speech.models.voice import VoiceConfig
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,15 @@ class EnhanceRun(RunConfig):
     """`recurra speech train enhance`."""
 
     model: EnhanceConfig = field(default_factory=EnhanceConfig)
+
+
+@dataclass(frozen=True)
+class VoiceRun(RunConfig):
+    """`recurra speech train voice`: best begun from an enhancement network (`--start speech-enhance`)."""
+
+    mix: MixConfig = field(default_factory=lambda: MixConfig(seconds=2.5, speed=0.1))
+    model: EnhanceConfig = field(default_factory=EnhanceConfig)
+    voice: VoiceConfig = field(default_factory=VoiceConfig)
 
 
 MATRICES = (
@@ -86,4 +96,4 @@ class SeparateRun(RunConfig):
         return self.grid.n_fft if self.network == "grid" else self.model.window
 
 
-RUNS = {"enhance": EnhanceRun, "separate": SeparateRun}
+RUNS = {"enhance": EnhanceRun, "separate": SeparateRun, "voice": VoiceRun}

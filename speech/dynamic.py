@@ -38,9 +38,16 @@ class Bank:
 
     def cut(self, rows: Tensor, samples: int, generator: Generator) -> Tensor:
         """A piece of each recording, float (..., samples)."""
-        length = self.lengths[rows]
-        start = (torch.rand(rows.shape, generator=generator, device=rows.device) * length).long()
-        place = (start[..., None] + torch.arange(samples, device=rows.device)) % length[..., None]
+        return self.read(rows, self.starting(rows, generator), samples)
+
+    def starting(self, rows: Tensor, generator: Generator) -> Tensor:
+        """A place in each recording."""
+        drawn = torch.rand(rows.shape, generator=generator, device=rows.device)
+        return (drawn * self.lengths[rows]).long()
+
+    def read(self, rows: Tensor, start: Tensor, samples: int) -> Tensor:
+        """What follows places in recordings, float (..., samples)."""
+        place = (start[..., None] + torch.arange(samples, device=rows.device)) % self.lengths[rows][..., None]
         return self.samples[self.starts[rows][..., None] + place].float() / 32768
 
     def loud_cut(self, rows: Tensor, samples: int, generator: Generator, tries: int = 3) -> Tensor:
@@ -153,6 +160,55 @@ class Mixer:
         snr = torch.where(share < 1, 25 + 50 * share, snr)  # 25 to 75 dB: nearly clean to clean
         noisy = clean + unit(noise) * 10 ** (-snr / 20)
         return self.levelled(noisy, clean, generator)
+
+    def wanted(self, seed: int, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy waves (batch, samples), the wanted voice in them, and another clip of it, twice as long.
+
+        Half of the noise is one other talker, -5 to 10 dB below; the rest is that of `enhancement`, with
+        twice its share of babble. Some clips come through another microphone, all at another level.
+        """
+        config, generator = self.config, self.generator(seed)
+        rows = self.speech.choose(batch, generator)
+        pieces, clips = self.voice_and_clip(rows, generator)
+        clean = unit(self.in_room(self.equalised(pieces, generator), generator))
+        clips = unit(self.in_room(self.equalised(clips, generator), generator))
+        alone = round(batch * config.clean)
+        other = round(0.5 * (batch - alone))
+        babble = min(batch - alone - other, round(2 * config.babble * batch))
+        rest = batch - alone - other - babble
+        talkers = self.talkers(self.others(rows[:other], generator), generator)
+        noise = [talkers, self.babble(rows[other : other + babble], generator)]
+        if rest:
+            real = round(rest * (config.real if self.noise is not None else 0))
+            if real and self.noise is not None:
+                chosen = self.noise.choose(real, generator)
+                noise.append(self.noise.loud_cut(chosen, self.samples, generator))
+            if rest > real:
+                noise.append(self.generated(rest - real, generator))
+        noise.append(torch.zeros(alone, self.samples, device=self.device))
+        snr = uniform(-5, 10, (batch, 1), generator)
+        snr[other : other + babble] = uniform(-3, 15, (babble, 1), generator)
+        noisy = clean + unit(self.equalised(torch.cat(noise), generator)) * 10 ** (-snr / 20)
+        order = torch.randperm(batch, generator=generator, device=self.device)
+        noisy, clean = self.levelled(noisy[order], clean[order], generator)
+        return noisy, clean, clips[order] * uniform(0.02, 0.3, (batch, 1), generator)
+
+    def voice_and_clip(self, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Of each voice a loud piece, and a clip twice as long from elsewhere, read at one speed."""
+        pieces, clips = [], []
+        for number, part in enumerate(rows.split(-(-len(rows) // 4))):
+            drawn = torch.rand(
+                (), generator=torch.Generator().manual_seed(generator.initial_seed() % 2**31 + number)
+            )
+            length = 2 * int(self.samples * (1 + self.config.speed * (2 * float(drawn) - 1)) / 2)
+            start = self.speech.starting(part, generator)
+            tries = torch.stack([self.speech.read(part, start + k * length, length) for k in (0, 1)])
+            best = tries.square().mean(-1).argmax(0)
+            row = torch.arange(len(part), device=rows.device)
+            clip = self.speech.read(part, start + (1 + best) * length, 2 * length)
+            pieces.append(stretched(tries[best, row], self.samples))
+            clips.append(stretched(clip, 2 * self.samples))
+        return torch.cat(pieces), torch.cat(clips)
 
     def separation(self, seed: int, batch: int) -> tuple[Tensor, Tensor]:
         """Mixtures (batch, samples) of two talkers and their waves (batch, 2, samples)."""

@@ -14,8 +14,9 @@ from core.weights import Card, load_network
 from speech.models.causal_grid import CausalGrid, CausalGridConfig
 from speech.models.enhance import EnhanceConfig, EnhanceNet
 from speech.models.separate import SeparateConfig, SeparateNet
+from speech.models.voice import VoiceConfig, VoiceNet
 
-DEFAULTS = {"enhance": "speech-enhance", "separate": "speech-separate"}
+DEFAULTS = {"enhance": "speech-enhance", "separate": "speech-separate", "voice": "speech-enhance-voice"}
 LIVE_SEPARATION = "speech-separate-live"
 LEVELS = {"frcrn": -25.0, "mossformer2-ss": -25.0}
 """Layouts whose published programs level their input, dB re full scale."""
@@ -75,6 +76,8 @@ def sizes_of(model: Model) -> dict[str, Any]:
     Raises:
         ConfigError: it is a published network, which is not trained here.
     """
+    if isinstance(model.network, VoiceNet):
+        return {"model": model.network.base.config, "voice": model.network.config}
     config = getattr(model.network, "config", None)
     if isinstance(config, CausalGridConfig):
         return {"network": "grid", "grid": config}
@@ -98,6 +101,10 @@ def network_of(card: Card) -> nn.Module:
         raise ConfigError("the card names no network")
     if card.task == "enhance":
         return EnhanceNet(changed(EnhanceConfig(), model))
+    if card.task == "voice":
+        voice = settings.get("voice")
+        sizes = changed(VoiceConfig(), voice if isinstance(voice, Mapping) else {})
+        return VoiceNet(changed(EnhanceConfig(), model), sizes)
     if settings.get("network") == "grid":
         grid = settings.get("grid")
         return CausalGrid(changed(CausalGridConfig(), grid if isinstance(grid, Mapping) else {}))

@@ -16,18 +16,19 @@ from core.errors import ConfigError
 from core.files import write_text
 from core.training import DrawnBatches, LoopOptions, Outcome, check_folder
 from core.training import train as run_loop
-from core.weights import Card
-from speech.config import MATRICES, EnhanceRun, RunConfig, SeparateRun
+from core.weights import Card, find, load, load_into
+from speech.config import MATRICES, EnhanceRun, RunConfig, SeparateRun, VoiceRun
 from speech.data import Corpus, read_corpora
 from speech.dynamic import Mixer
 from speech.loss import enhancement_loss, separation_loss, si_sdr, spectral_separation_loss
 from speech.models.causal_grid import CausalGrid
 from speech.models.enhance import EnhanceNet
 from speech.models.separate import SeparateNet, masked
+from speech.models.voice import VoiceNet
 from speech.spectral_mixing import SpectralMixer
 from speech.synth import generated_corpus
 
-TASKS = ("enhance", "separate")
+TASKS = ("enhance", "separate", "voice")
 VALIDATION_SEED = 7_654_321
 TRIAL_STEPS = 12
 PLAN = "plan.json"
@@ -63,13 +64,16 @@ def train(
     """
     check_folder(out, resume)
     place, began = torch.device(device), time.monotonic()
-    model = build(task, config).to(place)
+    model = build(task, config)
+    if start is not None and isinstance(model, VoiceNet):
+        start = begun(model, start)
+    model = model.to(place)
     if place.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
     corpora, held = gather(data)
     mixer = mixer_of(task, corpora, config, place)
     check = Mixer(held, replace(config.mix, speed=0.0, clean=0.0), place)
-    step = Learning(mixer, config.batch)
+    step = Learning(task, mixer, config.batch)
     config = replace(config, loop=fitting(config.loop, model))
     config = planned(config, model, step, Path(out) / PLAN, began, resume)
     return run_loop(
@@ -120,6 +124,8 @@ def build(task: str, config: RunConfig) -> nn.Module:
         torch.manual_seed(config.seed)
         if task == "enhance" and isinstance(config, EnhanceRun):
             return EnhanceNet(config.model)
+        if task == "voice" and isinstance(config, VoiceRun):
+            return VoiceNet(config.model, config.voice)
         if task == "separate" and isinstance(config, SeparateRun):
             return CausalGrid(config.grid) if config.network == "grid" else SeparateNet(config.model)
     raise ConfigError(f"a task is one of {', '.join(TASKS)} with its own settings; got {task!r}.")
@@ -128,17 +134,20 @@ def build(task: str, config: RunConfig) -> nn.Module:
 class Learning:
     """The step of the loop: a number -> mixtures -> the network's loss."""
 
-    def __init__(self, mixer: Mixer | SpectralMixer, batch: int) -> None:
-        self.mixer, self.batch = mixer, batch
+    def __init__(self, task: str, mixer: Mixer | SpectralMixer, batch: int) -> None:
+        self.task, self.mixer, self.batch = task, mixer, batch
 
     def __call__(self, model: Any, number: int) -> dict[str, Tensor]:
         if isinstance(self.mixer, SpectralMixer):
             with torch.no_grad():
                 mixture, talkers = self.mixer.separation(number, self.batch)
             return {"loss": spectral_separation_loss(self.separated(model, mixture), talkers)}
-        with torch.no_grad():
-            noisy, clean = self.mixer.enhancement(number, self.batch)
-        return enhancement_loss(model(noisy), clean)
+        device = self.mixer.device.type
+        with torch.no_grad(), torch.autocast(device, enabled=False):
+            noisy, clean, *clip = one_voice(self.task, self.mixer, number, self.batch)
+        estimate = model(noisy, *clip)
+        with torch.autocast(device, enabled=False):
+            return enhancement_loss(estimate.float(), clean)
 
     @staticmethod
     def separated(model: Any, mixture: Tensor) -> Tensor:
@@ -147,6 +156,24 @@ class Learning:
             return masked(model.masks(mixture, None)[0], mixture)
         tracks, _ = model.tracks(nn.functional.pad(torch.view_as_complex(mixture), (1, 0)))
         return torch.view_as_real(tracks[..., 1:])
+
+
+def one_voice(task: str, mixer: Mixer, number: int, batch: int) -> tuple[Tensor, ...]:
+    """Noisy and clean waves, and for a wanted voice a clip of it."""
+    return mixer.wanted(number, batch) if task == "voice" else mixer.enhancement(number, batch)
+
+
+def begun(model: VoiceNet, start: str | Path) -> str | Path | None:
+    """Take over an enhancement network as the base of a network for voices; None: that was all of it.
+
+    Raises:
+        WeightsError: there is none, or it has other sizes.
+    """
+    tensors, card = load(find(start))
+    if card.task != "enhance":
+        return start
+    load_into(model.base, tensors)
+    return None
 
 
 def mixer_of(
@@ -168,9 +195,9 @@ class Validation:
     def __call__(self, model: nn.Module) -> dict[str, float]:
         figures: dict[str, list[float]] = {}
         for number in range(self.batches):
-            if self.task == "enhance":
-                noisy, clean = self.mixer.enhancement(VALIDATION_SEED + number, self.batch)
-                estimate = model(noisy)
+            if self.task != "separate":
+                noisy, clean, *clip = one_voice(self.task, self.mixer, VALIDATION_SEED + number, self.batch)
+                estimate = model(noisy, *clip)
                 values = {name: value.item() for name, value in enhancement_loss(estimate, clean).items()}
                 values["si_sdr"] = si_sdr(estimate, clean).mean().item()
             else:
@@ -253,7 +280,7 @@ def describe(task: str, config: RunConfig, corpora: Sequence[Corpus]) -> Card:
         if corpus.noise:
             minutes = sum(len(voice.samples) for voice in corpus.noise) / 16000 / 60
             parts.append(f"{corpus.name}: {minutes:.1f} min of noise")
-    if task == "enhance":
+    if task != "separate":
         parts.append("generated noises")
     credits: list[Any] = sorted({credit for corpus in corpora for credit in corpus.credits})
     model: Any = getattr(config, "model")  # noqa: B009  (either task's)

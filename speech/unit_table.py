@@ -60,7 +60,7 @@ def one(
 ) -> dict[str, Any]:
     """Train one unit and score it."""
     model: Any = build("enhance", replace(config, model=replace(config.model, unit=unit)))
-    step = Learning(mixer, config.batch)
+    step = Learning("enhance", mixer, config.batch)
     optimizer = torch.optim.AdamW(model.parameters(), config.loop.lr, weight_decay=config.loop.weight_decay)
     times = []
     for number in range(steps):

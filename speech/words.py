@@ -4,4 +4,4 @@ from typing import Annotated
 
 import typer
 
-Task = Annotated[str, typer.Argument(help="enhance or separate.")]
+Task = Annotated[str, typer.Argument(help="enhance, separate or voice.")]

@@ -22,6 +22,8 @@ from speech.features import analyse, smooth, smooth_step, synthesise
 from speech.models.recurrence import Recurrence
 
 RATE = 16000
+Turns = dict[str, tuple[Tensor, Tensor]]
+"""Gains and shifts by the name of the place that they change."""
 LEVEL_RATE, FLOOR_RATE = 0.02, 0.02
 """Per frame of 16 ms: 0.8 s of memory."""
 
@@ -180,10 +182,21 @@ class EnhanceNet(nn.Module):
             first = self.decode.bias.view(bands, self.bands.widest, 2 * config.taps)
             first[..., 0] = 0.9
 
-    def forward(self, wave: Tensor) -> Tensor:
+    @property
+    def turning(self) -> dict[str, int]:
+        """Places that a voice may turn (`speech.models.voice`), and how many numbers each has."""
+        together = self.bands.count * self.config.shared
+        return {"bands": self.config.channels, "shared": together, "spread": together} | {
+            "hidden": self.hidden.out_features
+        }
+
+    def forward(self, wave: Tensor, turns: Turns | None = None) -> Tensor:
         """Whole waves at once, from a fresh state."""
         spectra = analyse(wave, self.window, self.hop)
-        return synthesise(self.filter(spectra)[0], self.window, self.hop, wave.shape[-1])
+        parts = torch.view_as_real(spectra)
+        clean, _ = self.filter_parts(parts, self.initial_state(spectra), turns)
+        clean = torch.view_as_complex(clean.float().contiguous())
+        return synthesise(clean, self.window, self.hop, wave.shape[-1])
 
     def initial_state(self, x: Tensor) -> dict[str, Any]:
         """State before the first frame of x (B, ...)."""
@@ -209,20 +222,25 @@ class EnhanceNet(nn.Module):
         clean, state = self.filter_parts(torch.view_as_real(spectra), state)
         return torch.view_as_complex(clean), state
 
-    def filter_parts(self, parts: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+    def filter_parts(
+        self, parts: Tensor, state: dict[str, Any], turns: Turns | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
         """`filter` on real and imaginary parts (B, T, F, 2), which other runtimes can compute with."""
+        turns = {} if turns is None else turns
         features, level, floor = self.features(parts, state)
-        x = self.encode(self.bands.split(features))  # (B, T, K, C)
+        x = turned(self.encode(self.bands.split(features)), turns.get("bands"))  # (B, T, K, C)
         over = []
         for across, time, before in zip(self.across, self.over, state["over"], strict=True):
             x, after = time(across(x), before)
             over.append(after)
-        shared = self.share(x).flatten(2)  # (B, T, K S)
+        shared = turned(self.share(x).flatten(2), turns.get("shared"))  # (B, T, K S)
         first, one = sequence(self.whole[0], shared, state["whole"][0])  # pyright: ignore[reportArgumentType]
         second, two = sequence(self.whole[1], first, state["whole"][1])  # pyright: ignore[reportArgumentType]
-        together = self.spread(first + second).unflatten(-1, (self.bands.count, -1))
+        together = turned(self.spread(first + second), turns.get("spread"))
+        together = together.unflatten(-1, (self.bands.count, -1))
         x = self.last(torch.cat([x, together], -1))
-        taps = self.bands.join(self.decode(nn.functional.silu(self.hidden(x))), 2 * self.config.taps)
+        hidden = nn.functional.silu(turned(self.hidden(x), turns.get("hidden")))
+        taps = self.bands.join(self.decode(hidden), 2 * self.config.taps)
         clean, past = self.apply(parts, taps, state["past"])
         state = {"level": level, "floor": floor, "over": tuple(over), "whole": (one, two), "past": past}
         return clean, state
@@ -252,6 +270,14 @@ class EnhanceNet(nn.Module):
             x, y = known[:, back - k : back - k + time].unbind(-1)
             real, imaginary = real + a * x - b * y, imaginary + a * y + b * x
         return torch.stack([real, imaginary], -1), known[:, known.shape[1] - back :]  # pyright: ignore
+
+
+def turned(x: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+    """x (B, ..., D) with a gain and a shift (B, 1, D) of each row; None: as it is."""
+    if turn is None:
+        return x
+    gain, shift = (part[:, None] if x.ndim == 4 else part for part in turn)
+    return x * gain + shift
 
 
 def one_or_many(time: int) -> Any:
