@@ -72,8 +72,10 @@ screens: .venv/.dev chromium
 	$(BIN)/recurra quickstart --out out
 	$(BIN)/python -m demos.screens out/screens
 
-# hostile input for every reader; what fails is shrunk, kept in tests/fuzz/found and read again by make test
+# hostile input for every reader; what fails is shrunk, kept in tests/fuzz/found and read again by make test.
+# Runs add up in COUNT until every reader has had its 50,000; inputs that were read are not read again
 SECONDS ?= 60
+COUNT ?= out/fuzz.json
 .PHONY: fuzz
 fuzz: .venv/.dev
-	$(ENV) $(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+	$(ENV) $(BIN)/python -m tests.fuzz --seconds $(SECONDS) --count $(COUNT)

@@ -9,6 +9,7 @@ import numpy as np
 
 from core import config
 from tests.fuzz import mutate
+from tests.fuzz.domains.bags import bags, e57_changed
 from tests.fuzz.reader import Reader
 from vision.pointcloud.config import TrainConfig
 from vision.pointcloud.data import read_cloud
@@ -135,6 +136,8 @@ LABEL = "Car 0.00 0 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 
 
 READERS = [
     Reader("pointcloud-scans", make, read, ".dat", 4.0),
+    Reader("pointcloud-bag", bags("sensor_msgs/msg/PointCloud2"), read, ".bag", 1.0),
+    Reader("pointcloud-e57", e57_changed, read, ".e57", 1.0),
     Reader(
         "pointcloud-labels",
         lambda chance: mutate.words(chance, LABEL),

@@ -18,6 +18,7 @@ from apps.trajectory.stream import Stream, StreamConfig, run
 from core import config
 from core.errors import DataError
 from tests.fuzz import mutate
+from tests.fuzz.domains.bags import bags, mavlink
 from tests.fuzz.reader import Reader
 
 ROWS = [(round(i * 0.1, 1), i * 0.5, i * 0.1, 5.0) for i in range(8)]
@@ -275,6 +276,8 @@ READERS = [
     Reader("trajectory-nmea", make_nmea, read, ".nmea", 1.0),
     Reader("trajectory-dataflash", make_dataflash, read, ".bin", 1.0),
     Reader("trajectory-ulog", make_ulog, read, ".ulg", 2.0),
+    Reader("trajectory-bag", bags("geometry_msgs/msg/PoseStamped"), read, ".bag", 1.0),
+    Reader("trajectory-tlog", lambda chance: mutate.blocks(chance, mavlink()), read, ".tlog", 1.0),
     Reader("trajectory-sample", make_sample, read_sample, ".json", 1.0),
     Reader("trajectory-stream", make_stream, read_stream, ".jsonl", 4.0),
     Reader("trajectory-stats", make_vector, read_stats, ".npz", 1.0),
