@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import literal_unroll, types
+from numba.core import cgutils
 from numba.extending import intrinsic, overload
+from numba.np.arrayobj import populate_array
 
 from core.kernels.jit import compiled
 
@@ -31,6 +33,31 @@ def power_of_two(typingctx: Any, k: Any) -> Any:
         return builder.bitcast(builder.shl(exponent, ir.Constant(word, 23)), ir.FloatType())
 
     return types.float32(types.float32), build
+
+
+@intrinsic
+def part(typing: Any, memory: Any, offset: Any, size: Any) -> Any:
+    """`memory[offset : offset + size]` of a contiguous array, unchecked.
+
+    A slice is clamped to the array and counted as a reference, which costs as much as 30 products.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind, (memory, offset, size) = signature.args[0], arguments
+        whole = context.make_array(kind)(context, builder, memory)
+        found = context.make_array(kind)(context, builder)
+        width = context.get_constant(types.intp, kind.dtype.bitwidth // 8)
+        populate_array(
+            found,
+            data=builder.gep(whole.data, [offset]),
+            shape=cgutils.pack_array(builder, [size]),
+            strides=cgutils.pack_array(builder, [width]),
+            itemsize=width,
+            meminfo=None,
+        )
+        return found._getvalue()
+
+    return memory(memory, types.intp, types.intp), build
 
 
 ONE, TWO, HALF = np.float32(1), np.float32(2), np.float32(0.5)

@@ -12,14 +12,17 @@ import math
 from typing import Any
 
 from core.kernels.jit import FAST_MATH, compiled
-from core.kernels.vector_math import exp, sigmoid, softplus, tanh
+from core.kernels.vector_math import exp, part, sigmoid, softplus, tanh
 
 WIDTH = 26
 TARGET, FIRST, SECOND, THIRD = 6, 11, 16, 21
 """Where offset and strides of target and operands begin in a row."""
 
-UP, DOWN, COPY, PRODUCT, LESS, SUM, LARGEST, NORM, CHOOSE, GATHER = range(10)
-"""Between memories, copies, a + b c, a - b c, reductions, layer norm, a where c else b, rows of a table."""
+UP, DOWN, COPY, PRODUCT, LESS, SUM, LARGEST, NORM, CHOOSE, GATHER, DOT = range(11)
+"""Between memories, copies, a + b c, a - b c, reductions, layer norm, a where c else b, rows of a table, and
+sums of products."""
+GIVE, TAKE, FROM = range(11, 14)
+"""a + b c, a - b c, b c - a, element by element."""
 ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, EQUAL, LESS_THAN, REMAINDER = range(20, 29)
 """Of two operands, element by element."""
 (
@@ -59,11 +62,15 @@ def operate(row: Any, m: Any) -> None:
         choose(row, m)
     elif kind == GATHER:
         gather(row, m)
+    elif kind == DOT:
+        dot_rows(row, m)
+    elif kind == GIVE or kind == TAKE or kind == FROM:
+        add_product_rows(row, m)
     elif kind < SIGMOID:
         of_two(row, m)
     else:
         copy(row, m, m)
-        of_one(kind, m[row[TARGET] : row[TARGET] + row[2] * row[3] * row[4] * row[5]])
+        of_one(kind, part(m, row[TARGET], row[2] * row[3] * row[4] * row[5]))
 
 
 @compiled
@@ -76,8 +83,9 @@ def copy(row: Any, source: Any, target: Any) -> None:
                 d = row[TARGET] + i * row[TARGET + 1] + j * row[TARGET + 2] + k * row[TARGET + 3]
                 a = row[FIRST] + i * row[FIRST + 1] + j * row[FIRST + 2] + k * row[FIRST + 3]
                 if ds == 1 and s == 1:
+                    to, of = part(target, d, n), part(source, a, n)
                     for t in range(n):
-                        target[d + t] = source[a + t]
+                        to[t] = of[t]
                 else:
                     for t in range(n):
                         target[d + t * ds] = source[a + t * s]
@@ -95,11 +103,11 @@ def of_two(row: Any, m: Any) -> None:
                 a = row[FIRST] + i * row[FIRST + 1] + j * row[FIRST + 2] + k * row[FIRST + 3]
                 b = row[SECOND] + i * row[SECOND + 1] + j * row[SECOND + 2] + k * row[SECOND + 3]
                 if sa == 1 and sb == 1:
-                    rows_of_two(kind, m[d : d + n], m[a : a + n], m[b : b + n])
+                    rows_of_two(kind, part(m, d, n), part(m, a, n), part(m, b, n))
                 elif sb == 0 and sa == 1:
-                    row_and_number(kind, m[d : d + n], m[a : a + n], m[b])
+                    row_and_number(kind, part(m, d, n), part(m, a, n), m[b])
                 elif sa == 0 and sb == 1 and (kind == ADD or kind == MULTIPLY):
-                    row_and_number(kind, m[d : d + n], m[b : b + n], m[a])
+                    row_and_number(kind, part(m, d, n), part(m, b, n), m[a])
                 else:
                     for t in range(n):
                         m[d + t] = number_of_two(kind, m[a + t * sa], m[b + t * sb])
@@ -221,13 +229,44 @@ def number_of_one(kind: Any, x: Any) -> Any:
 
 
 @compiled(fastmath=FAST_MATH | {"reassoc"})
+def add_products(m: Any, a: Any, b: Any, step: Any, inner: Any, out: Any, less: Any) -> None:
+    """out[j] += x . w_j, or `less` it, for x at a and rows w_j at b + j step; four at once share x."""
+    x = part(m, a, inner)
+    whole = out.size - out.size % 4
+    for j in range(0, whole, 4):
+        w = part(m, b + j * step, inner)
+        w1 = part(m, b + (j + 1) * step, inner)
+        w2 = part(m, b + (j + 2) * step, inner)
+        w3 = part(m, b + (j + 3) * step, inner)
+        total = m.dtype.type(0)
+        total1 = m.dtype.type(0)
+        total2 = m.dtype.type(0)
+        total3 = m.dtype.type(0)
+        for k in range(inner):
+            total += x[k] * w[k]
+            total1 += x[k] * w1[k]
+            total2 += x[k] * w2[k]
+            total3 += x[k] * w3[k]
+        out[j] += -total if less else total
+        out[j + 1] += -total1 if less else total1
+        out[j + 2] += -total2 if less else total2
+        out[j + 3] += -total3 if less else total3
+    for j in range(whole, out.size):
+        w = part(m, b + j * step, inner)
+        total = m.dtype.type(0)
+        for k in range(inner):
+            total += x[k] * w[k]
+        out[j] += -total if less else total
+
+
+@compiled(fastmath=FAST_MATH | {"reassoc"})
 def multiply(row: Any, m: Any, less: Any) -> None:
     """target = first (zero where its offset is -1) + second third, or `less` the product, for each matrix."""
     rows, columns, inner = row[3], row[4], row[5]
     for index in range(row[2]):
         for i in range(rows):
             d = row[TARGET] + index * row[TARGET + 1] + i * row[TARGET + 2]
-            out = m[d : d + columns]
+            out = part(m, d, columns)
             if row[FIRST] < 0:
                 for j in range(columns):
                     out[j] = 0
@@ -239,34 +278,11 @@ def multiply(row: Any, m: Any, less: Any) -> None:
             b = row[THIRD] + index * row[THIRD + 1]
             sk, sj = row[THIRD + 2], row[THIRD + 3]
             if sk == 1 and sa == 1 and inner > 1:  # rows of a weight: one product after another
-                x = m[a : a + inner]
-                whole = columns - columns % 4
-                for j in range(0, whole, 4):  # four at once share the token
-                    w = m[b + j * sj : b + j * sj + inner]
-                    w1 = m[b + (j + 1) * sj : b + (j + 1) * sj + inner]
-                    w2 = m[b + (j + 2) * sj : b + (j + 2) * sj + inner]
-                    w3 = m[b + (j + 3) * sj : b + (j + 3) * sj + inner]
-                    total = out[j] * 0
-                    total1, total2, total3 = total, total, total
-                    for k in range(inner):
-                        total += x[k] * w[k]
-                        total1 += x[k] * w1[k]
-                        total2 += x[k] * w2[k]
-                        total3 += x[k] * w3[k]
-                    out[j] += -total if less else total
-                    out[j + 1] += -total1 if less else total1
-                    out[j + 2] += -total2 if less else total2
-                    out[j + 3] += -total3 if less else total3
-                for j in range(whole, columns):
-                    w = m[b + j * sj : b + j * sj + inner]
-                    total = out[j] * 0
-                    for k in range(inner):
-                        total += x[k] * w[k]
-                    out[j] += -total if less else total
+                add_products(m, a, b, sj, inner, out, less)
             elif sj == 1:
                 for k in range(inner):
                     x_k = -m[a + k * sa] if less else m[a + k * sa]
-                    w = m[b + k * sk : b + k * sk + columns]
+                    w = part(m, b + k * sk, columns)
                     for j in range(columns):
                         out[j] += x_k * w[j]
             else:
@@ -277,21 +293,61 @@ def multiply(row: Any, m: Any, less: Any) -> None:
                     out[j] += -total if less else total
 
 
-@compiled
+@compiled(fastmath=FAST_MATH | {"reassoc"})
 def reduce_rows(row: Any, m: Any) -> None:
     """Sum or largest over the last axis; the target has the three axes before it, contiguous."""
-    d, n, s = row[TARGET], row[5], row[FIRST + 4]
+    d, count, n, s = row[TARGET], row[4], row[5], row[FIRST + 4]
+    for i in range(row[2]):
+        for j in range(row[3]):
+            a, step = row[FIRST] + i * row[FIRST + 1] + j * row[FIRST + 2], row[FIRST + 3]
+            if row[0] == LARGEST:
+                for k in range(count):
+                    m[d + k] = largest(m, a + k * step, s, n)
+            elif step == 1 and s != 1:  # whole rows are added up
+                out, first = part(m, d, count), part(m, a, count)
+                for k in range(count):
+                    out[k] = first[k]
+                for t in range(1, n):
+                    other = part(m, a + t * s, count)
+                    for k in range(count):
+                        out[k] += other[k]
+            else:
+                for k in range(count):
+                    total = m.dtype.type(0)
+                    if s == 1:
+                        x = part(m, a + k * step, n)
+                        for t in range(n):
+                            total += x[t]
+                    else:
+                        for t in range(n):
+                            total += m[a + k * step + t * s]
+                    m[d + k] = total
+            d += count
+
+
+@compiled
+def largest(m: Any, a: Any, step: Any, n: Any) -> Any:
+    """Of n numbers from a on; a NaN is."""
+    found = m[a]
+    for t in range(1, n):
+        x = m[a + t * step]
+        if x > found or x != x:
+            found = x
+    return found
+
+
+@compiled(fastmath=FAST_MATH | {"reassoc"})
+def dot_rows(row: Any, m: Any) -> None:
+    """Sums of products over the last axis, which lies together; the target is contiguous."""
+    d, n = row[TARGET], row[5]
     for i in range(row[2]):
         for j in range(row[3]):
             for k in range(row[4]):
-                a = row[FIRST] + i * row[FIRST + 1] + j * row[FIRST + 2] + k * row[FIRST + 3]
-                total = m[a]
-                for t in range(1, n):
-                    x = m[a + t * s]
-                    if row[0] == SUM:
-                        total += x
-                    elif x > total or x != x:
-                        total = x
+                a = part(m, row[FIRST] + i * row[FIRST + 1] + j * row[FIRST + 2] + k * row[FIRST + 3], n)
+                b = part(m, row[SECOND] + i * row[SECOND + 1] + j * row[SECOND + 2] + k * row[SECOND + 3], n)
+                total = m.dtype.type(0)
+                for t in range(n):
+                    total += a[t] * b[t]
                 m[d] = total
                 d += 1
 
@@ -301,8 +357,8 @@ def normalise(row: Any, m: Any) -> None:
     """Layer norm of contiguous rows (n, D) without weights; m[second] is eps."""
     n = row[5]
     for i in range(row[4]):
-        x = m[row[FIRST] + i * n : row[FIRST] + (i + 1) * n]
-        y = m[row[TARGET] + i * n : row[TARGET] + (i + 1) * n]
+        x = part(m, row[FIRST] + i * n, n)
+        y = part(m, row[TARGET] + i * n, n)
         mean = x[0] * 0
         for t in range(n):
             mean += x[t]
@@ -318,16 +374,59 @@ def normalise(row: Any, m: Any) -> None:
 @compiled
 def choose(row: Any, m: Any) -> None:
     """first where third is not zero, else second."""
+    n = row[5]
+    sa, sb, sc = row[FIRST + 4], row[SECOND + 4], row[THIRD + 4]
     for i in range(row[2]):
         for j in range(row[3]):
             for k in range(row[4]):
-                for t in range(row[5]):
-                    at = TARGET
-                    d = row[at] + i * row[at + 1] + j * row[at + 2] + k * row[at + 3] + t * row[at + 4]
-                    at = THIRD
-                    c = row[at] + i * row[at + 1] + j * row[at + 2] + k * row[at + 3] + t * row[at + 4]
-                    at = FIRST if m[c] != 0 else SECOND
-                    m[d] = m[row[at] + i * row[at + 1] + j * row[at + 2] + k * row[at + 3] + t * row[at + 4]]
+                d = row[TARGET] + i * row[TARGET + 1] + j * row[TARGET + 2] + k * row[TARGET + 3]
+                a = row[FIRST] + i * row[FIRST + 1] + j * row[FIRST + 2] + k * row[FIRST + 3]
+                b = row[SECOND] + i * row[SECOND + 1] + j * row[SECOND + 2] + k * row[SECOND + 3]
+                c = row[THIRD] + i * row[THIRD + 1] + j * row[THIRD + 2] + k * row[THIRD + 3]
+                out = part(m, d, n)
+                if sc == 0:  # one answer for all of them
+                    at, step = (a, sa) if m[c] != 0 else (b, sb)
+                    if step == 1:
+                        x = part(m, at, n)
+                        for t in range(n):
+                            out[t] = x[t]
+                    else:
+                        for t in range(n):
+                            out[t] = m[at + t * step]
+                else:
+                    for t in range(n):
+                        out[t] = m[a + t * sa] if m[c + t * sc] != 0 else m[b + t * sb]
+
+
+@compiled
+def add_product_rows(row: Any, m: Any) -> None:
+    """first + second third, first - second third, or second third - first; the target lies together."""
+    kind, n = row[0], row[5]
+    sa, sb, sc = row[FIRST + 4], row[SECOND + 4], row[THIRD + 4]
+    for i in range(row[2]):
+        for j in range(row[3]):
+            for k in range(row[4]):
+                d = row[TARGET] + i * row[TARGET + 1] + j * row[TARGET + 2] + k * row[TARGET + 3]
+                a = row[FIRST] + i * row[FIRST + 1] + j * row[FIRST + 2] + k * row[FIRST + 3]
+                b = row[SECOND] + i * row[SECOND + 1] + j * row[SECOND + 2] + k * row[SECOND + 3]
+                c = row[THIRD] + i * row[THIRD + 1] + j * row[THIRD + 2] + k * row[THIRD + 3]
+                out = part(m, d, n)
+                one, two = m.dtype.type(1 if kind != FROM else -1), m.dtype.type(-1 if kind == TAKE else 1)
+                if sa == 1 and sb == 1 and sc == 1:
+                    x, y, z = part(m, a, n), part(m, b, n), part(m, c, n)
+                    for t in range(n):
+                        out[t] = one * x[t] + two * y[t] * z[t]
+                elif sa == 1 and sb == 1 and sc == 0:
+                    x, y, factor = part(m, a, n), part(m, b, n), two * m[c]
+                    for t in range(n):
+                        out[t] = one * x[t] + y[t] * factor
+                elif sa == 1 and sb == 0 and sc == 1:
+                    x, y, factor = part(m, a, n), part(m, c, n), two * m[b]
+                    for t in range(n):
+                        out[t] = one * x[t] + y[t] * factor
+                else:
+                    for t in range(n):
+                        out[t] = one * m[a + t * sa] + two * m[b + t * sb] * m[c + t * sc]
 
 
 @compiled

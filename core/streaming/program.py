@@ -6,7 +6,6 @@ Re and Im, from the start; integers and float64 live in a memory of float64.
 """
 
 import operator
-from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
@@ -22,6 +21,7 @@ from core.export import StepGraph, undisturbed
 from core.kernels.choice import RECORDING
 from core.state import tensors
 from core.streaming import machine as do
+from core.streaming.joining import joined, operands, room_of, sorted_starts
 
 aten = torch.ops.aten
 
@@ -89,7 +89,7 @@ class Program:
         state = [part.contiguous().clone() for part in tensors(unit.initial_state(x))]
         self.rows: list[list[int]] = []
         self.sizes = [0, 0]
-        self.rooms: list[tuple[int, int]] = []
+        self.rooms: dict[tuple[int, int], int] = {}
         self.flat: dict[Place, Place] = {}
         self.constants: list[tuple[Place, np.ndarray]] = []
         self.known: dict[tuple[int, float], Place] = {}
@@ -100,7 +100,7 @@ class Program:
         for node in module.graph.nodes:
             if node.op == "placeholder":
                 given = [x, *state][len(inputs)]
-                values[node] = self.room(memory_of(given.dtype), tuple(given.shape))
+                values[node] = self.input_room(given)
                 inputs.append(values[node])
             elif node.op == "get_attr":
                 values[node] = getattr(module, node.target).detach()
@@ -113,8 +113,11 @@ class Program:
         self.y = self.solid(outputs[0])
         # every state has memory of its own for the next one; the two change places after each step
         taken = {(self.y.memory, self.y.offset)}
-        self.after = [self.own_room(part, taken) for part in outputs[1:]]
+        self.after = [
+            self.own_room(part, before, taken) for part, before in zip(outputs[1:], self.state, strict=True)
+        ]
         self.drop_unread()
+        self.rows = joined(self.rows, self.rooms, {(p.memory, p.offset) for p in (self.y, *self.after)})
         table = np.array(self.rows, np.int64).reshape(-1, do.WIDTH)
         self.tables = table, self.exchanged(table)
         self.memories = np.zeros(self.sizes[0] + 1, np.float32), np.zeros(self.sizes[1] + 1, np.float64)
@@ -122,33 +125,48 @@ class Program:
             memory = self.memories[place.memory]
             memory[place.offset : place.offset + numbers.size] = numbers.ravel()
 
-    def own_room(self, part: Place, taken: set[tuple[int, int]]) -> Place:
-        """The place of a next state, copied unless it fills a room that a row wrote and nobody else has."""
+    def input_room(self, given: Tensor) -> Place:
+        """Room for a token or a state; where that holds pairs (Re, Im), all Re come first."""
+        memory, shape = memory_of(given.dtype), tuple(given.shape)
+        if given.ndim < 3 or shape[-1] != 2:
+            return self.room(memory, shape)
+        return view(self.room(memory, (2, *shape[:-1])), [*range(1, given.ndim), 0])
+
+    def split(self, re: Place, im: Place) -> Place:
+        """Pairs (..., 2) of two copies that each lie together."""
+        both = self.room(re.memory, (2, *re.shape))
+        size = prod(re.shape)
+        for place, value in enumerate((re, im)):
+            target = Place(re.memory, both.offset + place * size, re.shape, dense(re.shape))
+            self.row(do.COPY, target, value)
+        return view(both, [*range(1, len(re.shape) + 1), 0])
+
+    def own_room(self, part: Place, before: Place, taken: set[tuple[int, int]]) -> Place:
+        """The place of a next state, laid out as before, copied unless it fills a room that a row wrote."""
         place = (part.memory, part.offset)
-        written = {(row[1], row[do.TARGET]) for row in self.rows if row[0] != do.COPY}
-        if place in taken or place not in written or not part.contiguous:
-            return self.copied(part)
+        whole = self.rooms.get(place) == prod(before.shape) and part.memory == before.memory
+        written = any((row[1], row[do.TARGET]) == place for row in self.rows)
+        if place in taken or not whole or not written or part.strides != before.strides:
+            part = self.cast(part, before.memory)
+            copy = replace(self.room(before.memory, before.shape), strides=before.strides)
+            self.row(do.COPY, copy, part)
+            return copy
         taken.add(place)
         return part
 
     def drop_unread(self) -> None:
         """Leave out rows whose numbers nobody reads."""
-        starts: list[list[int]] = [[], []]
-        for memory, at in self.rooms:
-            starts[memory].append(at)
+        starts = sorted_starts(self.rooms)
         needed = {(place.memory, place.offset) for place in (self.y, *self.after)}
         kept = []
         for row in reversed(self.rows):
             of = row[1]  # copies between memories read from the other one
             source = 1 - of if row[0] in (do.UP, do.DOWN) else of
 
-            def room_of(memory: int, at: int) -> tuple[int, int]:
-                return memory, starts[memory][bisect_right(starts[memory], at) - 1]
-
-            if room_of(of, row[do.TARGET]) not in needed:
+            if room_of(starts, of, row[do.TARGET]) not in needed:
                 continue
             kept.append(row)
-            needed |= {room_of(source, row[at]) for at in (do.FIRST, do.SECOND, do.THIRD) if row[at] >= 0}
+            needed |= {room_of(starts, source, row[at]) for at in operands(row)}
         self.rows = kept[::-1]
 
     def exchanged(self, table: np.ndarray) -> np.ndarray:
@@ -170,7 +188,7 @@ class Program:
     def room(self, memory: int, shape: tuple[int, ...]) -> Place:
         """Fresh memory for a tensor, on a border of 64 bytes."""
         at = self.sizes[memory]
-        self.rooms.append((memory, at))
+        self.rooms[memory, at] = prod(shape)
         self.sizes[memory] = at + -(-max(1, prod(shape)) // 16) * 16
         return Place(memory, at, tuple(shape), dense(tuple(shape)))
 

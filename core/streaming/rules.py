@@ -217,7 +217,7 @@ def view_as_real(p: Program, a: Pair) -> Place:
     joined = replace(re, shape=(*re.shape, 2), strides=(*re.strides, im.offset - re.offset))
     if re.strides == im.strides and im.offset - re.offset == 1:  # it was such a view before
         return joined
-    return stack(p, [re, im], -1)
+    return p.split(re, im)
 
 
 @rule("cat.default")

@@ -111,10 +111,11 @@ class Streamer:
         return self.program.after if self.turn else self.program.state
 
     def numbers(self, place: Place) -> np.ndarray:
-        """The numbers at a contiguous place, as a view."""
+        """The numbers at a place, as a view."""
         assert self.program is not None
-        size = int(np.prod(place.shape))
-        return self.program.memories[place.memory][place.offset : place.offset + size].reshape(place.shape)
+        memory = self.program.memories[place.memory][place.offset :]
+        steps = [step * memory.itemsize for step in place.strides]
+        return np.lib.stride_tricks.as_strided(memory, place.shape, steps)
 
     def step(self, x: Any) -> Any:
         """Advance one token: x (B, I) -> y (B, H), a tensor for a tensor and an array for anything else.
