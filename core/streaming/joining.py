@@ -1,13 +1,13 @@
 """Rows of a program that become one: a product that only a sum reads is never written.
 
-    d = b * c;  e = a + d        e = a + b * c
-    d = b * c;  e = sum(d)       e = b . c
+d = b * c;  e = a + d        e = a + b * c
+d = b * c;  e = sum(d)       e = b . c
 """
 
 from bisect import bisect_right
 from math import prod
 
-from core.streaming import machine as do
+from core.streaming import codes as do
 
 Row = list[int]
 Key = tuple[int, int]
@@ -20,28 +20,101 @@ def joined(rows: list[Row], rooms: dict[Key, int], kept: set[Key]) -> list[Row]:
         rooms: (memory, first number) -> how many, for all that rows write.
         kept: rooms that are read from outside.
     """
-    readers: dict[Key, list[tuple[int, int]]] = {}
     starts = sorted_starts(rooms)
-    for place, row in enumerate(rows):
-        source = 1 - row[1] if row[0] in (do.UP, do.DOWN) else row[1]
-        for slot in operands(row):
-            readers.setdefault(room_of(starts, source, row[slot]), []).append((place, slot))
-    products = {
-        (row[1], row[do.TARGET]): place for place, row in enumerate(rows) if row[0] == do.MULTIPLY
-    }
+    for step in (with_their_sums, as_dots, without_copies):
+        rows = step(rows, Rooms(rooms, starts, kept, rows))
+    return rows
+
+
+class Rooms:
+    """Who writes and who reads the rooms of a program."""
+
+    def __init__(
+        self, sizes: dict[Key, int], starts: list[list[int]], kept: set[Key], rows: list[Row]
+    ) -> None:
+        self.sizes, self.starts, self.kept = sizes, starts, kept
+        self.readers: dict[Key, list[tuple[int, int]]] = {}
+        self.writers: dict[Key, list[int]] = {}
+        for place, row in enumerate(rows):
+            for slot in operands(row):
+                self.readers.setdefault(room_of(starts, source(row), row[slot]), []).append((place, slot))
+            self.writers.setdefault(room_of(starts, row[1], row[do.TARGET]), []).append(place)
+
+    def only_reader(self, rows: list[Row], place: int) -> tuple[int, int] | None:
+        """The one row and operand that read all that a row writes, if nobody else does."""
+        row = rows[place]
+        key = (row[1], row[do.TARGET])
+        found = self.readers.get(key, [])
+        whole = self.sizes.get(key) == prod(row[2:6]) and len(self.writers[key]) == 1
+        if key in self.kept or len(found) != 1 or not whole or rows[found[0][0]][found[0][1]] != key[1]:
+            return None
+        return found[0]
+
+
+def with_their_sums(rows: list[Row], rooms: Rooms) -> list[Row]:
+    """Products go into the sums that alone read them."""
     gone: set[int] = set()
-    for key, place in products.items():
-        found = readers.get(key, [])
-        if key in kept or len(found) != 1 or rooms[key] != prod(rows[place][2:6]):
-            continue
-        reader, slot = found[0]
-        if rows[reader][slot] != key[1]:
-            continue
-        one = together(rows[place], rows[reader], slot)
-        if one is not None:
-            rows[reader] = one
+    for place, row in enumerate(rows):
+        reader = rooms.only_reader(rows, place) if row[0] == do.MULTIPLY else None
+        one = None if reader is None else together(row, rows[reader[0]], reader[1])
+        if reader is not None and one is not None:
+            rows[reader[0]] = one
             gone.add(place)
     return [row for place, row in enumerate(rows) if place not in gone]
+
+
+def as_dots(rows: list[Row], rooms: Rooms) -> list[Row]:
+    """sum(b c + d e) = b . c + d . e, in two rows without anything between."""
+    made: dict[int, list[Row]] = {}
+    for place, row in enumerate(rows):
+        reader = rooms.only_reader(rows, place) if row[0] in (do.GIVE, do.TAKE, do.FROM) else None
+        if reader is None or rows[reader[0]][0] != do.SUM:
+            continue
+        first = room_of(rooms.starts, row[1], row[do.FIRST])
+        writers = rooms.writers.get(first, [])
+        if len(writers) != 1 or rows[writers[0]][0] != do.MULTIPLY:
+            continue
+        if rooms.only_reader(rows, writers[0]) != (place, do.FIRST):
+            continue
+        total, product = rows[reader[0]], rows[writers[0]]
+        one = together(product, total, do.FIRST)
+        two = together([do.MULTIPLY, *row[1 : do.FIRST], *row[do.SECOND :], 0, 0, 0, 0, 0], total, do.FIRST)
+        if one is None or two is None or masked(product, do.TARGET) != masked(row, do.FIRST):
+            continue
+        one, two = (two, one) if row[0] == do.FROM else (one, two)
+        two[0], two[do.THIRD] = do.DOT if row[0] == do.GIVE else do.LESS_DOT, total[do.TARGET]
+        made[place] = made[writers[0]] = []
+        made[reader[0]] = [one, two]
+    return [one for place, row in enumerate(rows) for one in made.get(place, [row])]
+
+
+def without_copies(rows: list[Row], rooms: Rooms) -> list[Row]:
+    """What is only written to be copied is written where the copy goes."""
+    moved: dict[Key, int] = {}
+    hosts: set[Key] = set()
+    gone: set[int] = set()
+    for place, row in enumerate(rows):
+        key, host = (row[1], row[do.FIRST]), room_of(rooms.starts, row[1], row[do.TARGET])
+        flat = row[2:5] == [1, 1, 1] and row[do.TARGET + 4] == row[do.FIRST + 4] == 1
+        if row[0] != do.COPY or not flat or rooms.sizes.get(key) != row[5]:
+            continue
+        writers = rooms.writers.get(key, [])
+        if not writers or max(writers) > place or key in rooms.kept:
+            continue
+        if key in moved or key in hosts or host in moved:  # a copy of a copy stays
+            continue
+        moved[key] = row[do.TARGET] - row[do.FIRST]
+        hosts.add(host)
+        gone.add(place)
+    for row in rows:
+        for slot, memory in [(do.TARGET, row[1]), *((slot, source(row)) for slot in operands(row))]:
+            row[slot] += moved.get(room_of(rooms.starts, memory, row[slot]), 0)
+    return [row for place, row in enumerate(rows) if place not in gone]
+
+
+def source(row: Row) -> int:
+    """Which memory a row reads."""
+    return 1 - row[1] if row[0] in (do.UP, do.DOWN) else row[1]
 
 
 def operands(row: Row) -> list[int]:
@@ -50,7 +123,9 @@ def operands(row: Row) -> list[int]:
         return [slot for slot in (do.FIRST, do.SECOND, do.THIRD) if row[slot] >= 0]
     if row[0] in (do.CHOOSE, do.GIVE, do.TAKE, do.FROM):
         return [do.FIRST, do.SECOND, do.THIRD]
-    two = do.ADD <= row[0] < do.SIGMOID or row[0] in (do.GATHER, do.DOT, do.NORM)
+    if row[0] in (do.DOT, do.LESS_DOT):
+        return [do.FIRST, do.SECOND, *([do.THIRD] if row[do.THIRD] >= 0 else [])]
+    two = do.ADD <= row[0] < do.SIGMOID or row[0] in (do.GATHER, do.NORM)
     return [do.FIRST, do.SECOND] if two else [do.FIRST]
 
 
@@ -76,8 +151,7 @@ def together(product: Row, reader: Row, slot: int) -> Row | None:
     if reader[0] == do.SUM:
         if shape != reader[2:6] or first[3] != 1 or second[3] != 1:
             return None
-        row = [do.DOT, *reader[1:6], *reader[do.TARGET : do.TARGET + 5], *b, *c]
-        return row + [0] * (do.WIDTH - len(row))
+        return [do.DOT, *reader[1:6], *reader[do.TARGET : do.TARGET + 5], *b, *c, -1, 0, 0, 0, 0]
     at = do.SECOND if slot == do.FIRST else do.FIRST
     own, target = strides(reader, at, shape), strides(reader, do.TARGET, shape)
     if own is None or target is None or target[3] != 1:

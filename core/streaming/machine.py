@@ -12,24 +12,30 @@ import math
 from typing import Any
 
 from core.kernels.jit import FAST_MATH, compiled
-from core.kernels.vector_math import exp, part, sigmoid, softplus, tanh
-
-WIDTH = 26
-TARGET, FIRST, SECOND, THIRD = 6, 11, 16, 21
-"""Where offset and strides of target and operands begin in a row."""
-
-UP, DOWN, COPY, PRODUCT, LESS, SUM, LARGEST, NORM, CHOOSE, GATHER, DOT = range(11)
-"""Between memories, copies, a + b c, a - b c, reductions, layer norm, a where c else b, rows of a table, and
-sums of products."""
-GIVE, TAKE, FROM = range(11, 14)
-"""a + b c, a - b c, b c - a, element by element."""
-ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, EQUAL, LESS_THAN, REMAINDER = range(20, 29)
-"""Of two operands, element by element."""
-(
-    SIGMOID, TANH, EXP, LOG, SQRT, RSQRT, NEGATE, ABS, RELU, SOFTPLUS, LOG_SIGMOID, SILU, GELU, ELU,
-    SQUARE, RECIPROCAL, COS, SIN, EXPM1, NOT, LOG1P, TRUNCATE,
-) = range(40, 62)  # fmt: skip
-"""Of one operand, written over the target after a copy."""
+from core.kernels.vector_math import part
+from core.streaming.codes import (
+    CHOOSE,
+    COPY,
+    DOT,
+    DOWN,
+    FIRST,
+    FROM,
+    GATHER,
+    GIVE,
+    LARGEST,
+    LESS,
+    LESS_DOT,
+    NORM,
+    PRODUCT,
+    SECOND,
+    SIGMOID,
+    SUM,
+    TAKE,
+    TARGET,
+    THIRD,
+    UP,
+)
+from core.streaming.elements import add_product_rows, choose, of_one, of_two
 
 
 @compiled
@@ -62,8 +68,8 @@ def operate(row: Any, m: Any) -> None:
         choose(row, m)
     elif kind == GATHER:
         gather(row, m)
-    elif kind == DOT:
-        dot_rows(row, m)
+    elif kind == DOT or kind == LESS_DOT:
+        dot_rows(row, m, kind == LESS_DOT)
     elif kind == GIVE or kind == TAKE or kind == FROM:
         add_product_rows(row, m)
     elif kind < SIGMOID:
@@ -89,143 +95,6 @@ def copy(row: Any, source: Any, target: Any) -> None:
                 else:
                     for t in range(n):
                         target[d + t * ds] = source[a + t * s]
-
-
-@compiled
-def of_two(row: Any, m: Any) -> None:
-    """Targets are contiguous along the last axis."""
-    kind, n = row[0], row[5]
-    sa, sb = row[FIRST + 4], row[SECOND + 4]
-    for i in range(row[2]):
-        for j in range(row[3]):
-            for k in range(row[4]):
-                d = row[TARGET] + i * row[TARGET + 1] + j * row[TARGET + 2] + k * row[TARGET + 3]
-                a = row[FIRST] + i * row[FIRST + 1] + j * row[FIRST + 2] + k * row[FIRST + 3]
-                b = row[SECOND] + i * row[SECOND + 1] + j * row[SECOND + 2] + k * row[SECOND + 3]
-                if sa == 1 and sb == 1:
-                    rows_of_two(kind, part(m, d, n), part(m, a, n), part(m, b, n))
-                elif sb == 0 and sa == 1:
-                    row_and_number(kind, part(m, d, n), part(m, a, n), m[b])
-                elif sa == 0 and sb == 1 and (kind == ADD or kind == MULTIPLY):
-                    row_and_number(kind, part(m, d, n), part(m, b, n), m[a])
-                else:
-                    for t in range(n):
-                        m[d + t] = number_of_two(kind, m[a + t * sa], m[b + t * sb])
-
-
-@compiled
-def rows_of_two(kind: Any, d: Any, a: Any, b: Any) -> None:
-    if kind == ADD:
-        for t in range(d.size):
-            d[t] = a[t] + b[t]
-    elif kind == SUBTRACT:
-        for t in range(d.size):
-            d[t] = a[t] - b[t]
-    elif kind == MULTIPLY:
-        for t in range(d.size):
-            d[t] = a[t] * b[t]
-    else:
-        for t in range(d.size):
-            d[t] = number_of_two(kind, a[t], b[t])
-
-
-@compiled
-def row_and_number(kind: Any, d: Any, a: Any, b: Any) -> None:
-    if kind == ADD:
-        for t in range(d.size):
-            d[t] = a[t] + b
-    elif kind == MULTIPLY:
-        for t in range(d.size):
-            d[t] = a[t] * b
-    else:
-        for t in range(d.size):
-            d[t] = number_of_two(kind, a[t], b)
-
-
-@compiled
-def number_of_two(kind: Any, a: Any, b: Any) -> Any:
-    if kind == ADD:
-        return a + b
-    if kind == SUBTRACT:
-        return a - b
-    if kind == MULTIPLY:
-        return a * b
-    if kind == DIVIDE:
-        return a / b
-    if kind == MAXIMUM:
-        return a if a > b or a != a else b
-    if kind == MINIMUM:
-        return a if a < b or a != a else b
-    if kind == EQUAL:
-        return a * 0 + (1 if a == b else 0)
-    if kind == LESS_THAN:
-        return a * 0 + (1 if a < b else 0)
-    return a - math.floor(a / b) * b
-
-
-@compiled
-def of_one(kind: Any, x: Any) -> None:
-    """In place."""
-    n = x.size
-    if kind == SIGMOID:
-        for t in range(n):
-            x[t] = sigmoid(x[t])
-    elif kind == TANH:
-        for t in range(n):
-            x[t] = tanh(x[t])
-    elif kind == SILU:
-        for t in range(n):
-            x[t] = x[t] * sigmoid(x[t])
-    elif kind == EXP:
-        for t in range(n):
-            x[t] = exp(x[t])
-    elif kind == SOFTPLUS:
-        for t in range(n):
-            x[t] = softplus(x[t])
-    elif kind == LOG_SIGMOID:
-        for t in range(n):
-            x[t] = -softplus(-x[t])
-    elif kind == SQUARE:
-        for t in range(n):
-            x[t] = x[t] * x[t]
-    elif kind == NEGATE:
-        for t in range(n):
-            x[t] = -x[t]
-    elif kind == RELU:
-        for t in range(n):
-            x[t] = x[t] if x[t] > 0 or x[t] != x[t] else x[t] * 0
-    else:
-        for t in range(n):
-            x[t] = number_of_one(kind, x[t])
-
-
-@compiled
-def number_of_one(kind: Any, x: Any) -> Any:
-    if kind == LOG:
-        return math.log(x)
-    if kind == SQRT:
-        return math.sqrt(x)
-    if kind == RSQRT:
-        return 1 / math.sqrt(x)
-    if kind == ABS:
-        return abs(x)
-    if kind == GELU:
-        return 0.5 * x * (1 + math.erf(x * 0.7071067811865476))
-    if kind == ELU:
-        return x if x > 0 else math.expm1(x)
-    if kind == RECIPROCAL:
-        return 1 / x
-    if kind == COS:
-        return math.cos(x)
-    if kind == SIN:
-        return math.sin(x)
-    if kind == EXPM1:
-        return math.expm1(x)
-    if kind == LOG1P:
-        return math.log1p(x)
-    if kind == TRUNCATE:
-        return math.ceil(x) if x < 0 else math.floor(x)
-    return 1 - x
 
 
 @compiled(fastmath=FAST_MATH | {"reassoc"})
@@ -337,19 +206,20 @@ def largest(m: Any, a: Any, step: Any, n: Any) -> Any:
 
 
 @compiled(fastmath=FAST_MATH | {"reassoc"})
-def dot_rows(row: Any, m: Any) -> None:
-    """Sums of products over the last axis, which lies together; the target is contiguous."""
-    d, n = row[TARGET], row[5]
+def dot_rows(row: Any, m: Any, less: Any) -> None:
+    """Sums of products over the last axis, which lies together, or third plus or `less` them, in one line."""
+    d, e, n = row[TARGET], row[THIRD], row[5]
     for i in range(row[2]):
         for j in range(row[3]):
-            for k in range(row[4]):
-                a = part(m, row[FIRST] + i * row[FIRST + 1] + j * row[FIRST + 2] + k * row[FIRST + 3], n)
-                b = part(m, row[SECOND] + i * row[SECOND + 1] + j * row[SECOND + 2] + k * row[SECOND + 3], n)
-                total = m.dtype.type(0)
+            a = row[FIRST] + i * row[FIRST + 1] + j * row[FIRST + 2]
+            b = row[SECOND] + i * row[SECOND + 1] + j * row[SECOND + 2]
+            for _ in range(row[4]):
+                x, y, total = part(m, a, n), part(m, b, n), m.dtype.type(0)
                 for t in range(n):
-                    total += a[t] * b[t]
-                m[d] = total
-                d += 1
+                    total += x[t] * y[t]
+                total = -total if less else total
+                m[d] = total if row[THIRD] < 0 else m[e] + total
+                d, e, a, b = d + 1, e + 1, a + row[FIRST + 3], b + row[SECOND + 3]
 
 
 @compiled
@@ -369,64 +239,6 @@ def normalise(row: Any, m: Any) -> None:
         scale = 1 / math.sqrt(spread / n + m[row[SECOND]])
         for t in range(n):
             y[t] = (x[t] - mean) * scale
-
-
-@compiled
-def choose(row: Any, m: Any) -> None:
-    """first where third is not zero, else second."""
-    n = row[5]
-    sa, sb, sc = row[FIRST + 4], row[SECOND + 4], row[THIRD + 4]
-    for i in range(row[2]):
-        for j in range(row[3]):
-            for k in range(row[4]):
-                d = row[TARGET] + i * row[TARGET + 1] + j * row[TARGET + 2] + k * row[TARGET + 3]
-                a = row[FIRST] + i * row[FIRST + 1] + j * row[FIRST + 2] + k * row[FIRST + 3]
-                b = row[SECOND] + i * row[SECOND + 1] + j * row[SECOND + 2] + k * row[SECOND + 3]
-                c = row[THIRD] + i * row[THIRD + 1] + j * row[THIRD + 2] + k * row[THIRD + 3]
-                out = part(m, d, n)
-                if sc == 0:  # one answer for all of them
-                    at, step = (a, sa) if m[c] != 0 else (b, sb)
-                    if step == 1:
-                        x = part(m, at, n)
-                        for t in range(n):
-                            out[t] = x[t]
-                    else:
-                        for t in range(n):
-                            out[t] = m[at + t * step]
-                else:
-                    for t in range(n):
-                        out[t] = m[a + t * sa] if m[c + t * sc] != 0 else m[b + t * sb]
-
-
-@compiled
-def add_product_rows(row: Any, m: Any) -> None:
-    """first + second third, first - second third, or second third - first; the target lies together."""
-    kind, n = row[0], row[5]
-    sa, sb, sc = row[FIRST + 4], row[SECOND + 4], row[THIRD + 4]
-    for i in range(row[2]):
-        for j in range(row[3]):
-            for k in range(row[4]):
-                d = row[TARGET] + i * row[TARGET + 1] + j * row[TARGET + 2] + k * row[TARGET + 3]
-                a = row[FIRST] + i * row[FIRST + 1] + j * row[FIRST + 2] + k * row[FIRST + 3]
-                b = row[SECOND] + i * row[SECOND + 1] + j * row[SECOND + 2] + k * row[SECOND + 3]
-                c = row[THIRD] + i * row[THIRD + 1] + j * row[THIRD + 2] + k * row[THIRD + 3]
-                out = part(m, d, n)
-                one, two = m.dtype.type(1 if kind != FROM else -1), m.dtype.type(-1 if kind == TAKE else 1)
-                if sa == 1 and sb == 1 and sc == 1:
-                    x, y, z = part(m, a, n), part(m, b, n), part(m, c, n)
-                    for t in range(n):
-                        out[t] = one * x[t] + two * y[t] * z[t]
-                elif sa == 1 and sb == 1 and sc == 0:
-                    x, y, factor = part(m, a, n), part(m, b, n), two * m[c]
-                    for t in range(n):
-                        out[t] = one * x[t] + y[t] * factor
-                elif sa == 1 and sb == 0 and sc == 1:
-                    x, y, factor = part(m, a, n), part(m, c, n), two * m[b]
-                    for t in range(n):
-                        out[t] = one * x[t] + y[t] * factor
-                else:
-                    for t in range(n):
-                        out[t] = one * m[a + t * sa] + two * m[b + t * sb] * m[c + t * sc]
 
 
 @compiled

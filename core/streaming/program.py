@@ -20,7 +20,7 @@ from torch.fx.node import map_arg
 from core.export import StepGraph, undisturbed
 from core.kernels.choice import RECORDING
 from core.state import tensors
-from core.streaming import machine as do
+from core.streaming import codes as do
 from core.streaming.joining import joined, operands, room_of, sorted_starts
 
 aten = torch.ops.aten
@@ -91,6 +91,7 @@ class Program:
         self.sizes = [0, 0]
         self.rooms: dict[tuple[int, int], int] = {}
         self.flat: dict[Place, Place] = {}
+        self.pairs: dict[Place, Pair] = {}
         self.constants: list[tuple[Place, np.ndarray]] = []
         self.known: dict[tuple[int, float], Place] = {}
         module = record(unit, x, state)
@@ -139,7 +140,9 @@ class Program:
         for place, value in enumerate((re, im)):
             target = Place(re.memory, both.offset + place * size, re.shape, dense(re.shape))
             self.row(do.COPY, target, value)
-        return view(both, [*range(1, len(re.shape) + 1), 0])
+        pairs = view(both, [*range(1, len(re.shape) + 1), 0])
+        self.pairs[pairs] = Pair(re, im)
+        return pairs
 
     def own_room(self, part: Place, before: Place, taken: set[tuple[int, int]]) -> Place:
         """The place of a next state, laid out as before, copied unless it fills a room that a row wrote."""
@@ -337,6 +340,9 @@ class Program:
             if isinstance(pair[0], list):
                 return [Pair(re, im) for re, im in zip(*pair, strict=True)]
             return Pair(*pair)
+        known = self.pairs.get(value)
+        if known is not None and str(target) == "aten.select.int" and args[1] in (-1, len(value.shape) - 1):
+            return (known.re, known.im)[args[2]]  # no need of the copy
         try:
             found = self.as_torch(value, target, args[1:], kwargs)
         except RuntimeError:  # numbers that do not lie together

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from core.streaming import machine as do
+from core.streaming import codes as do
 from core.streaming.program import RULES, NoProgram, Pair, Place, Program, dense, memory_of
 
 
