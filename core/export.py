@@ -16,12 +16,8 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError, MissingExtraError, WorkError
 from core.files import check_place, whole_file
-from core.state import tensors
-
-
-def rebuild(layout: Any, parts: Iterator[Tensor]) -> Any:
-    """The nesting of `layout` around other tensors."""
-    return next(parts) if isinstance(layout, Tensor) else tuple(rebuild(part, parts) for part in layout)
+from core.parts.undisturbed import undisturbed
+from core.state import rebuild, tensors
 
 
 class StepGraph(nn.Module):
@@ -81,19 +77,6 @@ def export_sequence(unit: Any, path: str | Path) -> float:
         x = torch.randn(2, 5, unit.input_size)
         other = torch.randn(3, 9, unit.input_size)
         return write(SequenceGraph(unit), x, unit, Path(path), {0: "batch", 1: "time"}, other)
-
-
-@contextmanager
-def undisturbed(network: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode, and afterwards it and the random generator as they were."""
-    flags = [(module, module.training) for module in network.modules()]
-    with torch.random.fork_rng(devices=[]):
-        network.eval()
-        try:
-            yield
-        finally:
-            for module, training in flags:
-                module.training = training
 
 
 class Positional(nn.Module):

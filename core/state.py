@@ -30,6 +30,11 @@ def tensors(state: Any) -> Iterator[Tensor]:
             yield from tensors(part)
 
 
+def rebuild(layout: Any, parts: Iterator[Tensor]) -> Any:
+    """The nesting of `layout` around other tensors."""
+    return next(parts) if isinstance(layout, Tensor) else tuple(rebuild(part, parts) for part in layout)
+
+
 def detach(state: Any) -> Any:
     """Cut the graph: truncated backpropagation through time. None, the state before any, stays None."""
     return None if state is None else map_state(Tensor.detach, state)

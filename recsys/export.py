@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError
-from core.export import export_network, rebuild
+from core.export import export_network
 from core.files import whole_file
-from core.state import tensors
+from core.state import rebuild, tensors
 from recsys.features import Steps
 from recsys.model import SlateModel
 from recsys.models.interest import InterestNetwork

@@ -17,6 +17,7 @@ STOREYS = (
     "errors lazy text",
     "kernels parts files config domains metrics ctc report door",
     "state bundled tables terminal sampling",
+    "steps",
     "units",
     "registry fitting weights catalogue jobs export",
     "blocks streaming sampling",

@@ -18,10 +18,10 @@ from apps.trajectory.models.predictor import Predictor
 from apps.trajectory.models.vector import VectorPredictor
 from core.blocks.stack import Stack
 from core.errors import DataError, WorkError
-from core.export import rebuild, require_onnx, save_graph
+from core.export import require_onnx, save_graph
 from core.files import check_place, whole_file
 from core.layouts.torch_nn import torch_nn_state_dict
-from core.state import tensors
+from core.state import rebuild, tensors
 
 FUSED = {"GRU": nn.GRU, "LSTM": nn.LSTM}
 """Units that ONNX has as one operator."""

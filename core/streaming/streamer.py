@@ -4,7 +4,7 @@
     for x in source:
         y = stream.step(x)                  # (B, I) -> (B, H), arrays or tensors
 
-The step of the network becomes a program of `core.streaming.machine`. The state lives in the stream; `state`
+The step of the network becomes a program of `core.steps.machine`. The state lives in the stream; `state`
 gives and takes it as a value, so that a stream can be moved, saved or branched.
 """
 
@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import core.streaming.rules  # noqa: F401
-from core.export import rebuild, undisturbed
-from core.state import shapes, tensors
-from core.streaming.machine import execute
-from core.streaming.program import NoProgram, Place, Program
+import core.steps.rules  # noqa: F401
+from core.parts.undisturbed import undisturbed
+from core.state import rebuild, shapes, tensors
+from core.steps.machine import execute
+from core.steps.places import NoProgram, Place
+from core.steps.program import Program
 
 
 class Streamer:
@@ -71,7 +72,8 @@ class Streamer:
     def take_weights(self) -> None:
         self.seen, self.turn = Seen(self.unit), 0
         try:
-            self.program = Program(self.unit, self.batch, self.dtype)
+            with undisturbed(self.unit):
+                self.program = Program(self.unit, self.batch, self.dtype)
             self.token, self.answer = self.numbers(self.program.x), self.numbers(self.program.y)
         except NoProgram:
             self.program = None
@@ -155,13 +157,19 @@ class Seen:
             for name, part in kept.items()
             if part is not None and not part.is_inference()
         ]
-        self.slots = [(kept, name) for kept, name, _ in found]
-        self.parts = [part for _, _, part in found]
-        self.versions = [part._version for part in self.parts]
+        below = [
+            (module._modules, name, part)
+            for module in network.modules()
+            for name, part in module._modules.items()
+        ]
+        self.slots = [(kept, name) for kept, name, _ in (*found, *below)]
+        self.parts = [part for *_, part in (*found, *below)]
+        self.tensors = [part for *_, part in found]
+        self.versions = [part._version for part in self.tensors]
 
     def stale(self) -> bool:
         """Whether a parameter is another one or has changed since."""
-        if [part._version for part in self.parts] != self.versions:
+        if [part._version for part in self.tensors] != self.versions:
             return True
         return not all(map(is_, [kept.get(name) for kept, name in self.slots], self.parts))
 

@@ -103,6 +103,16 @@ def test_changed_weights_are_noticed() -> None:
     torch.testing.assert_close(stream.step(x), unit.step(x, state)[0].detach())
 
 
+def test_another_part_of_a_network_is_noticed() -> None:
+    unit = core.build("linear_attention", 8)
+    stream, x = Streamer(unit), torch.randn(1, 8)
+    stream.step(x)
+    state = stream.state
+    name, part = next((n, p) for n, p in unit.named_children() if isinstance(p, torch.nn.Linear))
+    setattr(unit, name, torch.nn.Linear(part.in_features, part.out_features, bias=part.bias is not None))
+    torch.testing.assert_close(stream.step(x), unit.step(x, state)[0].detach())
+
+
 def test_wrong_shapes_are_named() -> None:
     stream = Streamer(core.build("gru", 8), batch=2)
     with pytest.raises(ValueError, match=r"takes x of shape \(2, 8\), got \(1, 8\)"):

@@ -13,7 +13,7 @@ from typing import Any
 
 from core.kernels.jit import FAST_MATH, compiled
 from core.kernels.vector_math import part
-from core.streaming.codes import (
+from core.steps.codes import (
     CHOOSE,
     COPY,
     DOT,
@@ -35,7 +35,7 @@ from core.streaming.codes import (
     THIRD,
     UP,
 )
-from core.streaming.elements import add_product_rows, choose, of_one, of_two
+from core.steps.elements import add_product_rows, choose, of_one, of_two
 
 
 @compiled
@@ -158,7 +158,7 @@ def multiply(row: Any, m: Any, less: Any) -> None:
                 for j in range(columns):
                     total = out[j] * 0
                     for k in range(inner):
-                        total += m[a + k * sa] * m[b + k * sk + j * sj]
+                        total += m[a + k * sa] * part(m, b + k * sk + j * sj, 1)[0]
                     out[j] += -total if less else total
 
 

@@ -1,4 +1,4 @@
-"""Numbers of a row: what to do, and where target and operands lie; see `core.streaming.machine`."""
+"""Numbers of a row: what to do, and where target and operands lie; see `core.steps.machine`."""
 
 WIDTH = 26
 TARGET, FIRST, SECOND, THIRD = 6, 11, 16, 21

@@ -1,4 +1,4 @@
-"""A step of any unit or stack as a program of `core.streaming.machine`.
+"""A step of any unit or stack as a program of `core.steps.machine`.
 
 torch writes down the operators of one step (`make_fx`). What depends on parameters alone is computed at once,
 views become offsets and strides, and every other operator a row or a few. A complex number is two real ones,
@@ -7,7 +7,7 @@ Re and Im, from the start; integers and float64 live in a memory of float64.
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -17,62 +17,27 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
-from core.export import StepGraph, undisturbed
 from core.kernels.choice import RECORDING
-from core.state import tensors
-from core.streaming import codes as do
-from core.streaming.joining import joined, operands, room_of, sorted_starts
+from core.state import rebuild, tensors
+from core.steps import codes as do
+from core.steps.joining import joined, operands, room_of, sorted_starts
+from core.steps.places import NoProgram, Pair, Place, dense, memory_of, view
+from core.steps.weights import Weights
 
 aten = torch.ops.aten
 
 
-class NoProgram(Exception):
-    """The step has an operator that the machine does not."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """A tensor in a memory: 0 float32, 1 float64."""
-
-    memory: int
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    @property
-    def contiguous(self) -> bool:
-        return all(
-            size == 1 or own == want
-            for size, own, want in zip(self.shape, self.strides, dense(self.shape), strict=True)
-        )
-
-    def expanded(self, shape: tuple[int, ...]) -> "Place":
-        """The same numbers in a larger shape, stride 0 where they repeat."""
-        missing = len(shape) - len(self.shape)
-        own = ((1,) * missing + self.shape, (0,) * missing + self.strides)
-        strides = tuple(0 if size == 1 else step for size, step in zip(*own, strict=True))
-        return replace(self, shape=tuple(shape), strides=strides)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A complex tensor."""
-
-    re: Place
-    im: Place
-
-
-def dense(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides of a contiguous tensor."""
-    return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
-
-
 def record(unit: Any, x: Tensor, state: list[Tensor]) -> torch.fx.GraphModule:
-    """The operators of one step (x, *state) -> (y, *state); leaves the unit and the generator alone."""
-    graph, token = StepGraph(unit), RECORDING.set(True)
+    """The operators of one step (x, *state) -> (y, *state)."""
+    layout, token = unit.initial_state(x), RECORDING.set(True)
+
+    def one(x: Tensor, *parts: Tensor) -> list[Tensor]:
+        y, after = unit.step(x, rebuild(layout, iter(parts)))
+        return [y, *tensors(after)]
+
     try:
-        with undisturbed(unit), torch.no_grad():
-            return make_fx(lambda x, *parts: graph(x, *parts))(x, *state)
+        with torch.no_grad():
+            return make_fx(one)(x, *state)
     finally:
         RECORDING.reset(token)
 
@@ -84,9 +49,10 @@ class Program:
         NoProgram: the machine lacks an operator.
     """
 
-    def __init__(self, unit: Any, batch: int, dtype: torch.dtype) -> None:
+    def __init__(self, unit: Any, batch: int, dtype: torch.dtype, weights: Weights | None = None) -> None:
         x = torch.zeros(batch, unit.input_size, dtype=dtype)
         state = [part.contiguous().clone() for part in tensors(unit.initial_state(x))]
+        self.weights = weights
         self.rows: list[list[int]] = []
         self.sizes = [0, 0]
         self.rooms: dict[tuple[int, int], int] = {}
@@ -122,6 +88,9 @@ class Program:
         table = np.array(self.rows, np.int64).reshape(-1, do.WIDTH)
         self.tables = table, self.exchanged(table)
         self.memories = np.zeros(self.sizes[0] + 1, np.float32), np.zeros(self.sizes[1] + 1, np.float64)
+        if weights is not None:
+            for table in self.tables:
+                weights.point(table, self.memories)
         for place, numbers in self.constants:
             memory = self.memories[place.memory]
             memory[place.offset : place.offset + numbers.size] = numbers.ravel()
@@ -202,6 +171,8 @@ class Program:
         if isinstance(value, Tensor):
             if value.is_complex():
                 return Pair(self.placed(value.real), self.placed(value.imag))
+            if self.weights is not None:
+                self.weights.copied(value)
             # in the order in which it lies in memory: rows of a weight stay rows when it is transposed
             order = sorted(range(value.ndim), key=lambda axis: -value.stride(axis))
             stored = value.permute(order)
@@ -317,6 +288,8 @@ class Program:
         """The value of an operator: a tensor if it depends on parameters alone, else places."""
         flat = list(leaves((args, kwargs)))
         if not any(isinstance(part, Place | Pair) for part in flat):
+            if self.weights is not None and str(target) not in VIEWS:
+                self.weights.copied(*flat)
             with torch.no_grad():
                 return target(*args, **kwargs)
         if target is operator.getitem:
@@ -329,6 +302,9 @@ class Program:
         rule = RULES.get(name)
         if rule is None:
             raise NoProgram(f"the operator {name}")
+        if self.weights is not None and name in PRODUCTS:
+            *others, last = args
+            args = (*others, self.weights.left_alone(last, self.rooms) or last)
         ready = [self.placed(part) if isinstance(part, Tensor) else part for part in args]
         return rule(self, *ready, **kwargs)
 
@@ -367,18 +343,6 @@ def reach(value: Place) -> int:
     return 1 + sum((size - 1) * step for size, step in zip(value.shape, value.strides, strict=True) if size)
 
 
-def view(value: Place, order: list[int]) -> Place:
-    """Axes in another order."""
-    return replace(
-        value, shape=tuple(value.shape[a] for a in order), strides=tuple(value.strides[a] for a in order)
-    )
-
-
-def memory_of(dtype: torch.dtype) -> int:
-    """Numbers that float32 holds exactly are there, all others in float64."""
-    return 0 if dtype in (torch.float32, torch.bool, torch.float16, torch.bfloat16, torch.complex64) else 1
-
-
 def look_up(args: Any, values: dict[Any, Any]) -> Any:
     return map_arg(args, lambda node: values[node])
 
@@ -404,6 +368,8 @@ VIEWS = {
 }  # fmt: skip
 """Operators that move no number."""
 
+PRODUCTS = {f"aten.{name}.default" for name in ("mm", "bmm", "addmm", "baddbmm")}
+
 ONE = {
     "aten.sigmoid.default": do.SIGMOID, "aten.tanh.default": do.TANH, "aten.exp.default": do.EXP,
     "aten.log.default": do.LOG, "aten.sqrt.default": do.SQRT, "aten.rsqrt.default": do.RSQRT,
@@ -416,4 +382,4 @@ ONE = {
 """Operators of one real tensor, in their plain form."""
 
 RULES: dict[str, Callable[..., Any]] = {}
-"""All others; `core.streaming.rules` fills it, which whoever makes a program has to import."""
+"""All others; `core.steps.rules` fills it, which whoever makes a program has to import."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from core.streaming import codes as do
-from core.streaming.program import RULES, NoProgram, Pair, Place, Program, dense, memory_of
+from core.steps import codes as do
+from core.steps.places import NoProgram, Pair, Place, dense, memory_of
+from core.steps.program import RULES, Program
 
 
 def rule(*names: str) -> Callable[[Any], Any]:

@@ -7,7 +7,7 @@ d = b * c;  e = sum(d)       e = b . c
 from bisect import bisect_right
 from math import prod
 
-from core.streaming import codes as do
+from core.steps import codes as do
 
 Row = list[int]
 Key = tuple[int, int]

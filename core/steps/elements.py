@@ -5,7 +5,7 @@ from typing import Any
 
 from core.kernels.jit import compiled
 from core.kernels.vector_math import exp, part, sigmoid, softplus, tanh
-from core.streaming.codes import (
+from core.steps.codes import (
     ABS,
     ADD,
     COS,
