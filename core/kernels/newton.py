@@ -14,6 +14,7 @@ in), is computed again by the loop of steps: the answer is that of the loop in e
 
 Backward is one transposed scan at the solution, whatever the iterations did: with g_t the gradient of h_t,
 delta_t = g_t + J_{t+1}^T delta_{t+1}, and delta_t goes through a single application of f to all tokens.
+Second derivatives go through the loop of steps.
 """
 
 from collections.abc import Callable
@@ -50,8 +51,6 @@ def newton(step: Step, gates: Tensor, state: States, weights: Weights) -> States
     Returns:
         n tensors (B, T, D), in float32 at least; a state's value after the last token is its `[:, -1]`.
 
-    Raises:
-        RuntimeError: in a backward pass that shall itself be differentiated.
     """
     inputs = widen(gates, *state, *weights)
     with torch.autocast(gates.device.type, enabled=False):
@@ -73,9 +72,9 @@ class Trajectory(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:  # pyright: ignore
-        if torch.is_grad_enabled():
-            raise RuntimeError('mode "newton" gives first derivatives only; mode "sequential" gives all')
         n, saved = ctx.states, ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, None, *loop_gradients(ctx.step, n, saved[: len(saved) - n], grads)
         h, rest = saved[len(saved) - n :], saved[1 : len(saved) - n]
         gates = leaf(saved[0])
         weights = [part if part is None else leaf(part) for part in rest[n:]]
@@ -89,6 +88,18 @@ class Trajectory(torch.autograd.Function):
         dgates, dbefore, others = found[0], found[1 : 1 + n], iter(found[1 + n :])
         dstate = [None if part is None else part[:, 0] for part in dbefore]
         return None, None, dgates, *dstate, *(None if part is None else next(others) for part in weights)
+
+
+def loop_gradients(
+    step: Step, states: int, given: tuple[Tensor | None, ...], grads: tuple[Tensor, ...]
+) -> list[Tensor | None]:
+    """Gradients that can be differentiated again, through the loop of steps."""
+    # views: if one input was computed from another, its gradient must not flow on into that one here
+    seen: list[Any] = [part if part is None else part.view_as(part) for part in given]
+    h = loop(step, seen[0], tuple(seen[1 : 1 + states]), tuple(seen[1 + states :]))
+    wanted = [part for part in seen if part is not None and part.requires_grad]
+    found = iter(torch.autograd.grad(h, wanted, grads, create_graph=True, allow_unused=True))
+    return [next(found) if part is not None and part.requires_grad else None for part in seen]
 
 
 @torch.no_grad()

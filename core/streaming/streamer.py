@@ -37,12 +37,18 @@ class Streamer:
         batch: B, streams that advance together.
 
     Raises:
-        ValueError: the network reads the future.
+        ValueError: the network reads the future, or lies on another device.
     """
 
     def __init__(self, unit: Any, batch: int = 1) -> None:
         if getattr(unit, "directions", 1) != 1 or not getattr(unit, "causal", True):
             raise ValueError(f"this {type(unit).__name__} reads the future; it cannot go step by step")
+        elsewhere = {str(part.device) for part in unit.parameters() if not part.is_cpu}
+        if elsewhere:
+            raise ValueError(
+                f"a stream runs on the CPU, and this {type(unit).__name__} lies on {min(elsewhere)}; "
+                "move it by .cpu(), or take its own step there"
+            )
         self.unit, self.batch = unit, batch
         self.dtype = next((p.dtype for p in unit.parameters() if p.is_floating_point()), torch.float32)
         self.shape = (batch, int(unit.input_size))

@@ -1,15 +1,22 @@
 """The plain LSTM and GRU by cuDNN's loop: one or both directions of a sequence in one call.
 
-Forward and backward of a whole sequence lie in one library call each, at any width, where
-`core.kernels.gated_loop.gpu` stops at 128. No second derivatives. Without a GPU torch gives the same numbers
-by its own loop, so the tests compare this file on a CPU.
+Forward and backward of a whole sequence lie in one library call each, at any width. TF32 is used where
+`torch.set_float32_matmul_precision` allows it for other products, in both passes. Second derivatives go
+through the definition. Without a GPU torch gives the same numbers by its own loop, so the tests compare this
+file on a CPU.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.backends import cudnn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from core.kernels.gated_loop.cell import Cell, States, Weights
+from core.kernels.gated_loop.definition import plain_loop
 
 MODES = {"lstm": 2, "gru": 3}
 """cuDNN's own numbers of the cells."""
@@ -30,6 +37,118 @@ def cudnn_layer(
     weights = [weight for direction in directions for weight in direction]
     both = len(directions) == 2
     in_one_piece(kind, weights, x.shape[-1], both)
+    inner = len(states[0])
+
+    def run(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        own = rest[: inner * len(states)]
+        parts = [own[first : first + inner] for first in range(0, len(own), inner)]
+        y, ends = layer(kind, list(rest[len(own) :]), x, parts, lengths, both)
+        return y, *(part for end in ends for part in end)
+
+    y, *ends = in_full(run, x, *(part for parts in states for part in parts), *weights)
+    return y, [tuple(ends[first : first + inner]) for first in range(0, len(ends), inner)]
+
+
+def cudnn_loop(
+    cell: Cell,
+    kind: str,
+    x: Tensor,
+    weight_ih: Tensor,
+    bias: Tensor | None,
+    state: States,
+    weights: Weights,
+    lengths: Tensor | None = None,
+) -> tuple[Tensor, States]:
+    """The same as `plain_loop` for the plain LSTM and GRU on a GPU, all in float32."""
+    zeros = x.new_zeros(weight_ih.shape[0])
+    own = weights[1] if kind == "gru" else None
+    u = weights[0]
+    assert u is not None
+    given = [x, *state, weight_ih, u, zeros if bias is None else bias, zeros if own is None else own]
+
+    def run(*parts: Tensor) -> tuple[Tensor, ...]:
+        matrices = list(parts[1 + len(state) :])
+        y, (end,) = layer(kind, matrices, parts[0], [parts[1 : 1 + len(state)]], lengths, False)
+        return y, *end
+
+    def placed(parts: list[Tensor]) -> list[Tensor]:
+        matrices = [part.clone() for part in parts[1 + len(state) :]]
+        if x.is_cuda:
+            flattened(kind, matrices, x.shape[-1], False)
+        return [*parts[: 1 + len(state)], *matrices]
+
+    def plain(*parts: Tensor) -> tuple[Tensor, ...]:
+        x, own, (w, u, b, c) = parts[0], parts[1 : 1 + len(state)], parts[1 + len(state) :]
+        rest = (u, c) if kind == "gru" else (u, *weights[1:])
+        y, end = plain_loop(cell, x, w, b, own, rest, lengths)
+        return y, *end
+
+    y, *final = in_full(run, *given, placed=placed, plain=plain)
+    return y, tuple(final)
+
+
+def precise() -> AbstractContextManager[None]:
+    """Without TF32 where torch's other products are without it."""
+    allowed = torch.get_float32_matmul_precision() != "highest"
+    return cudnn.flags(enabled=True, allow_tf32=allowed)
+
+
+def in_full(
+    run: Callable[..., tuple[Tensor, ...]],
+    *given: Tensor,
+    placed: Callable[[list[Tensor]], list[Tensor]] = list,
+    plain: Callable[..., tuple[Tensor, ...]] | None = None,
+) -> tuple[Tensor, ...]:
+    """Outputs of a call of cuDNN whose backward pass has the precision of the forward one.
+
+    Args:
+        run: the call, on what `placed` made of the given tensors.
+        plain: the same in torch's own operators, for second derivatives.
+    """
+    if torch.is_grad_enabled() and any(part.requires_grad for part in given):
+        return Precise.apply(run, placed, plain, *given)  # pyright: ignore[reportReturnType]
+    with precise(), torch.no_grad():
+        return run(*placed(list(given)))
+
+
+class Precise(torch.autograd.Function):
+    """A call whose graph is kept, so that the switch of TF32 holds for both passes."""
+
+    @staticmethod
+    def forward(ctx: Any, run: Any, placed: Any, plain: Any, *given: Tensor) -> Any:  # pyright: ignore
+        leaves = placed([part.detach() for part in given])
+        for leaf, part in zip(leaves, given, strict=True):
+            leaf.requires_grad_(part.requires_grad)
+        with precise(), torch.enable_grad():
+            outputs = run(*leaves)
+        ctx.plain, ctx.leaves, ctx.outputs = plain, leaves, outputs
+        ctx.save_for_backward(*given)
+        return tuple(part.detach() for part in outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:  # pyright: ignore
+        leaves, outputs = ctx.leaves, ctx.outputs
+        again = torch.is_grad_enabled()
+        if again:
+            if ctx.plain is None:
+                raise RuntimeError("cuDNN's loop of two directions gives first derivatives only")
+            leaves = [part.view_as(part) for part in ctx.saved_tensors]
+            outputs = ctx.plain(*leaves)
+        wanted = [part for part in leaves if part.requires_grad]
+        with precise():
+            found = iter(torch.autograd.grad(outputs, wanted, grads, retain_graph=True, create_graph=again))
+        return None, None, None, *(next(found) if part.requires_grad else None for part in leaves)
+
+
+def layer(
+    kind: str,
+    weights: list[Tensor],
+    x: Tensor,
+    states: list[tuple[Tensor, ...]],
+    lengths: Tensor | None,
+    both: bool,
+) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+    """One layer of torch in float32 -> y, final states of each direction."""
     # under autocast torch would run cuDNN in float16, whose gradients vanish
     with torch.autocast(x.device.type, enabled=False):
         start = [torch.stack([part.float() for part in parts]) for parts in zip(*states, strict=True)]
@@ -45,18 +164,18 @@ def cudnn_layer(
             ends = [part.index_select(1, back) for part in ends]  # pyright: ignore[reportArgumentType]
             whole = PackedSequence(data, packed.batch_sizes, order, back)
             y = pad_packed_sequence(whole, batch_first=True, total_length=x.shape[1])[0]
-    return y, [tuple(end[i] for end in ends) for i in range(len(directions))]
+    return y, [tuple(end[i] for end in ends) for i in range(len(states))]
 
 
 def called(
     kind: str, x: Tensor, sizes: Tensor | None, start: list[Tensor], weights: list[Tensor], flags: Any
 ) -> Any:
     """torch's layer on a padded batch, or on the tokens of a packed one."""
-    layer: Any = torch.lstm if kind == "lstm" else torch.gru
+    function: Any = torch.lstm if kind == "lstm" else torch.gru
     state = start if kind == "lstm" else start[0]
     if sizes is None:
-        return layer(x, state, weights, *flags, True)
-    return layer(x, sizes, state, weights, *flags)
+        return function(x, state, weights, *flags, True)
+    return function(x, sizes, state, weights, *flags)
 
 
 @torch.no_grad()
@@ -66,7 +185,13 @@ def in_one_piece(kind: str, weights: list[Tensor], inputs: int, both: bool) -> N
     if len(storages) == 1 or torch.is_inference_mode_enabled():
         return
     if all(weight.is_cuda and weight.dtype == torch.float32 for weight in weights):
-        hidden = weights[1].shape[1]
-        torch._cudnn_rnn_flatten_weight(  # pyright: ignore[reportPrivateImportUsage]
-            weights, 4, inputs, MODES[kind], hidden, 0, 1, True, both
-        )
+        flattened(kind, weights, inputs, both)
+
+
+@torch.no_grad()
+def flattened(kind: str, weights: list[Tensor], inputs: int, both: bool) -> None:
+    """Move weights on a GPU into one piece of memory."""
+    hidden = weights[1].shape[1]
+    torch._cudnn_rnn_flatten_weight(  # pyright: ignore[reportPrivateImportUsage]
+        weights, 4, inputs, MODES[kind], hidden, 0, 1, True, both
+    )

@@ -18,9 +18,11 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.backends import cudnn
 from torch.nn import functional as F
 
 from core.kernels.gated_loop.cell import Cell, States, Weights
+from core.kernels.gated_loop.cudnn import cudnn_loop
 from core.kernels.gated_loop.definition import plain_loop
 from core.parts.lengths import still
 
@@ -304,6 +306,9 @@ def compiled_loop(
     """
     x, weight_ih, bias, *rest = inputs
     state, weights = tuple(rest[:states]), tuple(rest[states:])
+    kind = fused_kind(cell, weights)
+    if kind is not None and x.is_cuda and x.dtype == torch.float32 and len(x) and cudnn.is_available():
+        return cudnn_loop(cell, kind, x, weight_ih, bias, state, weights, lengths)
     ends = None if lengths is None else lengths.tolist()
     if lengths is not None and ends is not None and min(ends) < x.shape[1]:
         if any(later > earlier for earlier, later in pairwise(ends)):
@@ -322,7 +327,6 @@ def compiled_loop(
             y.append(F.pad(part, (0, 0, 0, 0, 0, len(x) - many)))
         whole = torch.cat(y, 1)
         return F.pad(whole, (0, 0, 0, x.shape[1] - whole.shape[1])), tuple(rows)
-    kind = fused_kind(cell, weights)
     if kind is None or x.dtype != torch.float32 or state[0].shape[1] > WIDEST:
         return plain_loop(cell, x, weight_ih, bias, state, weights)
     with torch.autocast(x.device.type, enabled=False):

@@ -5,8 +5,8 @@ Chunks are those of `core.kernels.matrix_scan`:
     O = (P * Q) S + A V          S' = total * S + (E * K)^T V
 
 with P the decay from the beginning of the chunk to a token, E that from a token to the end, and A the
-decayed lower triangle of Q K^T. Two kernels: one carries S from chunk to chunk and writes what each chunk
-begins with, the other computes the outputs of all chunks at once.
+decayed lower triangle of Q K^T. Three kernels: what each chunk adds, for all chunks at once; S from chunk to
+chunk, number by number; the outputs of all chunks at once.
 
 A sum of log decays is taken over the very tokens between two, never as a difference of two longer sums: it
 may be -inf (a reset), and a difference would lose digits or be NaN.
@@ -27,36 +27,52 @@ SIDE = 64
 """Key and value channels of a state that one program holds."""
 READ = 32
 """Key channels that an output takes at once; more would not fit into the registers."""
+CARRIED = 256
+"""Numbers of a state that one program carries through all chunks."""
 OPTIONS = {"num_warps": 8, "num_stages": 1}
 
 
 @triton.jit
-def carry_states(  # noqa: ANN201
-    k, v, g, start, states, end, time, heads, keys, values, chunks,  # noqa: ANN001
+def write_chunks(  # noqa: ANN201
+    k, v, g, states, totals, time, heads, keys, values, chunks,  # noqa: ANN001
     L: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
 ):  # fmt: skip
-    """states (B h, chunks, K, V) takes S before each chunk, end (B h, K, V) the last."""
-    row = tl.program_id(0).to(tl.int64)
+    """states (B h, chunks, K, V) takes what each chunk adds, totals (B h, chunks) the decay of it all."""
+    row = tl.program_id(0).to(tl.int64) // chunks
+    chunk = tl.program_id(0).to(tl.int64) % chunks
     b, head = row // heads, row % heads
     i = tl.program_id(1) * BK + tl.arange(0, BK)
     j = tl.program_id(2) * BV + tl.arange(0, BV)
-    inside = (i < keys)[:, None] & (j < values)
-    here = i[:, None] * values + j
-    state = tl.load(start + row * keys * values + here, mask=inside, other=0.0)
+    t = chunk * L + tl.arange(0, L)
+    token = (b * time + t) * heads + head
+    # the log decay of the token after t, so that its sum from t on is that until the end of the chunk
+    after = t + 1 < tl.minimum(time, (chunk + 1) * L)
+    until_end = tl.cumsum(tl.load(g + token + heads, mask=after, other=0.0), 0, reverse=True)
+    first = tl.load(g + (b * time + chunk * L) * heads + head)
+    total = tl.exp(first + tl.sum(tl.where(t == chunk * L, until_end, 0.0), 0))
+    tl.store(totals + row * chunks + chunk, total)
+    write = tl.load(k + token[:, None] * keys + i, mask=(t < time)[:, None] & (i < keys), other=0.0)
+    value = tl.load(v + token[:, None] * values + j, mask=(t < time)[:, None] & (j < values), other=0.0)
+    write = write * tl.exp(until_end)[:, None]
+    added = tl.dot(tl.trans(write), value, input_precision="tf32x3")
+    here = (row * chunks + chunk) * keys * values + i[:, None] * values + j
+    tl.store(states + here, added, mask=(i < keys)[:, None] & (j < values))
+
+
+@triton.jit
+def carry_states(start, states, totals, end, size, chunks, BLOCK: tl.constexpr):  # noqa: ANN001, ANN201
+    """states (B h, chunks, K V), what each chunk adds, becomes S before it; end (B h, K V) the last."""
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < size
+    state = tl.load(start + row * size + at, mask=inside, other=0.0)
+    here = states + row * chunks * size + at
     for chunk in range(chunks):
-        tl.store(states + (row * chunks + chunk) * keys * values + here, state, mask=inside)
-        t = chunk * L + tl.arange(0, L)
-        token = (b * time + t) * heads + head
-        # the log decay of the token after t, so that its sum from t on is that until the end of the chunk
-        after = t + 1 < tl.minimum(time, (chunk + 1) * L)
-        until_end = tl.cumsum(tl.load(g + token + heads, mask=after, other=0.0), 0, reverse=True)
-        first = tl.load(g + (b * time + chunk * L) * heads + head)
-        total = tl.exp(first + tl.sum(tl.where(t == chunk * L, until_end, 0.0), 0))
-        write = tl.load(k + token[:, None] * keys + i, mask=(t < time)[:, None] & (i < keys), other=0.0)
-        value = tl.load(v + token[:, None] * values + j, mask=(t < time)[:, None] & (j < values), other=0.0)
-        write = write * tl.exp(until_end)[:, None]
-        state = state * total + tl.dot(tl.trans(write), value, input_precision="tf32x3")
-    tl.store(end + row * keys * values + here, state, mask=inside)
+        added = tl.load(here, mask=inside, other=0.0)
+        tl.store(here, state, mask=inside)
+        state = state * tl.load(totals + row * chunks + chunk) + added
+        here += size
+    tl.store(end + row * size + at, state, mask=inside)
 
 
 @triton.jit
@@ -107,6 +123,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor) -
     length = max(16, min(CHUNK, triton.next_power_of_2(time)))
     chunks = triton.cdiv(time, length)
     states = start.new_empty(batch * heads, chunks, keys, values)
+    totals = start.new_empty(batch * heads, chunks)
     key_side, value_side, read_side = side(keys), side(values), min(READ, side(keys))
     if not batch:
         return o, end
@@ -114,8 +131,10 @@ def forward(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor) -
         blocks = triton.cdiv(keys, key_side), triton.cdiv(values, value_side)
         sizes = (time, heads, keys, values, chunks)
         tiles = {"L": length, "BV": value_side, **OPTIONS}
-        carry: Any = carry_states[(batch * heads, *blocks)]
-        carry(k, v, g, start, states, end, *sizes, BK=key_side, **tiles)
+        write: Any = write_chunks[(batch * heads * chunks, *blocks)]
+        write(k, v, g, states, totals, *sizes, BK=key_side, **tiles)
+        carry: Any = carry_states[(batch * heads, triton.cdiv(keys * values, CARRIED))]
+        carry(start, states, totals, end, keys * values, chunks, BLOCK=CARRIED)
         read: Any = read_chunks[(batch * heads, chunks, blocks[1])]
         read(q, k, v, g, states, o, *sizes, BK=read_side, **tiles)
     return o, end

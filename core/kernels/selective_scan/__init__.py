@@ -147,7 +147,7 @@ def scan_by_pieces(
         else:
             y, state = piece(*arguments)
         outputs.append(y)
-    return torch.cat(outputs, 1), state
+    return torch.cat(outputs, 1), state.clone()  # not a view that keeps the states of a piece alive
 
 
 def spread(part: Tensor, channels: int) -> Tensor:

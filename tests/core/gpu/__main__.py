@@ -18,6 +18,9 @@ def main() -> int:
     words.add_argument("--json", type=Path)
     words.add_argument("--seconds", type=float, default=3600)
     words.add_argument("--only", default="")
+    words.add_argument(
+        "--begin", default="", help="leave out what comes before the first name with this text"
+    )
     words.add_argument("--bench", action="store_true", help="afterwards the GPU rows of recurra bench core")
     asked = words.parse_args()
     began = time.monotonic()
@@ -62,6 +65,9 @@ def main() -> int:
             asked.bench = False
             bench()
         if asked.only not in name:
+            continue
+        asked.begin = "" if asked.begin in name else asked.begin
+        if asked.begin:
             continue
         if left() < 3:
             rows.append({"name": name, "skipped": True})

@@ -319,16 +319,18 @@ def padded(name: str, device: str, unit: Any, x: Tensor) -> Iterator[Line]:
 
 
 def streams(device: str) -> Iterator[Line]:
-    """A stream through a unit that lies on the device equals its steps there."""
+    """A stream of a network on a GPU is refused; one of its copy on the CPU equals its steps there."""
     from core import streaming
 
     for name in ("gru", "mamba", "gla"):
         unit = core.build(name, 16).to(device)
-        stream = streaming.open(unit)
         x = torch.randn(12, 1, 16)
         with torch.no_grad():
             theirs = unit(x.transpose(0, 1).to(device))[0][0]
-        ours = torch.cat([torch.as_tensor(stream.step(token.numpy())).cpu() for token in x])
+        if device == "cuda":
+            battery.refused(lambda here=unit: streaming.open(here), "a stream runs on the CPU")
+        stream = streaming.open(unit.cpu())
+        ours = torch.cat([torch.as_tensor(stream.step(token.numpy())) for token in x])
         yield f"{name}, a stream", apart([ours.view(12, 16)], [theirs]), CLOSE
 
 

@@ -138,11 +138,16 @@ def test_half_precision_is_solved_in_single() -> None:
     assert_close((h,), loop(step, wide[0], (wide[1],), (wide[2],)), rtol=1e-5, atol=1e-5)
 
 
-def test_second_derivatives_are_refused_by_name() -> None:
-    step, gates, state, weights = sample("gru", 1, 3)
-    gates.requires_grad_()
-    with pytest.raises(RuntimeError, match="first derivatives only"):
-        torch.autograd.grad(newton(step, gates, state, weights)[0].sum(), gates, create_graph=True)
+def test_second_derivatives_are_those_of_the_loop() -> None:
+    step, gates, state, weights = sample("gru", 2, 5)
+    leaves = [gates.requires_grad_(), *(part.requires_grad_() for part in (*state, *weights))]
+    second = []
+    for solve in (newton, loop):
+        (first,) = torch.autograd.grad(
+            solve(step, gates, state, weights)[0].square().sum(), gates, create_graph=True
+        )
+        second.append(torch.autograd.grad(first.square().sum(), leaves))
+    assert_close(*second)
 
 
 def test_function_transforms_go_through_the_loop() -> None:

@@ -38,7 +38,7 @@ from core.kernels.gated_loop import gpu as loops
 from core.kernels.linear_scan import gpu as linear
 from core.kernels.matrix_scan import gpu as decay
 
-NUMBERS = {"batch", "time", "hidden", "heads", "keys", "values", "chunks", "width",
+NUMBERS = {"batch", "time", "hidden", "heads", "keys", "values", "chunks", "size", "width",
            "a_row", "a_step", "x_row", "x_step", "g_row", "g_step"}
 
 def shared_memory(kernel, sizes):
@@ -53,7 +53,8 @@ widest = loops.WIDEST
 cases = [(kernel, loops.tiles(widest)) for kernel in
          (loops.lstm_forward, loops.lstm_backward, loops.gru_forward, loops.gru_backward)]
 state = {"L": decay.CHUNK, "BV": decay.SIDE, **decay.OPTIONS}
-cases += [(decay.carry_states, {**state, "BK": decay.SIDE}), (decay.read_chunks, {**state, "BK": decay.READ})]
+cases += [(decay.write_chunks, {**state, "BK": decay.SIDE}), (decay.read_chunks, {**state, "BK": decay.READ})]
+cases += [(decay.carry_states, {"BLOCK": decay.CARRIED})]
 cases += [(blocks.pairs, {"BT": blocks.TIME, "BD": blocks.CHANNELS})]
 tile = {"BT": linear.TIME, "BD": linear.FEATURES}
 cases += [(linear.forward_real, dict(tile)), (linear.backward_real, dict(tile))]
