@@ -71,7 +71,7 @@ def separate_loop() -> LoopOptions:
         clip=2.0,
         ema=0.998,
         precision="bfloat16",
-        optimizer=OptimizerOptions("adamw", {"betas": (0.9, 0.98)}, groups),
+        optimizer=OptimizerOptions("adamw", {"betas": (0.9, 0.98), "fused": True}, groups),
         schedule=ScheduleOptions("cosine", hold=0.3),
     )
 
@@ -85,6 +85,8 @@ class SeparateRun(RunConfig):
         default_factory=lambda: MixConfig(seconds=2.0, speed=0.1, alone=0.05, same_sex=0.5)
     )
     loop: LoopOptions = field(default_factory=separate_loop)
+    replay: bool = False
+    """On a GPU: record the launches of a step once and replay them."""
     network: Literal["bands", "grid"] = "bands"
     """Ours on bands, with the sizes of `model`, or the causal TF-GridNet with those of `grid`."""
     model: SeparateConfig = field(default_factory=SeparateConfig)

@@ -73,7 +73,7 @@ def train(
     corpora, held = gather(data)
     mixer = mixer_of(task, corpora, config, place)
     check = Mixer(held, replace(config.mix, speed=0.0, clean=0.0), place)
-    step = Learning(task, mixer, config.batch)
+    step = Learning(task, mixer, config.batch, replay=getattr(config, "replay", False))
     config = replace(config, loop=fitting(config.loop, model))
     config = planned(config, model, step, Path(out) / PLAN, began, resume)
     return run_loop(
@@ -134,20 +134,46 @@ def build(task: str, config: RunConfig) -> nn.Module:
 class Learning:
     """The step of the loop: a number -> mixtures -> the network's loss."""
 
-    def __init__(self, task: str, mixer: Mixer | SpectralMixer, batch: int) -> None:
+    def __init__(self, task: str, mixer: Mixer | SpectralMixer, batch: int, *, replay: bool = False) -> None:
         self.task, self.mixer, self.batch = task, mixer, batch
+        self.replay = replay and mixer.device.type == "cuda"
+        self.recorded: tuple[Any, Any] | None = None  # a network, and its loss as a graph of launches
 
     def __call__(self, model: Any, number: int) -> dict[str, Tensor]:
         if isinstance(self.mixer, SpectralMixer):
             with torch.no_grad():
                 mixture, talkers = self.mixer.separation(number, self.batch)
-            return {"loss": spectral_separation_loss(self.separated(model, mixture), talkers)}
+            return {"loss": self.loss_of(model)(mixture, talkers)}
         device = self.mixer.device.type
         with torch.no_grad(), torch.autocast(device, enabled=False):
             noisy, clean, *clip = one_voice(self.task, self.mixer, number, self.batch)
         estimate = model(noisy, *clip)
         with torch.autocast(device, enabled=False):
             return enhancement_loss(estimate.float(), clean)
+
+    def loss_of(self, model: Any) -> Any:
+        """(mixtures, talkers) -> loss, by launches that were recorded once if so asked."""
+        if not self.replay:
+            return SpectralLoss(model)
+        if self.recorded is None or self.recorded[0] is not model:
+            assert isinstance(self.mixer, SpectralMixer)
+            example = self.mixer.separation(0, self.batch)
+            enabled = torch.is_autocast_enabled("cuda")
+            with torch.autocast("cuda", torch.get_autocast_dtype("cuda"), enabled, cache_enabled=False):
+                graph = torch.cuda.make_graphed_callables(SpectralLoss(model), example)
+            self.recorded = model, graph
+        return self.recorded[1]
+
+
+class SpectralLoss(nn.Module):
+    """Mixtures without their constant part (B, T, F - 1, 2) and their talkers -> the loss of a network."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, mixture: Tensor, talkers: Tensor) -> Tensor:
+        return spectral_separation_loss(self.separated(self.network, mixture), talkers)
 
     @staticmethod
     def separated(model: Any, mixture: Tensor) -> Tensor:

@@ -44,15 +44,12 @@ class Muon(torch.optim.Optimizer):
                     alike.setdefault(weight.shape, []).append(weight)
             for shape, weights in alike.items():
                 gradients = torch.stack([weight.grad for weight in weights])  # pyright: ignore[reportArgumentType]
-                held = [self.state[weight] for weight in weights]
-                for state, weight in zip(held, weights, strict=True):
-                    state.setdefault("momentum_buffer", torch.zeros_like(weight))
-                memory = torch.stack([state["momentum_buffer"] for state in held])
+                state = self.state[weights[0]]  # one piece of memory for all that are alike
+                memory = state.setdefault("momentum", torch.zeros_like(gradients))
                 memory.lerp_(gradients, 1 - group["momentum"])
-                torch._foreach_copy_([state["momentum_buffer"] for state in held], list(memory))  # pyright: ignore[reportPrivateImportUsage]
-                steps = orthogonal(gradients.lerp(memory, group["momentum"])).to(weights[0].dtype)
-                torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
+                steps = orthogonal(gradients.lerp_(memory, group["momentum"])).to(weights[0].dtype)
                 rate = 0.2 * group["lr"] * max(shape) ** 0.5
+                torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
                 torch._foreach_add_(weights, list(steps), alpha=-rate)  # pyright: ignore[reportPrivateImportUsage]
 
 
@@ -64,6 +61,6 @@ def orthogonal(matrices: Tensor) -> Tensor:
     x = x.transpose(1, 2) if tall else x
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(ROUNDS):
-        gram = x @ x.transpose(1, 2)
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        gram = torch.bmm(x, x.transpose(1, 2))
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.transpose(1, 2) if tall else x
