@@ -71,7 +71,7 @@ def tracks_of(
     table: Table, found: Mapping[str, str], options: Options, usual_unit: str | None = None
 ) -> list[Track]:
     """Tracks from columns whose meaning is settled; `usual_unit` is what the format prescribes for time."""
-    warnings: list[str] = []
+    warnings: list[str] = list(table.said)
     clock = ("t" in found or "sec" in found) and options.rate is None
     times = times_of(table, found, options, usual_unit) if clock else None
     axes = [name for name in ("x", "y", "z") if name in found]

@@ -49,7 +49,8 @@ def read_json(path: Path, text: bytes, options: Options) -> list[Track]:
         return read_scenes(path, parse_records(path, text), options)
     names: dict[str, bool] = {}  # name -> whether it may mean something
     parts, rows = [], []
-    for number, record in parse_records(path, text):
+    said: list[str] = []
+    for number, record in parse_records(path, text, said):
         rows.append(row_of(path, number, record, names, options))
         if len(rows) == PIECE:
             parts.append(in_columns(path, rows, names, number))
@@ -64,7 +65,7 @@ def read_json(path: Path, text: bytes, options: Options) -> list[Track]:
         frame = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
     except (ValueError, TypeError, OverflowError) as error:
         raise DataError(f"{path}: the samples make no table ({error}).") from None
-    return from_names(Table(path, frame, named=True, names=tuple(names)), options)
+    return from_names(Table(path, frame, named=True, names=tuple(names), said=tuple(said)), options)
 
 
 def row_of(path: Path, number: int, record: Any, names: dict[str, bool], options: Options) -> dict[str, Any]:
@@ -116,17 +117,60 @@ def flattened(record: dict[str, Any], name: str = "", depth: int = 0) -> dict[st
     return found
 
 
-def parse_records(path: Path, text: bytes) -> Iterator[tuple[int, Any]]:
-    """(line, what is there) of every sample; in an array, the position counts for the line."""
+def parse_records(path: Path, text: bytes, said: list[str] | None = None) -> Iterator[tuple[int, Any]]:
+    """(line, what is there) of every sample; in an array, the position counts for the line.
+
+    A last line that breaks off is left out, which `said` is told.
+    """
     check_held(path, text.count(b"\n"), 1)
-    if text.lstrip()[:1] == b"[":
+    if text.lstrip()[:1] == b"[" or is_document(text):
         check_held(path, text.count(b"{"), 1)
-        found = parse_json(path, 1, text)
-        yield from enumerate(found if isinstance(found, list) else [found], 1)
+        yield from enumerate(samples_of(parse_json(path, 1, text)), 1)
         return
     for number, line in enumerate(io.BytesIO(text), 1):
-        if not line.isspace():
-            yield number, parse_json(path, number, line)
+        if line.isspace():
+            continue
+        try:
+            record = parse_json(path, number, line)
+        except DataError:
+            if said is None or number == 1 or line.endswith(b"\n"):
+                raise
+            said.append("the last line breaks off; left out.")
+            return
+        yield number, record
+
+
+def is_document(text: bytes) -> bool:
+    """Whether an object goes on over lines, or is alone in its file and holds lists: no line is a sample."""
+    line = text.lstrip().partition(b"\n")[0].strip()
+    try:
+        first = json.loads(line)
+    except (ValueError, RecursionError):
+        return line in (b"{", b'{"') or line.endswith((b",", b"[", b"{"))
+    return isinstance(first, dict) and any(
+        isinstance(value, list) and len(value) > 3 for value in first.values()
+    )
+
+
+def samples_of(found: Any, depth: int = 0) -> list[Any]:
+    """The samples of a document: an array, the longest one inside it, or an array for each column."""
+    if isinstance(found, list):
+        return found
+    if not isinstance(found, dict) or depth > 3:
+        return [found]
+    long = {key: value for key, value in found.items() if isinstance(value, list) and len(value) > 3}
+    columns = {key: value for key, value in long.items() if not isinstance(value[0], dict)}
+    if len(columns) > 1 and len({len(value) for value in columns.values()}) == 1:
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    inside = [value for value in long.values() if isinstance(value[0], dict)]
+    for value in found.values():
+        if (
+            isinstance(value, dict)
+            and isinstance(more := samples_of(value, depth + 1), list)
+            and len(more) > 3
+        ):
+            inside.append(more)
+    return max(inside, key=len) if inside else [found]
 
 
 def parse_json(path: Path, number: int, text: bytes) -> Any:

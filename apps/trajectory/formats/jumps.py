@@ -51,12 +51,14 @@ def outliers(
             return metres + 0 * seconds
         return np.maximum(usual, SLACK_M + np.minimum(STRONGEST * np.square(seconds), SPEEDS * v95 * seconds))
 
+    first = astray(time_s, positions, innovation, even, allowed)
+    bad[:first] = True
     failing = np.flatnonzero(even & (innovation > allowed(dt[1:]))) + 2
     said: list[str] = []
     lasting = 0
     done = 0
     for sample in failing.tolist():
-        if sample < done:
+        if sample < max(done, first + 2 if first else 0):
             continue
         length = returns(time_s, positions, sample, allowed)
         if length:
@@ -71,6 +73,23 @@ def outliers(
     if lasting:
         said.append(f"the path jumps {lasting} times and stays there; was a position set anew?")
     return bad, [text.replace("1 samples", "1 sample").replace("1 times", "once") for text in said]
+
+
+def astray(
+    time_s: np.ndarray, positions: np.ndarray, innovation: np.ndarray, even: np.ndarray, allowed: Allowed
+) -> int:
+    """How many samples at the begin are off the way that leads back from those behind them."""
+    fails = even & (innovation > allowed(np.diff(time_s)[1:]))
+    for first in range(1, MOST + 1):
+        if not fails[first - 1] or fails[first : first + 3].any() or len(fails) < first + 3:
+            continue
+        step = time_s[first + 1] - time_s[first]
+        back = positions[first] - (positions[first + 1] - positions[first]) / step * (
+            time_s[first] - time_s[first - 1]
+        )
+        if np.linalg.norm(back - positions[first - 1]) > allowed(step):
+            return first
+    return 0
 
 
 def returns(time_s: np.ndarray, positions: np.ndarray, sample: int, allowed: Allowed) -> int:

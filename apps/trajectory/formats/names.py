@@ -9,39 +9,51 @@ TIME = (
     "t time timestamp stamp time_stamp secs sec seconds time_s time_ms time_us time_ns timestamp_s "
     "timestamp_ms timestamp_us timestamp_ns timestamp_sec t_s t_ms t_us t_ns header_stamp field_header_stamp "
     "rosbagtimestamp datetime date_time utc utc_time gps_time time_usec time_boot_ms elapsed elapsed_s "
-    "basedatetime"
+    "basedatetime timeus timems ts epoch epoch_s epoch_ms unix_time unixtime unix_timestamp posix_time tow "
+    "tow_s tow_ms gps_tow timestamp_utc time_since_start uptime uptime_s uptime_ms flytime "
+    "fly_time flight_time"
 ).split()
 AXES = {
     axis: (
         f"{axis} t{axis} p{axis} p_{axis} t_{axis} pos_{axis} pos{axis} position_{axis} p_rs_r_{axis} "
         f"{axis}_m {axis}_pos {axis}_position local_{axis} loc_{axis} true_{axis} {words}"
     ).split()
-    for axis, words in (("x", "e east"), ("y", "n north"), ("z", "u up"))
+    for axis, words in (("x", "e east pe"), ("y", "n north pn"), ("z", "u up"))
 }
 VELOCITIES = {
     f"v{axis}": f"v{axis} v_{axis} vel_{axis} vel{axis} velocity_{axis} v_rs_r_{axis} {words}".split()
     for axis, words in (("x", "ve vel_e east_velocity"), ("y", "vn vel_n north_velocity"), ("z", "vu vel_u"))
 }
 GEOGRAPHIC = {
-    "lat": "lat latitude lat_deg latitude_deg gps_lat gps_latitude".split(),
-    "lon": "lon lng long longitude lon_deg longitude_deg gps_lon gps_lng gps_longitude".split(),
+    "lat": "lat latitude lat_deg latitude_deg gps_lat gps_latitude lat_rad latitude_rad".split(),
+    "lon": (
+        "lon lng long longitude lon_deg longitude_deg gps_lon gps_lng gps_longitude lon_rad lng_rad "
+        "longitude_rad"
+    ).split(),
     # absolute before relative, geometric before barometric
     "alt": (
-        "alt altitude ele elevation gps_alt geoaltitude geo_altitude alt_ellipsoid altitude_ellipsoid "
+        "alt altitude ele elevation gps_alt gps_altitude gpsaltitude geoaltitude geo_altitude alt_ellipsoid "
+        "altitude_ellipsoid "
         "alt_amsl altitude_amsl altitudeamsl altitude_msl alt_msl altitude_above_sealevel baroaltitude "
         "baro_altitude height relhomealt altituderelative altitude_relative relative_alt "
         "relative_altitude rel_alt height_above_takeoff ascent"
     ).split(),
 }
-DOWN = ("d", "down")
+DOWN = ("d", "down", "pd")
 DATES = ("date", "utc_date", "date_utc", "gps_date")
 """Columns of the day, where the time is one of the day."""
 COUNTS = "timestep time_step frame frame_id frame_number frame_num frame_index frameid framenum".split()
 """Columns that count samples or frames."""
-SUFFIXES = {axis: re.compile(rf".*_(?:position|translation|point)_{axis}") for axis in "xyz"} | {
-    f"v{axis}": re.compile(rf".*_(?:velocity|linear|vel)_{axis}") for axis in "xyz"
-}
-TIME_SUFFIX = re.compile(r".*_(?:header_stamp|timestamp)")
+SUFFIXES = (
+    {axis: re.compile(rf".*(?:position|translation|point)_{axis}") for axis in "xyz"}
+    | {f"v{axis}": re.compile(rf".*(?:velocity|linear|vel)_{axis}") for axis in "xyz"}
+    | {
+        "lat": re.compile(r".*_(?:lat|latitude)"),
+        "lon": re.compile(r".*_(?:lon|lng|longitude)"),
+        "alt": re.compile(r".*_(?:alt|altitude)"),
+    }
+)
+TIME_SUFFIX = re.compile(r".*_(?:header_stamp|timestamp|fly_?time|flight_?time|elapsed_?time)")
 SECONDS = re.compile(r"(?:.*_)?stamp_(?:secs?)")
 NANOSECONDS = re.compile(r"(?:.*_)?stamp_(?:nsecs?|nanosecs?|nanosec)")
 SPELLED = frozenset(

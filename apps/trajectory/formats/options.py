@@ -9,7 +9,7 @@ import numpy as np
 from apps.trajectory.formats.units import LENGTHS
 from core.errors import DataError
 
-TIME_UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+TIME_UNITS = {"s": 10**9, "d": 86_400 * 10**9, "ds": 10**8, "ms": 10**6, "us": 10**3, "ns": 1}
 """Nanoseconds in one unit."""
 COLUMNS = ("t", "x", "y", "z", "vx", "vy", "vz", "lat", "lon", "alt")
 FRAMES = ("enu", "ned", "camera")
@@ -39,7 +39,7 @@ class Options:
         if self.alt is not None and self.alt not in LENGTHS:
             raise DataError(f"no unit {self.alt!r} of altitude; choose {', '.join(LENGTHS)}.")
         if self.time_unit is not None and self.time_unit not in (*TIME_UNITS, "iso", "dmy", "mdy"):
-            raise DataError(f"no time unit {self.time_unit!r}; choose s, ms, us, ns, iso, dmy or mdy.")
+            raise DataError(f"no time unit {self.time_unit!r}; choose s, d, ds, ms, us, ns, iso, dmy or mdy.")
         if self.frame is not None and self.frame not in FRAMES:
             raise DataError(f"no frame {self.frame!r}; choose {', '.join(FRAMES)}.")
         if self.rate is not None and not (np.isfinite(self.rate) and self.rate > 0):

@@ -7,7 +7,7 @@ import numpy as np
 
 from apps.trajectory.formats.assemble import plural
 from apps.trajectory.formats.table import Table
-from apps.trajectory.formats.units import LENGTHS, factor
+from apps.trajectory.formats.units import LENGTHS, degrees, factor
 from apps.trajectory.geo import Origin, to_enu
 from core.errors import DataError
 
@@ -15,6 +15,8 @@ NOWHERE = 1e-3
 """Degrees around 0, 0 that a receiver without a fix reports."""
 HIGHEST_M = 20_000.0
 """Altitudes above it, beside places in 1e-7 degrees, are millimetres."""
+LOST_M = 20.0
+"""An altitude of exactly 0 between two that are farther from it is none."""
 FIRST_M = 5.0
 """A first altitude above it says that the zeros before it were none."""
 
@@ -35,6 +37,8 @@ def places(table: Table, found: Mapping[str, str], warnings: list[str], unit: st
         DataError: no finite place, or numbers that are none.
     """
     lat, lon = table.numbers(found["lat"]), table.numbers(found["lon"])
+    told_units = [degrees(found[axis]) for axis in ("lat", "lon")]
+    lat, lon = (axis * (unit or 1.0) for axis, unit in zip((lat, lon), told_units, strict=True))
     alt = None
     if "alt" in found:
         alt = table.numbers(found["alt"]) * (factor(found["alt"]) if unit is None else LENGTHS[unit])
@@ -103,6 +107,18 @@ def local(
     return to_enu(np.stack([lat, lon, alt], 1), origin), origin
 
 
+def before_and_after(alt: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Of every row the lesser altitude of those before and after that are not 0; 0 at the ends."""
+    if not real.any():
+        return np.zeros(len(alt))
+    index = np.flatnonzero(real)
+    at = np.searchsorted(index, np.arange(len(alt)))
+    inside = (at > 0) & (at < len(index))
+    near = alt[index[np.clip(at - 1, 0, len(index) - 1)]], alt[index[np.clip(at, 0, len(index) - 1)]]
+    same = np.sign(near[0]) == np.sign(near[1])
+    return np.where(inside & same, np.sign(near[0]) * np.minimum(np.abs(near[0]), np.abs(near[1])), 0.0)
+
+
 def filled(alt: np.ndarray, ns: np.ndarray, good: np.ndarray, warnings: list[str]) -> np.ndarray:
     """Altitude at every row, in between by time."""
     known = np.isfinite(alt)
@@ -110,6 +126,10 @@ def filled(alt: np.ndarray, ns: np.ndarray, good: np.ndarray, warnings: list[str
     if len(real) and real[0] > 0 and abs(alt[real[0]]) > FIRST_M and known[: real[0]].any():
         warnings.append(f"altitude begins with {int(known[: real[0]].sum())} zeros, which are taken as none.")
         known[: real[0]] = False
+    lost = known & good & (alt == 0) & (np.abs(alt - before_and_after(alt, known & (alt != 0))) > LOST_M)
+    if lost.any():
+        warnings.append(f"altitude falls to 0 in {int(lost.sum())} rows, which are taken as none.")
+        known &= ~lost
     holes = int((good & ~known).sum())
     if not holes:
         return np.where(known, alt, np.nan)

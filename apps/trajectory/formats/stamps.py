@@ -17,9 +17,16 @@ from apps.trajectory.formats.table import numeric
 from core.errors import DataError
 
 UNIT_IN_NAME = re.compile(
-    r"[\[(]\s*(s|sec|secs|seconds|ms|us|µs|ns)\s*[\])]|_(s|sec|secs|seconds|ms|msec|us|usec|ns|nsec)$", re.I
+    r"[\[(]\s*(ds|s|sec|secs|seconds?|ms|msec|millis|milliseconds?|us|µs|usec|microseconds?|ns|nsec|nanoseconds?)"
+    r"\s*[\])]|_(ds|s|sec|secs|seconds|ms|msec|millis|us|usec|ns|nsec)$|^time(us|ms|ns)$",
+    re.I,
 )
-SPELLINGS = {"sec": "s", "secs": "s", "seconds": "s", "msec": "ms", "usec": "us", "µs": "us", "nsec": "ns"}
+SPELLINGS = {
+    **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("msec", "millis", "millisecond", "milliseconds"), "ms"),
+    **dict.fromkeys(("usec", "µs", "microsecond", "microseconds"), "us"),
+    **dict.fromkeys(("nsec", "nanosecond", "nanoseconds"), "ns"),
+}
 DECIMAL = r"\s*([+-]?)([0-9]+)(?:\.([0-9]*))?\s*"
 RATES = (0.003, 2000.0)
 """Samples per second that recorders give."""
@@ -36,6 +43,8 @@ SLASHED = re.compile(r"^(\d{1,2})[/.](\d{1,2})[/.](\d{4})[ T]+(\d{1,2}:\d{2}(?::
 ORDERS = {"dmy": "day, month, year", "mdy": "month, day, year"}
 ZONE = re.compile(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", re.IGNORECASE)
 """What ends a stamp that says where it was read."""
+SERIAL, DAYS_1970 = (29_000.0, 60_000.0), 25_569.0
+"""Days of a spreadsheet from 1979 to 2064, and 1970 among them."""
 LIMIT = 9.2e18
 """int64 nanoseconds reach 292 years from 1970."""
 
@@ -54,7 +63,7 @@ def unit_in_name(name: str) -> str | None:
     found = UNIT_IN_NAME.search(name.strip())
     if not found:
         return None
-    word = (found[1] or found[2]).lower()
+    word = (found[1] or found[2] or found[3]).lower()
     return SPELLINGS.get(word, word)
 
 
@@ -85,7 +94,9 @@ def from_dates(column: pd.Series, name: str, order: str | None = None) -> Stamps
     """ISO 8601 text or datetimes; a stamp without a zone among others takes that of the one before."""
     warnings: list[str] = []
     if not is_datetime(column):
-        column = day_before_month(column, name, order, warnings)
+        if (clock := of_the_day(column, name)) is not None:
+            return clock
+        column = with_points(day_before_month(column, name, order, warnings))
     zoned = column if is_datetime(column) else with_zones(column, name, warnings)
     try:
         dates = (
@@ -104,6 +115,37 @@ def from_dates(column: pd.Series, name: str, order: str | None = None) -> Stamps
     if not known.any():
         raise DataError(f"column {name!r} holds no numbers and no ISO 8601 times.")
     return Stamps(np.where(known, ns.astype(np.int64), 0), known, tuple(warnings))
+
+
+CLOCK = re.compile(r"^\s*(?:(\d{1,2}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)\s*$")
+"""Hours, minutes, seconds; or minutes and seconds."""
+
+
+def of_the_day(column: pd.Series, name: str) -> Stamps | None:
+    """`10:15:30.25` as nanoseconds of the day, `05:03.2` as minutes and seconds; None where it is neither."""
+    parts = column.astype("str").str.extract(CLOCK)
+    known = parts[2].notna().to_numpy()
+    if not known.any() or known.sum() < column.notna().sum() / 2:
+        return None
+    hours, minutes, rest = (
+        pd.to_numeric(parts[index].str.replace(",", "."), errors="coerce").fillna(0).to_numpy(np.float64)
+        for index in range(3)
+    )
+    ns = np.round((hours * 3600 + minutes * 60 + rest) * 1e9).astype(np.int64)
+    short = parts[0][known].isna().any()
+    told = (f"times in {name!r} are read as minutes and seconds.",) if short else ()
+    return Stamps(ns, known, told)
+
+
+def with_points(column: pd.Series) -> pd.Series:
+    """ISO 8601 allows a comma before the fraction of a second."""
+    text = column.astype("str")
+    commas = text.str.contains(r":\d{2},\d", regex=True)
+    return (
+        column.where(~commas, text.str.replace(r"(:\d{2}),(\d)", r"\1.\2", regex=True))
+        if commas.any()
+        else column
+    )
 
 
 def day_before_month(column: pd.Series, name: str, order: str | None, warnings: list[str]) -> pd.Series:
@@ -182,7 +224,10 @@ def from_numbers(
             f"column {name!r} holds {np.abs(values[known]).max():g} {unit}, which is no time; "
             "--read time_unit=?"
         )
-    if pd.api.types.is_integer_dtype(numbers):
+    if unit == "d":  # a spreadsheet counts days since the end of 1899
+        values = values - DAYS_1970
+        ns = np.round(np.where(known, values, 0) * scale).astype(np.int64)
+    elif pd.api.types.is_integer_dtype(numbers):
         ns = numbers.fillna(0).to_numpy(dtype=np.int64) * scale
     elif not pd.api.types.is_numeric_dtype(column):
         ns, exact = from_digits(column, scale)
@@ -262,9 +307,11 @@ class Pace:
         step, largest = self.step * seconds, self.largest * seconds
         speed = self.metres / step
         epoch = EPOCH[0] <= largest <= EPOCH[1]
+        if unit == "d" and not SERIAL[0] < self.largest < SERIAL[1]:
+            return math.inf
         if not (1 / RATES[1] <= step <= 1 / RATES[0]) or speed > self.fastest:
             return math.inf
-        if not (epoch or largest < COUNTER_S):
+        if not (epoch or largest < COUNTER_S or unit == "d"):
             return math.inf
         return math.log10(step * 10) ** 2 + math.log10(max(speed, 0.01) / 5) ** 2
 
@@ -275,7 +322,7 @@ def likelier(pace: Pace, used: str, told: bool) -> str:
     Args:
         told: by the header or the format, so only what cannot be is overruled.
     """
-    costs = {unit: pace.cost(unit) for unit in ("s", "ms", "us", "ns")}
+    costs = {unit: pace.cost(unit) for unit in (used, "s", "ms", "us", "ns", "d")}
     best = min(costs, key=lambda unit: costs[unit])
     if costs[best] == math.inf or best == used:
         return used

@@ -15,6 +15,7 @@ from apps.trajectory.formats.held import COLUMNS, ROWS, check_held, used
 from apps.trajectory.formats.names import IDS, plain
 from apps.trajectory.formats.options import Options
 from apps.trajectory.formats.source import MAX_LINE
+from apps.trajectory.formats.units import UNIT_WORDS
 from core.errors import DataError
 
 LONG_NUMBER = re.compile(r"[0-9]{9,}\.[0-9]+|[0-9]{16,}")
@@ -43,6 +44,8 @@ class Table:
     text: bytes = field(default=b"", repr=False)
     names: tuple[str, ...] = ()
     """Of all columns in the file, for messages."""
+    said: tuple[str, ...] = ()
+    """What was repaired."""
 
     @property
     def listed(self) -> str:
@@ -142,6 +145,12 @@ def parse(path: Path, text: bytes, options: Options | None = None) -> Table:
     separator = separator_of(second)
     names = cells(line.lstrip(b"%"), separator)
     header = not any(is_number(name) for name in names)
+    said: list[str] = []
+    if header and after is not None and is_units(cells(second, separator)):
+        names = with_units(names, cells(second, separator))
+        said.append("the row below the header is read as its units.")
+        after = next(found, None)
+        second = line if after is None else line_at(text, int(after[1]))
     if header and after is None:
         raise DataError(f"{path}: there is a header and no data.")
     sample = cells(second, separator) if header else names
@@ -151,9 +160,7 @@ def parse(path: Path, text: bytes, options: Options | None = None) -> Table:
     if max(len(sample), len(names)) > MAX_COLUMNS:
         raise DataError(f"{path}: {max(len(sample), len(names))} columns are no track.")
     if header and len(names) < len(sample):
-        raise DataError(
-            f"{path} line {number}: the header has {len(names)} names, the next row {len(sample)} cells."
-        )
+        names = as_long_as(names, sample, said)
     called = unique(names) if names else [str(index) for index in range(len(sample))]
     chosen = set(used(called, options)) if header and options is not None else set(called)
     keep = [index for index, name in enumerate(called) if name in chosen] or [0]
@@ -170,7 +177,8 @@ def parse(path: Path, text: bytes, options: Options | None = None) -> Table:
         "decimal": decimal,
     }
     try:
-        rows = pieces(text, start, keep, long, shape)
+        whole = without_a_cut_quote(text, start, said)
+        rows = pieces(whole, start, keep, long, shape)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{path}: rows are not alike ({pandas_words(error, first_line)}).") from None
     except (ValueError, OverflowError, MemoryError) as error:
@@ -178,7 +186,65 @@ def parse(path: Path, text: bytes, options: Options | None = None) -> Table:
     rows.columns = [called[index] for index in keep]
     if not len(rows):
         raise DataError(f"{path}: there is a header and no data.")
-    return Table(path, rows, bool(names), sure, text, tuple(called))
+    if header:
+        rows = without_headers(rows, said)
+    return Table(path, rows, bool(names), sure, text, tuple(called), tuple(said))
+
+
+def is_units(found: Sequence[str]) -> bool:
+    """Whether the cells of a row are units of measure, most of them known ones."""
+    words = [cell.strip("[]() ").lower() for cell in found]
+    known = sum(word in UNIT_WORDS for word in words)
+    return known >= 2 and all(
+        word in UNIT_WORDS or (word in ("", "-") or not is_number(word)) for word in words
+    )
+
+
+def with_units(names: Sequence[str], units: Sequence[str]) -> list[str]:
+    """Names with their units behind them, as headers in one row have them."""
+    words = [cell.strip("[]() ") for cell in units] + [""] * len(names)
+    return [
+        f"{name} [{unit}]" if unit.lower() in UNIT_WORDS else name
+        for name, unit in zip(names, words, strict=False)
+    ]
+
+
+def as_long_as(names: Sequence[str], sample: Sequence[str], said: list[str]) -> list[str]:
+    """A header for rows that are longer: R numbers its rows without a name, others end them in separators."""
+    more = len(sample) - len(names)
+    if more == 1 and sample[0] in ("0", "1") and sample[-1]:
+        said.append(
+            "the header has no name for the first cell of the rows, a number of the row; it is added."
+        )
+        return ["row", *names]
+    if any(sample[len(names) :]):
+        said.append(
+            f"rows have {len(sample)} cells, the header {len(names)} names; what has no name is left out."
+        )
+    return [*names, *("" for _ in range(more))]
+
+
+def without_a_cut_quote(text: bytes, start: int, said: list[str]) -> bytes:
+    """The text without a last line that ends inside a quoted cell."""
+    last = text.rfind(b"\n", start, len(text)) + 1
+    if last <= start or text.endswith(b"\n") or text.count(b'"', last) % 2 == 0:
+        return text
+    said.append("the last line ends inside a quoted cell; left out.")
+    return text[:last]
+
+
+def without_headers(rows: pd.DataFrame, said: list[str]) -> pd.DataFrame:
+    """Rows that are the header again, where logs were put behind each other, are left out."""
+    words = [name for name in rows.columns if not pd.api.types.is_numeric_dtype(rows[name])]
+    if not words:
+        return rows
+    again = np.ones(len(rows), dtype=bool)
+    for name in words:
+        again &= rows[name].astype("str").str.strip().eq(str(name).strip()).to_numpy()
+    if not again.any() or again.all():
+        return rows
+    said.append(f"the header comes again {int(again.sum())} times; left out.".replace(" 1 times", " once"))
+    return rows.loc[~again].reset_index(drop=True)
 
 
 def pieces(

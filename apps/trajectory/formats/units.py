@@ -1,5 +1,6 @@
 """Units of measure in the names of columns: `altitude(feet)`, `x [mm]`, `alt_ft` -> factors to metres."""
 
+import math
 import re
 
 LENGTHS = {
@@ -20,8 +21,21 @@ SPEEDS = {
     **dict.fromkeys(("ft/s", "fps"), 0.3048),
 }
 """Word -> metres per second."""
+ANGLES = {
+    **dict.fromkeys(("deg", "degree", "degrees", "\N{DEGREE SIGN}"), 1.0),
+    **dict.fromkeys(("rad", "radian", "radians"), 180 / math.pi),
+    **dict.fromkeys(("dege7", "e7", "1e-7deg", "1e-7 deg", "1e7"), 1e-7),
+    **dict.fromkeys(("cdeg",), 1e-2),
+}
+"""Word -> degrees."""
+UNIT_WORDS = frozenset(
+    (*LENGTHS, *SPEEDS, *ANGLES, "s", "sec", "ms", "us", "ns", "hz", "v", "a", "%", "m/s^2", "m/s2")
+)
+"""What a row of units below a header is made of."""
 BRACKETS = re.compile(r"[\[(]\s*([^\])]+?)\s*[\])]")
-ENDING = re.compile(r"_(mm|cm|m|km|ft|feet|kn|kt|kts|knots|mph|kmh|kph|mps)$", re.IGNORECASE)
+ENDING = re.compile(
+    r"_(mm|cm|m|km|ft|feet|kn|kt|kts|knots|mph|kmh|kph|mps|rad|deg|dege7|e7|cdeg)$", re.IGNORECASE
+)
 
 
 def word(name: str) -> str | None:
@@ -37,6 +51,12 @@ def factor(name: str, *, speed: bool = False) -> float:
     """Metres (or metres per second) in one unit of a column; 1 where its name says none that is known."""
     unit = word(name)
     return 1.0 if unit is None else (SPEEDS if speed else LENGTHS).get(unit, 1.0)
+
+
+def degrees(name: str) -> float | None:
+    """Degrees in one unit of a column of latitude or longitude; None where its name says none."""
+    unit = word(name)
+    return None if unit is None else ANGLES.get(unit)
 
 
 def bare(name: str) -> str:
