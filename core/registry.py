@@ -85,6 +85,9 @@ def build(
     recurrent: str | None = None,
     zoneout: Any = None,
     weight_drop: float = 0.0,
+    variational_dropout: float = 0.0,
+    candidate_dropout: float = 0.0,
+    generator: Any = None,
     **options: Any,
 ) -> Any:
     """A unit by name or by "package.module:Class"; `build("gru", 64)` has equal widths, ("gru", 3, 64) not.
@@ -92,7 +95,11 @@ def build(
     Args:
         remember: T, for gates and decays that begin with memories of T/4 to 4 T tokens, or a pair of ends.
         recurrent: how recurrent matrices begin, gate by gate: "orthogonal", "identity", or None as published.
-        zoneout: of gated units, a chance or one for each state; weight_drop: of their recurrent matrices.
+        zoneout: of gated units, the chance that a state keeps its old number, or one for each state.
+        weight_drop: of gated units, of their recurrent matrices, one mask a call.
+        variational_dropout: of the old state as the gates see it, one mask for each row of a call.
+        candidate_dropout: of what is written into the memory, a mask a token.
+        generator: where these draw from; None: torch's own.
         options: of the unit.
 
     Raises:
@@ -105,8 +112,8 @@ def build(
     except TypeError as error:
         name = name.__name__ if isinstance(name, type) else name
         raise ConfigError(f"unit {name}: {str(error).split('__init__() ')[-1]}") from error
-    if zoneout or weight_drop:
-        unit.regularise(zoneout, weight_drop)
+    if zoneout or weight_drop or variational_dropout or candidate_dropout:
+        unit.regularise(zoneout, weight_drop, variational_dropout, candidate_dropout, generator)
     if recurrent is not None:
         unit.start_recurrent(recurrent)
     if remember is not None:

@@ -48,7 +48,11 @@ class Quick:
         way = self.way
         if way is None:
             self.calls += 1
-            if self.calls < self.often or not self.busy.acquire(blocking=False):
+            if (
+                self.calls < self.often
+                or (unit.training and unit.noisy)
+                or not self.busy.acquire(blocking=False)
+            ):
                 return None
             try:
                 self.calls = 0

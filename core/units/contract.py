@@ -96,13 +96,27 @@ class Unit(nn.Module):
     noise: Any = None
     """What gated units do to their recurrence in training, set by `regularise`."""
 
-    def regularise(self, zoneout: Any, weight_drop: float) -> None:
-        """Take zoneout (a chance, or one for each state) and dropped recurrent weights.
+    @property
+    def noisy(self) -> bool:
+        """Whether this call draws, or mixes as `noise` says."""
+        return self.noise is not None and self.noise.at_work(self.training)
+
+    def regularise(
+        self,
+        zoneout: Any = None,
+        weight_drop: float = 0.0,
+        variational_dropout: float = 0.0,
+        candidate_dropout: float = 0.0,
+        generator: Any = None,
+    ) -> None:
+        """Take zoneout (a chance, or one for each state) and dropout of the recurrence, see `core.build`.
 
         Raises:
             ConfigError: the unit has no such recurrence, or a chance outside 0 <= p < 1.
         """
-        raise ConfigError(f"{type(self).__name__} is no gated unit, so it takes no zoneout or weight_drop")
+        raise ConfigError(
+            f"{type(self).__name__} is no gated unit, so it takes no zoneout or recurrent dropout"
+        )
 
     def start_recurrent(self, kind: str) -> None:
         """Fill the recurrent matrices gate by gate, "orthogonal" or "identity".
@@ -187,7 +201,7 @@ class Unit(nn.Module):
                 raise ValueError(f"{type(self).__name__} takes no gaps dt in mode convolution")
             run = self.run_after if mode == self.timed else partial(Unit.run_after, self)
             return run(x, state, gaps, mode, lengths)
-        if mode == "step" and self.noise is None:  # noise on weights is drawn once a call
+        if mode == "step" and not self.noisy:  # noise on weights is drawn once a call
             return loop_of_steps(self, x, state, lengths)
         if mode in TOGETHER:
             return run_apart(self, x, state, mode, lengths)

@@ -29,11 +29,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from core.kernels.choice import memory_on, version
-from core.kernels.gated_loop.cell import Cell, States, Weights
+from core.kernels.gated_loop.cell import Cell, Masks, States, Weights, seen, written
 from core.kernels.gated_loop.cudnn import cudnn_layer
 from core.kernels.gated_loop.definition import plain_loop
 
-__all__ = ["Cell", "States", "Weights", "cudnn_layer", "gated_loop", "gated_step", "plain_loop"]
+__all__ = [
+    "Cell",
+    "Masks",
+    "States",
+    "Weights",
+    "cudnn_layer",
+    "gated_loop",
+    "gated_step",
+    "plain_loop",
+    "seen",
+    "written",
+]
 
 
 def gated_loop(

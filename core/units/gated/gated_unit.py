@@ -51,14 +51,31 @@ class GatedUnit(Unit):
                 for gate in head.split(head.shape[1]):
                     start(gate)
 
-    def regularise(self, zoneout: Any, weight_drop: float) -> None:
+    def regularise(
+        self,
+        zoneout: Any = None,
+        weight_drop: float = 0.0,
+        variational_dropout: float = 0.0,
+        candidate_dropout: float = 0.0,
+        generator: Any = None,
+    ) -> None:
         name = type(self).__name__
         if zoneout and (self.states > 2 or self.output_size != self.hidden_size):
             raise ConfigError(f"zoneout of {name} needs states that are no more than h and c, of one width")
         if weight_drop and not any(part is not None and part.ndim > 1 for part in self.weights()):
             raise ConfigError(f"{name} has no recurrent matrices, so it takes no weight_drop")
+        if candidate_dropout and not self.cell.candidate:
+            raise ConfigError(f"{name} writes no candidate into a memory, so it takes no candidate_dropout")
         states = len(tuple(tensors(self.initial_state(torch.zeros(1, 1)))))
-        self.noise = checked_noise(name, states, zoneout, weight_drop)
+        self.noise = checked_noise(
+            name,
+            states,
+            zoneout,
+            generator,
+            weight_drop=weight_drop,
+            variational_dropout=variational_dropout,
+            candidate_dropout=candidate_dropout,
+        )
 
     def initial_state(self, x: Tensor) -> Any:
         zeros = tuple(x.new_zeros(x.shape[0], self.hidden_size) for _ in range(self.states))
@@ -74,7 +91,7 @@ class GatedUnit(Unit):
         single = isinstance(state, Tensor)
         parts = (state,) if single else state
         cell, weights = self.cell, self.weights()
-        if self.noise is not None:
+        if self.noisy:
             cell, weights = self.noise.on(cell, weights, self.training)
         y, final = compute(cell, x, *self.input_weights(), parts, weights, *lengths)
         return y, final[0] if single else final

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
-from core.kernels.gated_loop import Cell, States, Weights
+from core.kernels.gated_loop import Cell, Masks, States, Weights, seen, written
 from core.parts.memory import Tokens, keep_logit, needed, time_constants
 from core.units.gated.gated_unit import GatedUnit, added, maybe, uniform
 
@@ -57,7 +57,7 @@ class GRU(GatedUnit):
     @property
     def library(self) -> str | None:
         usual = (self.reset, self.update) == ("after", "keep")
-        return "gru" if usual and self.noise is None and self.bias_ih is not None else None
+        return "gru" if usual and not self.noisy and self.bias_ih is not None else None
 
     @torch.no_grad()
     def remember(self, tokens: Tokens) -> None:
@@ -85,22 +85,26 @@ class GRU(GatedUnit):
         return torch.cat([r, -z, n])
 
 
-def step_reset_after(gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+def step_reset_after(
+    gates: Tensor, state: States, weights: Weights, masks: Masks | None = None
+) -> tuple[Tensor, States]:
     """One step on projected input (B, 3 H); weights: U, c."""
     (h,), (U, c) = state, weights
     H = h.shape[-1]
-    own = F.linear(h, U, c)  # pyright: ignore[reportArgumentType]
+    own = F.linear(seen(masks, h), U, c)  # pyright: ignore[reportArgumentType]
     r, z = (gates[..., : 2 * H] + own[..., : 2 * H]).sigmoid().chunk(2, -1)
     n = (gates[..., 2 * H :] + r * own[..., 2 * H :]).tanh()
-    h = (1 - z) * n + z * h
+    h = (1 - z) * written(masks, n) + z * h
     return h, (h,)
 
 
-def step_reset_before(gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+def step_reset_before(
+    gates: Tensor, state: States, weights: Weights, masks: Masks | None = None
+) -> tuple[Tensor, States]:
     """One step on projected input (B, 3 H); weights: U of r and z, U of n."""
     (h,), (U_rz, U_n) = state, weights
     H = h.shape[-1]
-    r, z = (gates[..., : 2 * H] + F.linear(h, U_rz)).sigmoid().chunk(2, -1)  # pyright: ignore
-    n = (gates[..., 2 * H :] + F.linear(r * h, U_n)).tanh()  # pyright: ignore
-    h = (1 - z) * n + z * h
+    r, z = (gates[..., : 2 * H] + F.linear(seen(masks, h), U_rz)).sigmoid().chunk(2, -1)  # pyright: ignore
+    n = (gates[..., 2 * H :] + F.linear(r * seen(masks, h), U_n)).tanh()  # pyright: ignore
+    h = (1 - z) * written(masks, n) + z * h
     return h, (h,)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError
-from core.kernels.gated_loop import Cell, States, Weights
+from core.kernels.gated_loop import Cell, Masks, States, Weights, seen
 from core.parts.memory import Tokens, time_constants
 from core.units.gated.gated_unit import maybe, uniform
 from core.units.gated.newton_unit import NewtonUnit
@@ -41,7 +41,7 @@ class IndRNN(NewtonUnit):
         self.bias = maybe(bias, hidden_size)
         uniform(self, hidden_size**-0.5)
         nn.init.uniform_(self.weight_hh)
-        self.cell = Cell(partial(indrnn_step, activation), "rnn", (activation,))
+        self.cell = Cell(partial(indrnn_step, activation), "rnn", (activation,), candidate=False)
 
     @torch.no_grad()
     def remember(self, tokens: Tokens) -> None:
@@ -54,7 +54,9 @@ class IndRNN(NewtonUnit):
         return (self.weight_hh,)
 
 
-def indrnn_step(activation: str, gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+def indrnn_step(
+    activation: str, gates: Tensor, state: States, weights: Weights, masks: Masks | None = None
+) -> tuple[Tensor, States]:
     """One step on projected input (B, H); weights: u."""
-    h = ACTIVATIONS[activation](gates + weights[0] * state[0])  # pyright: ignore[reportOptionalOperand]
+    h = ACTIVATIONS[activation](gates + weights[0] * seen(masks, state[0]))  # pyright: ignore[reportOptionalOperand]
     return h, (h,)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
-from core.kernels.gated_loop import Cell, States, Weights
+from core.kernels.gated_loop import Cell, Masks, States, Weights, seen, written
 from core.parts.memory import Tokens, keep_logit, needed, time_constants
 from core.units.gated.gated_unit import GatedUnit, maybe, uniform
 
@@ -63,12 +63,14 @@ class LEM(GatedUnit):
         return self.weight_hh, self.weight_z
 
 
-def lem_step(dt: float | Tensor, gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+def lem_step(
+    dt: float | Tensor, gates: Tensor, state: States, weights: Weights, masks: Masks | None = None
+) -> tuple[Tensor, States]:
     """One step on projected input (B, 4 H); weights: U, V."""
     (y, z), (U, V) = state, weights
     d_y, d_z, of_y, of_z = gates.chunk(4, -1)
-    own_y, own_z, own = F.linear(y, U).chunk(3, -1)  # pyright: ignore[reportArgumentType]
+    own_y, own_z, own = F.linear(seen(masks, y), U).chunk(3, -1)  # pyright: ignore[reportArgumentType]
     d_y, d_z = dt * (d_y + own_y).sigmoid(), dt * (d_z + own_z).sigmoid()
-    z = (1 - d_z) * z + d_z * (of_z + own).tanh()
-    y = (1 - d_y) * y + d_y * (of_y + F.linear(z, V)).tanh()  # pyright: ignore[reportArgumentType]
+    z = (1 - d_z) * z + d_z * written(masks, (of_z + own).tanh())
+    y = (1 - d_y) * y + d_y * written(masks, (of_y + F.linear(z, V)).tanh())  # pyright: ignore[reportArgumentType]
     return y, (y, z)

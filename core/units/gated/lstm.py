@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
-from core.kernels.gated_loop import Cell
+from core.kernels.gated_loop import Cell, Masks, seen, written
 from core.parts.memory import Tokens, keep_logit, needed, time_constants
 from core.units.gated.gated_unit import GatedUnit, added, maybe, uniform
 
@@ -102,7 +102,7 @@ class LSTM(GatedUnit):
     @property
     def library(self) -> str | None:
         usual = self.cell.kernel is not None and self.cell.options == (0, 1, 2, 3, False, True, True)
-        usual = usual and self.weight_ph is None and self.noise is None
+        usual = usual and self.weight_ph is None and not self.noisy
         return "lstm" if usual and self.bias_ih is not None else None
 
     def initial_state(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -136,15 +136,16 @@ def lstm_step(
     gates: Tensor,
     state: tuple[Tensor, ...],
     weights: tuple[Tensor | None, ...],
+    masks: Masks | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One step on projected input: gates (B, G) stacked as in `names`."""
     (h, c), before = state[:2], state[2:]
     weight_hh, weight_ph, weight_hr, weight_gg = weights
-    gates = gates + F.linear(h, weight_hh)  # pyright: ignore[reportArgumentType]
+    gates = gates + F.linear(seen(masks, h), weight_hh)  # pyright: ignore[reportArgumentType]
     parts = dict(zip(names, gates.chunk(len(names), -1), strict=True))
     if weight_gg is not None:
-        seen = F.linear(before[0], weight_gg).chunk(3, -1)
-        parts.update({name: parts[name] + part for name, part in zip("ifo", seen, strict=True)})
+        looked = F.linear(before[0], weight_gg).chunk(3, -1)
+        parts.update({name: parts[name] + part for name, part in zip("ifo", looked, strict=True)})
     peep = {}
     if weight_ph is not None:
         peep = dict(
@@ -159,7 +160,7 @@ def lstm_step(
     i = gate("i", c)
     f = 1 - i if coupled else gate("f", c)
     g = parts["g"].tanh() if squash_input else parts["g"]
-    c = f * c + i * g
+    c = f * c + i * written(masks, g)
     o = gate("o", c)
     h = o * (c.tanh() if squash_output else c)
     if weight_hr is not None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.kernels.gated_loop import Cell, States, Weights
+from core.kernels.gated_loop import Cell, Masks, States, Weights, seen, written
 from core.parts.memory import Tokens, keep_logit, needed, time_constants
 from core.units.gated.gated_unit import GatedUnit, maybe, uniform
 
@@ -45,11 +45,13 @@ class MGU(GatedUnit):
         return self.weight_hh.chunk(2)
 
 
-def mgu_step(gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+def mgu_step(
+    gates: Tensor, state: States, weights: Weights, masks: Masks | None = None
+) -> tuple[Tensor, States]:
     """One step on projected input (B, 2 H); weights: U_f, U_n."""
     (h,), (U_f, U_n) = state, weights
     f, n = gates.chunk(2, -1)
-    f = (f + F.linear(h, U_f)).sigmoid()  # pyright: ignore[reportArgumentType]
-    n = (n + F.linear(f * h, U_n)).tanh()  # pyright: ignore[reportArgumentType]
-    h = (1 - f) * h + f * n
+    f = (f + F.linear(seen(masks, h), U_f)).sigmoid()  # pyright: ignore[reportArgumentType]
+    n = (n + F.linear(f * seen(masks, h), U_n)).tanh()  # pyright: ignore[reportArgumentType]
+    h = (1 - f) * h + f * written(masks, n)
     return h, (h,)

@@ -42,15 +42,15 @@ class NewtonUnit(GatedUnit):
         dt: Any = None,
     ) -> tuple[Tensor, Any]:
         if mode is None:
-            parallel = x.is_cuda and self.noise is None and not torch.compiler.is_compiling()
+            parallel = x.is_cuda and not self.noisy and not torch.compiler.is_compiling()
             mode = "newton" if parallel else "sequential"
         return super().forward(x, state, mode, lengths=lengths, dt=dt)
 
     def run(self, x: Tensor, state: Any, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         if mode != "newton":
             return super().run(x, state, mode, lengths)
-        if self.noise is not None:
-            raise ValueError(f"{type(self).__name__} with zoneout does not compute in mode newton")
+        if self.noisy:
+            raise ValueError(f"{type(self).__name__} with zoneout or dropout does not compute in mode newton")
         single = isinstance(state, Tensor)
         step, gates = self.cell.step, self.projected(x)
         if lengths is not None:

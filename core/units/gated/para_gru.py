@@ -12,7 +12,7 @@ dh_t / dh_{t-1} is one number per channel, so Newton's method solves a sequence 
 import torch
 from torch import Tensor
 
-from core.kernels.gated_loop import Cell, States, Weights
+from core.kernels.gated_loop import Cell, Masks, States, Weights, seen, written
 from core.parts.memory import Tokens, keep_logit, time_constants
 from core.units.gated.headed_unit import HeadedUnit
 
@@ -37,13 +37,16 @@ class ParaGRU(HeadedUnit):
         self.bias[0] = -keep_logit(time_constants("a ParaGRU", self.hidden_size, tokens))
 
 
-def para_gru_step(gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+def para_gru_step(
+    gates: Tensor, state: States, weights: Weights, masks: Masks | None = None
+) -> tuple[Tensor, States]:
     """One step on projected input (.., 3 H), state (.., H); weights: a_z, a_r, a_n in one vector."""
     (h,), (vector, *_) = state, weights
     a_z, a_r, a_n = vector.chunk(3)  # pyright: ignore[reportOptionalMemberAccess]
+    looked = seen(masks, h)
     z, r, n = gates.chunk(3, -1)
-    z = (z + a_z * h).sigmoid()
-    r = (r + a_r * h).sigmoid()
-    n = (n + a_n * (r * h)).tanh()
-    h = h + z * (n - h)
+    z = (z + a_z * looked).sigmoid()
+    r = (r + a_r * looked).sigmoid()
+    n = (n + a_n * (r * looked)).tanh()
+    h = h + z * (written(masks, n) - h)
     return h, (h,)

@@ -14,7 +14,7 @@ Weights are stacked (f, o, g), peepholes (f, o). The Jacobian of (h_t, c_t) is a
 import torch
 from torch import Tensor, nn
 
-from core.kernels.gated_loop import Cell, States, Weights
+from core.kernels.gated_loop import Cell, Masks, States, Weights, seen, written
 from core.parts.memory import Tokens, keep_logit, time_constants
 from core.units.gated.headed_unit import HeadedUnit
 
@@ -46,15 +46,19 @@ class ParaLSTM(HeadedUnit):
         return self.weight_hh.flatten(), self.weight_ph.flatten()
 
 
-def para_lstm_step(gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+def para_lstm_step(
+    gates: Tensor, state: States, weights: Weights, masks: Masks | None = None
+) -> tuple[Tensor, States]:
     """One step on projected input (.., 3 H), states (.., H); weights: (a_f, a_o, a_g), (c_f, c_o)."""
     (h, c), (vector, peephole) = state, weights
     a_f, a_o, a_g = vector.chunk(3)  # pyright: ignore[reportOptionalMemberAccess]
     c_f, c_o = peephole.chunk(2)  # pyright: ignore[reportOptionalMemberAccess]
+    looked = seen(masks, h)
     f, o, g = gates.chunk(3, -1)
-    f = (f + a_f * h + c_f * c).sigmoid()
-    g = (g + a_g * h).tanh()
+    f = (f + a_f * looked + c_f * c).sigmoid()
+    g = (g + a_g * looked).tanh()
+    g = written(masks, g)
     c = g + f * (c - g)
-    o = (o + a_o * h + c_o * c).sigmoid()
+    o = (o + a_o * looked + c_o * c).sigmoid()
     h = o * c.tanh()
     return h, (h, c)

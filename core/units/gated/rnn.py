@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
-from core.kernels.gated_loop import Cell, States, Weights
+from core.kernels.gated_loop import Cell, Masks, States, Weights, seen
 from core.units.gated.gated_unit import GatedUnit, added, maybe, uniform
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
@@ -39,7 +39,7 @@ class RNN(GatedUnit):
         self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size))
         self.bias_ih, self.bias_hh = maybe(bias, hidden_size), maybe(bias, hidden_size)
         uniform(self, hidden_size**-0.5)
-        self.cell = Cell(partial(elman_step, activation), "rnn", (activation,))
+        self.cell = Cell(partial(elman_step, activation), "rnn", (activation,), candidate=False)
 
     def input_weights(self) -> tuple[Tensor, Tensor | None]:
         return self.weight_ih, added(self.bias_ih, self.bias_hh)
@@ -48,7 +48,9 @@ class RNN(GatedUnit):
         return (self.weight_hh,)
 
 
-def elman_step(activation: str, gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+def elman_step(
+    activation: str, gates: Tensor, state: States, weights: Weights, masks: Masks | None = None
+) -> tuple[Tensor, States]:
     """One step on projected input (B, H)."""
-    h = ACTIVATIONS[activation](gates + F.linear(state[0], weights[0]))  # pyright: ignore[reportArgumentType]
+    h = ACTIVATIONS[activation](gates + F.linear(seen(masks, state[0]), weights[0]))  # pyright: ignore[reportArgumentType]
     return h, (h,)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
-from core.kernels.gated_loop import Cell, States, Weights
+from core.kernels.gated_loop import Cell, Masks, States, Weights, seen, written
 from core.parts.heads import default_heads
 from core.parts.memory import Tokens, keep_logit, time_constants
 from core.units.gated.gated_unit import GatedUnit
@@ -92,23 +92,27 @@ def preactivations(gates: Tensor, y: Tensor, R: Tensor) -> tuple[Tensor, ...]:
     return (gates + by_gate).chunk(4, -1)
 
 
-def slstm_step(gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+def slstm_step(
+    gates: Tensor, state: States, weights: Weights, masks: Masks | None = None
+) -> tuple[Tensor, States]:
     """One step on projected input (B, 4 H); weights: R."""
     y, c, n, m = state
-    i, f, z, o = preactivations(gates, y, weights[0])  # pyright: ignore[reportArgumentType]
+    i, f, z, o = preactivations(gates, seen(masks, y), weights[0])  # pyright: ignore[reportArgumentType]
     raised = F.logsigmoid(f) + m
     m = torch.where(n == 0, i, torch.maximum(raised, i))
     i, f = (i - m).clamp(max=0).exp(), (raised - m).clamp(max=0).exp()
-    c = f * c + i * z.tanh()
+    c = f * c + i * written(masks, z.tanh())
     n = f * n + i
     y = o.sigmoid() * c / n
     return y, (y, c, n, m)
 
 
-def heads_lstm_step(gates: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+def heads_lstm_step(
+    gates: Tensor, state: States, weights: Weights, masks: Masks | None = None
+) -> tuple[Tensor, States]:
     """One step of LSTM gates on the same heads."""
     y, c = state
-    i, f, z, o = preactivations(gates, y, weights[0])  # pyright: ignore[reportArgumentType]
-    c = f.sigmoid() * c + i.sigmoid() * z.tanh()
+    i, f, z, o = preactivations(gates, seen(masks, y), weights[0])  # pyright: ignore[reportArgumentType]
+    c = f.sigmoid() * c + i.sigmoid() * written(masks, z.tanh())
     y = o.sigmoid() * c.tanh()
     return y, (y, c)

@@ -1,4 +1,4 @@
-"""Zoneout and dropped recurrent weights of gated units."""
+"""Zoneout and dropout of the recurrence of gated units."""
 
 import pytest
 import torch
@@ -67,6 +67,86 @@ def test_weights_are_dropped_once_a_call_and_in_training_only(name: str) -> None
     assert torch.equal(unit(x)[0], plain(x)[0])
 
 
+DROPPED = ["rnn", "lstm", "gru", "mgu", "indrnn", "lem", "slstm", "para_gru", "para_lstm"]
+
+
+@pytest.mark.parametrize("name", DROPPED)
+@pytest.mark.parametrize("kind", ["variational_dropout", "candidate_dropout"])
+def test_dropout_of_the_recurrence_is_there_in_training_only(name: str, kind: str) -> None:
+    if kind == "candidate_dropout" and name in ("rnn", "indrnn"):
+        with pytest.raises(ConfigError, match="no candidate"):
+            core.build(name, 6, candidate_dropout=0.5)
+        return
+    unit, plain = core.build(name, 6, **{kind: 0.5}), core.build(name, 6)
+    with torch.no_grad():
+        for part in unit.parameters():
+            part.add_(0.3 * torch.randn_like(part))
+    plain.load_state_dict(unit.state_dict())
+    x = torch.randn(3, 5, 6)
+    start = plain(x)[1]
+    found = []
+    for mode in ("step", "sequential"):
+        torch.manual_seed(5)
+        found.append(unit(x, start, mode))
+    assert_close(found[0][0], found[1][0])
+    assert not torch.equal(found[0][0], plain(x, start)[0])
+    x.requires_grad_()
+    assert torch.autograd.grad(unit(x, start)[0].sum(), x)[0].isfinite().all()
+    unit.eval()
+    assert torch.equal(unit(x, start)[0], plain(x, start)[0])
+    with torch.no_grad():
+        assert torch.equal(unit.step(x[:, 0], start)[0], plain.step(x[:, 0], start)[0])
+
+
+def test_the_variational_mask_is_one_for_a_row_and_the_gates() -> None:
+    unit = core.build("gru", 4, variational_dropout=0.5).double()
+    x, h = torch.zeros(2, 6, 4, dtype=torch.float64), torch.randn(2, 4, dtype=torch.float64)
+    torch.manual_seed(3)
+    y, _ = unit(x, h)
+    torch.manual_seed(3)
+    mask = (torch.rand_like(h) >= 0.5) * 2.0
+    wanted = []
+    for _ in range(6):
+        r, z = (
+            (unit.bias_ih[:8] + (mask * h) @ unit.weight_hh[:8].T + unit.bias_hh[:8]).sigmoid().chunk(2, -1)
+        )
+        n = (unit.bias_ih[8:] + r * ((mask * h) @ unit.weight_hh[8:].T + unit.bias_hh[8:])).tanh()
+        h = (1 - z) * n + z * h
+        wanted.append(h)
+    assert_close(y, torch.stack(wanted, 1))
+
+
+def test_the_candidate_is_dropped_and_never_the_memory() -> None:
+    unit = core.build("lstm", 5, candidate_dropout=0.5).double()
+    x, h = torch.randn(4, 5, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
+    c = torch.randn(4, 5, dtype=torch.float64)
+    gates = unit.bias_ih + unit.bias_hh + x @ unit.weight_ih.T + h @ unit.weight_hh.T
+    i, f, g, _ = gates.chunk(4, -1)
+    _, (_, after) = unit.step(x, (h, c))
+    added = (after - f.sigmoid() * c) / (i.sigmoid() * g.tanh())
+    assert_close(added, added.round())
+    assert set(added.round().flatten().tolist()) == {0.0, 2.0}
+
+
+def test_chance_comes_from_the_given_generator() -> None:
+    x = torch.randn(2, 5, 6)
+    for options in (
+        {"zoneout": 0.3},
+        {"weight_drop": 0.4},
+        {"variational_dropout": 0.3, "candidate_dropout": 0.2},
+    ):
+        source = torch.Generator()
+        net = core.stack("gru", 6, layers=2, generator=source, **options)
+        found = []
+        for _ in range(2):
+            source.manual_seed(7)
+            before = torch.random.get_rng_state()
+            found.append(net(x)[0])
+            assert torch.equal(before, torch.random.get_rng_state())
+        assert torch.equal(*found)
+        assert not torch.equal(net(x)[0], found[0])
+
+
 @pytest.mark.parametrize(
     ("name", "options", "word"),
     [
@@ -76,6 +156,9 @@ def test_weights_are_dropped_once_a_call_and_in_training_only(name: str) -> None
         ("gru", {"zoneout": 1.0}, "0 <= p < 1"),
         ("lstm", {"zoneout": (0.1, 0.2, 0.3)}, "each of 2 states"),
         ("gru", {"weight_drop": -0.5}, "0 <= p < 1"),
+        ("gru", {"variational_dropout": 1.5}, "variational_dropout 1.5"),
+        ("mamba", {"candidate_dropout": 0.1}, "no gated unit"),
+        ("gru", {"zoneout": 0.1, "generator": 3}, "torch.Generator"),
     ],
 )
 def test_what_does_not_fit_is_refused(name: str, options: dict, word: str) -> None:
