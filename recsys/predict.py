@@ -5,7 +5,7 @@ answer = recommend(model, [1318, 379, 1189], k=10, policy="inslate", seed=0)
 answer.items
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,11 @@ from torch import Tensor
 from core.errors import ConfigError, DataError, WeightsError
 from core.training.batches import mix
 from recsys.baselines import popular
-from recsys.features import Steps
 from recsys.history import History, parse_history, steps_from
-from recsys.models.interest import InterestNetwork
 from recsys.models.slate import SlateNetwork
 from recsys.policies import slates as policy_slates
-from recsys.retrieval.draws import ItemDraws, draw_user
+from recsys.policies.chooser import Chooser
+from recsys.retrieval.shelf import Ready
 from recsys.slates import FIRST, Catalogue
 from recsys.trained import LINEAR, Trained
 
@@ -106,6 +105,7 @@ def recommend(
     repeats: int = 0,
     explain: bool = False,
     state: Any = None,
+    ready: Ready | None = None,
 ) -> Slate:
     """A slate of k items for a user known by a history alone.
 
@@ -116,6 +116,7 @@ def recommend(
         repeats: estimate the propensities of drawing policies from so many repeated draws.
         explain: also mean, spread, group and draw of every item.
         state: a recurrent state of this user to rank from, in place of the history.
+        ready: what `Ready.of` made of that state, where a server did so for many users at once.
 
     Raises:
         ConfigError: no such policy.
@@ -135,8 +136,9 @@ def recommend(
     allowed = allowed_items(model, found, keep or Filter())
     if int(allowed.sum()) < k:
         raise DataError(f"{k} items are asked for, {int(allowed.sum())} may be shown after the filters.")
-    steps = steps_from([found])
-    chooser = Chooser(model, steps, allowed, k, policy, temperature, keep.cap if keep else None, state)
+    steps = steps_from([found]) if state is None else None
+    cap = keep.cap if keep else None
+    chooser = Chooser(model, steps, allowed, k, policy, temperature, cap, state, explain, ready)
     key = 0 if policy == "frozen" else mix(stable(user), period)
     with torch.inference_mode():
         items, chances, used = chooser.slate(mix(seed, key))
@@ -144,9 +146,8 @@ def recommend(
         if chances is None and repeats > 0:
             chances = chooser.estimate(items, seed, key, repeats)
             draws = repeats
-        means = chooser.scores(None)
-        why = explained(model, chooser, items, means, used) if explain else []
-    listed = [float(means[item]) for item in items]
+        listed = chooser.listed(items)
+        why = explained(model, chooser, items, chooser.scores(None), used) if explain else []
     return Slate(
         user=user,
         items=[model.catalogue.name(item) for item in items],
@@ -161,143 +162,6 @@ def recommend(
         unknown=found.unknown,
         why=why,
     )
-
-
-class Chooser:
-    """One user's scores, drawn as a policy asks for them."""
-
-    def __init__(
-        self,
-        model: Trained,
-        steps: Steps,
-        allowed: np.ndarray,
-        k: int,
-        policy: str,
-        temperature: float,
-        cap: int | None,
-        state: Any = None,
-    ) -> None:
-        self.model, self.steps, self.allowed, self.state = model, steps, allowed, state
-        self.k, self.policy, self.temperature, self.cap = k, policy, temperature, cap
-        self.means: np.ndarray | None = None
-
-    def scores(self, draw: Any, user_only: bool = False) -> np.ndarray:
-        """(I,) by means or a draw; what may not be shown is -inf."""
-        if draw is None and self.means is not None:
-            return self.means
-        network = self.model.network
-        if self.state is not None:  # a kept state is one of the means; draws move the items alone
-            values = network.rank_state(self.state, None if user_only else draw)[0].double().numpy()
-        else:
-            values = network.rank(self.steps, draw, user_only)[0].double().numpy()
-        values = np.where(self.allowed, values, -np.inf)
-        if draw is None:
-            self.means = values
-        return values
-
-    def slate(self, seed: int) -> tuple[list[int], list[float | None] | None, np.ndarray | None]:
-        """Items, exact chances where the policy has them, and the drawn scores (draws, I) if any."""
-        policy, k = self.policy, self.k
-        numbers = np.random.default_rng(seed)
-        wide = k if self.cap is None else int(min(self.allowed.sum(), k * 40 + 200))
-        chances, drawn = None, None
-        if policy in ("greedy", "popularity"):
-            values = self.scores(None) if policy == "greedy" else self.popularity()
-            order, chances = policy_slates.top(values, wide), np.ones((1, wide))
-        elif policy == "random":
-            order, chances = policy_slates.uniform(self.scores(None)[None], wide, numbers)
-        elif policy == "eps":
-            order, chances = policy_slates.epsilon_greedy(
-                self.scores(None)[None], wide, self.temperature, numbers
-            )
-        elif policy == "plackett_luce":
-            order, chances = policy_slates.plackett_luce(
-                self.scores(None)[None], wide, self.temperature, numbers
-            )
-        else:
-            drawn = self.drawn(seed)
-            way: Callable[..., np.ndarray] = {
-                "inslate_strict": policy_slates.in_slate_strict,
-            }.get(policy, policy_slates.in_slate)
-            if policy in ("ts", "frozen"):
-                order = policy_slates.top(drawn[0], wide)
-            else:
-                need = max(wide, len(drawn))
-                spread = drawn if wide == k else np.concatenate([drawn] * -(-need // len(drawn)))
-                order = way(spread[:, None], min(wide, int(self.allowed.sum())))
-            if self.temperature == 0:
-                chances = np.ones(order.shape)
-        items = order[0].tolist()
-        if self.cap is not None:
-            items = self.capped(items)
-            chances = None  # the cap makes a slot depend on the groups before it
-        return items, None if chances is None else chances[0].tolist(), drawn
-
-    def drawn(self, seed: int) -> np.ndarray:
-        """Drawn scores (draws, I): one draw for `ts` and `frozen`, one per slot in the slate."""
-        count = 1 if self.policy in ("ts", "frozen") else self.k
-        alone = self.policy == "inslate_h0"
-        rows = []
-        network = self.model.network
-        thin = isinstance(network, InterestNetwork) and not network.items.rank  # groups move all their items
-        if thin and not alone and self.temperature:
-            return self.thinned(network, [mix(seed, number) for number in range(count)])
-        for number in range(count):
-            generator = torch.Generator().manual_seed(mix(seed, number))
-            draw = self.model.network.draw(generator, self.temperature)
-            rows.append(self.scores(draw, alone))
-        return np.stack(rows)
-
-    def thinned(self, network: InterestNetwork, seeds: Sequence[int]) -> np.ndarray:
-        """Drawn scores (draws, I) of which only those that matter were drawn; the law is the full draw's."""
-        wide = self.k if self.cap is None else self.k * 40 + 200
-        rows = np.full((len(seeds), len(self.allowed)), -np.inf)
-        source = None
-        if self.state is not None:  # a kept state is one of the means; draws move the items alone
-            parts = network.parts(self.state)
-            source = ItemDraws.of(network, parts, self.scores(None), wide, self.temperature)
-        for row, seed in zip(rows, seeds, strict=True):
-            random = np.random.default_rng(seed)
-            if source is None or self.state is None:
-                parts, (known, e) = draw_user(network, self.steps, self.temperature, random)
-                scores = network.item_log_probs(parts)[0].double().numpy()
-                means = np.where(self.allowed, scores, -np.inf)
-                source = ItemDraws.of(network, parts, means, wide, self.temperature, known)
-                row[known] = source.score(means, known, e)
-            items, values, _ = source.drawn(wide, random)
-            row[items] = values
-        return rows
-
-    def popularity(self) -> np.ndarray:
-        """(I,) clicks."""
-        return np.where(self.allowed, self.model.counts.clicked.double().numpy(), -np.inf)
-
-    def capped(self, items: list[int]) -> list[int]:
-        """The first k with at most `cap` of a group.
-
-        Raises:
-            DataError: there are not as many.
-        """
-        kept: list[int] = []
-        count: dict[int, int] = {}
-        for item in items:
-            group = int(self.model.catalogue.group[item])
-            if count.get(group, 0) < (self.cap or 0):
-                kept.append(item)
-                count[group] = count.get(group, 0) + 1
-            if len(kept) == self.k:
-                return kept
-        raise DataError(
-            f"with at most {self.cap} items of a group only {len(kept)} of {self.k} can be shown."
-        )
-
-    def estimate(self, items: list[int], seed: int, key: int, repeats: int) -> list[float | None]:
-        """P(item at its slot) from repeated draws; never seen is unknown, not 0."""
-        hits = np.zeros(self.k)
-        for number in range(1, repeats + 1):
-            again, _, _ = self.slate(mix(seed, key, number))
-            hits += np.array(again) == np.array(items)
-        return [float(hit / repeats) if hit else None for hit in hits]
 
 
 def allowed_items(model: Trained, history: History, keep: Filter) -> np.ndarray:

@@ -61,6 +61,7 @@ class InterestNetwork(nn.Module):
         super().__init__()
         self.config, self.slots = config, slots
         self.kept: tuple[Any, Tensor] | None = None
+        self.shelf: tuple[Any, Any] | None = None  # of these weights, see recsys/retrieval/shelf.py
         self.items = ItemTable(group if config.groups else group * 0, config.dims, rank=config.rank)
         self.register_buffer("clicked", torch.zeros(len(group)))
         reserved = torch.ones(self.items.centre.shape[0], dtype=torch.bool)

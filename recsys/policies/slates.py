@@ -31,10 +31,13 @@ def in_slate(scores: np.ndarray, k: int) -> np.ndarray:
     The best item of draw 1, of draw 2, ..., of draw K, the second best of draw 1, ...; the slate is the first
     k distinct items of that list. After a duplicate later slots shift by one draw.
     """
-    rows = scores.shape[1]
-    best = np.stack([top(draw, k) for draw in scores])  # (K, B, k)
-    slates = np.empty((rows, k), np.int64)
-    for row in range(rows):
+    return read_ranks(np.stack([top(draw, k) for draw in scores]), k)
+
+
+def read_ranks(best: np.ndarray, k: int) -> np.ndarray:
+    """The slates (B, k) of in-slate sampling from the best items (K, B, k) of each draw, best first."""
+    slates = np.empty((best.shape[1], k), np.int64)
+    for row in range(len(slates)):
         order = best[:, row].T.ravel()  # rank-major
         _, first = np.unique(order, return_index=True)
         slates[row] = order[np.sort(first)[:k]]
@@ -43,9 +46,13 @@ def in_slate(scores: np.ndarray, k: int) -> np.ndarray:
 
 def in_slate_strict(scores: np.ndarray, k: int) -> np.ndarray:
     """Slot j holds the best item of draw j that the slate does not have yet, for draws (K, B, I)."""
-    best = np.stack([top(draw, k) for draw in scores[:k]])  # (k, B, k)
-    slates = np.empty((scores.shape[1], k), np.int64)
-    for row in range(scores.shape[1]):
+    return read_strictly(np.stack([top(draw, k) for draw in scores[:k]]), k)
+
+
+def read_strictly(best: np.ndarray, k: int) -> np.ndarray:
+    """The strict slates (B, k) from the best items (k, B, k) of each draw, best first."""
+    slates = np.empty((best.shape[1], k), np.int64)
+    for row in range(len(slates)):
         taken: list[int] = []
         for draw in best[:, row]:
             taken.append(next(int(item) for item in draw if int(item) not in taken))

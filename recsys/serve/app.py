@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any, Literal
 
@@ -76,23 +76,30 @@ class Items(Body):
 
 
 class Batcher:
-    """Clicks gathered for 5 ms or 256, at most one of a user at a time, in order."""
+    """Work gathered for 5 ms or 256 pieces, done in one go in a thread, in order.
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.waiting: deque[tuple[Click, asyncio.Future[int], float]] = deque()
+    Args:
+        work: pieces -> an answer or an error for each.
+        owner: at most one piece of an owner at a time; None: no matter.
+    """
+
+    def __init__(
+        self, work: Callable[[list[Any]], list[Any]], owner: Callable[[Any], str] | None = None
+    ) -> None:
+        self.work, self.owner = work, owner
+        self.waiting: deque[tuple[Any, asyncio.Future[Any], float]] = deque()
         self.arrived = asyncio.Event()
 
-    async def add(self, click: Click) -> int:
-        """The step number after the click is kept.
+    async def add(self, piece: Any) -> Any:
+        """The answer to a piece.
 
         Raises:
-            DataError: too many are waiting, or the store cannot keep it.
+            DataError: too many are waiting, or whatever the work says of this piece.
         """
         if len(self.waiting) >= MOST_WAITING:
             raise DataError("busy")
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.waiting.append((click, future, time.monotonic()))
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.waiting.append((piece, future, time.monotonic()))
         self.arrived.set()
         return await future
 
@@ -101,39 +108,37 @@ class Batcher:
         while True:
             await self.arrived.wait()
             await asyncio.sleep(GATHER_S)
-            batch, later, users = [], [], set()
+            batch, later, owners = [], [], set()
             while self.waiting and len(batch) < MOST_CLICKS:
                 one = self.waiting.popleft()
-                (later if one[0].user in users else batch).append(one)
-                users.add(one[0].user)
+                name = None if self.owner is None else self.owner(one[0])
+                (later if name is not None and name in owners else batch).append(one)
+                owners.add(name)
             self.waiting.extendleft(reversed(later))
             if not self.waiting:
                 self.arrived.clear()
-            await self.keep(batch)
-
-    async def keep(self, batch: list[tuple[Click, "asyncio.Future[int]", float]]) -> None:
-        """Apply a batch; one that fails is tried click by click."""
-        try:
-            steps = await asyncio.to_thread(self.engine.click, [click for click, _, _ in batch])
-            for (_, future, _), step in zip(batch, steps, strict=True):
-                if not future.done():
-                    future.set_result(step)
-        except RecurraError as error:
-            if len(batch) > 1:
-                for one in batch:
-                    await self.keep([one])
-            elif not batch[0][1].done():
-                batch[0][1].set_exception(error)
+            try:
+                answers = await asyncio.to_thread(self.work, [piece for piece, _, _ in batch])
+            except Exception as error:  # of one batch: the next ones are served
+                answers = [error] * len(batch)
+            for (_, future, _), answer in zip(batch, answers, strict=True):
+                if future.done():
+                    continue
+                if isinstance(answer, Exception):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
 
     @property
     def age_s(self) -> float:
-        """How long the oldest click waits."""
+        """How long the oldest piece waits."""
         return time.monotonic() - self.waiting[0][2] if self.waiting else 0.0
 
 
 def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
     """The application around an engine."""
-    batcher = Batcher(engine)
+    batcher = Batcher(engine.click_each, lambda click: click.user)
+    slates = Batcher(engine.recommend_each)
     began = time.time()
 
     async def watch() -> None:
@@ -146,7 +151,7 @@ def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(batcher.run()), asyncio.create_task(watch())]
+        tasks = [asyncio.create_task(work) for work in (batcher.run(), slates.run(), watch())]
         yield
         for task in tasks:
             task.cancel()
@@ -165,7 +170,7 @@ def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
     @app.exception_handler(RecurraError)
     async def refused(_: Request, error: RecurraError) -> JSONResponse:
         if str(error) == "busy":
-            return sentence(503, "too many clicks are waiting; try again.", {"Retry-After": "1"})
+            return sentence(503, "too many requests are waiting; try again.", {"Retry-After": "1"})
         return sentence(503 if "store" in str(error) else 422, str(error))
 
     @app.exception_handler(RequestValidationError)
@@ -175,12 +180,12 @@ def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
         return sentence(422, f"{place}: {first['msg']}")
 
     @app.post("/recommend")
-    def recommend(body: Recommend) -> dict[str, Any]:
+    async def recommend(body: Recommend) -> dict[str, Any]:
         if body.policy is not None and body.policy not in POLICIES:
             raise DataError(f"no policy {body.policy!r}; there are {', '.join(POLICIES)}.")
         values = body.model_dump(exclude={"user", "k", "clicks"})
         clicks = [one if isinstance(one, (str, int)) else one.model_dump() for one in body.clicks]
-        return engine.recommend(str(body.user), body.k, clicks=clicks, **values)
+        return await slates.add({"user": str(body.user), "k": body.k, "clicks": clicks, **values})
 
     @app.post("/click")
     async def click(body: Clicked) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from recsys.models.filter import one_step
 from recsys.models.interest import InterestNetwork
 from recsys.predict import Filter, Slate, popular_slate, recommend
 from recsys.refresh import with_items
+from recsys.retrieval.shelf import Ready
 from recsys.serve.arms import Arms
 from recsys.serve.snapshots import digest, stamp
 from recsys.serve.store import AnyStore, Click, Kept
@@ -46,6 +47,20 @@ class Counters:
     observed: int = 0
     batches: int = 0
     switches: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of a user when a slate is asked for, and the snapshot that will answer."""
+
+    model: SlateModel
+    snapshot: str
+    retired: frozenset[int]
+    state: Any = None
+    recomputed: bool = False
+    down: bool = False
+    """The store cannot be read."""
+    ready: Ready | None = None
 
 
 class Engine:
@@ -158,14 +173,18 @@ class Engine:
         cap: int | None = None,
         explain: bool = False,
         repeats: int = 0,
+        found: "Found | None" = None,
     ) -> dict[str, Any]:
         """A slate for a user from the kept state, else from the given clicks, else from the groups' prior.
+
+        Args:
+            found: what `look_up` knows of the user, where it was asked for many at once.
 
         Raises:
             DataError, ConfigError: a request that cannot be met.
         """
-        with self.lock:
-            model, snapshot, retired = self.model, self.snapshot, self.retired
+        found = self.look_up([user])[0] if found is None else found
+        model, snapshot, retired = found.model, found.snapshot, found.retired
         user = self.known_as(user)
         arm = policy or self.arms.policy(user)
         known = model.catalogue.numbers
@@ -175,24 +194,14 @@ class Engine:
             seen,
             cap,
         )
-        state, history, served, recomputed = (
-            None,
-            parse_history(list(clicks), model.catalogue, user),
-            "prior",
-            False,
-        )
-        if clicks:
-            served = "clicks"
-        if self.store is not None:
-            try:
-                row = self.store.get([user])[0]
-                if row is not None:
-                    history, served = self.kept_history(user), "state"
-                    state, recomputed = self.state_of(row, history), row.snapshot != snapshot
-            except DataError:
-                served = "clicks, the store is down" if clicks else "popularity, the store is down"
-                if not clicks:
-                    return self.popular(user, k, keep, served, snapshot)
+        served = "clicks" if clicks else "prior"
+        history = parse_history(list(clicks), model.catalogue, user)
+        if found.down:
+            served = "clicks, the store is down" if clicks else "popularity, the store is down"
+            if not clicks:
+                return self.popular(user, k, keep, served, snapshot)
+        elif found.state is not None:
+            served, history = "state", self.kept_history(user) if seen == "drop" else History(())
         options: dict[str, Any] = {"user": user, "period": period, "temperature": temperature, "keep": keep}
         answer: Slate = recommend(
             model,
@@ -202,19 +211,51 @@ class Engine:
             self.seed,
             explain=explain,
             repeats=repeats,
-            state=state,
+            state=found.state,
+            ready=found.ready,
             **options,
         )
         self.counters.served[served] = self.counters.served.get(served, 0) + 1
         self.counters.unknown += answer.unknown
         self.counters.strangers += served == "prior"
-        self.counters.recomputed += recomputed
+        self.counters.recomputed += found.recomputed
         answer = replace(answer, served_by=served)
         own = self.arms.bucket(user)
-        more = {"snapshot": snapshot, "recomputed": recomputed, "bucket": own}
+        more = {"snapshot": snapshot, "recomputed": found.recomputed, "bucket": own}
         if self.journal is not None:
             more["slate_id"] = self.journal.shown(answer, time.time(), snapshot, own)
         return {**answer.as_dict(), **more}
+
+    def look_up(self, users: Sequence[str]) -> list["Found"]:
+        """What is known of users: one read of the store and one pass of the network for all."""
+        with self.lock:
+            model, snapshot, retired = self.model, self.snapshot, self.retired
+        here = Found(model, snapshot, retired)
+        if self.store is None:
+            return [here] * len(users)
+        names = [self.known_as(user) for user in users]
+        try:
+            rows = self.store.get(names)
+            states = [
+                None if row is None else self.state_of(row, name, snapshot)
+                for row, name in zip(rows, names, strict=True)
+            ]
+        except DataError:
+            return [replace(here, down=True)] * len(users)
+        known = [state for state in states if state is not None]
+        thin = bool(known) and isinstance(model.network, InterestNetwork) and not model.network.items.rank
+        ready = iter(Ready.of(model.network, join(known))) if thin else None
+        return [
+            here
+            if row is None
+            else replace(
+                here,
+                state=state,
+                recomputed=row.snapshot != snapshot,
+                ready=None if ready is None else next(ready),
+            )
+            for row, state in zip(rows, states, strict=True)
+        ]
 
     def popular(self, user: str, k: int, keep: Filter, served: str, snapshot: str) -> dict[str, Any]:
         """The most clicked items, when nothing else is left."""
@@ -242,12 +283,11 @@ class Engine:
         values = [json.loads(text) for text in self.store.events(user)]
         return parse_history(values, self.model.catalogue, user)
 
-    def state_of(self, row: Kept, history: History) -> Any:
+    def state_of(self, row: Kept, user: str, snapshot: str) -> Any:
         """The state in a row; one of another snapshot is computed again from the last events."""
-        like = self.model.network.initial_state(1)
-        if row.snapshot == self.snapshot:
-            return from_bytes(row.h, like)
-        return self.replayed(history.events)
+        if row.snapshot == snapshot:
+            return from_bytes(row.h, self.model.network.initial_state(1))
+        return self.replayed(self.kept_history(user).events)
 
     def replayed(self, events: Sequence[Event]) -> Any:
         """State after events."""
@@ -309,6 +349,25 @@ class Engine:
         steps = self.store.apply(clicks, self.snapshot, self.advance)
         self.counters.clicks += len(clicks)
         return steps
+
+    def click_each(self, clicks: Sequence[Click]) -> list[int | RecurraError]:
+        """The same, with an error for each that cannot be kept; a batch that fails is tried one by one."""
+        try:
+            return list(self.click(clicks))
+        except RecurraError as error:
+            return (
+                [error] if len(clicks) == 1 else [one for click in clicks for one in self.click_each([click])]
+            )
+
+    def recommend_each(self, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any] | RecurraError]:
+        """Slates for many requests at once, with an error for each that cannot be met."""
+        answers: list[dict[str, Any] | RecurraError] = []
+        for request, found in zip(requests, self.look_up([one["user"] for one in requests]), strict=True):
+            try:
+                answers.append(self.recommend(**request, found=found))
+            except RecurraError as error:
+                answers.append(error)
+        return answers
 
     def retire(self, items: Sequence[Any]) -> int:
         """Never show these items again; how many of them are known."""

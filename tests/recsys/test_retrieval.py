@@ -7,6 +7,8 @@ import torch
 from core.errors import DataError
 from recsys.models.interest import near
 from recsys.retrieval.exact import ItemIndex
+from recsys.slates import FIRST
+from recsys.trained import Trained
 from tests.recsys.market import model
 
 RANDOM = np.random.default_rng(0)
@@ -147,3 +149,61 @@ def test_neighbour_lists_hold_most_of_the_exact_answer_and_the_unseen_hopefuls()
     assert 0 <= missed(index, users, 20) <= 1
     with pytest.raises(DataError, match="4000 items"):
         AnnIndex(means, spread, group[:9])
+
+
+def test_a_shelf_gives_the_best_items_and_draws_with_the_law_of_full_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 600 repeats each, the shares of items in the slate agree within what chance allows."""
+    from recsys.retrieval import shelf as room
+    from recsys.retrieval.shelf import Ready, Shelf
+
+    monkeypatch.setattr(room, "FULL", 8)
+    monkeypatch.setattr(room, "BLOCK", 4)
+    kept = Trained.load("recsys-simulated")
+    network, repeats, k = kept.network, 600, 3
+    network.shelf = None
+    state = kept.state([40, 90, 300])
+    ready = Ready.of(network, state)[0]
+    shelf = Shelf.of(network)
+    with torch.inference_mode():
+        scores = network.rank_state(state)[0].double().numpy()
+    scores[:FIRST] = -np.inf
+    hidden = np.argsort(-scores)[[0, 4]]
+    best = shelf.order[shelf.best(ready.of_group, 12, hidden)]
+    assert not set(best) & set(hidden)
+    scores[hidden] = -np.inf
+    np.testing.assert_allclose(scores[best], np.sort(scores)[::-1][:12], atol=1e-5)
+    random = np.random.default_rng(0)
+    items, values = shelf.draws(network, ready, k, repeats, 1.0, random, hidden)
+    assert (np.diff(values, axis=1) <= 0).all()
+    thinned = np.bincount(items.ravel(), minlength=len(scores)) / repeats
+    generator = torch.Generator().manual_seed(1)
+    full = np.zeros(len(scores))
+    with torch.inference_mode():
+        for _ in range(repeats):
+            drawn = network.rank_state(state, network.items.noise(generator))[0].double().numpy()
+            drawn[~np.isfinite(scores)] = -np.inf
+            full[np.argsort(-drawn)[:k]] += 1 / repeats
+    network.shelf = None
+    often = np.flatnonzero(full > 0.01)
+    error = np.sqrt((thinned[often] * (1 - thinned[often]) + full[often] * (1 - full[often])) / repeats)
+    z = (thinned[often] - full[often]) / np.maximum(error, 1e-9)
+    assert len(often) > 15
+    assert np.abs(z).mean() < 1.2
+    assert np.abs(z).max() < 4.5
+
+
+def test_cells_of_a_block_are_distinct_and_even() -> None:
+    from recsys.retrieval.shelf import distinct
+
+    random = np.random.default_rng(0)
+    seen = np.zeros((2, 12))
+    for _ in range(2000):
+        block, cell = distinct(np.array([3, 7]), np.array([2, 9]), np.array([12, 12]), random)
+        for row, name in enumerate((3, 7)):
+            mine = cell[block == name]
+            assert len(set(mine.tolist())) == len(mine) == (2, 9)[row]
+            seen[row, mine] += 1
+    np.testing.assert_allclose(seen[0] / 2000, 2 / 12, atol=0.04)
+    np.testing.assert_allclose(seen[1] / 2000, 9 / 12, atol=0.05)

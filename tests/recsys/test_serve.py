@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -182,3 +183,20 @@ def test_a_damaged_or_foreign_store_is_refused(tmp_path: Path) -> None:
     kept.close()
     with pytest.raises(DataError, match="version 99"):
         Store(tmp_path / "old.db")
+
+
+def test_slates_of_a_batch_are_those_of_one_at_a_time(engine: Engine) -> None:
+    for number, user in enumerate(("a", "b", "c")):
+        engine.click([Click(user, str(40 + number), f"first-{user}")])
+    requests = [{"user": user, "k": 4, "policy": policy, "period": 3} for user in ("a", "b", "new", "c")
+                for policy in ("greedy", "inslate")]  # fmt: skip
+    requests.append({"user": "a", "k": 10**6})
+    together = engine.recommend_each(requests)
+    alone = [engine.recommend_each([request])[0] for request in requests]
+    assert isinstance(together[-1], DataError)
+    for one, other in zip(together[:-1], alone[:-1], strict=True):
+        assert isinstance(one, dict)
+        assert isinstance(other, dict)
+        assert one["items"] == other["items"]
+        np.testing.assert_allclose(one["scores"], other["scores"], atol=1e-4)
+        assert one["served_by"] == ("prior" if one["user"] == "new" else "state")
