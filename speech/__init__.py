@@ -23,6 +23,7 @@ DOMAIN = Domain(
 PUBLIC = {
     "Model": ".model",
     "enhance": ".predict",
+    "for_voice": ".voices",
     "load_model": ".model",
     "open_stream": ".predict",
     "separate": ".predict",

@@ -36,6 +36,9 @@ RawKind = Annotated[str | None, typer.Option("--format", help="Of raw samples: s
 Precision = Annotated[
     str, typer.Option("--precision", help="float32, or bfloat16 for large published networks.")
 ]
+Voice = Annotated[
+    Path | None, typer.Option("--voice", help="A clip of the one talker to keep, 5 to 30 s of speech.")
+]
 Again = Annotated[bool, typer.Option("--again", help="Also what is done already.")]
 
 
@@ -50,6 +53,7 @@ def enhance(
         float | None, typer.Option("--limit-db", help="Largest attenuation in dB; 0 gives the input back.")
     ] = None,
     mix: Annotated[float, typer.Option("--mix", help="1 is all clean, 0 the input.")] = 1.0,
+    voice: Voice = None,
     precision: Precision = "float32",
     rate: RawRate = None,
     channels_in: RawChannels = None,
@@ -71,12 +75,11 @@ def enhance(
     """
     from core.jobs import Job, finish, gather, mirror, run
     from speech.audio import MEDIA, RAW, SUFFIXES
-    from speech.model import load_model
-    from speech.predict import enhance_file, file_stream
+    from speech.predict import enhance_file, enhancer, file_stream
     from speech.write import check_targets
 
     set_threads(threads)
-    model = load_model(weights, "enhance", device(device_name))
+    model = enhancer(weights, voice, 16000, str(device(device_name)))
     words: dict[str, Any] = {"channels": channels, "limit_db": limit_db, "mix": mix}
     file_stream(model, 16000, 1, precision=precision, **words)  # checks the words
     raw = raw_format(rate, channels_in, format)
@@ -214,6 +217,7 @@ def live(
     wait: Annotated[
         bool, typer.Option("--wait", help="Never pass a late block dry: for pipes that nobody listens to.")
     ] = False,
+    voice: Voice = None,
     weights: Weights = None,
     threads: Threads = 1,
     json_path: Json = None,
@@ -231,10 +235,12 @@ def live(
 
     set_threads(threads)
     raw = RawFormat(rate, channels_in, format)
+    if voice is not None and task != "enhance":
+        raise ConfigError("a voice is kept by enhancement; leave out --voice or --task separate.")
     if task == "separate":
         stream = open_live_separation(weights, rate, channels_in)
     elif task == "enhance":
-        stream = open_stream(weights, rate, channels_in, limit_db=limit_db, mix=mix)
+        stream = open_stream(weights, rate, channels_in, voice=voice, limit_db=limit_db, mix=mix)
     else:
         raise ConfigError(f"a task is enhance or separate, got {task!r}.")
     stream.warm()

@@ -41,6 +41,7 @@ def evaluate(
     device: str = "cpu",
     with_peers: bool = False,
     keep_clean: bool = False,
+    voices: bool = False,
     group: str | None = None,
     quiet: bool = True,
 ) -> dict[str, Any]:
@@ -49,6 +50,7 @@ def evaluate(
     Args:
         with_peers: also published and installed methods (GTCRN, RNNoise) as baselines.
         keep_clean: also `kept`: what the model does to the clean files themselves, each once.
+        voices: the column `voice` names a clip of the wanted talker, which the network is turned by.
         group: column to report apart; `kind` or `genders` where there is one.
 
     Raises:
@@ -56,10 +58,14 @@ def evaluate(
     """
     if task not in COLUMNS:
         raise ConfigError(f"a task is one of {', '.join(COLUMNS)}; got {task!r}.")
-    rows = read_index(index, COLUMNS[task], optional=("speaker", GROUPS[task]))
-    model = weights if isinstance(weights, Model) else load_model(weights, task, device)
+    if voices and task != "enhance":
+        raise ConfigError("a voice is kept by enhancement; separation hears all talkers.")
+    needed = (*COLUMNS[task], "voice") if voices else COLUMNS[task]
+    rows = read_index(index, needed, optional=("speaker", GROUPS[task]))
+    kind = "voice" if voices else task
+    model = weights if isinstance(weights, Model) else load_model(weights, kind, device)
     others = peers(device) if with_peers and task == "enhance" else {}
-    score = Enhancement(model, device, others) if task == "enhance" else Separation(model, device)
+    score = Enhancement(model, device, others, voices) if task == "enhance" else Separation(model, device)
     items: list[dict[str, Any]] = []
     began = time.monotonic()
     for row in watched(rows, "clips", quiet=quiet):
@@ -80,7 +86,7 @@ def evaluate(
             for kind in kinds
         }
     if keep_clean and task == "enhance":
-        report["kept"] = kept_clean(rows, model, device)
+        report["kept"] = kept_clean(rows, model, device, voices)
     report["items"] = [flattened(item) for item in items]
     report["protocol"] = {
         "task": task,
@@ -93,7 +99,7 @@ def evaluate(
     return report
 
 
-def kept_clean(rows: Sequence[Row], model: Model, device: str) -> dict[str, Any]:
+def kept_clean(rows: Sequence[Row], model: Model, device: str, voices: bool = False) -> dict[str, Any]:
     """Means over the different clean files of an index, each through the model: do no harm."""
     scores, seen = [], set()
     for row in rows:
@@ -105,7 +111,8 @@ def kept_clean(rows: Sequence[Row], model: Model, device: str) -> dict[str, Any]
             wave, rate = mono(row, "clean")
         except RecurraError:
             continue
-        estimate = enhance(wave, rate, weights=model, device=device)
+        voice = row.file("voice") if voices else None
+        estimate = enhance(wave, rate, weights=model, voice=voice, device=device)
         scores.append(metrics.every(estimate, wave, rate))
     return {"n": len(scores), **metrics.mean(scores)}
 
@@ -123,14 +130,21 @@ def device_of(model: Model) -> str:
 class Enhancement:
     """Scores of one pair: the model, the input, the Wiener filter, and peers."""
 
-    def __init__(self, model: Model, device: str, others: Mapping[str, Callable[..., np.ndarray]]) -> None:
-        self.model, self.device, self.others = model, device, others
+    def __init__(
+        self,
+        model: Model,
+        device: str,
+        others: Mapping[str, Callable[..., np.ndarray]],
+        voices: bool = False,
+    ) -> None:
+        self.model, self.device, self.others, self.voices = model, device, others, voices
 
     def __call__(self, row: Row) -> dict[str, Scores]:
         (noisy, rate), (clean, other) = (mono(row, name) for name in ("noisy", "clean"))
         if rate != other or len(noisy) != len(clean):
             raise row.wrong("clean", f"{len(clean)} samples at {other} Hz beside {len(noisy)} at {rate} Hz.")
-        estimate = enhance(noisy, rate, weights=self.model, device=self.device)
+        voice = row.file("voice") if self.voices else None
+        estimate = enhance(noisy, rate, weights=self.model, voice=voice, device=self.device)
         found = {
             "model": metrics.every(estimate, clean, rate),
             "unprocessed": metrics.every(noisy, clean, rate),

@@ -1,6 +1,5 @@
 """What users and pages call: waves, bytes and files through a network, answered in kind."""
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from core.errors import ConfigError, DataError
-from speech.audio import RawFormat, open_sound, read_sound, writing
+from core.errors import ConfigError
+from speech.audio import RawFormat, open_sound, writing
 from speech.live_separation import LiveSeparation
 from speech.model import LIVE_SEPARATION, Model, load_model
 from speech.models.separate import SeparateNet
@@ -19,6 +18,8 @@ from speech.resume import Journal
 from speech.separation import GATE_DB, SeparateStream, speaking
 from speech.sound import BLOCK
 from speech.stream import Channels, EnhanceStream
+from speech.voices import for_voice
+from speech.waves import as_wave
 from speech.windows import WindowStream
 
 PIECE_S = 8.0
@@ -67,6 +68,7 @@ def enhance(
     rate: int | None = None,
     *,
     weights: str | Path | Model | None = None,
+    voice: Any = None,
     channels: Channels = "each",
     limit_db: float | None = None,
     mix: float = 1.0,
@@ -78,6 +80,7 @@ def enhance(
     Args:
         wave: (N,) or (N, C) array or tensor in -1..1, with `rate`; or a path, bytes or open file of a sound.
         weights: bundled name, file or run; the bundled network when left out.
+        voice: a clip of the one talker to keep, in any of the forms of `wave` (samples: at `rate`).
         channels: each by itself; link: one gain for all, so that the image stays; mono: mixed down.
         limit_db: largest attenuation; None: as the network likes.
         mix: 1 is the network's output, 0 the input.
@@ -87,7 +90,7 @@ def enhance(
         DataError: no sound, an empty one, or samples that are no finite numbers.
     """
     samples, rate, shape = as_wave(wave, rate)
-    model = weights if isinstance(weights, Model) else load_model(weights, "enhance", device)
+    model = enhancer(weights, voice, rate, device)
     stream = file_stream(
         model,
         rate,
@@ -139,6 +142,7 @@ def open_stream(
     rate: int = 16000,
     channels_in: int = 1,
     *,
+    voice: Any = None,
     channels: Channels = "each",
     limit_db: float | None = None,
     mix: float = 1.0,
@@ -149,12 +153,19 @@ def open_stream(
     Raises:
         ConfigError: the network needs the whole recording.
     """
-    found = model if isinstance(model, Model) else load_model(model, "enhance", device)
+    found = enhancer(model, voice, rate, device)
     if not found.streams:
         raise ConfigError(f"{found.name} needs the whole recording and cannot stream.")
     return EnhanceStream(
         found.network, rate, channels_in, name=found.name, mode=channels, limit_db=limit_db, mix=mix
     )
+
+
+def enhancer(weights: str | Path | Model | None, voice: Any, rate: int, device: str) -> Model:
+    """The network that is asked for, turned by a clip of a voice where there is one."""
+    if voice is not None:
+        return for_voice(voice, rate, weights=weights, device=device)
+    return weights if isinstance(weights, Model) else load_model(weights, "enhance", device)
 
 
 def passes_of(model: Model) -> int:
@@ -227,59 +238,6 @@ def in_blocks(samples: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """Pieces of an array."""
     for start in range(0, len(samples), size):
         yield samples[start : start + size]
-
-
-def as_wave(wave: Any, rate: int | None) -> tuple[np.ndarray, int, Any]:
-    """Samples (N, C), their rate, and what gives an answer the caller's form.
-
-    Raises:
-        ConfigError: samples without a rate. DataError: no sound.
-    """
-    if isinstance(wave, str | Path):
-        samples, rate = read_sound(wave)
-        return samples, rate, squeezed(samples.shape[1])
-    if isinstance(wave, bytes | bytearray) or hasattr(wave, "read"):
-        import soundfile
-
-        try:
-            source = io.BytesIO(wave) if isinstance(wave, bytes | bytearray) else wave
-            samples, rate = soundfile.read(source, dtype="float32", always_2d=True)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(f"these bytes are no sound file ({error}).") from error
-        return checked(samples), int(rate), squeezed(samples.shape[1])
-    if rate is None:
-        raise ConfigError("samples need their rate: enhance(wave, 16000).")
-    import torch
-
-    tensor = isinstance(wave, torch.Tensor)
-    like = wave.device if tensor else None
-    array = wave.detach().cpu().numpy() if tensor else np.asarray(wave)
-    if np.issubdtype(array.dtype, np.integer):
-        array = array.astype(np.float32) / float(2 ** (8 * array.dtype.itemsize - 1))
-    if array.ndim not in (1, 2):
-        raise DataError(f"a wave has the shape (N,) or (N, channels), got {array.shape}.")
-    flat = array.ndim == 1
-    samples = checked(np.asarray(array, np.float32).reshape(len(array), -1))
-
-    def shape(out: np.ndarray) -> Any:
-        out = out if flat or out.ndim == 2 else out[:, None]
-        return torch.from_numpy(np.ascontiguousarray(out)).to(like) if tensor else out
-
-    return samples, int(rate), shape
-
-
-def squeezed(channels: int) -> Any:
-    """Answers to files: (N,) for one channel, (N, C) for several."""
-    return lambda out: out
-
-
-def checked(samples: np.ndarray) -> np.ndarray:
-    """Samples with something in them, all finite."""
-    if not samples.size:
-        raise DataError("this wave holds no samples.")
-    if not np.isfinite(samples).all():
-        raise DataError("this wave holds samples that are no finite numbers.")
-    return samples
 
 
 def enhance_file(

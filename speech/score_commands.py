@@ -19,6 +19,9 @@ def evaluate(
     keep_clean: Annotated[
         bool, typer.Option("--keep-clean", help="Also what becomes of the clean files themselves.")
     ] = False,
+    voices: Annotated[
+        bool, typer.Option("--voices", help="The index has a column voice: a clip of the wanted talker.")
+    ] = False,
     group: Annotated[str | None, typer.Option("--group", help="Column to report apart.")] = None,
     threads: Threads = None,
     device_name: Device = None,
@@ -40,6 +43,7 @@ def evaluate(
         device=str(device(device_name)),
         with_peers=with_peers,
         keep_clean=keep_clean,
+        voices=voices,
         group=group,
         quiet=quiet,
     )
