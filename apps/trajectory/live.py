@@ -47,6 +47,7 @@ class LiveTrack:
         self.state: Any = None
         self.state_time = 0.0
         self.origin: Origin | None = None
+        self.resets: int | None = None
         self.doubt: Sample | None = None
         """A sample that is far from the others, held back until the next one agrees with it or not."""
         self.radius: LiveRadius | None = None

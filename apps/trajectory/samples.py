@@ -33,6 +33,8 @@ class Sample:
     """When it came in, on the clock of `time.perf_counter`; None: when it is fed."""
     unit: str = "s"
     """What its time was written in, by its size."""
+    resets: int | None = None
+    """How often its estimator has set the position anew, where it says so."""
 
 
 def parse_sample(line: str | bytes, origins: Origins | None = None) -> Sample:

@@ -156,7 +156,8 @@ def from_mavlink(message: Any, origins: dict[str, Origin]) -> Sample:
         return Sample(message.time_boot_ms * 1e-3, name, (east, north, up), velocity)
     if kind == "ODOMETRY":
         # its velocity is in the body frame, so only the position is used
-        return Sample(message.time_usec * 1e-6, name, (message.y, message.x, -message.z))
+        place = (message.y, message.x, -message.z)
+        return Sample(message.time_usec * 1e-6, name, place, resets=getattr(message, "reset_counter", None))
     return Sample(
         message.time_boot_ms * 1e-3,
         name,

@@ -154,6 +154,10 @@ class Stream:
         elif len(sample.p) != track.dims:
             raise DataError(f"p has {len(sample.p)} coordinates; track {sample.id!r} has {track.dims}.")
         track.arrival, track.told_stale = arrival, False
+        if sample.resets != track.resets and track.times:  # another place, not another way
+            self.counters.restarts += 1
+            track.restart()
+        track.resets = sample.resets
         if track.times and not self.trusted(track, sample):
             return None
         track.add(sample)

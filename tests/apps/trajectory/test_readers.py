@@ -79,6 +79,24 @@ def test_a_stamp_without_a_zone_takes_its_neighbours(tmp_path: Path) -> None:
     assert "3 stamps in 'time' have no zone" in track.warnings[0]
 
 
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_stamps_of_single_precision_are_evened_where_their_order_survives(kind: str, tmp_path: Path) -> None:
+    time_s = 1e6 + np.arange(100) / 10
+    time_s[60:] += 30  # a gap
+    coarse = time_s.astype(np.float32)
+    frame = pd.DataFrame({"t": coarse, "x": 6 * np.arange(100) / 10, "y": 0.0, "z": 5.0})
+    path = tmp_path / f"a.{kind}"
+    if kind == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.assign(t=[f"{value:.4f}" for value in coarse]).to_csv(path, index=False)
+    (track,) = read_tracks(path)
+    assert any("They are evened" in told for told in track.warnings)
+    steps = np.diff(track.time_s)
+    np.testing.assert_allclose(np.delete(steps, 59), 0.1, atol=2e-3)
+    assert steps[59] == pytest.approx(30.1, abs=0.07)
+
+
 def test_single_precision_cannot_tell_the_time(tmp_path: Path) -> None:
     t = 1.767e9 + np.arange(50) / 10
     frame = pd.DataFrame({"timestamp": t, "x": 0.3 * np.arange(50), "y": 0.0, "z": 5.0})

@@ -346,6 +346,15 @@ def test_a_bad_line_does_not_stop_the_stream() -> None:
     assert counters.summary()["predictions"] == 6
 
 
+def test_a_counted_reset_begins_the_track_anew() -> None:
+    stream = Stream(LastVelocity())
+    for k in range(30):
+        moved = 1.5 if k >= 15 else 0.0  # too little for the gate
+        stream.feed(Sample(k / 10, 0, (k / 10 + moved, 0.0, 0.0), resets=3 + (k >= 15)))
+    assert stream.counters.restarts == 1
+    assert stream.tracks[0].times[0] == 1.5
+
+
 def test_udp_packets_are_samples_and_silence_ticks() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -410,6 +419,10 @@ def test_mavlink_messages_become_east_north_up() -> None:
     later = mavlink.MAVLink_global_position_int_message(
         100, 470001000, 80001000, 510000, 0, 100, 200, -300, 0
     )
+    pose = mavlink.MAVLink_odometry_message(
+        1_500_000, 1, 8, 1.0, 2.0, -3.0, [1.0, 0, 0, 0], 0, 0, 0, 0, 0, 0, [0] * 21, [0] * 21, reset_counter=7
+    )
+    assert from_mavlink(pose, origins) == Sample(1.5, "0/ODOMETRY", (2.0, 1.0, 3.0), resets=7)
     assert from_mavlink(first, origins).p == (0.0, 0.0, 0.0)
     moved = from_mavlink(later, origins)
     np.testing.assert_allclose(moved.p, [7.61, 11.12, 10.0], atol=0.05)
