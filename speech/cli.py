@@ -39,6 +39,7 @@ Precision = Annotated[
 Voice = Annotated[
     Path | None, typer.Option("--voice", help="A clip of the one talker to keep, 5 to 30 s of speech.")
 ]
+Inside = Annotated[bool, typer.Option("--resume", help="Go on inside a file that was interrupted.")]
 Again = Annotated[bool, typer.Option("--again", help="Also what is done already.")]
 
 
@@ -60,9 +61,7 @@ def enhance(
     format: RawKind = None,
     weights: Weights = None,
     again: Again = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on inside a file that was interrupted.")
-    ] = False,
+    resume: Inside = False,
     threads: Threads = None,
     device_name: Device = None,
     seed: Seed = 0,
@@ -136,6 +135,7 @@ def separate(
     format: RawKind = None,
     weights: Weights = None,
     again: Again = False,
+    resume: Inside = False,
     threads: Threads = None,
     device_name: Device = None,
     seed: Seed = 0,
@@ -183,6 +183,7 @@ def separate(
             precision=precision,
             passes=passes,
             raw=raw,
+            resume=resume,
         )
 
     done = run(jobs, work, "files", again=True, quiet=quiet)

@@ -1,6 +1,7 @@
 """What users and pages call: waves, bytes and files through a network, answered in kind."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from speech.passes import MOST
 from speech.precision import halved
 from speech.resume import Journal
 from speech.separation import GATE_DB, SeparateStream, speaking
-from speech.sound import BLOCK
+from speech.sound import BLOCK, Sound
 from speech.stream import Channels, EnhanceStream
 from speech.voices import for_voice
 from speech.waves import as_wave
@@ -296,9 +297,7 @@ def enhance_on(
     with open_sound(path, raw) as sound:
         stream = open_stream(model, sound.rate, sound.channels, channels=channels, limit_db=limit_db, mix=mix)
         kept = 1 if channels == "mono" else sound.channels
-        seen = Path(path).stat()
-        about = {"path": str(path), "bytes": seen.st_size, "time": seen.st_mtime_ns, "weights": model.name}
-        about |= {"channels": channels, "limit_db": limit_db, "mix": mix, "piece": PIECE_S}
+        about = seen(path, model) | {"channels": channels, "limit_db": limit_db, "mix": mix}
         with Journal(out, kept, about) as journal:
             facts = {"before": 0.0, "after": 0.0, "count": 0, "drop": stream.latency_samples, **journal.facts}
             if journal.state is not None:
@@ -341,40 +340,35 @@ def separate_file(
     precision: str = "float32",
     passes: int | None = None,
     raw: RawFormat | None = None,
+    resume: bool = False,
 ) -> Separated:
-    """A mixture to one file for each talker, in constant memory."""
+    """A mixture to one file for each talker, in constant memory.
+
+    `resume`: keep what is done beside the first output, and go on there after an interruption.
+    """
+    words: dict[str, Any] = {"consistent": consistent, "gate_db": gate_db, "precision": precision}
+    words["passes"] = passes_of(model) if passes is None else passes
     remarks: list[str] = []
-    levels: list[np.ndarray] = []
-    with open_sound(path, raw) as sound:
+    with open_sound(path, raw) as sound, ExitStack() as stack:
         if sound.channels > 1:
             remarks.append(f"{path}: {sound.channels} channels were averaged.")
-        stream = separation_stream(
-            model, sound.rate, consistent=consistent, gate_db=gate_db, precision=precision, passes=passes
-        )
-        hop = max(1, sound.rate // 50)
-        rest = np.zeros((model.talkers, 0), np.float32)
-        from contextlib import ExitStack
-
-        with ExitStack() as stack:
-            writers = [stack.enter_context(writing(target, sound, channels=1, raw=raw)) for target in out]
-            count = 0
-
-            def put(tracks: np.ndarray) -> None:
-                nonlocal rest
+        stream = separation_stream(model, sound.rate, **words)
+        journal = None
+        if resume:
+            about = seen(path, model) | words
+            journal = stack.enter_context(Journal(out[0], model.talkers, about))
+        pieces = tracks_of(sound, stream) if journal is None else kept_tracks(sound, stream, journal)
+        with ExitStack() as files:
+            writers = [files.enter_context(writing(target, sound, channels=1, raw=raw)) for target in out]
+            levels = Levels(model.talkers, max(1, sound.rate // 50))
+            for tracks in pieces:
+                levels.hear(tracks)
                 for writer, track in zip(writers, tracks, strict=True):
                     writer.write(track)
-                rest = np.concatenate([rest, tracks], 1)
-                whole = rest.shape[1] // hop * hop
-                parts = rest[:, :whole].reshape(len(rest), -1, hop)
-                levels.append(np.sqrt(np.square(parts).mean(-1)))
-                rest = rest[:, whole:]
-
-            for block in sound.blocks():
-                count += len(block)
-                put(stream.feed(block.mean(1)))
-            put(stream.flush())
             limited = sum(writer.limited for writer in writers)
-    who = speaking(np.repeat(np.concatenate(levels, 1), 2, axis=1), 100)
+        if journal is not None:
+            journal.remove()
+    who = speaking(np.repeat(np.concatenate(levels.found, 1), 2, axis=1), 100)
     segments = [
         {"talker": k + 1, "begin_s": low, "end_s": high} for k, part in enumerate(who) for low, high in part
     ]
@@ -385,9 +379,61 @@ def separate_file(
         str(path),
         [str(target) for target in out],
         sound.rate,
-        count / sound.rate,
+        levels.heard / sound.rate,
         limited,
         talkers,
         sorted(segments, key=lambda part: (part["begin_s"], part["talker"])),
         remarks,
     )
+
+
+def seen(path: str | Path, model: Model) -> dict[str, Any]:
+    """What makes a half-done work another one: the file as it is, the weights, the size of pieces."""
+    file = Path(path).stat()
+    return {
+        "path": str(path),
+        "bytes": file.st_size,
+        "time": file.st_mtime_ns,
+        "weights": model.name,
+        "piece": PIECE_S,
+    }
+
+
+class Levels:
+    """Root mean squares of tracks (S, n) over pieces of `hop` samples."""
+
+    def __init__(self, talkers: int, hop: int) -> None:
+        self.hop, self.heard = hop, 0
+        self.rest = np.zeros((talkers, 0), np.float32)
+        self.found: list[np.ndarray] = []
+
+    def hear(self, tracks: np.ndarray) -> None:
+        """The next samples."""
+        self.heard += tracks.shape[1]
+        self.rest = np.concatenate([self.rest, tracks], 1)
+        whole = self.rest.shape[1] // self.hop * self.hop
+        parts = self.rest[:, :whole].reshape(len(self.rest), -1, self.hop)
+        self.found.append(np.sqrt(np.square(parts).mean(-1)))
+        self.rest = self.rest[:, whole:]
+
+
+def tracks_of(sound: Sound, stream: SeparateStream) -> Iterator[np.ndarray]:
+    """A recording through a separation stream: (S, m) at a time."""
+    for block in sound.blocks():
+        yield stream.feed(block.mean(1))
+    yield stream.flush()
+
+
+def kept_tracks(sound: Sound, stream: SeparateStream, journal: Journal) -> Iterator[np.ndarray]:
+    """The same, from where the journal stands on; all of it comes when all is done."""
+    if journal.state is not None:
+        stream.load_state(journal.state)
+    done = journal.pieces
+    for number, block in enumerate(sound.blocks(int(PIECE_S * sound.rate))):
+        if number < done:
+            continue
+        journal.write(stream.feed(block.mean(1)).T)
+        journal.save(stream.state(), {})
+    journal.write(stream.flush().T)
+    for block in journal.blocks(BLOCK):
+        yield block.T

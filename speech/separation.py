@@ -8,6 +8,7 @@ over goes to each in proportion to its power per bin and frame. At other rates t
 above the network's band.
 """
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -88,7 +89,6 @@ class SeparateStream:
         self.pending: Tensor | None = None  # the last window's overlap with the next, not faded yet
         self.voices = [Memory(np.zeros(40)) for _ in range(talkers)]
         self.mix_out = np.zeros((1, 0), np.float32)
-        self.given = 0
         self.silenced = np.zeros(talkers)
         """Seconds that each track was gated."""
         self.swaps = 0
@@ -109,6 +109,30 @@ class SeparateStream:
         low = self.down.flush()[0]
         parts = [self.feed_network(torch.from_numpy(low)), self.end_network()]
         return self.raise_rate(torch.cat(parts, 1), last=True)
+
+    def state(self) -> dict[str, Any]:
+        """All that the stream remembers, as plain arrays and numbers."""
+        return {
+            "buffer": self.buffer.numpy().copy(),
+            "at": [self.first, self.start, self.heard, self.swaps],
+            "pending": None if self.pending is None else self.pending.numpy().copy(),
+            "voices": [(memory.total, memory.weight) for memory in self.voices],
+            "mix": self.mix_out.copy(),
+            "silenced": self.silenced.copy(),
+            "resamplers": [part.state() for part in (self.down, self.ups) if part is not None],
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on where another stream of the same network, rate and words stood."""
+        self.buffer = torch.from_numpy(np.array(state["buffer"], np.float32))
+        self.first, self.start, self.heard, self.swaps = (int(number) for number in state["at"])
+        pending = state["pending"]
+        self.pending = None if pending is None else torch.from_numpy(np.array(pending, np.float32))
+        self.voices = [Memory(np.array(total), float(weight)) for total, weight in state["voices"]]
+        self.mix_out, self.silenced = np.array(state["mix"], np.float32), np.array(state["silenced"])
+        parts = [part for part in (self.down, self.ups) if part is not None]
+        for part, kept in zip(parts, state["resamplers"], strict=True):
+            part.load_state(kept)
 
     def raise_rate(self, tracks: Tensor, last: bool) -> np.ndarray:
         """Tracks at 16 kHz -> at the stream's rate, with the rest of the mixture shared out."""

@@ -10,6 +10,7 @@ import soundfile
 from speech import predict
 from speech.model import load_model
 from speech.resume import Journal, packed, unpacked
+from speech.separation import SeparateStream
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,41 @@ def test_an_interrupted_file_ends_as_one_run_would(
     np.testing.assert_array_equal(a, b)
     assert done.seconds == pytest.approx(len(wave) / rate)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.wav", "out.wav", "whole.wav"]
+
+
+@pytest.mark.parametrize("rate", [16000, 24000])
+def test_interrupted_tracks_end_as_one_run_would(
+    rate: int, weights: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(1)
+    wave = 0.1 * rng.standard_normal((14 * rate, 1)).astype(np.float32)
+    soundfile.write(tmp_path / "in.wav", wave, rate, subtype="FLOAT")
+    monkeypatch.setattr(predict, "PIECE_S", 5.0)
+    model = load_model(weights["separate"], "separate")
+    whole = [tmp_path / "whole_s1.wav", tmp_path / "whole_s2.wav"]
+    predict.separate_file(tmp_path / "in.wav", whole, model, passes=1)
+    kept: Any = Journal.save
+
+    def dies(self: Journal, state: Any, facts: Any) -> None:
+        kept(self, state, facts)
+        if self.pieces == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "save", dies)
+    out = [tmp_path / "out_s1.wav", tmp_path / "out_s2.wav"]
+    with pytest.raises(KeyboardInterrupt):
+        predict.separate_file(tmp_path / "in.wav", out, model, passes=1, resume=True)
+    assert not out[0].exists()
+    monkeypatch.setattr(Journal, "save", kept)
+    heard: list[int] = []
+    feed: Any = SeparateStream.feed
+    monkeypatch.setattr(SeparateStream, "feed", lambda self, x: heard.append(len(x)) or feed(self, x))
+    done = predict.separate_file(tmp_path / "in.wav", out, model, passes=1, resume=True)
+    assert heard == [4 * rate]  # two pieces of 5 s were done
+    for a, b in zip(whole, out, strict=True):
+        np.testing.assert_array_equal(*(soundfile.read(path, dtype="float32")[0] for path in (a, b)))
+    assert done.seconds == pytest.approx(14.0)
+    assert not list(tmp_path.glob("*.unfinished"))
 
 
 def test_what_another_work_left_is_not_used(tmp_path: Path) -> None:
