@@ -1,7 +1,8 @@
 """What the heads of a crop should say: heat maps with long Gaussians for cars, eight numbers at centres.
 
 The doubled angle (cos 2a, sin 2a) does not know front from back, so the axis is learned from the first
-minute; a ninth number says which end is the front.
+minute; a ninth number says which end is the front: whether it points to +x +y rather than to -x -y. Roads run
+along x or y far more often than along the diagonal where that answer turns over.
 """
 
 import math
@@ -77,7 +78,7 @@ def draw_targets(boxes, kinds, low, cell, heat, mask, numbers, weight):  # noqa:
                         for k in range(3):
                             numbers[3 + k, i, j] = math.log(max(0.05, boxes[b, 3 + k]))
                         numbers[6, i, j], numbers[7, i, j] = math.cos(2 * heading), math.sin(2 * heading)
-                        numbers[8, i, j] = 1.0 if c > 0 else 0.0
+                        numbers[8, i, j] = 1.0 if c + s > 0 else 0.0
 
 
 def empty_targets(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

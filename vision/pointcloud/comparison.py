@@ -1,12 +1,14 @@
 """Operators and backbones trained side by side, for the same time and again for the same steps.
 
-A run that was finished is not done again, so that a long table may be made in several sittings.
+All of a table learn in one process, step by step on the same batches, so that whatever else the machine does
+slows each of them alike. A row that was finished is not made again.
 """
 
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,30 @@ import torch
 
 from core.errors import ConfigError
 from core.files import write_text
+from core.training import DrawnBatches
+from core.training.distributed import Place
+from core.training.learner import Learner
+from core.weights import load_into, save
+from vision.pointcloud.calibrate import thresholds
 from vision.pointcloud.config import ModelConfig, TrainConfig
-from vision.pointcloud.crops import MakeCrops
+from vision.pointcloud.crops import Crops, MakeCrops
 from vision.pointcloud.evaluate import figures, network_finder, seen_part
 from vision.pointcloud.examples import Example, find_examples, generated, read_example
+from vision.pointcloud.models.detector import build_network
 from vision.pointcloud.predict import Detector
-from vision.pointcloud.train import learn, train
+from vision.pointcloud.train import describe, learn
 
 OPERATORS = ("min_gru", "hgrn", "gated_delta_net", "mamba2", "Mamba", "RWKV", "RetNet", "xLSTM", "TTT")
 BACKBONES = ("voxel_mamba", "unimamba", "bev")
 FIRST = 600_000
 """Seeds of the scans that score, after those of every other table."""
+PARTS = 10_000
+"""Steps of the schedule, which follows time as well as steps."""
+UNTIMED = 2
+BATCH_SCANS = 2
+"""Scans of a batch, each seen twice: up to 16 crops."""
+HARD = 6
+"""Scans that thresholds come from."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +73,20 @@ def network_of(name: str, best: str) -> ModelConfig:
 
 
 def compare(
-    plan: Plan, out: Path, real: Sequence[tuple[str, str]] = (), seed: int = 0
+    plan: Plan,
+    out: Path,
+    real: Sequence[tuple[str, str]] = (),
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """Rows of the table, one after another; `real` are folders and their formats.
 
+    The operators of a table learn side by side, step by step on the same batches; then the other backbones
+    do, with the operator that came out best.
+
     Raises:
-        ConfigError: a backbone without a row of an operator before it, or settings that cannot be.
+        ConfigError: settings that cannot be.
     """
     examples = [seen_part(example) for example in generated(plan.scans, "hdl64", True, FIRST)]
     folders = {
@@ -73,51 +96,116 @@ def compare(
         for folder, format in real
     }
     best = ("min_gru", -1.0)
-    for name in plan.names:
+    groups = [[name for name in plan.names if (name in BACKBONES) == other] for other in (False, True)]
+    for names in groups:
         for kind in ("time", "steps"):
             if (plan.minutes if kind == "time" else plan.steps) is None:
                 continue
-            path = out / f"{name}-{kind}.json"
-            if path.is_file():
-                row = json.loads(path.read_text(encoding="utf-8"))
-            else:
-                config = TrainConfig(preset="own", seed=seed, model=network_of(name, best[0]))
-                row = {"name": name, "by": kind, **trained(config, plan, kind, out, examples, folders)}
-                write_text(path, json.dumps(row, indent=2) + "\n")
-            area = row["bev@0.5"] if row["bev@0.5"] is not None else 0.0
-            if name not in BACKBONES and area > best[1]:
-                best = name, area
-            yield row
+            rows = {name: row_of(out / f"{name}-{kind}.json") for name in names}
+            racers = [
+                Racer(name, network_of(name, best[0]), seed, torch.device(device))
+                for name, row in rows.items()
+                if row is None
+            ]
+            race(racers, plan, kind, seed, workers)
+            for racer in racers:
+                row = {"name": racer.name, "by": kind, **finished(racer, out, kind, examples, folders)}
+                write_text(out / f"{racer.name}-{kind}.json", json.dumps(row, indent=2) + "\n")
+                rows[racer.name] = row
+                yield row
+            for name, row in rows.items():
+                assert row is not None
+                if all(racer.name != name for racer in racers):
+                    yield row
+                area = row["bev@0.5"] if row["bev@0.5"] is not None else 0.0
+                if name not in BACKBONES and area > best[1]:
+                    best = name, area
 
 
-def trained(
-    config: TrainConfig,
-    plan: Plan,
-    kind: str,
-    out: Path,
-    examples: Sequence[Example],
-    folders: dict[str, list[Example]],
+def row_of(path: Path) -> dict[str, Any] | None:
+    """A row that was finished in an earlier sitting."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+class Racer:
+    """A network that learns beside others, with the seconds that its own steps took."""
+
+    def __init__(self, name: str, model: ModelConfig, seed: int, device: torch.device) -> None:
+        self.name, self.steps, self.seconds = name, 0, 0.0
+        self.config = TrainConfig(preset="own", seed=seed, model=model)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network = build_network(model).to(device)
+        self.learner = Learner(self.network, self.config.loop, PARTS, Place(device=device))
+        self.device = device
+
+    @property
+    def pace(self) -> float:
+        """Seconds of a step."""
+        return self.seconds / max(1, self.steps - UNTIMED)
+
+    def step(self, batch: Crops, done: float) -> None:
+        """Learn a batch; the rate of learning follows `done`, the part of the race that lies behind."""
+        self.network.train()
+        began = time.perf_counter()
+        self.learner.update(learn, iter([batch]), min(PARTS - 1, int(PARTS * done)))
+        self.learner.end_step()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        if self.steps >= UNTIMED:  # the first ones compile
+            self.seconds += time.perf_counter() - began
+        self.steps += 1
+
+
+def race(racers: Sequence[Racer], plan: Plan, kind: str, seed: int, workers: int) -> None:
+    """Give every network the same time or the same steps, on batches that all of them share.
+
+    By time, the fastest one takes every batch, and a slower one takes a batch whenever it has had less time.
+    """
+    batches = DrawnBatches(100, BATCH_SCANS, MakeCrops("mixture", 2), seed, workers)
+    budget = 60 * (plan.minutes or 0.0)
+    clock = 0.0
+    stream = (batch for epoch in count() for batch in batches.epoch(epoch, 0, 1, 0))
+    running = list(racers)
+    while running:
+        batch = next(stream)
+        clock += min(racer.pace for racer in running)
+        for racer in running:
+            if kind == "steps":
+                assert plan.steps is not None
+                racer.step(batch, racer.steps / plan.steps)
+            elif racer.seconds <= clock:
+                racer.step(batch, racer.seconds / budget)
+        running = [
+            racer
+            for racer in running
+            if (racer.steps < (plan.steps or 0) if kind == "steps" else racer.seconds < budget)
+        ]
+    batches.close()
+
+
+def finished(
+    racer: Racer, out: Path, kind: str, examples: Sequence[Example], folders: dict[str, list[Example]]
 ) -> dict[str, Any]:
-    """One run and what it gives."""
-    config = replace(config, data=replace(config.data, check=4, hard=8))
-    if kind == "time":
-        config = replace(config, minutes=plan.minutes, steps=10)
-    else:
-        assert plan.steps is not None
-        config = replace(config, steps=plan.steps, loop=replace(config.loop, epochs=1))
-    name = config.model.backbone if config.model.backbone != "lion" else config.model.operator
-    run = out / f"run-{name}-{kind}"
-    outcome = train(config, run, quiet=True, resume=(run / "last").exists())
-    detector = Detector.open(run)
-    row = scored(detector, examples)
+    """The averaged weights of a network on disk, and what they score."""
+    with racer.learner.averaged():
+        tensors = {name: part.detach().cpu().clone() for name, part in racer.network.state_dict().items()}
+    load_into(racer.network, tensors)
+    card = replace(describe(racer.config, False), settings=asdict(racer.config))
+    card = replace(card, extra=thresholds(racer.network, HARD))
+    path = out / f"{racer.name}-{kind}.safetensors"
+    save(path, tensors, card)
+    detector = Detector.open(path, racer.device)
+    model = racer.config.model
     return {
-        "operator": config.model.operator,
-        "backbone": config.model.backbone,
-        "steps": outcome.steps,
-        "seconds": round(outcome.seconds, 1),
-        "parameters": sum(part.numel() for part in detector.network.parameters()),
-        "kept_mb": kept_mb(detector.network),
-        **row,
+        "operator": model.operator,
+        "backbone": model.backbone,
+        "steps": racer.steps,
+        "seconds": round(racer.seconds, 1),
+        "step_ms": round(1000 * racer.pace, 1),
+        "parameters": sum(part.numel() for part in racer.network.parameters()),
+        "kept_mb": kept_mb(racer.network),
+        **scored(detector, examples),
         "real": {folder: scored(detector, rows) for folder, rows in folders.items()},
     }
 
@@ -158,7 +246,8 @@ def lines_of(rows: Sequence[dict[str, Any]]) -> list[str]:
         return "-" if value is None else f"{value:.{digits}f}"
 
     lines = [
-        f"{'':<16}{'by':>6}{'steps':>7}{'numbers':>10}{'MB/crop':>9}{'ms':>7}{'bev@.5':>8}{'3d@.7':>7}  real"
+        f"{'':<16}{'by':>6}{'steps':>7}{'a step':>8}{'numbers':>10}{'MB/crop':>9}{'ms':>7}"
+        f"{'bev@.5':>8}{'3d@.7':>7}  real"
     ]
     for row in rows:
         real = ", ".join(
@@ -166,7 +255,7 @@ def lines_of(rows: Sequence[dict[str, Any]]) -> list[str]:
             for name, value in row["real"].items()
         )
         lines.append(
-            f"{row['name']:<16}{row['by']:>6}{row['steps']:>7}{row['parameters']:>10,}{row['kept_mb']:>9.1f}"
+            f"{row['name']:<16}{row['by']:>6}{row['steps']:>7}{row['step_ms']:>8.0f}{row['parameters']:>10,}{row['kept_mb']:>9.1f}"
             f"{row['ms']:>7.0f}{text(row['bev@0.5'], 1):>8}{text(row['3d@0.7'], 1):>7}  {real}"
         )
     return lines

@@ -33,7 +33,8 @@ def decode_maps(logits: Tensor, numbers: Tensor, floor: float) -> list[tuple[np.
         values = numbers[crop].float().flatten(1)[:, cell].T.cpu().numpy().astype(np.float64)
         cell = cell.cpu().numpy()
         axis = np.arctan2(values[:, 7], values[:, 6]) / 2
-        heading = np.where(values[:, 8] > 0, axis, axis + math.pi)
+        ahead = (values[:, 8] > 0) == (np.cos(axis) + np.sin(axis) > 0)
+        heading = np.where(ahead, axis, axis + math.pi)
         boxes = np.column_stack(
             [
                 LOW + (cell % columns + 0.5 + values[:, 0]) * OUT_CELL,

@@ -110,15 +110,14 @@ def to_theirs(boxes: np.ndarray, frame: str) -> np.ndarray:
 def averaged(heat: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
     """Maps of 2 B crops, the second half mirrored at the diagonal, as maps of B crops.
 
-    A mirrored heading a is pi / 2 - a: cos 2a changes its sign, x and y of the offset change places. Which
-    end is the front is taken from the crops as they are.
+    A mirrored heading a is pi / 2 - a: cos 2a changes its sign, x and y of the offset change places, and the
+    front points to +x +y as before.
     """
     count = len(heat) // 2
-    straight, other = numbers[:count].clone(), numbers[count:].transpose(2, 3)
+    straight, other = numbers[:count], numbers[count:].transpose(2, 3)
     p = (heat[:count].sigmoid() + heat[count:].transpose(2, 3).sigmoid()) / 2
-    other = torch.cat([other[:, [1, 0, 2, 3, 4, 5]], -other[:, 6:7], other[:, 7:8]], 1)
-    straight[:, :8] = (straight[:, :8] + other) / 2
-    return torch.logit(p.clamp(1e-6, 1 - 1e-6)), straight
+    other = torch.cat([other[:, [1, 0, 2, 3, 4, 5]], -other[:, 6:7], other[:, 7:]], 1)
+    return torch.logit(p.clamp(1e-6, 1 - 1e-6)), (straight + other) / 2
 
 
 def network_of(card: Card) -> nn.Module:

@@ -128,14 +128,17 @@ def operators(
         list[str] | None, typer.Option("--real", help="FOLDER=FORMAT of labelled scans that score too.")
     ] = None,
     out: RunFolder = Path("runs/operators"),
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that make scans ahead.")] = 0,
+    device: Device = None,
     seed: Seed = 0,
     threads: Threads = None,
     json_path: Json = None,
 ) -> None:
     """Parameters and time of every operator along groups of voxels, on this machine.
 
-    With --minutes or --steps every operator is trained in a LION detector, then the other backbones with the
-    best one, and all are scored on the same scans: a table by equal time and one by equal steps.
+    With --minutes or --steps every operator is trained in a LION detector, side by side on the same batches,
+    then the other backbones with the best one, and all are scored on the same scans: a table by equal time
+    and one by equal steps.
 
     Example: recurra pointcloud operators --minutes 10 --steps 300 --out runs/operators --real kitti/=kitti
     """
@@ -153,7 +156,7 @@ def operators(
             raise ConfigError(f"--real is FOLDER=FORMAT, such as kitti/=kitti; got {(real or [''])[0]!r}.")
         names = tuple(only.split(",")) if only else (*OPERATORS, *BACKBONES)
         plan, found = Plan(minutes, steps, scans, names), []
-        for row in compare(plan, out, folders, seed):
+        for row in compare(plan, out, folders, seed, named_device(device), workers):
             found.append(row)
             say(lines_of([row])[1])
         emit({"rows": found}, json_path, lines_of(found))
