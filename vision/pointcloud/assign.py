@@ -14,6 +14,8 @@ from core.kernels.jit import compiled
 CAR, PEDESTRIAN, CYCLIST = range(3)
 NUMBERS = 9
 """Offset x, y in cells, z above ground, ln l, ln w, ln h, cos 2a, sin 2a, front."""
+SPEEDS = 2
+"""Beside those where sweeps follow each other: velocity along x and y, m/s."""
 NEUTRAL = -1
 
 
@@ -22,13 +24,13 @@ def draw_targets(boxes, kinds, low, cell, heat, mask, numbers, weight):  # noqa:
     """Fill the maps of one crop.
 
     Args:
-        boxes: (M, 7) in the frame of the crop, heights above ground.
+        boxes: (M, 7) in the frame of the crop, heights above ground, or (M, 9) with velocities.
         kinds: (M,) Car, Pedestrian, Cyclist, or `NEUTRAL`: no target, no false alarm.
         low: where the map begins on x and y, in metres.
         cell: metres of a cell.
         heat: (3, H, W) zeros; x runs along the last axis.
         mask: (H, W) ones; the heat loss counts where it is 1.
-        numbers: (9, H, W) zeros.
+        numbers: (9, H, W) zeros, or (11, H, W) for velocities too.
         weight: (H, W) zeros: of the regression.
     """
     rows, columns = heat.shape[1], heat.shape[2]
@@ -79,13 +81,15 @@ def draw_targets(boxes, kinds, low, cell, heat, mask, numbers, weight):  # noqa:
                             numbers[3 + k, i, j] = math.log(max(0.05, boxes[b, 3 + k]))
                         numbers[6, i, j], numbers[7, i, j] = math.cos(2 * heading), math.sin(2 * heading)
                         numbers[8, i, j] = 1.0 if c + s > 0 else 0.0
+                        for k in range(NUMBERS, len(numbers)):
+                            numbers[k, i, j] = boxes[b, k - 2]
 
 
-def empty_targets(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """heat, mask, numbers, weight of a crop of size x size cells without objects."""
+def empty_targets(size: int, more: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """heat, mask, numbers, weight of a crop of size x size cells without objects; `more` numbers a box."""
     return (
         np.zeros((3, size, size), np.float32),
         np.ones((size, size), np.float32),
-        np.zeros((NUMBERS, size, size), np.float32),
+        np.zeros((NUMBERS + more, size, size), np.float32),
         np.zeros((size, size), np.float32),
     )

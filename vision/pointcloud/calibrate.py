@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from vision.pointcloud.assign import NEUTRAL
-from vision.pointcloud.crops import FIRST_TEST, view
+from vision.pointcloud.crops import FIRST_TEST, scan_of, view
 from vision.pointcloud.ground import Plane
 from vision.pointcloud.metrics import Frame, best_threshold, hits_of
 from vision.pointcloud.predict import NAMES, Detector
-from vision.pointcloud.synth.scan import simulate
 
 FIRST = FIRST_TEST + 500_000
 """Seeds of calibration: neither trained on nor in any table."""
@@ -35,19 +34,21 @@ def hard_frames(
     """Truth and detections of each class on hard scans."""
     detector = Detector(network, {}, "training")
     for number in range(scans):
-        scan = simulate(FIRST + number, sensor)
+        scan = scan_of(FIRST + number, sensor, detector.sweeps)
         rng = np.random.default_rng(FIRST + number)
         seen = view(scan, rng)
         keep = rng.random(len(seen.points)) < rng.uniform(*KEPT)
-        points = seen.points[keep] + rng.normal(0, NOISE_M, (int(keep.sum()), 3)).astype(np.float32)
+        points = seen.points[keep]
+        points[:, :3] += rng.normal(0, NOISE_M, (len(points), 3)).astype(np.float32)
         boxes, scores, kinds = detector.find(points, FLAT, LOW_SCORE)
         near = np.hypot(seen.boxes[:, 0], seen.boxes[:, 1]) < NEAR_M
+        truth, boxes = seen.boxes[:, :7], boxes[:, :7]
         frames = {}
         for k, name in enumerate(NAMES):
             asked = (seen.kinds == k) & near
             other = ((seen.kinds == k) & ~near) | (seen.kinds == NEUTRAL)
             mine = kinds == k
-            frames[name] = Frame(seen.boxes[asked], seen.boxes[other], boxes[mine], scores[mine])
+            frames[name] = Frame(truth[asked], truth[other], boxes[mine], scores[mine])
         yield frames
 
 
@@ -75,14 +76,15 @@ def curves(
     detector = Detector(network, {}, "training")
     rows: dict[str, list[Frame]] = {name: [] for name in NAMES}
     for number in range(scans):
-        seen = view(simulate(FIRST + 100_000 + number, sensor), None)
+        seen = view(scan_of(FIRST + 100_000 + number, sensor, detector.sweeps), None)
         with torch.no_grad():
             boxes, scores, kinds = detector.find(seen.points, FLAT, LOW_SCORE)
         near = np.hypot(seen.boxes[:, 0], seen.boxes[:, 1]) < NEAR_M
         for k, name in enumerate(NAMES):
             asked, mine = (seen.kinds == k) & near, kinds == k
             other = ((seen.kinds == k) & ~near) | (seen.kinds == NEUTRAL)
-            rows[name].append(Frame(seen.boxes[asked], seen.boxes[other], boxes[mine], scores[mine]))
+            truth, found = seen.boxes[:, :7], boxes[:, :7]
+            rows[name].append(Frame(truth[asked], truth[other], found[mine], scores[mine]))
     found = {}
     for name in NAMES:
         hits = hits_of(rows[name], OVERLAP[name], False, NEAR_M)

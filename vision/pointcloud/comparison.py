@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from core.errors import ConfigError
+from core.errors import ConfigError, DataError
 from core.files import write_text
 from core.training import DrawnBatches
 from core.training.distributed import Place
@@ -87,7 +87,12 @@ def compare(
 
     Raises:
         ConfigError: settings that cannot be.
+        DataError: a folder that cannot be made.
     """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be made ({error.strerror}).") from error
     examples = [seen_part(example) for example in generated(plan.scans, "hdl64", True, FIRST)]
     folders = {
         Path(folder).name: [

@@ -33,6 +33,10 @@ class ModelConfig:
     generate: Share = 0.0
     """Share of voxels that send out new ones; .2 as published, 0 for none."""
     drop_path: Share = 0.0
+    sweeps: Count = 1
+    """Sweeps that are merged into one scan; above 1 points have an age, and boxes velocities."""
+    memory: str = ""
+    """A core unit that carries the map from sweep to sweep (`models/memory.py`); empty: none."""
     recompute: bool = False
     """Whether recurrent layers make their activations again in the backward pass: slower, less memory."""
     width: Size = 32
@@ -43,7 +47,9 @@ class ModelConfig:
     """Residual blocks at .8 and 1.6 m."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "layers", "blocks", "window", "width", "deep", "depth"):
+        if self.sweeps > 1 and self.memory:
+            raise ConfigError("model: sweeps are merged or remembered, not both.")
+        for name in ("dim", "layers", "blocks", "window", "width", "deep", "depth", "sweeps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} must be at least 1, got {getattr(self, name)}.")
         if self.layers >> self.blocks < 1:
@@ -70,6 +76,8 @@ class DataConfig:
     """New scans of a step."""
     views: int = 2
     """Ways each is seen; each view gives up to four crops."""
+    sweeps: int = 10
+    """Sweeps of a drive that a memory learns from."""
     check: int = 24
     """Scans that the best epoch is chosen on; none of them is trained on."""
 
@@ -79,8 +87,8 @@ class DataConfig:
     """Harder scans that the thresholds of the finished weights come from."""
 
     def __post_init__(self) -> None:
-        if min(self.scans, self.views, self.check, self.hard) < 1:
-            raise ConfigError("data.scans, data.views, data.check and data.hard must be at least 1.")
+        if min(self.scans, self.views, self.sweeps, self.check, self.hard) < 1:
+            raise ConfigError("data.scans, views, sweeps, check and hard must be at least 1.")
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,7 @@ PRESETS = {
     "small": ModelConfig(dim=64, blocks=2, width=64, deep=128),
     "kitti": PUBLISHED,
     "waymo": PUBLISHED,
-    "nuscenes": replace(PUBLISHED, dim=128),
+    "nuscenes": replace(PUBLISHED, dim=128, sweeps=10),
     "argoverse2": replace(PUBLISHED, dim=128),
     "bev": ModelConfig(backbone="bev"),
 }

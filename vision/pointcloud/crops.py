@@ -16,7 +16,9 @@ from torch import Generator, Tensor
 from core.kernels.jit import compiled
 from vision.pointcloud.assign import CAR, CYCLIST, NEUTRAL, PEDESTRIAN, draw_targets, empty_targets
 from vision.pointcloud.ground import estimate_ground
+from vision.pointcloud.merge import merged
 from vision.pointcloud.synth.scan import Scan, simulate
+from vision.pointcloud.synth.sequence import sequence
 
 LOW, SIZE = -1.6, 51.2
 CELL, OUT_CELL = 0.2, 0.4
@@ -37,7 +39,8 @@ class Crops:
     """A batch of crops, packed: arrays travel between processes without shared memory."""
 
     points: np.ndarray
-    """(N, 3) int16, steps of 2 mm in the frame of each crop, heights above ground; crop after crop."""
+    """(N, 3) int16, steps of 2 mm in the frame of each crop, heights above ground; crop after crop. Points of
+    merged sweeps have a fourth column, their age in steps of 2 ms."""
     sizes: np.ndarray
     """(B,) points of each crop."""
     heat: np.ndarray
@@ -55,7 +58,7 @@ class Crops:
         return len(self.sizes)
 
     def cloud(self, device: torch.device) -> tuple[Tensor, Tensor, int]:
-        """What a network is given: points (N, 3) float32, their crops (N,), how many crops."""
+        """What a network is given: points (N, 3 or 4) float32, their crops (N,), how many crops."""
         points = torch.from_numpy(self.points).to(device).float() * STEP
         sizes = torch.from_numpy(self.sizes).to(device)
         crop = torch.repeat_interleave(torch.arange(len(self), device=device), sizes, output_size=len(points))
@@ -87,27 +90,30 @@ def quadrants(points, out, turn):  # noqa: ANN001, ANN201
             x, y = -y, x
         if LOW <= x < high and LOW <= y < high and HEIGHT_LOW <= z < HEIGHT_HIGH:
             out[count, 0], out[count, 1], out[count, 2] = x, y, z
+            for k in range(3, out.shape[1]):
+                out[count, k] = points[p, k]
             count += 1
     return count
 
 
 def turned(boxes: np.ndarray, turn: int) -> np.ndarray:
-    """Boxes (M, 7) in the frame of a quadrant: turned by -90 degrees `turn` times."""
+    """Boxes (M, 7, or 9 with velocities) in the frame of a quadrant: turned by -90 degrees `turn` times."""
     out = boxes.copy()
-    x, y = boxes[:, 0], boxes[:, 1]
-    if turn == 1:
-        out[:, 0], out[:, 1] = y, -x
-    elif turn == 2:
-        out[:, 0], out[:, 1] = -x, -y
-    elif turn == 3:
-        out[:, 0], out[:, 1] = -y, x
+    for first in (0, 7)[: 1 + (boxes.shape[1] > 7)]:
+        x, y = boxes[:, first], boxes[:, first + 1]
+        if turn == 1:
+            out[:, first], out[:, first + 1] = y, -x
+        elif turn == 2:
+            out[:, first], out[:, first + 1] = -x, -y
+        elif turn == 3:
+            out[:, first], out[:, first + 1] = -y, x
     out[:, 6] = boxes[:, 6] - turn * math.pi / 2
     return out
 
 
 def crop_points(points: np.ndarray, turn: int) -> np.ndarray:
-    """Levelled points (N, 3+) of a quadrant, in its frame, float32 (n, 3)."""
-    out = np.empty((len(points), 3), np.float32)
+    """Levelled points (N, 3), or (N, 4) with ages, of a quadrant, in its frame, float32."""
+    out = np.empty((len(points), min(4, points.shape[1])), np.float32)
     return out[: quadrants(points, out, turn)]
 
 
@@ -152,6 +158,8 @@ def view(scan: Scan, rng: np.random.Generator | None) -> View:
     plane = estimate_ground(scan.points)
     xyz = scan.points[:, :3].astype(np.float32)
     boxes = scan.boxes.astype(np.float64)
+    if scan.velocity is not None:  # of merged sweeps, whose times are ages below zero
+        xyz, boxes = np.column_stack([xyz, -scan.time]), np.hstack([boxes, scan.velocity])
     near = xyz[:, 0] ** 2 + xyz[:, 1] ** 2 < (REACH_M / MIN_SCALE) ** 2
     if rng is not None and rng.random() < 0.15:  # half of the rings: another sensor of the same kind
         near &= scan.ring % 2 == rng.integers(2)
@@ -176,6 +184,7 @@ def view(scan: Scan, rng: np.random.Generator | None) -> View:
         xyz[:, 2] *= np.float32(scale)
         boxes[:, :2] = boxes[:, :2] @ turn.T
         boxes[:, 2:6] *= scale
+        boxes[:, 7:] = boxes[:, 7:] @ turn.T if boxes.shape[1] > 7 else boxes[:, 7:]
         boxes[:, 6] = mirror * boxes[:, 6] + angle
         if rng.random() < 0.35:
             keep = rng.random(len(xyz), dtype=np.float32) < rng.uniform(0.25, 1.0)
@@ -203,7 +212,7 @@ def crops_of(seen: View) -> list[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
             continue
         if len(points) < 50:
             continue
-        maps = empty_targets(OUT_CELLS)
+        maps = empty_targets(OUT_CELLS, seen.boxes.shape[1] - 7)
         boxes = turned(seen.boxes, turn)
         near = (np.abs(boxes[:, :2] - LOW - SIZE / 2) < SIZE / 2 + 8).all(1)
         draw_targets(boxes[near], seen.kinds[near], LOW, OUT_CELL, *maps)
@@ -227,12 +236,18 @@ def batch_of(crops: Sequence[tuple[np.ndarray, tuple[np.ndarray, ...]]]) -> Crop
     )
 
 
+def scan_of(seed: int, sensor: str, sweeps: int) -> Scan:
+    """A generated scan, or so many sweeps as one."""
+    return simulate(seed, sensor) if sweeps == 1 else merged(sequence(seed, sensor, sweeps))
+
+
 @dataclass(frozen=True)
 class MakeCrops:
     """Makes a batch of crops from fresh scans; whatever is random comes from the generator."""
 
     sensor: str
     views: int
+    sweeps: int = 1
 
     def __call__(self, scans: int, generator: Generator) -> Crops:
         """So many scans, each seen `views` times, each view up to four crops."""
@@ -240,7 +255,7 @@ class MakeCrops:
         while not crops:
             for _ in range(scans):
                 seed = int(torch.randint(FIRST_TRAINING, FIRST_TEST, (), generator=generator))
-                scan = simulate(seed, self.sensor)
+                scan = scan_of(seed, self.sensor, self.sweeps)
                 rng = np.random.default_rng(seed)
                 for _ in range(self.views):
                     crops += crops_of(view(scan, rng))

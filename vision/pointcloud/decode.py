@@ -14,11 +14,11 @@ PEAKS = 120
 
 
 def decode_maps(logits: Tensor, numbers: Tensor, floor: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Boxes (n, 7) and their scores and classes (n, 2) of each crop, best first.
+    """Boxes (n, 7 or 9) and their scores and classes (n, 2) of each crop, best first.
 
     Args:
         logits: heat maps (B, K, H, W).
-        numbers: (B, 9, H, W).
+        numbers: (B, 9, H, W), or (B, 11, H, W) with velocities; then boxes are (n, 9).
         floor: smallest score.
     """
     heat = logits.float().sigmoid()
@@ -42,6 +42,7 @@ def decode_maps(logits: Tensor, numbers: Tensor, floor: float) -> list[tuple[np.
                 values[:, 2],
                 np.exp(values[:, 3:6].clip(-3, 3)),
                 heading,
+                values[:, 9:],
             ]
         )
         labels = torch.stack([score, kind.to(score.dtype)], 1).cpu().numpy()

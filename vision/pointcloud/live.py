@@ -239,6 +239,7 @@ def quarter_boxes(detector: Detector, xyz: np.ndarray, turn: int, name: str) -> 
     floor = min(min(detector.thresholds.values()), 0.999)
     box, score, kind = detector.find(xyz, plane, floor, (turn,))
     limit = np.array([detector.thresholds[known] for known in NAMES])
+    box = box[:, :7]
     keep = (quarter_of(box) == turn) & (score >= limit[kind])
     found = Boxes(
         boxes=box,

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 WEIGHTS = (1.0, 1.0, 0.5, 1.0, 1.0, 0.5, 1.5, 1.5)
 """Of offset x, y, z, ln l, ln w, ln h, cos 2a, sin 2a."""
-REGRESSION, FRONT = 0.7, 0.5
+REGRESSION, FRONT, SPEED = 0.7, 0.5, 0.1
 CLAMP = 1e-4
 
 
@@ -22,16 +22,16 @@ def focal_loss(logits: Tensor, heat: Tensor, mask: Tensor) -> Tensor:
     return -(found + clear).sum() / centre.sum().clamp(min=1)
 
 
-def numbers_loss(numbers: Tensor, cells: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """L1 of eight numbers and cross-entropy of the ninth, two scalars.
+def numbers_loss(numbers: Tensor, cells: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+    """L1 of eight numbers, cross-entropy of the ninth and, where there are more, L1 of those: scalars.
 
     The ninth counts by cos^2 of the angle to the diagonal, (1 + sin 2a) / 2: at right angles to it either
     answer is right.
 
     Args:
-        numbers: maps (B, 9, H, W).
+        numbers: maps (B, 9, H, W), or (B, 11, H, W) with velocities.
         cells: (K,) cells of the batch that are asked, b H W + y W + x.
-        target: (K, 9)
+        target: (K, 9 or 11)
         weight: (K,)
     """
     numbers = numbers.float().permute(0, 2, 3, 1).reshape(-1, numbers.shape[1])[cells]
@@ -40,4 +40,8 @@ def numbers_loss(numbers: Tensor, cells: Tensor, target: Tensor, weight: Tensor)
     l1 = ((numbers[:, :8] - target[:, :8]).abs() * scale * weight[:, None]).sum() / total
     front = functional.binary_cross_entropy_with_logits(numbers[:, 8], target[:, 8], reduction="none")
     clear = weight * (1 + target[:, 7]) / 2
-    return l1, (front * clear).sum() / clear.sum().clamp(min=1)
+    found = l1, (front * clear).sum() / clear.sum().clamp(min=1)
+    if numbers.shape[1] == 9:
+        return found
+    speed = (numbers[:, 9:] - target[:, 9:]).abs().sum(1)
+    return *found, (speed * weight).sum() / total

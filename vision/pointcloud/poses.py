@@ -22,6 +22,11 @@ class Pose:
     yaw_rad: float
     z_m: float = 0.0
 
+    @property
+    def place(self) -> np.ndarray:
+        """(3,) x, y, yaw."""
+        return np.array([self.x_m, self.y_m, self.yaw_rad])
+
 
 def read_poses(path: str | Path) -> list[Pose]:
     """A table with time_s, x_m, y_m, yaw_rad and perhaps z_m, a row a scan; or KITTI's 12 numbers a line.

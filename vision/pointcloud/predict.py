@@ -47,6 +47,8 @@ class Boxes:
     points: np.ndarray
     """(M,) points inside each box."""
     ground: Plane
+    velocity: np.ndarray | None = None
+    """(M, 2) over ground along x and y, m/s, where a memory over sweeps says so."""
     source: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
@@ -58,12 +60,18 @@ class Boxes:
         """The boxes of a mask or an index (M,)."""
         names = tuple(np.array(self.names, dtype=object)[keep]) if len(self) else ()
         return replace(
-            self, boxes=self.boxes[keep], scores=self.scores[keep], names=names, points=self.points[keep]
+            self,
+            boxes=self.boxes[keep],
+            scores=self.scores[keep],
+            names=names,
+            points=self.points[keep],
+            velocity=None if self.velocity is None else self.velocity[keep],
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, metres and radians."""
         rows = zip(self.boxes, self.scores, self.names, self.points, strict=True)
+        speeds = [] if self.velocity is None else self.velocity.tolist()
         return {
             "source": self.source,
             "boxes": [
@@ -76,8 +84,9 @@ class Boxes:
                     "height_m": round(float(box[5]), 3),
                     "heading_rad": round(float(box[6]), 4),
                     "points": int(points),
+                    **({"velocity_mps": [round(value, 3) for value in speeds[k]]} if speeds else {}),
                 }
-                for box, score, name, points in rows
+                for k, (box, score, name, points) in enumerate(rows)
             ],
             "ground": {
                 "height_m": round(self.ground.c, 3),
@@ -107,6 +116,25 @@ def to_theirs(boxes: np.ndarray, frame: str) -> np.ndarray:
     return boxes
 
 
+def turned_speed(speed: np.ndarray, frame: str) -> np.ndarray:
+    """Velocities (M, 2) of ours in the axes of a file."""
+    return np.column_stack([-speed[:, 1], speed[:, 0]]) if frame == "yx" else speed
+
+
+def ages(cloud: Cloud) -> np.ndarray:
+    """Seconds (N,) from each point to the latest one, by the times of the file; zeros where it has none."""
+    if cloud.time is None or not len(cloud):
+        return np.zeros(len(cloud), np.float32)
+    return (cloud.time.max() - cloud.time).astype(np.float32)
+
+
+def levelled(xyz: np.ndarray, plane: Plane) -> np.ndarray:
+    """Points (N, 3) with their heights above the ground, float32."""
+    level = np.array(xyz, np.float32)
+    level[:, 2] -= plane.height(level).astype(np.float32)
+    return level
+
+
 def averaged(heat: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
     """Maps of 2 B crops, the second half mirrored at the diagonal, as maps of B crops.
 
@@ -116,7 +144,8 @@ def averaged(heat: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
     count = len(heat) // 2
     straight, other = numbers[:count], numbers[count:].transpose(2, 3)
     p = (heat[:count].sigmoid() + heat[count:].transpose(2, 3).sigmoid()) / 2
-    other = torch.cat([other[:, [1, 0, 2, 3, 4, 5]], -other[:, 6:7], other[:, 7:]], 1)
+    speeds = [10, 9][: other.shape[1] - 9]
+    other = torch.cat([other[:, [1, 0, 2, 3, 4, 5]], -other[:, 6:7], other[:, [7, 8, *speeds]]], 1)
     return torch.logit(p.clamp(1e-6, 1 - 1e-6)), (straight + other) / 2
 
 
@@ -192,14 +221,22 @@ class Detector:
         return 1 / (1 + math.exp(-min(logits)))
 
     @property
+    def sweeps(self) -> int:
+        """Sweeps that the network wants merged; above 1 points have an age."""
+        return getattr(self.network, "sweeps", 1)
+
+    @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
     def maps(self, xyz: np.ndarray, turns: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Maps of the quadrants of levelled points (N, 3), each turned as in training."""
+        """Maps of the quadrants of levelled points (N, 3 or 4), each turned as in training."""
+        if self.sweeps > 1 and xyz.shape[1] == 3:
+            xyz = np.column_stack([xyz, np.zeros(len(xyz), np.float32)])
+        xyz = xyz if self.sweeps > 1 else xyz[:, :3]
         crops = [crop_points(xyz, turn) for turn in turns]
         if self.mirror:
-            crops += [np.ascontiguousarray(crop[:, [1, 0, 2]]) for crop in crops]
+            crops += [np.ascontiguousarray(crop[:, [1, 0, *range(2, crop.shape[1])]]) for crop in crops]
         index = np.repeat(np.arange(len(crops), dtype=np.int64), [len(points) for points in crops])
         points = torch.from_numpy(np.concatenate(crops)).to(self.device)
         with torch.no_grad():
@@ -209,16 +246,26 @@ class Detector:
     def find(
         self, xyz: np.ndarray, plane: Plane, floor: float = FLOOR, turns: Sequence[int] = (0, 1, 2, 3)
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Boxes (M, 7), scores and classes (M,) over points (N, 3) of our axes, best first."""
-        level = np.array(xyz, np.float32)
-        level[:, 2] -= plane.height(level).astype(np.float32)
-        heat, numbers = self.maps(level, turns)
+        """Boxes (M, 7), scores and classes (M,) over points (N, 3) of our axes, best first.
+
+        Merged sweeps have points (N, 4), the last number an age in seconds, and boxes (M, 9), the last two
+        numbers a velocity.
+        """
+        return self.decoded(*self.maps(levelled(xyz, plane), turns), plane, floor, turns)
+
+    def decoded(
+        self, heat: Tensor, numbers: Tensor, plane: Plane, floor: float, turns: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes (M, 7 or 9), scores and classes (M,) of the maps of quadrants, best first."""
         boxes, scores, kinds = [], [], []
         for turn, (found, labels) in zip(turns, decode_maps(heat, numbers, self.raw(floor)), strict=True):
             c, s = round(math.cos(turn * math.pi / 2)), round(math.sin(turn * math.pi / 2))
             x, y = found[:, 0].copy(), found[:, 1].copy()
             found[:, 0], found[:, 1] = c * x - s * y, s * x + c * y
             found[:, 6] = wrap(found[:, 6] + turn * math.pi / 2)
+            if found.shape[1] > 7:
+                u, v = found[:, 7].copy(), found[:, 8].copy()
+                found[:, 7], found[:, 8] = c * u - s * v, s * u + c * v
             found[:, 2] += plane.height(found)
             boxes.append(found)
             scores.append(labels[:, 0])
@@ -226,7 +273,7 @@ class Detector:
         box, score, kind = np.concatenate(boxes), np.concatenate(scores), np.concatenate(kinds)
         for k, name in enumerate(NAMES):
             score[kind == k] = self.chance(score[kind == k], name)
-        keep = nms_per_class(box, score, kind, OVERLAP)
+        keep = nms_per_class(box[:, :7], score, kind, OVERLAP)
         return box[keep], score[keep], kind[keep]
 
     def __call__(
@@ -261,7 +308,8 @@ class Detector:
         turns = (0, 3) if front else (0, 1, 2, 3)
         lowest = min(self.thresholds.values()) if floor is None else floor
         if len(xyz):
-            box, score, kind = self.find(xyz, plane, min(lowest, 0.999), turns)
+            aged = np.column_stack([xyz, ages(cloud)]) if self.sweeps > 1 else xyz
+            box, score, kind = self.find(aged, plane, min(lowest, 0.999), turns)
         else:
             remarks.append(f"{cloud.name}: no points.")
             box, score, kind = np.zeros((0, 7)), np.zeros(0), np.zeros(0, int)
@@ -270,6 +318,8 @@ class Detector:
         if range_m is not None:
             keep &= np.hypot(box[:, 0], box[:, 1]) <= range_m
         box, score, kind = box[keep], score[keep], kind[keep]
+        speed = turned_speed(box[:, 7:], cloud.frame) if box.shape[1] > 7 else None
+        box = box[:, :7]
         points = count_inside(xyz, box)
         done = time.perf_counter()
         box = to_theirs(box, cloud.frame)
@@ -281,6 +331,7 @@ class Detector:
             names=tuple(NAMES[k] for k in kind),
             points=points,
             ground=plane,
+            velocity=speed,
             source=cloud.name,
             seconds={"ground": grounded - began, "network": done - grounded, "all": done - began},
             remarks=tuple(remarks),

@@ -13,16 +13,17 @@ from core.errors import ConfigError, DataError
 from core.fitting import load_part
 from core.training import DrawnBatches, Outcome, check_folder
 from core.training import train as run_loop
+from core.training.frozen import freeze
 from core.training.run import Finish
 from core.training.start import Start
 from core.weights import Card, find, load
 from vision.pointcloud.calibrate import thresholds
 from vision.pointcloud.config import TrainConfig, preset
-from vision.pointcloud.crops import FIRST_TEST, Crops, MakeCrops, batch_of, crops_of, view
-from vision.pointcloud.loss import FRONT, REGRESSION, focal_loss, numbers_loss
+from vision.pointcloud.crops import FIRST_TEST, Crops, MakeCrops, batch_of, crops_of, scan_of, view
+from vision.pointcloud.drives import DriveCrops, MakeDrives, check_drives, learn_drive
+from vision.pointcloud.loss import FRONT, REGRESSION, SPEED, focal_loss, numbers_loss
 from vision.pointcloud.models.detector import build_network
 from vision.pointcloud.own import Labelled, SameCrops, find_own, learnt, make_of, read_own, split_own
-from vision.pointcloud.synth.scan import simulate
 
 SPARE = 0.88
 """Share of the minutes that are planned for; the rest is for validation and what was not foreseen."""
@@ -60,6 +61,12 @@ def train(
         torch.manual_seed(config.seed)
         model = build_network(config.model)
     model.to(device)
+    if config.model.memory:
+        if start is None and not resume:
+            raise ConfigError("a memory learns on a finished detector: give its weights with --start.")
+        for name, part in model.named_children():
+            if name != "memory":
+                freeze(part)
     for module in model.modules():
         if isinstance(module, nn.Conv2d):  # sparse weights have five axes and stay as they are
             module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -68,7 +75,7 @@ def train(
         config = planned(config, model, make)
     return run_loop(
         model,
-        learn,
+        taught,
         DrawnBatches(config.steps, config.data.scans, make, config.seed, config.workers),
         config.loop,
         out,
@@ -83,12 +90,12 @@ def train(
     )
 
 
-Make = Callable[[int, Generator], Crops]
+Make = Callable[[int, Generator], Crops] | MakeDrives
 
 
 def sources_of(
     config: TrainConfig, data: Sequence[str | Path], overfit: int | None
-) -> tuple[Make, list[Crops], Finish]:
+) -> tuple[Make, list[Crops] | list[DriveCrops], Finish]:
     """What makes batches, what the best epoch is chosen by, and what is worked out for the finished weights.
 
     Raises:
@@ -96,6 +103,13 @@ def sources_of(
         DataError: folders without labelled scans.
     """
     given = find_own(data)
+    if config.model.memory:
+        if given or overfit is not None:
+            raise ConfigError("a memory learns on generated drives; leave the folders out.")
+        drives = check_drives(config.data.sensor, config.data.sweeps, config.data.check)
+        return MakeDrives(config.data.sensor, config.data.sweeps), drives, lambda trained: {}
+    if config.model.sweeps > 1 and (given or config.data.paste or overfit is not None):
+        raise ConfigError("merged sweeps are learned from generated drives; leave folders and paste out.")
     if overfit is not None:
         if overfit < 1 or not given:
             raise ConfigError("overfit is a number of labelled scans, 1 or more; give their folder.")
@@ -108,7 +122,7 @@ def sources_of(
     if config.data.paste:
         make = make_of([], config.data.views, config.data.paste, config.data.sensor)
     else:
-        make = MakeCrops(config.data.sensor, config.data.views)
+        make = MakeCrops(config.data.sensor, config.data.views, config.model.sweeps)
     finish = partial(thresholds, scans=config.data.hard, sensor=config.data.sensor)
     return make, check_batches(config), finish
 
@@ -146,26 +160,33 @@ def learn(model: nn.Module, batch: Crops) -> dict[str, Tensor]:
     heat, numbers = model(*batch.cloud(device))
     wanted, mask, cells, target, weight = batch.targets(device)
     focal = focal_loss(heat, wanted, mask)
-    l1, front = numbers_loss(numbers, cells, target, weight)
-    return {"loss": focal + REGRESSION * l1 + FRONT * front, "focal": focal, "l1": l1, "front": front}
+    l1, front, *more = numbers_loss(numbers, cells, target, weight)
+    loss = focal + REGRESSION * l1 + FRONT * front + SPEED * sum(more)
+    speed = {"speed": more[0]} if more else {}
+    return {"loss": loss, "focal": focal, "l1": l1, "front": front, **speed}
+
+
+def taught(model: nn.Module, batch: Crops | DriveCrops) -> dict[str, Tensor]:
+    """The losses of crops or of drives."""
+    return learn_drive(model, batch) if isinstance(batch, DriveCrops) else learn(model, batch)
 
 
 def check_batches(config: TrainConfig) -> list[Crops]:
     """Crops of scans that nothing is trained on: the best epoch is chosen by their loss."""
     crops = []
     for k in range(config.data.check):
-        crops += crops_of(view(simulate(FIRST_TEST - 1 - k, config.data.sensor), None))
+        crops += crops_of(view(scan_of(FIRST_TEST - 1 - k, config.data.sensor, config.model.sweeps), None))
     return [batch_of(crops[k : k + CHECK_BATCH]) for k in range(0, len(crops), CHECK_BATCH)]
 
 
-def validation(check: list[Crops]) -> Callable[[nn.Module], dict[str, float]]:
+def validation(check: list[Crops] | list[DriveCrops]) -> Callable[[nn.Module], dict[str, float]]:
     """Mean losses over the crops that nothing is trained on."""
 
     def validate(model: nn.Module) -> dict[str, float]:
         sums: dict[str, float] = {}
         crops = 0
         for batch in check:
-            parts = learn(model, batch)
+            parts = taught(model, batch)
             crops += len(batch)
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(batch)
@@ -189,7 +210,7 @@ def planned(config: TrainConfig, model: nn.Module, make: Make) -> TrainConfig:
         began = time.monotonic()
         batch = make(config.data.scans, generator)
         made = time.monotonic()
-        learn(model, batch)["loss"].backward()
+        taught(model, batch)["loss"].backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         if k >= UNTIMED:  # the first ones compile

@@ -1,18 +1,30 @@
 """Detection end to end: quadrants as in training, frames of files, the command, what goes wrong."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from typer.testing import CliRunner
 
 from vision.pointcloud.assign import NUMBERS, draw_targets, empty_targets
 from vision.pointcloud.baselines import hand_made
 from vision.pointcloud.cli import app
 from vision.pointcloud.cloud import Cloud
-from vision.pointcloud.crops import CELLS, OUT_CELLS, MakeCrops, batch_of, crop_points, crops_of, turned, view
+from vision.pointcloud.crops import (
+    CELLS,
+    LOW,
+    OUT_CELLS,
+    MakeCrops,
+    batch_of,
+    crop_points,
+    crops_of,
+    turned,
+    view,
+)
 from vision.pointcloud.data import read_cloud
 from vision.pointcloud.decode import decode_maps
 from vision.pointcloud.evaluate import view_points
@@ -20,7 +32,7 @@ from vision.pointcloud.examples import find_examples, generated, read_example
 from vision.pointcloud.features import CHANNELS, bev_image
 from vision.pointcloud.iou import iou_bev
 from vision.pointcloud.metrics import Frame, average_precision, matched, recall_precision
-from vision.pointcloud.predict import Boxes, Detector
+from vision.pointcloud.predict import Boxes, Detector, averaged
 from vision.pointcloud.reading import Reading, read_as
 from vision.pointcloud.synth.scan import Scan, simulate
 from vision.pointcloud.train import learn
@@ -123,11 +135,27 @@ def test_drawn_targets_decode_to_their_boxes() -> None:
     assert (heat == 1).sum() == 2
     assert numbers.shape[0] == NUMBERS
     logits = torch.logit(torch.from_numpy(heat).clamp(1e-4, 0.99))[None]
-    (decoded, labels), *_ = decode_maps(logits, torch.from_numpy(numbers * 2 - (numbers > 9))[None] / 2, 0.9)
+    numbers[8] -= 0.5  # a chance as the logit of its side
+    (decoded, labels), *_ = decode_maps(logits, torch.from_numpy(numbers)[None], 0.9)
     order = np.argsort(labels[:, 1])
     np.testing.assert_allclose(decoded[order][:, :6], boxes[:, :6], atol=1e-4)
-    turn = np.cos(decoded[order][:, 6] - boxes[:, 6])
-    np.testing.assert_allclose(np.abs(turn), 1, atol=1e-4)
+    np.testing.assert_allclose(np.cos(decoded[order][:, 6] - boxes[:, 6]), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("heading", np.arange(-3.1, 3.2, 0.45))
+def test_the_front_survives_the_targets_and_the_mirror_at_the_diagonal(heading: float) -> None:
+    def maps(box: list[float]) -> tuple[Tensor, Tensor]:
+        drawn = empty_targets(OUT_CELLS)
+        draw_targets(np.array([box]), np.array([0]), LOW, 0.4, *drawn)
+        drawn[2][8] -= 0.5
+        return torch.logit(torch.from_numpy(drawn[0]).clamp(1e-4, 0.99)), torch.from_numpy(drawn[2])
+
+    straight = maps([12.0, 7.1, 0.8, 4.2, 1.8, 1.5, heading])
+    mirrored = maps([7.1, 12.0, 0.8, 4.2, 1.8, 1.5, math.pi / 2 - heading])
+    heat, numbers = averaged(*(torch.stack(pair) for pair in zip(straight, mirrored, strict=True)))
+    ((decoded, _),) = decode_maps(heat, numbers, 0.9)
+    np.testing.assert_allclose(decoded[0, :6], [12.0, 7.1, 0.8, 4.2, 1.8, 1.5], atol=1e-3)
+    assert math.cos(decoded[0, 6] - heading) > 0.999
 
 
 def test_neutral_places_ask_nothing() -> None:

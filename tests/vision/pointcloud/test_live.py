@@ -133,3 +133,17 @@ def test_a_tracker_keeps_nothing_of_thousands_of_scans() -> None:
         sizes.append(len(tracker.tracks))
     assert max(sizes[100:]) <= 20
     assert Tracker.from_dict(tracker.as_dict()).as_dict() == tracker.as_dict()
+
+
+def test_packets_on_standard_input_give_boxes_when_their_quarter_is_complete() -> None:
+    points = simulate(1_000_300, "vlp16").points
+    turn = np.argsort(np.mod(np.arctan2(points[:, 1], points[:, 0]), 2 * np.pi), kind="stable")
+    parts = np.array_split(points[turn], 6)
+    words = ["detect", "-", "--packets", "--weights", "pointcloud-bev", "--quick"]
+    answer = CliRunner().invoke(app, words, input=packed(*parts))
+    assert answer.exit_code == 0, answer.output
+    rows = [json.loads(line) for line in answer.stdout.splitlines() if line.startswith("{")]
+    assert len(rows) == 7  # a line a packet, and what was left at the end
+    assert sum(len(row["sectors"]) for row in rows) == 4
+    assert len(rows[0]["sectors"]) == 0
+    assert len(rows[-1]["sectors"]) == 1

@@ -1,5 +1,6 @@
 """Boxes of scans: files, folders, a folder that is watched, scans on standard input."""
 
+from collections import deque
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,6 +55,15 @@ def detect(
     pose: Annotated[
         Path | None, typer.Option("--pose", help="Poses of the scans: tracks then live in the world.")
     ] = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Carry what was seen from scan to scan; give --pose too.")
+    ] = False,
+    sweeps: Annotated[
+        int, typer.Option("--sweeps", min=1, max=50, help="Merge so many scans by --pose; for such weights.")
+    ] = 1,
+    packets: Annotated[
+        bool, typer.Option("--packets", help="On standard input come parts of a turn; boxes a quarter.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Wait for new scans in a folder, for ever.")] = False,
     backlog: Annotated[
         int, typer.Option("--backlog", min=0, help="Live: scans that may wait, 0 for all; the oldest go.")
@@ -74,6 +84,10 @@ def detect(
     With - scans come on standard input: each a uint32 length in bytes, then float32 rows. There and with
     --watch one JSON line a scan goes to standard output, with its latency and how many were dropped.
 
+    With --memory the scans are sweeps of one drive: cars that were seen stay while they are hidden, and boxes
+    have velocities. --sweeps 10 merges every scan with the nine before it instead. Both want all scans of a
+    drive in their order.
+
     Example: recurra pointcloud detect scans/ -o boxes/ --format kitti
     """
     from core.errors import ConfigError
@@ -81,9 +95,11 @@ def detect(
     from core.jobs import Job, finish, gather, mirror, run
     from vision.pointcloud.answers import FORMATS, text_of, write_page, write_picture
     from vision.pointcloud.data import SUFFIXES
+    from vision.pointcloud.merge import merged_clouds
     from vision.pointcloud.poses import in_world, read_poses
     from vision.pointcloud.predict import Detector
     from vision.pointcloud.reading import Reading, read_as, sharded, thresholds_of
+    from vision.pointcloud.remember import MEMORY, Remembering
     from vision.pointcloud.track import Tracker
 
     if format not in FORMATS:
@@ -91,30 +107,49 @@ def detect(
     reading = Reading(axes, unit, ego)
     limits = thresholds_of(score)
     set_threads(threads)
-    detector = Detector.open(weights, named_device(device))
+    if (memory or sweeps > 1) and (watch or inputs == ["-"] or resume or shard):
+        raise ConfigError("--memory and --sweeps go with all files of one drive, in their order.")
+    if memory and (sweeps > 1 or front or range_m is not None or z_offset is not None):
+        raise ConfigError("--memory does not go with --sweeps, --front, --range or --z-offset.")
+    if packets and inputs != ["-"]:
+        raise ConfigError("--packets reads standard input: give - as the input.")
+    if sweeps > 1 and pose is None:
+        raise ConfigError("--sweeps wants --pose: where the vehicle was at every scan.")
+    detector = Detector.open(weights or (MEMORY if memory else None), named_device(device))
     detector.thresholds.update(limits)
     detector.mirror = not quick
     if track is not None and not track > 0:
         raise ConfigError(f"--track is scans a second, above 0; got {track}.")
     if watch or inputs == ["-"]:
-        live(inputs, watch, backlog, columns, detector, reading, front, range_m, z_offset, track)
+        live(inputs, watch, packets, backlog, columns, detector, reading, front, range_m, z_offset, track)
         return
     jobs = sharded(mirror(gather(inputs, SUFFIXES), out, FORMATS[format]), shard)
     if (html or png) and len(jobs) != 1:
         raise ConfigError(f"--html and --png show one scan; there are {len(jobs)}.")
 
     tracker, number = Tracker(), iter(range(len(jobs)))
+    remembering = Remembering(detector) if memory else None
+    recent: deque[tuple[Any, Any]] = deque(maxlen=sweeps)
     poses = None if pose is None else read_poses(pose)
     if poses is not None and len(poses) < len(jobs):
         raise ConfigError(f"{pose} has {len(poses)} poses for {len(jobs)} scans.")
     if poses is not None and track is None:
         track = 10.0
+    if memory and poses is None:
+        say("the memory takes the vehicle to stand: without poses what it carries is left behind.")
     if track is not None and poses is None:
         say("tracks live in the frame of the files: without poses the own motion is part of every speed.")
 
     def work(job: Job) -> dict[str, Any]:
         cloud = read_as(job.source.path, reading)
-        found = detector(cloud, front=front, range_m=range_m, z_offset=z_offset)
+        turn = next(number)
+        if sweeps > 1 and poses is not None:
+            recent.append((cloud, poses[turn]))
+            cloud = merged_clouds(*zip(*((one, at.place, at.time_s) for one, at in recent), strict=True))
+        if remembering is not None:
+            found = remembering(cloud, None if poses is None else poses[turn])
+        else:
+            found = detector(cloud, front=front, range_m=range_m, z_offset=z_offset)
         say_all(found.remarks)
         if job.target is not None:
             write_text(job.target, text_of(found, format))
@@ -124,7 +159,6 @@ def detect(
             write_picture(cloud, found, png)
         result = found.as_dict()
         if track is not None:
-            turn = next(number)
             if poses is None:
                 tracks = tracker.update(found, turn / track)
             else:
@@ -155,6 +189,7 @@ def detect(
 def live(
     inputs: list[str],
     watch: bool,
+    packets: bool,
     backlog: int,
     columns: int | None,
     detector: Any,
@@ -169,7 +204,8 @@ def live(
     import sys
 
     from core.errors import ConfigError
-    from vision.pointcloud.live import Line, answers, new_files, scans_of, warm
+    from vision.pointcloud.live import Line, Sectors, answers, new_files, scans_of, warm
+    from vision.pointcloud.predict import to_ours
     from vision.pointcloud.reading import as_said, read_as
     from vision.pointcloud.track import Tracker
 
@@ -183,10 +219,14 @@ def live(
         else scans_of(sys.stdin.buffer, columns)
     )
     say(f"ready after {seconds:.1f} s.")
+    sectors = Sectors(detector)
 
     def work(scan: Any, cloud: Any) -> dict[str, Any]:
         nonlocal began
         cloud = cloud if watch else as_said(cloud, reading)
+        if packets:
+            parts = sectors.feed(to_ours(cloud.points, cloud.frame), scan.name)
+            return {"source": scan.name, "sectors": [part.as_dict() for part in parts]}
         found = detector(cloud, front=front, range_m=range_m, z_offset=z_offset)
         result = found.as_dict()
         if track is not None:
@@ -194,5 +234,7 @@ def live(
             result["tracks"] = [one.as_dict() for one in tracker.update(found, scan.at_s - began)]
         return result
 
-    for result in answers(Line(backlog).filled_by(source), work):
+    for result in answers(Line(0 if packets else backlog).filled_by(source), work):  # no packet may be lost
         print(json.dumps(result), flush=True)
+    for part in sectors.flush("end"):
+        print(json.dumps({"source": "end", "sectors": [part.as_dict()]}), flush=True)

@@ -28,10 +28,11 @@ def evaluate(
         str, typer.Argument(help="Folder of labelled scans; a number of scans for --format synthetic.")
     ],
     format: Annotated[
-        str, typer.Option("--format", help="kitti, av2, nuscenes, labels, synthetic or sensors.")
+        str, typer.Option("--format", help="kitti, av2, nuscenes, labels, synthetic, sensors or drives.")
     ] = "kitti",
     weights: Weights = None,
     sensor: Annotated[str, typer.Option("--sensor", help="Of synthetic scans.")] = "hdl64",
+    sweeps: Annotated[int, typer.Option("--sweeps", min=1, help="Of a drive, for --format drives.")] = 10,
     front: Annotated[bool, typer.Option("--front", help="Synthetic scans cut to a camera's view.")] = False,
     disturb: Annotated[
         str | None, typer.Option("--disturb", help="Scans and labels moved: turn=DEG,tilt=DEG,thin.")
@@ -43,7 +44,8 @@ def evaluate(
 ) -> None:
     """Score the detector beside both baselines, by one protocol for every folder.
 
-    --format sensors scores cars in so many generated scans of each of six sensors.
+    --format sensors scores cars in so many generated scans of each of six sensors, --format drives what a
+    memory over sweeps finds of hidden cars in so many generated drives.
 
     Example: recurra pointcloud evaluate kitti/ --format kitti --json report.json
     """
@@ -61,8 +63,16 @@ def evaluate(
     where = named_device(device)
     detector = Detector.open(weights, where)
     moved = None if disturb is None else partial(disturbed, how=parsed(disturb))
-    if format in ("synthetic", "sensors") and not (folder.isdigit() and 1 <= int(folder) <= 100_000):
+    if format in ("synthetic", "sensors", "drives") and not (
+        folder.isdigit() and 1 <= int(folder) <= 100_000
+    ):
         raise ConfigError(f"--format {format} wants a number of scans in place of a folder, got {folder!r}.")
+    if format == "drives":
+        from vision.pointcloud.hidden import hidden_lines, hidden_report
+
+        report = hidden_report(detector, int(folder), sweeps, sensor)
+        emit(report, json_path, hidden_lines(report))
+        return
     if format == "sensors":
         by_sensor = sensors_report(int(folder), detector, SENSORS, front)
         told = {"n": int(folder), "weights": detector.name, "sensors": by_sensor}

@@ -3,12 +3,15 @@
 It has no recurrence: it is the baseline that stands in every table, and the last part of `tiny`.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vision.pointcloud.assign import NUMBERS
+from vision.pointcloud.assign import NUMBERS, SPEEDS
 from vision.pointcloud.features import CHANNELS, bev_image
+from vision.pointcloud.models.memory import SweepMemory
 
 HEAT_BIAS = -3.5
 CLASSES = 3
@@ -57,28 +60,58 @@ class Pyramid(nn.Module):
 
 
 class MapHead(nn.Module):
-    """Heat maps of three classes and nine numbers from features (B, C, H, W)."""
+    """Heat maps of three classes and nine numbers, or more, from features (B, C, H, W)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, numbers: int = NUMBERS) -> None:
         super().__init__()
         self.heat = nn.Conv2d(width, CLASSES, 3, 1, 1)
-        self.numbers = nn.Conv2d(width, NUMBERS, 3, 1, 1)
+        self.numbers = nn.Conv2d(width, numbers, 3, 1, 1)
         nn.init.constant_(self.heat.bias, HEAT_BIAS)  # pyright: ignore[reportArgumentType]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.heat(x), self.numbers(x)
 
 
-class BevNetwork(nn.Module):
-    """Crops -> heat logits (B, 3, 128, 128) and numbers (B, 9, 128, 128)."""
+class CropDetector(nn.Module):
+    """What detectors of crops share: heads on a map of features, and perhaps a memory before them."""
 
-    def __init__(self, width: int = 32, deep: int = 64, blocks: int = 2) -> None:
-        super().__init__()
-        self.stem = conv(CHANNELS, width, 2)
-        self.pyramid = Pyramid(width, deep, blocks)
-        self.head = MapHead(width)
+    head: "MapHead"
+    memory: SweepMemory | None
+    sweeps: int = 1
+    """Above 1 points have a fourth column, their age in seconds, and boxes have velocities."""
+
+    def features(self, points: Tensor, crop: Tensor, crops: int) -> Tensor:
+        """The map (crops, width, H, W) that the heads read."""
+        raise NotImplementedError
 
     def forward(self, points: Tensor, crop: Tensor, crops: int) -> tuple[Tensor, Tensor]:
         """Points (N, 3) with the number of their crop (N,)."""
-        image = bev_image(points, crop, crops).contiguous(memory_format=torch.channels_last)
-        return self.head(self.pyramid(self.stem(image)))
+        return self.head(self.features(points, crop, crops))
+
+    def remember(self, features: Tensor, state: Any, motion: Tensor) -> tuple[Tensor, Tensor, Any]:
+        """Heat, numbers (B, 11, H, W) with velocities, and the state after this sweep.
+
+        Args:
+            state: that of the sweep before, or None.
+            motion: (B, 3) of the frame of each crop since then.
+        """
+        assert self.memory is not None
+        features, speed, state = self.memory(features, state, motion)
+        heat, numbers = self.head(features)
+        return heat, torch.cat([numbers, speed], 1), state
+
+
+class BevNetwork(CropDetector):
+    """Crops -> heat logits (B, 3, 128, 128) and numbers (B, 9, 128, 128)."""
+
+    def __init__(self, width: int = 32, deep: int = 64, blocks: int = 2, sweeps: int = 1) -> None:
+        super().__init__()
+        self.stem = conv(CHANNELS, width, 2)
+        self.pyramid = Pyramid(width, deep, blocks)
+        self.head = MapHead(width, NUMBERS + (SPEEDS if sweeps > 1 else 0))
+        self.memory, self.sweeps = None, sweeps
+
+    def features(self, points: Tensor, crop: Tensor, crops: int) -> Tensor:
+        """The map (crops, width, 128, 128) that the heads read."""
+        image = bev_image(points[:, :3], crop, crops).contiguous(memory_format=torch.channels_last)
+        return self.pyramid(self.stem(image))

@@ -12,18 +12,23 @@ from torch import Tensor, nn
 from core.errors import ConfigError
 from core.parts.recompute import checkpointed
 from core.registry import build
+from vision.pointcloud.assign import NUMBERS, SPEEDS
 from vision.pointcloud.config import ModelConfig
 from vision.pointcloud.crops import CELLS, HEIGHT_LOW, LOW, OUT_CELLS, SIZE
 from vision.pointcloud.features import CHANNELS, bev_image
-from vision.pointcloud.models.bev import BevNetwork, MapHead, Pyramid, conv
+from vision.pointcloud.models.bev import BevNetwork, CropDetector, MapHead, Pyramid, conv
 from vision.pointcloud.models.lion import LIONBlock, LIONLayer, PatchMerging3D
+from vision.pointcloud.models.memory import SweepMemory
 from vision.pointcloud.models.operators import build_operator
 from vision.pointcloud.models.unimamba import UniMambaLevel
 from vision.pointcloud.models.voxel_mamba import VoxelMamba
 from vision.pointcloud.voxels import DynamicVoxels, Voxels, from_above
 
+YOUNG_S = 0.05
+"""Age of points of the last sweep, at most."""
 
-class LIONDetector(nn.Module):
+
+class LIONDetector(CropDetector):
     """Crops -> heat logits (B, 3, 128, 128) and numbers (B, 9, 128, 128)."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -32,8 +37,9 @@ class LIONDetector(nn.Module):
         layers = config.layers
         top = HEIGHT_LOW + layers * config.layer_m
         self.cell = SIZE / OUT_CELLS
+        self.sweeps = config.sweeps
         self.voxels = DynamicVoxels(
-            4, (dim, dim), (self.cell, self.cell, config.layer_m),
+            5 if config.sweeps > 1 else 4, (dim, dim), (self.cell, self.cell, config.layer_m),
             (LOW, LOW, HEIGHT_LOW, LOW + SIZE, LOW + SIZE, top),
         )  # fmt: skip
 
@@ -69,18 +75,22 @@ class LIONDetector(nn.Module):
         self.stem = conv(CHANNELS, config.width, CELLS // OUT_CELLS)
         self.join = conv(2 * config.width, config.width)
         self.pyramid = Pyramid(config.width, config.deep, config.depth)
-        self.head = MapHead(config.width)
+        self.head = MapHead(config.width, NUMBERS + (SPEEDS if config.sweeps > 1 else 0))
+        self.memory = memory_of(config)
 
-    def forward(self, points: Tensor, crop: Tensor, crops: int) -> tuple[Tensor, Tensor]:
-        """Points (N, 3) with the number of their crop (N,)."""
+    def features(self, points: Tensor, crop: Tensor, crops: int) -> Tensor:
+        """The map (crops, width, 128, 128) that the heads read, of points (N, 3) with their crop (N,)."""
         reach = points[:, :2].norm(dim=1, keepdim=True) / 20
-        voxels = self.voxels(torch.cat([points, reach], 1), crop, crops)
+        voxels = self.voxels(torch.cat([points[:, :3], reach, points[:, 3:]], 1), crop, crops)
         for block, merge in zip(self.blocks, self.merges, strict=True):
             voxels, _ = merge(block(voxels))
         voxels = self.last(voxels)
         flat = self.flat(from_above(voxels).contiguous(memory_format=torch.channels_last))
-        image = bev_image(points, crop, crops).contiguous(memory_format=torch.channels_last)
-        return self.head(self.pyramid(self.join(torch.cat([flat, self.stem(image)], 1))))
+        if self.sweeps > 1:  # its density is that of one sweep
+            now = points[:, 3] < YOUNG_S
+            points, crop = points[now], crop[now]
+        image = bev_image(points[:, :3], crop, crops).contiguous(memory_format=torch.channels_last)
+        return self.pyramid(self.join(torch.cat([flat, self.stem(image)], 1)))
 
 
 def curve_body(config: ModelConfig) -> nn.Module:
@@ -121,8 +131,15 @@ class OneMoreLayer(nn.Module):
         return self.body(replace(voxels, shape=(depth + 1, height, width), memo={}))
 
 
+def memory_of(config: ModelConfig) -> SweepMemory | None:
+    """The memory over sweeps, where the configuration has one."""
+    return SweepMemory(config.memory, config.width, SIZE / OUT_CELLS, LOW) if config.memory else None
+
+
 def build_network(config: ModelConfig) -> nn.Module:
     """The network of a configuration."""
     if config.backbone == "bev":
-        return BevNetwork(config.width, config.deep, config.depth)
+        network = BevNetwork(config.width, config.deep, config.depth, config.sweeps)
+        network.memory = memory_of(config)
+        return network
     return LIONDetector(config)

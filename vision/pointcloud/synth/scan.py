@@ -40,6 +40,8 @@ class Scan:
     """Rays of the turn."""
     numbers: np.ndarray | None = None
     """(M,) which object of its street each box is."""
+    velocity: np.ndarray | None = None
+    """(M, 2) of each box over ground, m/s: of several sweeps as one scan."""
 
     def names(self) -> list[str]:
         """The class of each box."""
