@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from vision.pointcloud.assign import CAR
-from vision.pointcloud.calibrate import FLAT, LOW_SCORE, NEAR_M
+from vision.pointcloud.calibrate import FLAT, LOW_SCORE, NEAR_M, thresholds
 from vision.pointcloud.drives import levelled, remembered
 from vision.pointcloud.iou import iou_bev
 from vision.pointcloud.metrics import Frame, curve, recall_precision
 from vision.pointcloud.predict import Detector
-from vision.pointcloud.remember import Remembering
+from vision.pointcloud.remember import REMEMBERED, Remembering
 from vision.pointcloud.synth.sequence import sequence
 
 FIRST = 1_700_000
@@ -20,7 +21,17 @@ FIRST = 1_700_000
 OVERLAP = 0.5
 
 
-def hidden_report(detector: Detector, drives: int, sweeps: int, sensor: str = "hdl64") -> dict[str, Any]:
+def memory_thresholds(network: nn.Module, drives: int, sweeps: int, sensor: str) -> dict[str, Any]:
+    """For a card: thresholds of single sweeps, and the one of cars in memory with the same precision."""
+    usual = thresholds(network, drives, sensor)
+    detector = Detector(network, usual["thresholds"], "training")
+    report = hidden_report(detector, max(1, drives // 4), sweeps, sensor, FIRST + 100_000)
+    return {**usual, REMEMBERED: {"Car": report["memory"]["threshold"]}}
+
+
+def hidden_report(
+    detector: Detector, drives: int, sweeps: int, sensor: str = "hdl64", first: int = FIRST
+) -> dict[str, Any]:
     """Cars within 30 m in generated drives, by single sweeps and with the memory.
 
     A car is hidden in a sweep where it is no target (fewer than five points, or less than .15 of it) but was
@@ -36,7 +47,7 @@ def hidden_report(detector: Detector, drives: int, sweeps: int, sensor: str = "h
     slips: list[float] = []
     for number in range(drives):
         memory.reset()
-        turns = sequence(FIRST + number, sensor, sweeps)
+        turns = sequence(first + number, sensor, sweeps)
         levels = levelled(turns)
         for turn, level, kinds in zip(turns, levels, remembered(levels), strict=True):
             boxes = level.boxes[:, :7]

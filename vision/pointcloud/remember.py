@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,21 @@ from vision.pointcloud.ground import Plane, estimate_ground
 from vision.pointcloud.merge import between
 from vision.pointcloud.models.bev import CropDetector
 from vision.pointcloud.poses import Pose
-from vision.pointcloud.predict import NAMES, Boxes, Detector, levelled, to_ours, to_theirs, turned_speed
+from vision.pointcloud.predict import (
+    NAMES,
+    Boxes,
+    Detector,
+    checked_thresholds,
+    levelled,
+    to_ours,
+    to_theirs,
+    turned_speed,
+)
 
 MEMORY = "pointcloud-memory"
 """Bundled weights with a memory."""
+REMEMBERED = "remembered"
+"""Where a card holds the thresholds of the memory."""
 TURNS = (0, 1, 2, 3)
 
 
@@ -40,12 +52,19 @@ class Remembering:
     pose: np.ndarray | None = None
     """(3,) x, y, yaw of the last sweep."""
     network: CropDetector = field(init=False)
+    thresholds: dict[str, float] = field(init=False)
+    """Those of the detector, but for cars one of as many false alarms as single sweeps have."""
 
     def __post_init__(self) -> None:
         network = self.detector.network
         if not isinstance(network, CropDetector) or network.memory is None:
             raise ConfigError(f"{self.detector.name} has no memory; {MEMORY} has.")
-        self.network = network
+        self.network, self.thresholds = network, dict(self.detector.thresholds)
+        card = self.detector.card
+        own = {} if card is None else card.extra.get(REMEMBERED, {})
+        for name, value in checked_thresholds(Path(self.detector.name), own).items():
+            if name in own:
+                self.thresholds[name] = round(float(self.detector.chance(np.array([value]), name)[0]), 4)
 
     def reset(self) -> None:
         """Forget every sweep."""
@@ -83,7 +102,7 @@ class Remembering:
         xyz = to_ours(cloud.points, cloud.frame)
         plane = estimate_ground(xyz)
         here = np.zeros(3) if pose is None else pose.place
-        limit = np.array([self.detector.thresholds[name] for name in NAMES])
+        limit = np.array([self.thresholds[name] for name in NAMES])
         box, score, kind = self.find(xyz, plane, here, min(float(limit.min()), 0.999))
         keep = score >= limit[kind]
         box, score, kind = box[keep], score[keep], kind[keep]

@@ -21,6 +21,7 @@ from vision.pointcloud.calibrate import thresholds
 from vision.pointcloud.config import TrainConfig, preset
 from vision.pointcloud.crops import FIRST_TEST, Crops, MakeCrops, batch_of, crops_of, scan_of, view
 from vision.pointcloud.drives import DriveCrops, MakeDrives, check_drives, learn_drive
+from vision.pointcloud.hidden import memory_thresholds
 from vision.pointcloud.loss import FRONT, REGRESSION, SPEED, focal_loss, numbers_loss
 from vision.pointcloud.models.detector import build_network
 from vision.pointcloud.own import Labelled, SameCrops, find_own, learnt, make_of, read_own, split_own
@@ -107,7 +108,8 @@ def sources_of(
         if given or overfit is not None:
             raise ConfigError("a memory learns on generated drives; leave the folders out.")
         drives = check_drives(config.data.sensor, config.data.sweeps, config.data.check)
-        return MakeDrives(config.data.sensor, config.data.sweeps), drives, lambda trained: {}
+        sizes = (config.data.hard, config.data.sweeps, config.data.sensor)
+        return MakeDrives(sizes[2], sizes[1]), drives, lambda trained: memory_thresholds(trained, *sizes)
     if config.model.sweeps > 1 and (given or config.data.paste or overfit is not None):
         raise ConfigError("merged sweeps are learned from generated drives; leave folders and paste out.")
     if overfit is not None:

@@ -144,7 +144,7 @@ def operators(
     threads: Threads = None,
     json_path: Json = None,
 ) -> None:
-    """Parameters and time of every operator along groups of voxels, on this machine.
+    """Parameters, time and memory of every operator along groups of voxels, on this machine.
 
     With --minutes or --steps every operator is trained in a LION detector, side by side on the same batches,
     then the other backbones with the best one, and all are scored on the same scans: a table by equal time
@@ -171,15 +171,22 @@ def operators(
             say(lines_of([row])[1])
         emit({"rows": found}, json_path, lines_of(found))
         return
-    rows = measured(width, tokens)
-    head = ("operator", "parameters", "ms", "of min_gru")
-    lines = lined(
-        head,
+    rows = measured(width, tokens, named_device(device))
+    head = ["operator", "parameters", "ms", "of min_gru", "kept MB"]
+    body = [
         [
-            (row["operator"], f"{row['parameters']:,}", f"{row['ms']:.1f}", f"{row['of_min_gru']:.1f}")
-            for row in rows
-        ],
-    )
+            row["operator"], f"{row['parameters']:,}", f"{row['ms']:.1f}", f"{row['of_min_gru']:.1f}",
+            f"{row['kept_mb']:.1f}",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    if "from_cpu" in rows[0]:
+        head += ["peak MB", "from CPU"]
+        body = [
+            [*cells, f"{row['peak_mb']:.1f}", f"{row['from_cpu']:.1e}"]
+            for cells, row in zip(body, rows, strict=True)
+        ]
+    lines = lined(head, body)
     emit({"width": width, "tokens": tokens, "operators": rows}, json_path, lines)
 
 

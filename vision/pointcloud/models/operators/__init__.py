@@ -45,28 +45,58 @@ UNITS = ("min_gru", "hgrn", "gru", "mamba2", "gated_delta_net", "mlstm")
 """Core units that stand beside the published operators in `recurra pointcloud operators`."""
 
 
-def measured(width: int, tokens: int, repeats: int = 3) -> list[dict[str, Any]]:
-    """Parameters and milliseconds (best of some runs) of each operator along two groups of tokens."""
+def measured(width: int, tokens: int, device: Any = "cpu", repeats: int = 3) -> list[dict[str, Any]]:
+    """Parameters, milliseconds (best of some runs) and megabytes of each operator along two groups of tokens.
+
+    Megabytes are what a forward pass keeps for its gradients. On a GPU there is also the peak of a pass
+    without gradients, and the largest difference from the CPU's answer relative to its largest value.
+    """
     import time
 
     import torch
 
-    rows = []
+    device = torch.device(device)
     x, filled = torch.randn(2, tokens // 2, width), torch.full((2,), tokens // 2)
+    here, filled_here = x.to(device), filled.to(device)
+    rows = []
     for name in (*UNITS, *PUBLISHED):
         operator = build_operator(name, width).eval()
-        best = float("inf")
+        row: dict[str, Any] = {
+            "operator": name,
+            "parameters": sum(part.numel() for part in operator.parameters()),
+        }
         with torch.no_grad():
+            reference = operator(x, filled) if device.type == "cuda" else None
+            operator.to(device)
+            best = float("inf")
             for _ in range(repeats + 1):  # the first one compiles
                 began = time.perf_counter()
-                operator(x, filled)
+                found = operator(here, filled_here)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
                 best = min(best, time.perf_counter() - began)
-        rows.append(
-            {
-                "operator": name,
-                "parameters": sum(part.numel() for part in operator.parameters()),
-                "ms": 1000 * best,
-            }
-        )
+            if reference is not None:
+                gap = (found.cpu() - reference).abs().max() / reference.abs().max()
+                torch.cuda.reset_peak_memory_stats(device)
+                before = torch.cuda.memory_allocated(device)
+                operator(here, filled_here)
+                row["peak_mb"] = round((torch.cuda.max_memory_allocated(device) - before) / 1e6, 1)
+                row["from_cpu"] = float(gap)
+        rows.append({**row, "ms": 1000 * best, "kept_mb": kept_mb(operator, here, filled_here)})
     first = rows[0]["ms"]
     return [{**row, "of_min_gru": row["ms"] / first} for row in rows]
+
+
+def kept_mb(operator: nn.Module, *inputs: Any) -> float:
+    """Megabytes that a forward pass keeps for its gradients, each tensor once."""
+    import torch
+
+    kept: dict[int, int] = {}
+
+    def keep(part: torch.Tensor) -> torch.Tensor:
+        kept[part.untyped_storage().data_ptr()] = part.untyped_storage().nbytes()
+        return part
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda part: part):
+        operator(*inputs)
+    return round(sum(kept.values()) / 1e6, 1)
