@@ -1,6 +1,7 @@
-"""The dense part of a detector as ONNX, checked against torch: from maps to heat and numbers.
+"""A detector as ONNX, checked against torch: its dense part, from maps to heat and numbers, or all of it.
 
-What is sparse (voxels, windows, scans) stays here: its sizes change with every scan.
+The dense part has the sizes of the grid. The whole detector has lists with room for so many points and voxels
+(`whole.py`), and needs an operator whose scan becomes a graph.
 """
 
 from pathlib import Path
@@ -9,11 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from core.export import export_network
-from vision.pointcloud.crops import CELLS, OUT_CELLS
-from vision.pointcloud.features import CHANNELS
+from vision.pointcloud.crops import CELLS, FIRST_TEST, OUT_CELLS, crop_points
+from vision.pointcloud.features import CHANNELS, cell_polar
+from vision.pointcloud.ground import estimate_ground
 from vision.pointcloud.models.bev import BevNetwork
 from vision.pointcloud.models.detector import LIONDetector
-from vision.pointcloud.predict import Detector
+from vision.pointcloud.predict import Detector, levelled
+from vision.pointcloud.synth.scan import simulate
+from vision.pointcloud.whole import POINTS, ROOM, Whole, filled_up
+
+EXAMPLE = FIRST_TEST + 12
+"""Seed of the scan that a graph is checked with."""
 
 
 class BevPart(nn.Module):
@@ -60,3 +67,24 @@ def export_onnx(detector: Detector, path: str | Path) -> float:
         volume = torch.randn(1, first.in_channels, OUT_CELLS, OUT_CELLS, generator=generator)
         inputs = {"volume": volume, "image": image}
     return export_network(part, path, inputs, ("heat", "numbers"))
+
+
+def export_whole(detector: Detector, path: str | Path, points: int = POINTS, room: int = ROOM) -> float:
+    """Write the detector of a crop, from points (P, 3) to heat and numbers; errors as in `export_onnx`.
+
+    Args:
+        points: P, the points that a crop may have; fewer are filled up with `whole.FAR_M`.
+        room: voxels that a crop may have.
+
+    Raises:
+        ConfigError: an operator whose scan does not become a graph.
+    """
+    network = Whole(detector.network, room)
+    crops = [
+        filled_up(torch.from_numpy(crop_points(levelled(scan, estimate_ground(scan)), turn)[:points]), points)
+        for scan, turn in ((simulate(EXAMPLE, "vlp16").points[:, :3], turn) for turn in (0, 1))
+    ]
+    cell_polar(crops[0].device)  # now: while a graph is written it would keep a tensor of the writer
+    return export_network(
+        network, path, {"points": crops[0]}, ("heat", "numbers"), check={"points": crops[1]}
+    )

@@ -28,29 +28,31 @@ def bev_image(points: Tensor, crop: Tensor, crops: int) -> Tensor:
     """
     device = points.device
     edges = torch.tensor(EDGES, device=device)
-    layer = torch.bucketize(points[:, 2].contiguous(), edges, right=True) - 1
-    cell = ((points[:, :2] - LOW) / CELL).floor().long()
+    layer = (points[:, 2:] >= edges).sum(1) - 1
+    cell = ((points[:, :2] - LOW) / CELL).floor()
     keep = ((cell >= 0) & (cell < CELLS)).all(1) & (layer >= 0) & (layer < SLICES)
-    points, crop, layer, cell = points[keep], crop[keep].long(), layer[keep], cell[keep]
+    crop, cell = crop.long(), torch.where(keep[:, None], cell, 0).long()
     place = cell[:, 1] * CELLS + cell[:, 0]
     area = CELLS * CELLS
-    count = torch.zeros(crops * SLICES * area, device=device)
-    count.index_add_(0, (crop * SLICES + layer) * area + place, torch.ones_like(points[:, 0]))
-    count = count.view(crops, SLICES, CELLS, CELLS)
+    # what is not kept goes to one place more than there are, so that no size depends on the points
+    count = torch.zeros(crops * SLICES * area + 1, device=device)
+    where = torch.where(keep, (crop * SLICES + layer) * area + place, crops * SLICES * area)
+    count = count.scatter_add(0, where, torch.ones_like(points[:, 0]))[:-1].view(crops, SLICES, CELLS, CELLS)
     image = torch.empty(crops, CHANNELS, CELLS, CELLS, device=device)
     image[:, :SLICES] = torch.where(count > 0, 0.5 + 0.25 * count.clamp(min=1).log().clamp(max=4), 0.0)
-    top = torch.zeros(crops * area, device=device)
-    top.scatter_reduce_(0, crop * area + place, points[:, 2].clamp(0, 4) / 3, "amax")
-    image[:, SLICES] = top.view(crops, CELLS, CELLS)
+    top = torch.zeros(crops * area + 1, device=device)
+    where = torch.where(keep, crop * area + place, crops * area)
+    top = top.scatter_reduce(0, where, points[:, 2].clamp(0, 4) / 3, "amax")
+    image[:, SLICES] = top[:-1].view(crops, CELLS, CELLS)
     image[:, SLICES + 1] = count.sum(1).log1p() / 3
     reach, sector = cell_polar(device)
     image[:, SLICES + 2] = reach / 40
-    far = torch.zeros(crops * SECTORS, device=device)
-    ground = points[:, 2] < LOW_RETURN_M
-    low = points[ground]
-    direction = sector_of(low[:, 0], low[:, 1])
-    far.scatter_reduce_(0, crop[ground] * SECTORS + direction, low[:, :2].norm(dim=1), "amax")
-    image[:, SLICES + 3] = (far.view(crops, SECTORS)[:, sector] > reach).float()
+    far = torch.zeros(crops * SECTORS + 1, device=device)
+    low = keep & (points[:, 2] < LOW_RETURN_M)
+    direction = crop * SECTORS + sector_of(points[:, 0], points[:, 1])
+    where = torch.where(low, direction, crops * SECTORS)
+    far = far.scatter_reduce(0, where, points[:, :2].norm(dim=1), "amax")
+    image[:, SLICES + 3] = (far[:-1].view(crops, SECTORS)[:, sector] > reach).float()
     return image
 
 

@@ -28,7 +28,14 @@ class Groups:
 def window_order(
     coords: Tensor, shape: Sequence[int], window: Sequence[int], shift: bool, first: str
 ) -> Tensor:
-    """The permutation (N,) that sorts voxels by window and place inside.
+    """The permutation (N,) that sorts voxels by window and place inside; arguments as of `window_key`."""
+    return window_key(coords, shape, window, shift, first).argsort()
+
+
+def window_key(
+    coords: Tensor, shape: Sequence[int], window: Sequence[int], shift: bool, first: str
+) -> Tensor:
+    """Numbers (N,) that rise by window and place inside, different for different voxels.
 
     Args:
         coords: (N, 4) batch, z, y, x.
@@ -48,7 +55,7 @@ def window_order(
         key = key * axes[name][2] + axes[name][0]
     for name in names:
         key = key * axes[name][3] + axes[name][1]
-    return key.argsort()
+    return key
 
 
 def order_of(voxels: Voxels, window: Sequence[int], shift: bool, name: str) -> Tensor:

@@ -140,17 +140,21 @@ def convert(
 @app.command()
 def export(
     out: OutFile,
+    whole: Annotated[bool, typer.Option("--whole", help="From points on, for min_gru and min_lstm.")] = False,
     weights: Weights = None,
     json_path: Json = None,
 ) -> None:
-    """Write the dense part of a detector (maps to boxes' numbers) as ONNX, checked against torch.
+    """Write a detector as ONNX, checked against torch: its dense part, or with --whole from points on.
 
-    Example: recurra pointcloud export -o pointcloud.onnx --weights pointcloud-bev
+    The whole detector takes the levelled points of one quadrant (65,536; what only fills the list lies at
+    1,000,000 m) and gives heat and numbers of its map.
+
+    Example: recurra pointcloud export -o pointcloud.onnx --whole
     """
-    from vision.pointcloud.export import export_onnx
+    from vision.pointcloud.export import export_onnx, export_whole
     from vision.pointcloud.predict import Detector
 
-    worst = export_onnx(Detector.open(weights), out)
+    worst = (export_whole if whole else export_onnx)(Detector.open(weights), out)
     size = out.stat().st_size
     result = {"file": str(out), "bytes": size, "largest_difference": worst}
     emit(result, json_path, [f"{out}: {size / 1024:.0f} KB, largest difference from torch {worst:.2g}"])
