@@ -5,6 +5,7 @@ slows each of them alike. A row that was finished is not made again.
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,10 +17,11 @@ import torch
 
 from core.errors import ConfigError, DataError
 from core.files import write_text
+from core.fitting import load_part
 from core.training import DrawnBatches
 from core.training.distributed import Place
 from core.training.learner import Learner
-from core.weights import load_into, save
+from core.weights import find, load, load_into, save
 from vision.pointcloud.calibrate import thresholds
 from vision.pointcloud.config import ModelConfig, TrainConfig
 from vision.pointcloud.crops import Crops, MakeCrops
@@ -35,6 +37,8 @@ FIRST = 600_000
 """Seeds of the scans that score, after those of every other table."""
 PARTS = 10_000
 """Steps of the schedule, which follows time as well as steps."""
+OPERATOR = re.compile(r"(^last|(en|de)coder\.\d+)\.blocks\.")
+"""Names of what belongs to an operator."""
 UNTIMED = 2
 BATCH_SCANS = 2
 """Scans of a batch, each seen twice: up to 16 crops."""
@@ -79,8 +83,11 @@ def compare(
     seed: int = 0,
     device: torch.device | str = "cpu",
     workers: int = 0,
+    start: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Rows of the table, one after another; `real` are folders and their formats.
+
+    With `start` all parts but the operators begin with those weights, and short runs tell more.
 
     The operators of a table learn side by side, step by step on the same batches; then the other backbones
     do, with the operator that came out best.
@@ -108,7 +115,7 @@ def compare(
                 continue
             rows = {name: row_of(out / f"{name}-{kind}.json") for name in names}
             racers = [
-                Racer(name, network_of(name, best[0]), seed, torch.device(device))
+                Racer(name, network_of(name, best[0]), seed, torch.device(device), start)
                 for name, row in rows.items()
                 if row is None
             ]
@@ -135,12 +142,19 @@ def row_of(path: Path) -> dict[str, Any] | None:
 class Racer:
     """A network that learns beside others, with the seconds that its own steps took."""
 
-    def __init__(self, name: str, model: ModelConfig, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, name: str, model: ModelConfig, seed: int, device: torch.device, start: str | None = None
+    ) -> None:
+        """start: weights that all parts but the operators begin with, where they fit."""
         self.name, self.steps, self.seconds = name, 0, 0.0
         self.config = TrainConfig(preset="own", seed=seed, model=model)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.network = build_network(model).to(device)
+            self.network = build_network(model)
+        if start is not None:
+            tensors, _ = load(find(start))
+            load_part(self.network, {key: part for key, part in tensors.items() if not OPERATOR.search(key)})
+        self.network.to(device)
         self.learner = Learner(self.network, self.config.loop, PARTS, Place(device=device))
         self.device = device
 

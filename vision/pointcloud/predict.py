@@ -23,6 +23,7 @@ from vision.pointcloud.config import ModelConfig
 from vision.pointcloud.crops import crop_points
 from vision.pointcloud.decode import decode_maps
 from vision.pointcloud.ground import NO_GROUND, Plane, estimate_ground
+from vision.pointcloud.models.bev import folded
 from vision.pointcloud.models.detector import build_network
 from vision.pointcloud.nms import nms_per_class
 
@@ -202,7 +203,7 @@ class Detector:
             WeightsError: there are none by this name, or they are of something else.
         """
         loaded = load_network(weights or DEFAULT, "pointcloud", network_of, device=device)
-        detector = cls(loaded.network, THRESHOLDS, str(weights or DEFAULT), loaded.card)
+        detector = cls(folded(loaded.network.eval()), THRESHOLDS, str(weights or DEFAULT), loaded.card)
         detector.curves.update(checked_curves(loaded.path, loaded.card.extra.get("calibration", {})))
         for name, value in checked_thresholds(loaded.path, loaded.card.extra.get("thresholds", {})).items():
             detector.thresholds[name] = round(float(detector.chance(np.array([value]), name)[0]), 4)

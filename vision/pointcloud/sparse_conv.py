@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.kernels.jit import compiled
+from vision.pointcloud.rows import add_rows, take_rows
 from vision.pointcloud.voxels import Voxels, from_keys, keys
 
 LARGEST_GRID = 1 << 27
@@ -94,7 +95,7 @@ class PairConv(torch.autograd.Function):
         y = x @ weight[middle]
         for k, (rows, sources) in enumerate(pairs):
             if k != middle and len(rows):
-                y.index_add_(0, rows, x[sources] @ weight[k])
+                add_rows(y, rows, take_rows(x, sources) @ weight[k])
         return y
 
     @staticmethod
@@ -107,9 +108,9 @@ class PairConv(torch.autograd.Function):
         to_weight[middle] = x.T @ grad
         for k, (rows, sources) in enumerate(ctx.pairs):
             if k != middle and len(rows):
-                part = grad[rows]
-                to_x.index_add_(0, sources, part @ weight[k].T)
-                to_weight[k] = x[sources].T @ part
+                part = take_rows(grad, rows)
+                add_rows(to_x, sources, part @ weight[k].T)
+                to_weight[k] = take_rows(x, sources).T @ part
         return to_x, to_weight, None
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vision.pointcloud.rows import largest_rows
+
 
 @dataclass(frozen=True)
 class Voxels:
@@ -63,6 +65,16 @@ def from_above(voxels: Voxels) -> Tensor:
     return dense(voxels).flatten(1, 2)
 
 
+def from_above_as_stored(voxels: Voxels) -> Tensor:
+    """(B, Z * C, Y, X), channel z * C + c: the same volume as it lies in memory, with channels last."""
+    depth, height, width = voxels.shape
+    batch, z, y, x = voxels.coords.unbind(1)
+    place = ((batch * height + y) * width + x) * depth + z
+    out = voxels.features.new_zeros(voxels.batch * height * width * depth, voxels.features.shape[1])
+    out = out.index_copy(0, place, voxels.features)
+    return out.view(voxels.batch, height, width, -1).permute(0, 3, 1, 2)
+
+
 class PointLayer(nn.Module):
     """Linear, normalisation, ReLU and the maximum of each voxel; not last: each point keeps its own too."""
 
@@ -75,8 +87,7 @@ class PointLayer(nn.Module):
 
     def forward(self, points: Tensor, voxel: Tensor, count: int) -> Tensor:
         x = self.norm(self.linear(points)).relu()
-        top = x.new_zeros(count, x.shape[1])
-        top = top.scatter_reduce(0, voxel[:, None].expand_as(x), x, "amax")  # ReLU: nothing is below 0
+        top = largest_rows(x, voxel, count)
         return top if self.last else torch.cat([x, top.index_select(0, voxel)], 1)
 
 

@@ -113,7 +113,7 @@ def test_nuscenes_wants_ten_sweeps_and_memory_excludes_merging() -> None:
 
 
 def test_the_command_merges_a_drive_and_says_what_it_wants(tmp_path: Path) -> None:
-    card = Card(task="pointcloud", unit="none", settings={"model": asdict(MERGED)})
+    card = Card(task="pointcloud", unit="none", data="made", terms="none", settings={"model": asdict(MERGED)})
     save(tmp_path / "two.safetensors", build_network(MERGED), card)
     for number in range(3):
         np.save(tmp_path / f"{number}.npy", np.random.default_rng(number).uniform(-20, 20, (900, 3)))
@@ -121,7 +121,7 @@ def test_the_command_merges_a_drive_and_says_what_it_wants(tmp_path: Path) -> No
     (tmp_path / "poses.csv").write_text(rows, encoding="utf-8")
     weights = str(tmp_path / "two.safetensors")
     words = ["detect", str(tmp_path / "*.npy"), "--weights", weights, "--sweeps", "2"]
-    assert "--sweeps wants --pose" in RUN.invoke(app, words).output
+    assert "--sweeps wants --pose" in str(RUN.invoke(app, words).exception)
     answer = RUN.invoke(
         app, [*words, "--pose", str(tmp_path / "poses.csv"), "--score", "0.01", "--json", "-"]
     )

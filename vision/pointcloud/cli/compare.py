@@ -138,6 +138,9 @@ def operators(
         list[str] | None, typer.Option("--real", help="FOLDER=FORMAT of labelled scans that score too.")
     ] = None,
     out: RunFolder = Path("runs/operators"),
+    start: Annotated[
+        str | None, typer.Option("--start", help="Weights that all but the operators begin with.")
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that make scans ahead.")] = 0,
     device: Device = None,
     seed: Seed = 0,
@@ -166,7 +169,7 @@ def operators(
             raise ConfigError(f"--real is FOLDER=FORMAT, such as kitti/=kitti; got {(real or [''])[0]!r}.")
         names = tuple(only.split(",")) if only else (*OPERATORS, *BACKBONES)
         plan, found = Plan(minutes, steps, scans, names), []
-        for row in compare(plan, out, folders, seed, named_device(device), workers):
+        for row in compare(plan, out, folders, seed, named_device(device), workers, start):
             found.append(row)
             say(lines_of([row])[1])
         emit({"rows": found}, json_path, lines_of(found))

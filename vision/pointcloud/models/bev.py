@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vision.pointcloud.assign import NUMBERS, SPEEDS
 from vision.pointcloud.features import CHANNELS, bev_image
@@ -70,6 +71,18 @@ class MapHead(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.heat(x), self.numbers(x)
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """The same network for detection: every normalisation is part of the convolution before it."""
+    for module in network.modules():
+        if not isinstance(module, nn.Sequential) or len(module) < 2:
+            continue
+        first, second = module[0], module[1]
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+            module[0] = fuse_conv_bn_eval(first, second).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            module[1] = nn.Identity()
+    return network
 
 
 class CropDetector(nn.Module):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from core.errors import ConfigError
 from core.parts.recompute import checkpointed
@@ -22,7 +23,7 @@ from vision.pointcloud.models.memory import SweepMemory
 from vision.pointcloud.models.operators import build_operator
 from vision.pointcloud.models.unimamba import UniMambaLevel
 from vision.pointcloud.models.voxel_mamba import VoxelMamba
-from vision.pointcloud.voxels import DynamicVoxels, Voxels, from_above
+from vision.pointcloud.voxels import DynamicVoxels, Voxels, from_above_as_stored
 
 YOUNG_S = 0.05
 """Age of points of the last sweep, at most."""
@@ -78,6 +79,16 @@ class LIONDetector(CropDetector):
         self.head = MapHead(config.width, NUMBERS + (SPEEDS if config.sweeps > 1 else 0))
         self.memory = memory_of(config)
 
+    def flattened(self, voxels: Voxels) -> Tensor:
+        """The first convolution of the map; its weights are turned to how the volume lies in memory."""
+        first, *rest = self.flat
+        assert isinstance(first, nn.Conv2d)
+        weight = first.weight.unflatten(1, (-1, voxels.shape[0])).transpose(1, 2).flatten(1, 2)
+        x = functional.conv2d(from_above_as_stored(voxels), weight, first.bias, padding=1)
+        for part in rest:
+            x = part(x)
+        return x
+
     def features(self, points: Tensor, crop: Tensor, crops: int) -> Tensor:
         """The map (crops, width, 128, 128) that the heads read, of points (N, 3) with their crop (N,)."""
         reach = points[:, :2].norm(dim=1, keepdim=True) / 20
@@ -85,7 +96,7 @@ class LIONDetector(CropDetector):
         for block, merge in zip(self.blocks, self.merges, strict=True):
             voxels, _ = merge(block(voxels))
         voxels = self.last(voxels)
-        flat = self.flat(from_above(voxels).contiguous(memory_format=torch.channels_last))
+        flat = self.flattened(voxels)
         if self.sweeps > 1:  # its density is that of one sweep
             now = points[:, 3] < YOUNG_S
             points, crop = points[now], crop[now]
