@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from vision.pointcloud.assign import NUMBERS, SPEEDS
 from vision.pointcloud.features import CHANNELS, bev_image
 from vision.pointcloud.models.memory import SweepMemory
+from vision.pointcloud.voxels import PointLayer
 
 HEAT_BIAS = -3.5
 CLASSES = 3
@@ -74,14 +75,18 @@ class MapHead(nn.Module):
 
 
 def folded(network: nn.Module) -> nn.Module:
-    """The same network for detection: every normalisation is part of the convolution before it."""
+    """The same network for detection: every normalisation is part of the layer before it."""
     for module in network.modules():
+        if isinstance(module, PointLayer) and isinstance(module.norm, nn.BatchNorm1d):
+            module.linear, module.norm = fuse_linear_bn_eval(module.linear, module.norm), nn.Identity()
         if not isinstance(module, nn.Sequential) or len(module) < 2:
             continue
         first, second = module[0], module[1]
         if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
             module[0] = fuse_conv_bn_eval(first, second).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             module[1] = nn.Identity()
+        if isinstance(first, nn.Linear) and isinstance(second, nn.BatchNorm1d):
+            module[0], module[1] = fuse_linear_bn_eval(first, second), nn.Identity()
     return network
 
 
