@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from vision.pointcloud.assign import NUMBERS, draw_targets, empty_targets
 from vision.pointcloud.baselines import hand_made
 from vision.pointcloud.cli import app
 from vision.pointcloud.cloud import Cloud
+from vision.pointcloud.config import ModelConfig
 from vision.pointcloud.crops import (
     CELLS,
     LOW,
@@ -32,8 +33,11 @@ from vision.pointcloud.examples import find_examples, generated, read_example
 from vision.pointcloud.features import CHANNELS, bev_image
 from vision.pointcloud.iou import iou_bev
 from vision.pointcloud.metrics import Frame, average_precision, matched, recall_precision
+from vision.pointcloud.models.bev import folded
+from vision.pointcloud.models.detector import build_network
 from vision.pointcloud.predict import Boxes, Detector, averaged
 from vision.pointcloud.reading import Reading, read_as
+from vision.pointcloud.rows import add_rows, largest_rows, take_rows
 from vision.pointcloud.synth.scan import Scan, simulate
 from vision.pointcloud.train import learn
 from vision.pointcloud.write import write_scans
@@ -300,3 +304,33 @@ def test_operators_are_measured_side_by_side() -> None:
     assert {"min_gru", "gru", "Mamba", "RWKV", "RetNet", "xLSTM", "TTT"} <= set(rows)
     assert rows["min_gru"]["of_min_gru"] == 1
     assert rows["Mamba"]["parameters"] > rows["min_gru"]["parameters"]
+
+
+def test_folding_norms_into_their_layers_changes_no_answer() -> None:
+    torch.manual_seed(0)
+    network = build_network(ModelConfig(dim=8, width=8, deep=8, depth=1)).eval()
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            part.running_mean.normal_()  # pyright: ignore[reportOptionalMemberAccess]
+            part.running_var.uniform_(0.5, 2)  # pyright: ignore[reportOptionalMemberAccess]
+    points = torch.rand(800, 3) * torch.tensor([30.0, 30, 3])
+    given = (points, torch.zeros(800, dtype=torch.long), 1)
+    with torch.no_grad():
+        before = network(*given)
+        after = folded(network)(*given)
+    assert not any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) for part in network.modules())
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_rows_are_taken_added_and_maximised_alike_by_loops_and_by_tensor_code() -> None:
+    x, rows = torch.randn(6, 4), torch.tensor([5, 0, 5, 2])
+    wide = torch.randn(6, 8)[:, ::2]  # not contiguous: tensor code
+    assert torch.equal(take_rows(x, rows), x[rows])
+    assert torch.equal(take_rows(wide, rows), wide[rows])
+    y, z = torch.zeros(6, 4), torch.zeros(6, 8)[:, ::2]
+    add_rows(y, rows, x[:4])
+    add_rows(z, rows, x[:4])
+    torch.testing.assert_close(y, z)
+    asked = x.abs().requires_grad_()
+    torch.testing.assert_close(largest_rows(x.abs()[:4], rows, 6), largest_rows(asked[:4], rows, 6).detach())
