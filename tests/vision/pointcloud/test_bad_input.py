@@ -153,9 +153,10 @@ def test_laz_is_unpacked_where_its_package_is(tmp_path: Path) -> None:
     np.testing.assert_allclose(packed.points[:, 0], np.asarray(table.x), atol=2e-3)
 
 
-def test_a_bag_gives_its_first_cloud(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["db3", "mcap"])
+def test_a_bag_gives_its_first_cloud(tmp_path: Path, ending: str) -> None:
     pytest.importorskip("rosbags")
-    from rosbags.rosbag2 import Writer
+    from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
 
     store = get_typestore(Stores.ROS2_HUMBLE)
@@ -175,14 +176,28 @@ def test_a_bag_gives_its_first_cloud(tmp_path: Path) -> None:
         row_step=15 * 16 + 8, data=padded.ravel(), is_dense=True,
     )  # fmt: skip
     folder = tmp_path / "bag"
-    with Writer(folder, version=9) as writer:
+    plugin = StoragePlugin.MCAP if ending == "mcap" else StoragePlugin.SQLITE3
+    with Writer(folder, version=9, storage_plugin=plugin) as writer:
         connection = writer.add_connection("/points", "sensor_msgs/msg/PointCloud2", typestore=store)
         for stamp in (1, 2):
             data = store.serialize_cdr(message, "sensor_msgs/msg/PointCloud2")
             writer.write(connection, stamp, data)
-    cloud = read_cloud(next(folder.glob("*.db3")))
+    cloud = read_cloud(next(folder.glob(f"*.{ending}")))
     np.testing.assert_allclose(cloud.points, rows[:, :3])
+    np.testing.assert_allclose(cloud.intensity, rows[:, 3])  # pyright: ignore[reportArgumentType]
     assert "first of 2 clouds" in cloud.remarks[-1]
+
+
+def test_an_e57_scan_is_read_with_its_intensity(tmp_path: Path) -> None:
+    pye57 = pytest.importorskip("pye57")
+    rows = np.random.default_rng(2).uniform(-20, 20, (4, 30))
+    names = ("cartesianX", "cartesianY", "cartesianZ", "intensity")
+    file = pye57.E57(str(tmp_path / "one.e57"), mode="w")
+    file.write_scan_raw(dict(zip(names, rows, strict=True)))
+    file.close()
+    cloud = read_cloud(tmp_path / "one.e57")
+    np.testing.assert_allclose(cloud.points, rows[:3].T, atol=1e-5)
+    np.testing.assert_allclose(cloud.intensity, rows[3], atol=1e-5)  # pyright: ignore[reportArgumentType]
 
 
 BROKEN: dict[str, bytes] = {
