@@ -158,8 +158,8 @@ def test_the_table_of_operators_wants_a_measure_and_known_names() -> None:
     assert network_of("bev", "gru").backbone == "bev"
     assert network_of("unimamba", "gru") == replace(ModelConfig(), backbone="unimamba", operator="gru")
     row = {
-        "name": "gru", "by": "steps", "steps": 3, "step_ms": 4.0, "parameters": 9, "kept_mb": 1.0, "ms": 2.0, "bev@0.5": None,
-        "3d@0.7": 1.0, "real": {"kitti": {"recall30m@0.5": 0.5, "precision30m@0.5": None}},
+        "name": "gru", "by": "steps", "steps": 3, "step_ms": 4.0, "parameters": 9, "kept_mb": 1.0, "ms": 2.0,
+        "bev@0.5": None, "3d@0.7": 1.0, "real": {"kitti": {"recall30m@0.5": 0.5, "precision30m@0.5": None}},
     }  # fmt: skip
     assert "kitti 0.50/-" in lines_of([row])[1]
 
