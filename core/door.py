@@ -73,6 +73,27 @@ def safetensors(path: str | Path, data: bytes | None = None) -> tuple[dict[str, 
     return parsed(Path(path), data, load)
 
 
+def safetensors_mapped(path: str | Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
+    """The same tensors, memory-mapped: pages are read when they are needed, and shared by all processes.
+
+    The file must be replaced, never written into, while anybody has it.
+
+    Raises:
+        WeightsError: as for tensors that are read.
+    """
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    check_size(path, LARGEST)
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            head += file.read(min(int.from_bytes(head, "little"), HEADER))
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}).") from error
+    return parsed(path, head, lambda _: load_file(path))
+
+
 def safetensors_arrays(
     path: str | Path, data: bytes | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -23,7 +23,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from core.bundled import bundled, check_index, find
-from core.door import LARGEST, read, safetensors, state_dict
+from core.door import LARGEST, read, safetensors, safetensors_mapped, state_dict
 from core.errors import ConfigError, UnfinishedWarning, WeightsError
 from core.files import in_words, whole_file, write_text
 from core.fitting import KeyMap, Taken, check_finite, load_into, load_part
@@ -118,13 +118,18 @@ def in_order(data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
-def load(path: str | Path) -> tuple[dict[str, Tensor], Card]:
+def load(path: str | Path, mapped: bool = False) -> tuple[dict[str, Tensor], Card]:
     """Tensors by name, on the CPU, and the card. A bundled file is checked against its index first.
+
+    Args:
+        mapped: leave the tensors in the file, see `core.door.safetensors_mapped`; bundled ones are read.
 
     Raises:
         WeightsError: missing, truncated, foreign, altered or too large; a value is not finite.
     """
     path = Path(path)
+    if mapped and not (path.parent / "index.json").is_file():
+        return carded(path, *safetensors_mapped(path))
     data = read(path)
     check_index(path, data)
     return parse(path, data)
@@ -132,7 +137,13 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], Card]:
 
 def parse(path: Path, data: bytes) -> tuple[dict[str, Tensor], Card]:
     """Tensors and card from the bytes of a file; `path` is for messages."""
-    tensors, metadata = safetensors(path, data)
+    return carded(path, *safetensors(path, data))
+
+
+def carded(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]
+) -> tuple[dict[str, Tensor], Card]:
+    """Tensors with the card that their metadata hold."""
     if "recurra" not in metadata:
         raise WeightsError(f"{path}: holds tensors but no card of ours. Is it from another program?")
     version = metadata["recurra"]

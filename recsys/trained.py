@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from core.config import replace as changed
 from core.errors import ConfigError, WeightsError
 from core.text import shown
-from core.weights import Card, find, load, network_for
+from core.weights import Card, find, load, load_into, network_for
 from recsys.baselines import Counted, Counts
 from recsys.config import InterestConfig, PaperConfig
 from recsys.features import Steps
@@ -39,20 +39,23 @@ class Trained:
     name: str = ""
 
     @classmethod
-    def load(cls, name: str | Path = DEFAULT) -> Self:
+    def load(cls, name: str | Path = DEFAULT, mapped: bool = False) -> Self:
         """Bundled weights by name, a weights file or a run folder.
+
+        Args:
+            mapped: leave tensors of 32 bits in the file, for processes that share it.
 
         Raises:
             WeightsError: nothing by this name, damaged, or weights of another task.
         """
-        tensors, card = load(find(str(name)))
+        tensors, card = load(find(str(name)), mapped)
         if card.task != "recsys" or "kind" not in card.extra:
             raise WeightsError(f"{name}: weights for {card.task!r}, not for slates.")
-        return cls.of(tensors, card, Path(name).name)
+        return cls.of(tensors, card, Path(name).name, mapped)
 
     @classmethod
-    def of(cls, tensors: dict[str, Tensor], card: Card, name: str = "") -> Self:
-        """A model from tensors and their card.
+    def of(cls, tensors: dict[str, Tensor], card: Card, name: str = "", mapped: bool = False) -> Self:
+        """A model from tensors and their card; its own are the given ones where they are `mapped`.
 
         Raises:
             WeightsError: they do not fit each other.
@@ -70,7 +73,9 @@ class Trained:
             equip(network, catalogue, Counted.empty(len(catalogue), slots))
             return network
 
-        network = network_for(name, tensors, make).eval()
+        narrow = any(one.is_floating_point() and one.dtype != torch.float32 for one in tensors.values())
+        fill = taken if mapped and not narrow else load_into
+        network = network_for(name, tensors, make, fill).eval()
         for parameter in network.parameters():
             parameter.requires_grad_(False)
         return cls(network, catalogue, network.counts.values, card, name)  # pyright: ignore
@@ -105,6 +110,11 @@ class Trained:
     def judge(self, steps: Steps) -> Tensor:
         """log P(click at slot) (B, T, S) of known steps, by posterior means."""
         return self.network.judge(steps)
+
+
+def taken(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Let a network have these tensors themselves, without a copy."""
+    network.load_state_dict(tensors, assign=True)
 
 
 def checked_groups(tensors: Mapping[str, Tensor], name: str) -> np.ndarray:

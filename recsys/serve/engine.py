@@ -18,7 +18,7 @@ from core.weights import find
 from recsys.features import Steps
 from recsys.history import Event, History, parse_history, steps_from
 from recsys.journal import Journal
-from recsys.model import SlateModel, load_model
+from recsys.model import SlateModel
 from recsys.models.filter import one_step
 from recsys.models.interest import InterestNetwork
 from recsys.predict import Filter, Slate, popular_slate, recommend
@@ -90,7 +90,7 @@ class Engine:
         self.retired: frozenset[int] = frozenset()
         self.shelf: dict[str, int | None] = {}
         self.began = time.time()
-        self.base = load_model(weights)
+        self.base = SlateModel.load(weights, mapped=True)
         self.model = self.base
         self.tables = self.model.network.items.tables()
         path = find(weights)
@@ -115,8 +115,7 @@ class Engine:
             if mark == self.stamp:
                 return False
             snapshot = digest(path)
-            load_model.cache_clear()
-            model = load_model(self.weights)
+            model = SlateModel.load(self.weights, mapped=True)
             recommend(model, [], 1)  # warm, before anybody waits for it
         except (RecurraError, OSError):
             return False

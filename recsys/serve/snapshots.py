@@ -2,6 +2,9 @@
 
 snapshots/<digest>/model.safetensors        written under another name, then renamed
 snapshots/current -> <digest>               replaced by a rename: it always leads to a whole snapshot
+
+Servers map the file instead of reading it, so all of them on a machine share one copy; its numbers have 32
+bits for that. A snapshot is replaced, never written into.
 """
 
 import hashlib
@@ -11,7 +14,7 @@ from pathlib import Path
 
 from core.bundled import find
 from core.errors import DataError
-from core.weights import load
+from core.weights import load, save
 
 KEPT = 3
 """Snapshots that stay, the current one among them."""
@@ -39,18 +42,22 @@ def publish(weights: str | Path, root: str | Path) -> Path:
         WeightsError: they cannot be loaded.
         DataError: the folder cannot be written.
     """
-    source, root = find(weights), Path(root)
-    load(source)
-    name = digest(source)
+    root = Path(root)
+    tensors, card = load(find(weights))
+    wide = {name: one.float() if one.is_floating_point() else one for name, one in tensors.items()}
     try:
         root.mkdir(parents=True, exist_ok=True)
+        partial = root / f".new.{os.getpid()}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        save(partial / "model.safetensors", wide, card)
+        with open(partial / "model.safetensors", "rb") as file:
+            os.fsync(file.fileno())
+        name = digest(partial / "model.safetensors")
         folder = root / name
-        if not folder.exists():
-            partial = root / f".{name}.{os.getpid()}"
-            partial.mkdir()
-            shutil.copyfile(source, partial / "model.safetensors")
-            with open(partial / "model.safetensors", "rb") as file:
-                os.fsync(file.fileno())
+        if folder.exists():
+            shutil.rmtree(partial)
+        else:
             os.rename(partial, folder)
         link = root / f".current.{os.getpid()}"
         link.unlink(missing_ok=True)

@@ -158,9 +158,27 @@ def test_a_published_snapshot_is_taken_over_and_old_states_are_computed_again(tm
     answer = engine.recommend("u", 3, policy="greedy")
     assert answer["recomputed"]
     assert answer["items"] == engine.model.recommend([40], 3).items
-    (tmp_path / "snapshots" / "current" / "model.safetensors").write_bytes(b"damaged")
+    file = tmp_path / "snapshots" / "current" / "model.safetensors"
+    file.unlink()  # what is mapped is replaced, never written into
+    file.write_bytes(b"damaged")
     assert not engine.refresh()
     assert engine.recommend("u", 3, policy="greedy")["items"] == answer["items"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs the list of mappings of a process")
+def test_a_published_snapshot_is_mapped_and_answers_as_the_weights_do(tmp_path: Path) -> None:
+    folder = publish(WEIGHTS, tmp_path / "snapshots")
+    engine = Engine(str(tmp_path / "snapshots" / "current"), None)
+    places = [engine.model.network.items.mean.data_ptr(), engine.model.network.clicked.data_ptr()]
+    spans = [
+        [int(edge, 16) for edge in line.split()[0].split("-")]
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if str(folder.resolve()) in line
+    ]
+    assert all(any(low <= place < high for low, high in spans) for place in places)
+    read = Engine(WEIGHTS, None)
+    answers = [one.recommend("u", 4, clicks=[40, 90], policy="inslate")["items"] for one in (engine, read)]
+    assert answers[0] == answers[1]
 
 
 def test_slates_are_logged_with_their_click_and_forgotten(tmp_path: Path) -> None:
