@@ -221,6 +221,7 @@ def from_numbers(
     if known.sum() > 2 and is_single(column, values[known]):
         told = grain(values[known], name, unit)
         if told and (np.diff(values[known]) >= 0).all():
+            values = values.copy()
             values[known] = evened(values[known])
             column = numbers = pd.Series(values)
             told = [f"{told[0]} They are evened: a line through the stamps of each stretch."]
