@@ -3,6 +3,10 @@
 Plain version: `PrefixBeam`. Same pruning, same ranking, ties to the older prefix; sums in double precision.
 The character model becomes arrays once for an alphabet: a state is a history that has followers, its row
 holds them in order of label, and what is not in it is looked up in the state of the shorter history.
+
+What cannot come into the beam is not made: each frame first ranks the prefixes that stay, and extends a
+prefix by the symbols of a frame, best first, until the rest would lie below the last of them. The result is
+that of the plain version.
 """
 
 from typing import NamedTuple
@@ -123,6 +127,28 @@ def ask(
 
 
 @compiled
+def choose(frame: np.ndarray, top: int, floor: float, skip: float, chosen: np.ndarray) -> int:
+    """How many symbols may extend a prefix in a frame; they stand in `chosen`, in order of label."""
+    if frame[0] >= skip:
+        return 0
+    size, best = 0, frame.max()
+    for s in range(1, len(frame)):
+        if frame[s] >= best - floor and frame[s] > -np.inf:
+            chosen[size] = s
+            size += 1
+    if size > top or top < len(frame) - 1:
+        # the blank takes a place among the top + 1 of the frame, as in the plain version
+        limit = frame[np.argsort(-frame)[: top + 1][-1]]
+        kept = 0
+        for k in range(size):
+            if frame[chosen[k]] >= limit:
+                chosen[kept] = chosen[k]
+                kept += 1
+        size = kept
+    return size
+
+
+@compiled
 def search(
     y: np.ndarray,
     width: int,
@@ -145,63 +171,73 @@ def search(
 ]:
     """Nodes (parent, label, born, length, lm, state) and the final beam (node, b, nb)."""
     T, V = y.shape
-    room = 1 + width * min(top, V - 1)
+    room = 1 + 4 * width
     parent, label = np.full(room, -1), np.full(room, -1)
     born, length, state = np.full(room, -1), np.zeros(room, np.int64), np.zeros(room, np.int64)
     child, sibling = np.full(room, -1), np.full(room, -1)
-    lm, b_new, nb_new = np.zeros(room), np.zeros(room), np.zeros(room)
-    stamp = np.full(room, -1)
+    lm, stamp, spot = np.zeros(room), np.full(room, -1), np.zeros(room, np.int64)
     state[0] = begin
     count = 1
     keys, b, nb = np.zeros(1, np.int64), np.zeros(1), np.full(1, -np.inf)
-    chosen = np.zeros(V, np.int64)
+    chosen, taken = np.zeros(V, np.int64), np.zeros(V, np.bool_)
     for t in range(T):
         frame = y[t]
-        size = 0
-        if not frame[0] >= skip:
-            best = frame.max()
-            for s in range(1, V):
-                if frame[s] >= best - floor and frame[s] > -np.inf:
-                    chosen[size] = s
-                    size += 1
-            if size > top or top < V - 1:
-                # the blank takes a place among the top + 1 of the frame, as in the plain version
-                order = np.argsort(-frame)[: top + 1]
-                limit = frame[order[-1]]
-                kept = 0
-                for k in range(size):
-                    if frame[chosen[k]] >= limit:
-                        chosen[kept] = chosen[k]
-                        kept += 1
-                size = kept
-        needed = count + len(keys) * size
+        size = choose(frame, top, floor, skip, chosen)
+        taken[:] = False
+        taken[chosen[:size]] = True
+        order = chosen[:size][np.argsort(-frame[chosen[:size]])]
+        held = len(keys)
+        for i in range(held):
+            stamp[keys[i]], spot[keys[i]] = t, i
+        # prefixes that stay, with what their parent in the beam gives them
+        b_new, nb_new, rank = np.empty(held), np.full(held, -np.inf), np.empty(held)
+        turn = np.empty(held, np.int64)
+        for i in range(held):
+            key = keys[i]
+            last, above = label[key], parent[key]
+            b_new[i] = log_sum(b[i], nb[i]) + frame[0]
+            turn[i] = i * V
+            if last < 0:
+                rank[i] = b_new[i]
+            else:
+                nb_new[i] = nb[i] + frame[last]
+                if taken[last] and stamp[above] == t:
+                    j = spot[above]
+                    mass = (b[j] if label[above] == last else log_sum(b[j], nb[j])) + frame[last]
+                    if mass > -np.inf:
+                        nb_new[i] = log_sum(nb_new[i], mass)
+                        turn[i] = min(turn[i], j * V + last)
+                rank[i] = log_sum(b_new[i], nb_new[i])
+            rank[i] += alpha * lm[key] + beta * length[key]
+        # an extension below the last of a full beam cannot come into it: the model only takes away
+        limit = np.sort(rank)[held - width] if held >= width and alpha >= 0 else -np.inf
+        needed = count + held * size
         if needed > len(parent):
             grown = max(needed, 2 * len(parent))
             parent, label, born = extend(parent, grown), extend(label, grown), extend(born, grown)
             length, state, stamp = extend(length, grown), extend(state, grown), extend(stamp, grown)
-            child, sibling = extend(child, grown), extend(sibling, grown)
-            lm, b_new, nb_new = widen(lm, grown), widen(b_new, grown), widen(nb_new, grown)
-        touched = np.empty(len(keys) * (size + 1), np.int64)
+            child, sibling, spot = extend(child, grown), extend(sibling, grown), extend(spot, grown)
+            lm = widen(lm, grown)
+        room = held * size
+        more, more_nb, more_rank = np.empty(room, np.int64), np.empty(room), np.empty(room)
+        more_turn = np.empty(room, np.int64)
         many = 0
-        for i in range(len(keys)):
+        for i in range(held):
             key = keys[i]
-            total = log_sum(b[i], nb[i])
-            if stamp[key] != t:
-                stamp[key], b_new[key], nb_new[key] = t, -np.inf, -np.inf
-                touched[many] = key
-                many += 1
-            b_new[key] = log_sum(b_new[key], total + frame[0])
-            last = label[key]
-            if last >= 0:
-                nb_new[key] = log_sum(nb_new[key], nb[i] + frame[last])
+            total, last = log_sum(b[i], nb[i]), label[key]
+            told = alpha * lm[key] + beta * (length[key] + 1)
             for k in range(size):
-                s = chosen[k]
+                s = order[k]
+                if total + frame[s] + told < limit:
+                    break
                 mass = (b[i] if s == last else total) + frame[s]
-                if mass == -np.inf:
+                if mass == -np.inf or mass + told < limit:
                     continue
                 found = child[key]
                 while found >= 0 and label[found] != s:
                     found = sibling[found]
+                if found >= 0 and stamp[found] == t:
+                    continue  # it stays in the beam, and has this mass already
                 if found < 0:
                     found = count
                     count += 1
@@ -216,18 +252,16 @@ def search(
                         )
                         lm[found] += gained
                         state[found] = after
-                if stamp[found] != t:
-                    stamp[found], b_new[found], nb_new[found] = t, -np.inf, -np.inf
-                    touched[many] = found
-                    many += 1
-                nb_new[found] = log_sum(nb_new[found], mass)
-        rank = np.empty(many)
-        for i in range(many):
-            key = touched[i]
-            rank[i] = -(log_sum(b_new[key], nb_new[key]) + alpha * lm[key] + beta * length[key])
-        order = np.argsort(rank, kind="mergesort")[: min(width, many)]
-        keys = touched[order]
-        b, nb = b_new[keys], nb_new[keys]
+                more[many], more_nb[many], more_turn[many] = found, mass, i * V + s
+                more_rank[many] = mass + alpha * lm[found] + beta * length[found]
+                many += 1
+        every = np.concatenate((keys, more[:many]))
+        every_b = np.concatenate((b_new, np.full(many, -np.inf)))
+        every_nb = np.concatenate((nb_new, more_nb[:many]))
+        every_rank = np.concatenate((rank, more_rank[:many]))
+        first = np.argsort(np.concatenate((turn, more_turn[:many])), kind="mergesort")
+        best = first[np.argsort(-every_rank[first], kind="mergesort")][:width]
+        keys, b, nb = every[best], every_b[best], every_nb[best]
     return parent[:count], label[:count], born[:count], length[:count], lm[:count], state[:count], keys, b, nb
 
 

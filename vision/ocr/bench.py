@@ -1,9 +1,11 @@
-"""Speed of reading: the line network beside kraken's default recogniser in plain torch, the beams, a page.
+"""Speed of reading: lines beside kraken's default recogniser, the beams beside flashlight's, a page, a pen.
 
-`recurra bench ocr`. The published recogniser of kraken 7.1.1 stands in as the VGSL network of the same spec
-with random weights, run as kraken runs it: line by line at its own height.
+`recurra bench ocr`. kraken 7.1.1 and flashlight-text run in processes of their own where RECURRA_KRAKEN and
+RECURRA_FLASHLIGHT name a Python that has them (see `peers`); else the VGSL network of the same spec in plain
+torch, line by line at its own height, and our plain beam stand in, and the row says so.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,49 +15,55 @@ import torch
 from core.bench.runner import Case
 from core.ctc.char_lm import train_char_lm
 from core.ctc.fast_beam import fast_beam, label_model
+from core.ctc.greedy import greedy
 from core.ctc.prefix_beam import prefix_beam
-from vision.ocr.config import ModelConfig
+from core.errors import WorkError
 from vision.ocr.line import LineSettings, prepare
-from vision.ocr.models.lines import LineNetwork
 from vision.ocr.models.vgsl import VGSL
 from vision.ocr.page import find_page
+from vision.ocr.peers import SPEC, flashlight, kraken, labels_of, named
+from vision.ocr.predict import load_reader
 from vision.ocr.synth.writing import letter, lines
 
-KRAKEN = (
-    "[1,120,0,1 Cr3,13,32 Do0.1,2 Mp2,2 Cr3,13,32 Do0.1,2 Mp2,2 Cr3,9,64 Do0.1,2 Mp2,2 "
-    "Cr3,9,64 Do0.1,2 S1(1x0)1,3 Lbx200 Do0.1,2 Lbx200 Do0.1,2 Lbx200 Do O1c106]"
-)
+KRAKEN, FLASHLIGHT = "RECURRA_KRAKEN", "RECURRA_FLASHLIGHT"
 LINES, V, T = 4, 96, 205
 Calls = tuple[Callable[[], Any], Callable[[], Any] | None]
 
 
 def cases() -> list[Case]:
     """Network, beams, page."""
+    kraken = f"kraken ({os.environ[KRAKEN]})" if os.environ.get(KRAKEN) else "kraken's network, plain torch"
+    other = "flashlight-text" if os.environ.get(FLASHLIGHT) else "the plain beam"
     return [
-        Case(f"{LINES} lines, network", "float32", network, "kraken's default", target=0.2, repeats=5),
-        Case("a line, beam 50", f"T {T}, V {V}", beam, "the plain beam", target=0.25, repeats=5),
+        Case(f"{LINES} lines", "float32, one thread", read, kraken, target=0.2, repeats=7),
+        Case("a line, beam 50", f"T {T}, V {V}", beam, other, target=0.25, repeats=7),
         Case("a line, beam 25, 6-gram", f"T {T}, V {V}", beam_lm, limit_us=10_000, repeats=7),
         Case("lines of a page", "1,000 columns wide", page, limit_us=3_600_000, repeats=3),
-        Case("a point of a pen", "2 x 160", point, limit_us=1000, repeats=7),
+        Case("a point of a pen", "bundled weights", point, limit_us=1000, repeats=7),
     ]
 
 
-def network() -> Calls:
-    made = [grey for grey, _ in lines(LINES, 3)]
-    ours, theirs = LineNetwork(ModelConfig(shortcut=False), 106).eval(), VGSL(KRAKEN).eval()
+def read() -> Calls:
+    """Grey lines to their best labels, ours with the bundled weights."""
+    greys = [grey for grey, _ in lines(LINES, 3)]
+    reader = load_reader(task="lines", lm=False)
 
-    def tensors(height: int) -> list[torch.Tensor]:
-        settings = LineSettings(height=height)
-        return [torch.from_numpy(prepare(grey, settings))[None, None].float() / 255 for grey in made]
+    def ours() -> None:
+        for grey in greys:
+            greedy(reader.log_probabilities([grey])[0])
 
-    low, high = tensors(64), tensors(120)
+    python = named(KRAKEN)
+    if python is not None:
+        return ours, kraken(python, greys)
+    network = VGSL(SPEC).eval()
 
-    def read(net: Any, inputs: list[torch.Tensor]) -> None:
-        with torch.no_grad():
-            for line in inputs:
-                net(line)
+    def theirs() -> None:
+        for grey in greys:
+            ink = torch.from_numpy(prepare(grey, LineSettings(height=120)))[None, None].float() / 255
+            with torch.no_grad():
+                network(ink)
 
-    return lambda: read(ours, low), lambda: read(theirs, high)
+    return ours, theirs
 
 
 def frames() -> np.ndarray:
@@ -69,7 +77,15 @@ def frames() -> np.ndarray:
 
 def beam() -> Calls:
     y = frames()
-    return lambda: fast_beam(y, 50), lambda: prefix_beam(y, 50)
+    python = named(FLASHLIGHT)
+    if python is None:
+        return lambda: fast_beam(y, 50), lambda: prefix_beam(y, 50)
+    peer = flashlight(python, y)
+    peer()
+    theirs, ours = labels_of(peer), fast_beam(y, 50)[0].labels
+    if theirs != ours:
+        raise WorkError(f"flashlight reads {len(theirs)} labels otherwise than our beam, {len(ours)}.")
+    return lambda: fast_beam(y, 50), peer
 
 
 def beam_lm() -> Calls:

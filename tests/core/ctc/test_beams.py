@@ -136,3 +136,13 @@ def test_a_broken_expression_is_one_sentence(bad: str) -> None:
 def test_an_impossible_expression_is_told_before_the_search() -> None:
     with pytest.raises(ConfigError, match="no text of this alphabet"):
         regular("xyz", SYMBOLS)
+
+
+@pytest.mark.parametrize("width", [1, 3, 40])
+def test_equal_probabilities_are_resolved_alike(width: int) -> None:
+    rng = np.random.default_rng(width)
+    y = np.log(rng.choice([0.1, 0.2, 0.2, 0.4], (12, 6)))  # most prefixes tie with others
+    y -= np.logaddexp.reduce(y, axis=1, keepdims=True)
+    plain, quick = prefix_beam(y, width, 5), fast_beam(y, width, 5)
+    assert [h.labels for h in quick] == [h.labels for h in plain]
+    np.testing.assert_allclose([h.score for h in quick], [h.score for h in plain], atol=1e-9)
