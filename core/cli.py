@@ -205,7 +205,7 @@ def run_app(application: typer.Typer) -> None:
     except RecurraError as error:
         if os.environ.get("RECURRA_DEBUG"):
             raise
-        print(f"{type(error).__name__}: {shown(error, LONGEST)}", file=sys.stderr)
+        print(f"{type(error).__name__}: {shown(in_options(str(error)), LONGEST)}", file=sys.stderr)
         sys.exit(1 if isinstance(error, WorkError) else 2)
     except BrokenPipeError:  # the reader of our output went away, for example `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -244,17 +244,22 @@ def in_a_sentence(show: Callable[..., None]) -> Callable[..., None]:
 
     def shown(message: Any, category: type[Warning], *about: Any, **more: Any) -> None:
         if issubclass(category, UnfinishedWarning):
-            say(str(message))
+            say(in_options(str(message)))
         else:
             show(message, category, *about, **more)
 
     return shown
 
 
+def in_options(text: str) -> str:
+    """What the library says of its arguments, in the words of a command."""
+    return text.replace("resume=True", "--resume").replace("choose another folder", "choose another --out")
+
+
 def stop(wish: KeyboardInterrupt) -> None:
     """End with 128 and the signal, 130 for Ctrl-C; a training says what it kept."""
     if str(wish):
-        print(shown(wish), file=sys.stderr)
+        print(shown(in_options(str(wish))), file=sys.stderr)
     sys.exit(128 + getattr(wish, "signal", signal.SIGINT))
 
 

@@ -250,9 +250,8 @@ def load_network(
         path, Path(weights).name, about.st_mtime_ns, about.st_size, tasks, build, str(device), dtype
     )
     if UNFINISHED in loaded.card.extra:
-        reason = (
-            f"{path}: their training is not finished ({loaded.card.extra[UNFINISHED]}); go on with --resume."
-        )
+        why = loaded.card.extra[UNFINISHED]
+        reason = f"{path}: their training is not finished ({why}); go on with resume=True."
         warnings.warn(reason, UnfinishedWarning, stacklevel=2)
     return loaded
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from core.training.stages import Stage, train_stages
     from core.training.start import Start
+    from core.training.streams import pieces
     from core.weights import Card
 
 _HOMES = {
@@ -45,6 +46,7 @@ _HOMES = {
     "freeze": ".frozen",
     "local_device": ".distributed",
     "parameter_groups": ".optim",
+    "pieces": ".streams",
     "reuse_memory": ".memory",
     "train": ".loop",
     "train_stages": ".stages",
@@ -71,6 +73,7 @@ __all__ = [
     "freeze",
     "local_device",
     "parameter_groups",
+    "pieces",
     "reuse_memory",
     "train",
     "train_stages",

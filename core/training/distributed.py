@@ -175,7 +175,7 @@ def await_first(number: int) -> None:
             seen, since = now, time.monotonic()
         if time.monotonic() - since > patience:
             raise WorkError(
-                f"the first process has given no sign of life for {patience:g} s. Go on with --resume."
+                f"the first process has given no sign of life for {patience:g} s. Go on with resume=True."
             )
 
 
@@ -195,7 +195,7 @@ def told_of_loss(place: Place) -> Iterator[None]:
         atexit.unregister(leave)  # a farewell would wait for the lost one, too
         raise WorkError(
             f"process {place.rank} of {place.world} lost another one, which was killed or stands still "
-            f"({first_line(error)}). Go on with --resume."
+            f"({first_line(error)}). Go on with resume=True."
         ) from error
 
 

@@ -25,6 +25,8 @@ BEST = "last/best.safetensors"
 LOCK = "last/lock"
 FREE = ("max_minutes", "checkpoint_steps", "tensorboard", "workers", "patience_s")
 """Options that do not change what a run computes, so resuming may change them."""
+MORE = ("epochs", "max_steps")
+"""Options of the loop that may be raised: the run goes on to the new end, along a schedule of that length."""
 FILES = ("config.toml", "metrics.csv", "model.safetensors", "last", "card.md")
 
 
@@ -47,7 +49,7 @@ def locked(out: Path) -> Iterator[None]:
             file.seek(0)
             raise ConfigError(
                 f"another process trains into {out} ({file.read(100) or 'unknown'}). "
-                "Wait for it, or choose another --out."
+                "Wait for it, or choose another folder."
             ) from None
         except OSError:
             yield  # a file system without locks
@@ -77,10 +79,10 @@ def check_folder(out: str | Path, resume: bool | str) -> bool:
     if present and not resume:
         raise ConfigError(
             f"{out} already holds a run ({', '.join(present)}). "
-            "Go on with it by --resume, or choose another --out."
+            "Go on with it by resume=True, or choose another folder."
         )
     if resume and not out.is_dir():
-        raise ConfigError(f"{out}: no run to resume here. Leave --resume out to begin one.")
+        raise ConfigError(f"{out}: no run to resume here. Without resume=True one begins.")
     check_folder_place(out)
     return bool(resume)
 
@@ -103,8 +105,15 @@ def open_run(out: Path, origin: Mapping[str, Any], resume: bool | str) -> dict[s
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{out}: cannot be made ({error.strerror}).") from error
-    write_text(out / "config.toml", to_toml(without_none(origin["settings"])))
+    keep_settings(out, origin["settings"])
     return None
+
+
+def keep_settings(out: Path, settings: Mapping[str, Any]) -> None:
+    """Write config.toml where it is not there or says something else."""
+    text, path = to_toml(without_none(settings)), out / "config.toml"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
 
 
 def refuse_changes(out: Path, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -118,7 +127,7 @@ def refuse_changes(out: Path, stored: Mapping[str, Any], given: Mapping[str, Any
     if changed:
         raise ConfigError(
             f"{out} was begun with other settings ({'; '.join(changed)}). "
-            "Resume with the same, or choose another --out."
+            "Resume with the same, or choose another folder."
         )
 
 
@@ -129,7 +138,16 @@ def changes(stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
         f"{name} was {before.get(name, 'unset')}, is {now.get(name, 'unset')}"
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name) and name.split(".")[-1] not in FREE
+        if not longer(name, before.get(name), now.get(name))
     ]
+
+
+def longer(name: str, before: Any, now: Any) -> bool:
+    """Whether a run is only asked to go on for more steps; None is no limit."""
+    section, _, last = name.rpartition(".")
+    if section.split(".")[-1] != "loop" or last not in MORE or before is None:
+        return False
+    return now is None or now > before
 
 
 def flat(settings: Mapping[str, Any], section: str = "") -> dict[str, Any]:

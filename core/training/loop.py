@@ -20,7 +20,7 @@ from core.training.batches import Batches
 from core.training.card import commit, write_card
 from core.training.checkpoint import kept_generators, seed_generators
 from core.training.distributed import join, told_of_loss
-from core.training.folder import locked, open_run
+from core.training.folder import keep_settings, locked, open_run
 from core.training.frozen import held, matching
 from core.training.interrupt import interruption
 from core.training.learner import AfterStep, Step
@@ -31,7 +31,7 @@ from core.training.start import PARENT, Parent, Start
 from core.weights import UNFINISHED, Card, load, load_into
 
 UNDONE = "Unfinished"
-CLOCK = "time was over; --resume goes on"
+CLOCK = "time was over; the run can be resumed"
 """Row of card.md of a run that the clock stopped."""
 
 
@@ -154,6 +154,7 @@ def train(
         place.agree(lambda: stack.enter_context(locked(out)))
         if state is not None:
             run.restore(state)
+            place.agree(lambda: keep_settings(out, settings))
         card = replace(card, settings=dict(settings), score=run.at.best_figures, commit=commit())
         log = MetricsLog(out, run.at.judged, options.tensorboard) if place.first else None
         try:

@@ -174,7 +174,7 @@ class Run:
             return  # after an explosion the look that goes back comes first
         if wish:
             self.keep()
-            text = f"stopped after step {at.step}; go on with --resume."
+            text = f"stopped after step {at.step}; go on with resume=True."
             raise Stopped(text if self.place.first else "", wish)
         self.late = True
 

@@ -135,7 +135,7 @@ def open_folder(out: Path, settings: Mapping[str, Any], resume: bool | str) -> N
     check_folder(out, resume)
     if (out / STATE).exists():
         raise ConfigError(
-            f"{out} holds a run of one stage, begun by an earlier version. Choose another --out."
+            f"{out} holds a run of one stage, begun by an earlier version. Choose another folder."
         )
     try:
         out.mkdir(parents=True, exist_ok=True)

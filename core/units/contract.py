@@ -9,7 +9,8 @@ A state is a plain value (see `core.state`). Lengths, masks, resets, layers and 
 the container, `core.blocks.stack`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial, wraps
 from inspect import unwrap
 from typing import Any, ClassVar
@@ -196,6 +197,15 @@ class Unit(nn.Module):
             raise ValueError(f"{type(self).__name__} computes in modes {', '.join(self.modes)}; got {mode!r}")
         if x.shape[0] == 0 or x.shape[1] == 0:
             return no_tokens(self, x, self.output_size), state
+        if isinstance(x.shape[1], torch.SymInt) and torch.compiler.is_exporting():
+            with any_length(self, x.shape[1]):
+                return self.compute(x, state, mode, lengths, gaps)
+        return self.compute(x, state, mode, lengths, gaps)
+
+    def compute(
+        self, x: Tensor, state: Any, mode: str, lengths: Tensor | None, gaps: Tensor | None
+    ) -> tuple[Tensor, Any]:
+        """`forward` of checked input with tokens, in a mode of the unit."""
         if gaps is not None:
             if mode == "convolution":
                 raise ValueError(f"{type(self).__name__} takes no gaps dt in mode convolution")
@@ -302,6 +312,29 @@ def checked_gaps(unit: Unit, dt: Any, x: Tensor, shape: Any) -> Tensor | None:
     if not bool(((gaps >= 0) & gaps.isfinite()).all()):
         raise ValueError("gaps dt must be finite and not below zero")
     return None if bool((gaps == 1).all()) else gaps
+
+
+@contextmanager
+def any_length(unit: Unit, time: torch.SymInt) -> Iterator[None]:
+    """Inside, torch.export writes a graph down that holds for every number of tokens.
+
+    Raises:
+        ValueError: the graph would hold for some numbers only, which torch tells after the whole export.
+    """
+    guards = time.node.shape_env.guards
+    known, symbols = len(guards), time.node.expr.free_symbols
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(NO_FREE_LENGTH.format(type(unit).__name__)) from error
+    if any(symbols & guard.expr.free_symbols for guard in guards[known:]):
+        raise ValueError(NO_FREE_LENGTH.format(type(unit).__name__))
+
+
+NO_FREE_LENGTH = (
+    "torch.export writes {} down for one number of tokens only; for any number take "
+    "core.export.export_sequence, or export with a fixed T"
+)
 
 
 def apart(y: Tensor, state: Any) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
+from core.kernels.choice import recording
 from core.kernels.ttt_scan import EPS, Learned, ttt_scan, ttt_step
 from core.parts.heads import head_count, split
 from core.parts.options import above_zero, sizes
@@ -105,9 +106,10 @@ class TTT(Unit):
 
     def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         *parts, place = state
+        if mode == "sequential" or recording():  # a graph cannot depend on where a mini-batch stands
+            return super().run(x, state, "sequential", lengths)
         first = int(place[0, 0])
-        apart = bool((place != first).any())  # rows in the midst of different mini-batches
-        if mode == "sequential" or apart:
+        if bool((place != first).any()):  # rows in the midst of different mini-batches
             return super().run(x, state, mode, lengths)
         places = (first + torch.arange(x.shape[1], device=x.device)) % self.mini_batch
         q, k, v, a, rate = self.inputs(x, places.expand(x.shape[0], -1))

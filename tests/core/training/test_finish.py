@@ -155,7 +155,7 @@ def rebuilt(card: Card) -> nn.Module:
 def test_weights_of_a_run_that_goes_on_say_so_when_they_are_loaded(tmp_path: Path) -> None:
     hurried = dataclasses.replace(OPTIONS, max_minutes=1e-9)
     run(tmp_path / "a", options=hurried, finish=calibrating)
-    with pytest.warns(UnfinishedWarning, match="training is not finished .* go on with --resume"):
+    with pytest.warns(UnfinishedWarning, match="training is not finished .* go on with resume=True"):
         load_network(tmp_path / "a", "test", rebuilt)
     run(tmp_path / "a", finish=calibrating, resume=True)
     load_network(tmp_path / "a", "test", rebuilt)

@@ -169,7 +169,7 @@ def test_the_callers_generators_are_left_alone(tmp_path: Path) -> None:
 
 def test_a_folder_with_a_run_is_refused_without_resume(tmp_path: Path) -> None:
     run(tmp_path)
-    with pytest.raises(ConfigError, match=r"already holds a run .*--resume"):
+    with pytest.raises(ConfigError, match=r"already holds a run .*resume=True, or choose another folder"):
         run(tmp_path)
 
 
@@ -201,6 +201,34 @@ def test_resume_may_change_what_does_not_change_the_result(tmp_path: Path, undis
     run(tmp_path, options=dataclasses.replace(OPTIONS, max_minutes=1e-9))
     run(tmp_path, options=dataclasses.replace(OPTIONS, checkpoint_steps=None), resume=True)
     assert same(final(tmp_path)["state"]["learner"], undisturbed["state"]["learner"])
+
+
+def test_a_run_goes_on_to_more_epochs(tmp_path: Path) -> None:
+    short = dataclasses.replace(OPTIONS, schedule="constant", warmup=0.0, epochs=2)
+    long = dataclasses.replace(short, epochs=4)
+    run(tmp_path / "long", options=long, settings={"loop": {"epochs": 4}})
+    run(tmp_path / "a", options=short, settings={"loop": {"epochs": 2}})
+    ended = run(tmp_path / "a", options=long, settings={"loop": {"epochs": 4}}, resume=True)
+    assert (ended.epochs, ended.stopped) == (4, "epochs")
+    assert "epochs = 4" in (tmp_path / "a" / "config.toml").read_text()
+    alone, more = final(tmp_path / "long"), final(tmp_path / "a")
+    assert same(more["state"]["learner"], alone["state"]["learner"])
+    assert more["rows"] == alone["rows"]
+    with pytest.raises(ConfigError, match=r"loop\.epochs was 4, is 3"):
+        run(
+            tmp_path / "a",
+            options=dataclasses.replace(short, epochs=3),
+            settings={"loop": {"epochs": 3}},
+            resume=True,
+        )
+    assert "epochs = 4" in (tmp_path / "a" / "config.toml").read_text()
+
+
+def test_the_schedule_of_more_epochs_is_that_of_the_new_length(tmp_path: Path) -> None:
+    run(tmp_path, options=dataclasses.replace(OPTIONS, epochs=1))
+    ended = run(tmp_path, options=dataclasses.replace(OPTIONS, epochs=3, max_steps=20), resume=True)
+    assert (ended.steps, ended.stopped) == (20, "steps")
+    assert run(tmp_path, options=OPTIONS, resume=True).steps == 21
 
 
 @pytest.mark.parametrize("size", [0, 10, 5000])
