@@ -9,6 +9,8 @@ import torch
 
 import core
 from core import registry
+from core.state import tensors
+from core.steps.way import Way
 
 
 def compile_all() -> None:
@@ -26,6 +28,9 @@ def compile_all() -> None:
             with torch.no_grad():
                 _, state = unit(x)
                 unit(x, state)
+                if name in ("gru", "s4"):
+                    core.streaming.open(unit).step(x[:1, 0].detach().numpy())
+                    Way(unit, x[:, 0], state).taken([x[:, 0], *tensors(state)])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """What people do with modules of torch, and expect of a unit."""
 
+import pickle
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -120,6 +122,30 @@ def functions_of_torch_take_it(of: Subject) -> None:
     close(along, (there - back) / 2e-5, 1e-5)
 
 
+def a_unit_is_pickled_and_serves_two_threads(of: Subject) -> None:
+    unit, x = of.make(), sample()
+    expected = unit(x)
+    close(pickle.loads(pickle.dumps(unit))(x), expected, 0)
+    others = [sample(), 2 * sample(time=7)]
+    alone = [unit(other) for other in others]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(3):
+            close(tuple(pool.map(unit, others)), tuple(alone), 1e-12)
+
+
+def one_thread_and_two_give_equal_numbers(of: Subject) -> None:
+    unit, x = of.make(torch.float32), sample(batch=4, time=70, dtype=torch.float32)
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            with torch.no_grad():
+                found.append(unit(x))
+    finally:
+        torch.set_num_threads(threads)
+    close(found[0], found[1], 1e-6)
+
+
 def frozen_weights_pass_gradients_on(of: Subject) -> None:
     unit, x = of.make().requires_grad_(False), sample().requires_grad_()
     found = torch.autograd.grad(unit(x)[0].sum(), x)[0]
@@ -135,5 +161,7 @@ HABITS: tuple[Callable[[Subject], None], ...] = (
     second_derivatives_equal_those_of_steps,
     steps_use_the_weights_of_now,
     functions_of_torch_take_it,
+    a_unit_is_pickled_and_serves_two_threads,
+    one_thread_and_two_give_equal_numbers,
     frozen_weights_pass_gradients_on,
 )

@@ -7,23 +7,14 @@ every step, so changed ones are noticed whoever changed them. Whatever is not as
 were written down takes the eager step again.
 """
 
-from operator import is_
 from threading import Lock
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-import core.steps.rules  # noqa: F401
-from core.kernels.jit import compiled
-from core.kernels.vector_math import part
-from core.state import rebuild, tensors
-from core.steps.machine import execute
-from core.steps.places import NoProgram
-from core.steps.program import Program
-from core.steps.weights import Weights, same_numbers
+from core.state import tensors
 
 OFTEN = 300
 """Steps after which it pays: writing down takes about as long as a few thousand of them."""
@@ -37,7 +28,7 @@ class Quick:
 
     def __init__(self) -> None:
         self.calls, self.often = 0, OFTEN
-        self.way: Way | None = None
+        self.way: Any = None
         self.busy = Lock()  # memories of a program serve one thread at a time
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -48,22 +39,14 @@ class Quick:
         way = self.way
         if way is None:
             self.calls += 1
-            if (
-                self.calls < self.often
-                or (unit.training and unit.noisy)
-                or not self.busy.acquire(blocking=False)
-            ):
+            if self.calls < self.often or not suits(unit, x, state):
                 return None
-            try:
-                self.calls = 0
-                self.way = way = begun(unit, x, state)
-                if way is None:
-                    self.often = 1 << 62
-                    return None
-            finally:
-                self.busy.release()
-        parts = way.fitting(unit, x, state)
-        if parts is None or not self.busy.acquire(blocking=False):
+            way = self.begin(unit, x, state)
+        parts = None if way is None else way.fitting(unit, x, state)
+        if parts is None:
+            self.missed()
+            return None
+        if not self.busy.acquire(blocking=False):
             return None
         try:
             found = way.taken(parts)
@@ -72,6 +55,37 @@ class Quick:
         if found is None:
             self.way, self.often = None, 2 * self.often  # who changes weights all the time stays eager
         return found
+
+    def begin(self, unit: Any, x: Tensor, state: Any) -> Any:
+        """Write the step down; None if another thread is at it, or it cannot be."""
+        if not self.busy.acquire(blocking=False):
+            return None
+        from core.steps.places import NoProgram
+
+        try:
+            from core.steps.way import Way  # brings torch's tracer and the compiler: a second
+
+            self.calls, self.way = 0, Way(unit, x, state)
+        except (NoProgram, ImportError):  # or numba is not installed
+            self.often = 1 << 62
+        finally:
+            self.busy.release()
+        return self.way
+
+    def missed(self) -> None:
+        """A step of another kind; after many of them the next one is written down in turn."""
+        if self.way is not None:
+            self.calls += 1
+            if self.calls >= self.often:
+                self.way, self.often = None, 2 * self.often
+                self.calls = self.often - 1
+
+
+def suits(unit: Any, x: Tensor, state: Any) -> bool:
+    """Whether steps like this one are faster as a program."""
+    if len(x) > FEW or x.dtype not in (torch.float32, torch.float64) or (unit.training and unit.noisy):
+        return False
+    return plain(x) and all(part.is_cpu and part.dtype in KINDS for part in (x, *tensors(state)))
 
 
 def plain(x: Tensor) -> bool:
@@ -82,150 +96,3 @@ def plain(x: Tensor) -> bool:
         and not torch._C._len_torch_dispatch_stack()
         and not torch.is_autocast_enabled("cpu")
     )
-
-
-def begun(unit: Any, x: Tensor, state: Any) -> "Way | None":
-    """The steps of a unit as a program, if they can be one."""
-    if len(x) > FEW or not plain(x) or x.dtype not in (torch.float32, torch.float64):
-        return None
-    parts = list(tensors(state))
-    if any(not part.is_cpu or part.dtype not in KINDS for part in (x, *parts)):
-        return None
-    try:
-        return Way(unit, x, state)
-    except NoProgram:
-        return None
-
-
-class Way:
-    """A program and all that has to be as it was when it was made."""
-
-    def __init__(self, unit: Any, x: Tensor, state: Any) -> None:
-        self.weights = Weights(unit)
-        random = torch.random.get_rng_state()
-        self.program = program = Program(unit, len(x), x.dtype, self.weights)
-        if not torch.equal(random, torch.random.get_rng_state()):
-            torch.random.set_rng_state(random)
-            raise NoProgram("chance")
-        self.held, self.checks = self.weights.checks()
-        self.shape, self.dtype, self.training = x.shape, x.dtype, unit.training
-        parts = list(tensors(state))
-        self.layout = (
-            None if isinstance(state, Tensor) else rebuild(state, iter([x.new_empty(0)] * len(parts)))
-        )
-        self.types = [x.dtype, *(part.dtype for part in parts)]
-        self.y = program.y.shape
-        given, found = [program.x, *program.state], [program.y, *program.after]
-        kinds = [KINDS[kind] for kind in self.types]
-        moves = [
-            [place.memory, place.offset, int(np.prod(place.shape)), kind, not place.contiguous]
-            for places in (given, found)
-            for place, kind in zip(places, kinds, strict=True)
-        ]
-        self.moves = np.array(moves, np.int64)
-        self.whole, self.bytes = np.zeros(1, np.int64), np.zeros(1, np.uint8)
-        slots = [
-            (kept, name, part)
-            for module in unit.modules()
-            for kept in (module._parameters, module._buffers, module._modules)
-            for name, part in kept.items()
-        ]
-        self.slots, self.parts = [(kept, name) for kept, name, _ in slots], [part for *_, part in slots]
-        self.lying = [part.data_ptr() for part in self.weights.parts]
-
-    def fitting(self, unit: Any, x: Tensor, state: Any) -> list[Tensor] | None:
-        """Token and parts of the state, if this call is of the kind that the program was made for."""
-        parts = [x, state] if isinstance(state, Tensor) else [x, *tensors(state)]
-        if x.shape != self.shape or type(x) is not Tensor or unit.training is not self.training:
-            return None
-        if [part.dtype for part in parts] != self.types:
-            return None
-        return parts if all(map(is_on_cpu, parts)) and plain(x) else None
-
-    def taken(self, given: list[Tensor]) -> tuple[Tensor, Any] | None:
-        """One token; None if the unit's parts are not what they were."""
-        if not all(map(is_, [kept.get(name) for kept, name in self.slots], self.parts)):
-            return None
-        if list(map(address_of, self.weights.parts)) != self.lying:
-            return None
-        given = [part if part.is_contiguous() else part.contiguous() for part in given]
-        found = [given[0].new_empty(self.y), *map(torch.empty_like, given[1:])]
-        addresses = np.array([*map(address_of, given), *map(address_of, found)], np.int64)
-        program, others = (
-            self.program,
-            (self.whole, self.bytes, self.moves, addresses, self.held, self.checks),
-        )
-        if not advance(program.tables[0], *program.memories, *others):
-            return None
-        y, *after = found
-        return y, after[0] if self.layout is None else rebuild(self.layout, iter(after))
-
-
-address_of = Tensor.data_ptr
-
-
-def is_on_cpu(part: Tensor) -> bool:
-    return part.is_cpu
-
-
-@compiled
-def advance(
-    program: Any,
-    single: Any,
-    double: Any,
-    whole: Any,
-    octets: Any,
-    moves: Any,
-    addresses: Any,
-    held: Any,
-    checks: Any,
-) -> bool:
-    """Take in token and state, run the program, give out answer and state; False if weights have changed.
-
-    A move is (memory, offset, count, type of the tensor, whether all Re come before all Im); the first half
-    goes in.
-    """
-    if not same_numbers(held, checks):
-        return False
-    half = moves.shape[0] // 2
-    for index in range(half):
-        move(moves[index], addresses[index], single, double, whole, octets, True)
-    execute(program, single, double)
-    for index in range(half, moves.shape[0]):
-        move(moves[index], addresses[index], single, double, whole, octets, False)
-    return True
-
-
-@compiled
-def move(one: Any, address: Any, single: Any, double: Any, whole: Any, octets: Any, into: Any) -> None:
-    """Numbers between a memory and a tensor of float32 (0), float64 (1), int64 (2) or bool (3)."""
-    offset, count, kind, pairs = one[1], one[2], one[3], one[4]
-    if kind == 0:
-        far = part(single, (address - single.ctypes.data) // 4, count)
-        exchange(part(single, offset, count), far, pairs, into)
-    elif kind == 1:
-        wide = part(double, (address - double.ctypes.data) // 8, count)
-        exchange(part(double, offset, count), wide, pairs, into)
-    elif kind == 2:
-        integers = part(whole, (address - whole.ctypes.data) // 8, count)
-        exchange(part(double, offset, count), integers, pairs, into)
-    else:
-        truths = part(octets, address - octets.ctypes.data, count)
-        exchange(part(single, offset, count), truths, pairs, into)
-
-
-@compiled
-def exchange(near: Any, far: Any, pairs: Any, into: Any) -> None:
-    half = near.size // 2
-    if pairs and into:
-        for t in range(half):
-            near[t], near[half + t] = far[2 * t], far[2 * t + 1]
-    elif pairs:
-        for t in range(half):
-            far[2 * t], far[2 * t + 1] = near[t], near[half + t]
-    elif into:
-        for t in range(near.size):
-            near[t] = far[t]
-    else:
-        for t in range(near.size):
-            far[t] = near[t]

@@ -15,6 +15,7 @@ from torch.testing import assert_close
 import core
 from core.state import map_state, tensors
 from core.steps import quick
+from core.steps.way import Way
 from core.units.contract import Unit
 
 
@@ -30,7 +31,7 @@ def noisy(unit: Any) -> Any:
     return unit
 
 
-def way(unit: Unit) -> quick.Way | None:
+def way(unit: Unit) -> Way | None:
     return unit.__dict__["_quick"].way
 
 
@@ -108,8 +109,13 @@ def test_chance_gradients_transforms_and_many_rows_stay_eager() -> None:
     unit = core.build("gru", 8)
     follow(unit, batch=quick.FEW + 1)
     assert way(unit) is None
-    unit = core.build("gru", 8)
-    follow(unit)
+    follow(unit, batch=1)
+    assert way(unit) is not None
+    follow(unit, batch=2)  # the other rhythm takes its turn
+    follow(unit, batch=2)
+    made = way(unit)
+    assert made is not None
+    assert made.shape[0] == 2
     y, _ = unit.step(x.expand(2, 8), None)
     assert y.requires_grad
     with torch.no_grad():
