@@ -133,12 +133,12 @@ class MakeDrives:
     sweeps: int
 
     def __call__(self, count: int, generator: Generator) -> DriveCrops:
-        """So many drives, each in its four quadrants."""
+        """So many drives, each in its four quadrants, as it is and mirrored."""
         drives = []
         for _ in range(count):
             seed = int(torch.randint(FIRST_TRAINING, FIRST_TEST, (), generator=generator))
-            mirror = bool(torch.rand((), generator=generator) < 0.5)
-            drives.append(drive_crops(levelled(sequence(seed, self.sensor, self.sweeps), mirror)))
+            sweeps = sequence(seed, self.sensor, self.sweeps)
+            drives += [drive_crops(levelled(sweeps, mirror)) for mirror in (False, True)]
         return joined(drives)
 
 

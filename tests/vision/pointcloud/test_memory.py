@@ -88,8 +88,8 @@ def test_a_car_that_was_seen_stays_a_target() -> None:
 def test_only_the_memory_learns_from_a_drive() -> None:
     network = build_network(SMALL)
     batch = MakeDrives("vlp16", 2)(1, torch.Generator().manual_seed(3))
-    assert len(batch) == 4
-    assert batch.motions.shape == (2, 4, 3)
+    assert len(batch) == 8
+    assert batch.motions.shape == (2, 8, 3)
     for name, part in network.named_parameters():
         part.requires_grad_(name.startswith("memory"))
     parts = learn_drive(network, batch)
