@@ -40,8 +40,8 @@ PARTS = 10_000
 OPERATOR = re.compile(r"(^last|(en|de)coder\.\d+)\.blocks\.")
 """Names of what belongs to an operator."""
 UNTIMED = 2
-BATCH_SCANS = 2
-"""Scans of a batch, each seen twice: up to 16 crops."""
+BATCH_SCANS = 1
+"""Scans of a batch, each seen twice: up to 8 crops. All networks of a table are in memory at once."""
 HARD = 6
 """Scans that thresholds come from."""
 

@@ -31,6 +31,8 @@ SPARE = 0.88
 UNTIMED, TIMED = 3, 5
 """Steps of the plan: first those that compile, then those that are measured."""
 CHECK_BATCH = 16
+NAMED = 6
+"""Tensors of each kind that `--start` names."""
 
 
 def train(
@@ -144,7 +146,8 @@ def fitting(config: TrainConfig, start: str | Path) -> list[str]:
         ("are not known here", taken.unknown),
     ):
         if names:
-            lines.append(f"{len(names)} {words}: {', '.join(names)}.")
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            lines.append(f"{len(names)} {words}: {', '.join(names[:NAMED])}{more}.")
     return lines
 
 
