@@ -90,7 +90,12 @@ def cudnn_loop(
 def precise() -> AbstractContextManager[None]:
     """Without TF32 where torch's other products are without it."""
     allowed = torch.get_float32_matmul_precision() != "highest"
-    return cudnn.flags(enabled=True, allow_tf32=allowed)
+    return cudnn.flags(
+        enabled=cudnn.enabled,
+        benchmark=cudnn.benchmark,
+        deterministic=cudnn.deterministic,
+        allow_tf32=allowed,
+    )
 
 
 def in_full(

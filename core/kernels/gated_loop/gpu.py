@@ -307,7 +307,14 @@ def compiled_loop(
     x, weight_ih, bias, *rest = inputs
     state, weights = tuple(rest[:states]), tuple(rest[states:])
     kind = fused_kind(cell, weights)
-    if kind is not None and x.is_cuda and x.dtype == torch.float32 and len(x) and cudnn.is_available():
+    if (
+        kind is not None
+        and x.is_cuda
+        and x.dtype == torch.float32
+        and len(x)
+        and cudnn.is_available()
+        and cudnn.enabled
+    ):
         return cudnn_loop(cell, kind, x, weight_ih, bias, state, weights, lengths)
     ends = None if lengths is None else lengths.tolist()
     if lengths is not None and ends is not None and min(ends) < x.shape[1]:
