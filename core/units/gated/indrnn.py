@@ -6,13 +6,18 @@
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from core.errors import ConfigError
 from core.kernels.gated_loop import Cell, Masks, States, Weights, seen
+from core.kernels.gated_loop.vector_rows import vector_rows
+from core.kernels.precision import widen
 from core.parts.memory import Tokens, time_constants
+from core.parts.packed import packed
 from core.units.gated.gated_unit import maybe, uniform
 from core.units.gated.newton_unit import NewtonUnit
 from core.units.gated.rnn import ACTIVATIONS
@@ -52,6 +57,18 @@ class IndRNN(NewtonUnit):
 
     def weights(self) -> tuple[Tensor, ...]:
         return (self.weight_hh,)
+
+    freezes = True
+
+    def run(self, x: Tensor, state: Any, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        rows = packed(x, lengths) if mode == "sequential" and self.noise is None else None
+        if rows is None:
+            return super().run(x, state, mode, lengths)
+        with torch.autocast(x.device.type, enabled=False):
+            tokens, first, w, u, b = widen(rows.pack(x), state, self.weight_ih, self.weight_hh, self.bias)
+            gates = F.linear(tokens, w, b)  # (N, H), valid tokens alone
+            h = vector_rows(self.cell, gates, u, first, rows.lengths)
+            return rows.unpack(h.to(x.dtype)), rows.last(h, first).to(x.dtype)
 
 
 def indrnn_step(

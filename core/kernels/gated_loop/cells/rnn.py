@@ -123,3 +123,37 @@ def run_vector_backward(vector, squash, ends, h, dy, dh, dgates, dvector):  # no
             d[:] = dout
             add_scaled_row(dvector, dout, before)
             scale_row(dout, vector)
+
+
+@compiled
+def run_rows(gates, vector, squash, begins, first, h):  # noqa: ANN001, ANN201
+    """Rows one after another: gates, h (N, H), first (B, H); row b lies in begins[b] .. begins[b + 1]."""
+    for row in range(begins.size - 1):
+        before = first[row]
+        for t in range(begins[row], begins[row + 1]):
+            token, after = gates[t], h[t]
+            for j in range(vector.size):
+                after[j] = token[j] + vector[j] * before[j]
+            if squash:
+                tanh_row(after)
+            else:
+                relu_row(after)
+            before = after
+
+
+@compiled
+def run_rows_backward(vector, squash, begins, first, h, dy, dh, dgates, dvector):  # noqa: ANN001, ANN201
+    """dh (B, H) comes in as zeros and takes the gradient of the first states."""
+    for row in range(begins.size - 1):
+        dout = dh[row]
+        for t in range(begins[row + 1] - 1, begins[row] - 1, -1):
+            d, given = dgates[t], dy[t]
+            for j in range(vector.size):
+                d[j] = given[j] + dout[j]
+            if squash:
+                tanh_gradient_row(d, h[t])
+            else:
+                relu_gradient_row(d, h[t])
+            add_scaled_row(dvector, d, first[row] if t == begins[row] else h[t - 1])
+            for j in range(vector.size):
+                dout[j] = d[j] * vector[j]
