@@ -17,8 +17,8 @@ adds to dweights, so a long sequence is worked in pieces. Matrices (N, K) among 
 `core.kernels.matmul.multiply`: in forward for a @ W^T, in backward for a @ W.
 
 Second derivatives go through the definition. Forward-mode derivatives, torch.func, tracing and export use the
-definition altogether, and so do devices other than the CPU, except that the plain LSTM and GRU have faster
-loops on CUDA (`core.kernels.gated_loop.gpu`). Where both directions of such a cell read one sequence,
+definition altogether, and so do devices other than the CPU, except that the plain LSTM and GRU go through
+cuDNN on CUDA (`core.kernels.gated_loop.gpu`). Where both directions of such a cell read one sequence,
 `cudnn_layer` runs them together (`core.blocks.directions` asks for it).
 """
 
@@ -30,8 +30,8 @@ from torch.nn import functional as F
 
 from core.kernels.choice import memory_on, version
 from core.kernels.gated_loop.cell import Cell, Masks, States, Weights, seen, written
-from core.kernels.gated_loop.cudnn import cudnn_layer
 from core.kernels.gated_loop.definition import plain_loop
+from core.kernels.gated_loop.gpu import cudnn_layer
 
 __all__ = [
     "Cell",

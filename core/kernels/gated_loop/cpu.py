@@ -31,7 +31,7 @@ PIECE = 1 << 21
 PASSING = 1 << 18
 """The same when they are not: so few stay in the cache, and memory does not grow with the sequence."""
 ONE_TOKEN = np.ones(1 << 12, np.int64)
-UNEVEN, PARTS = 1 << 18, 4
+UNEVEN, PARTS = 1 << 16, 4
 """Gates of rows of different length are cut into so many parts, none smaller: the products over all tokens
 then leave rows out that ended before, too."""
 FEW = 6

@@ -136,7 +136,7 @@ def cudnn_loops(device: str) -> Iterator[Line]:
     """The plain LSTM and GRU by cuDNN: both directions, lengths, states, gradients, any width."""
     from core.blocks.directions import run_directions
     from core.blocks.rows import flip_within
-    from core.kernels.gated_loop import cudnn, plain_loop
+    from core.kernels.gated_loop import gpu, plain_loop
 
     for name in ("lstm", "gru"):
         for hidden, directions, lengths in (
@@ -182,47 +182,42 @@ def cudnn_loops(device: str) -> Iterator[Line]:
     y, _ = run_directions([wide], x)
     theirs, _ = plain_loop(wide.cell, x, *wide.input_weights(), wide.initial_state(x), wide.weights())
     yield "cudnn leaves float64 alone", apart([y], [theirs]), 1e-12
-    assert cudnn.MODES
+    assert gpu.MODES
 
 
-def fused_loops(device: str) -> Iterator[Line]:
-    """The fused LSTM and GRU: odd and full widths, lengths, half precision, gradients."""
+def single_loops(device: str) -> Iterator[Line]:
+    """The LSTM and GRU in one direction through their door: lengths, options, half precision, gradients."""
     from core.kernels.gated_loop import gated_loop, gpu, plain_loop
 
-    for name in ("lstm", "gru"):
+    for name, options in (("lstm", {}), ("gru", {}), ("gru", {"bias": False}), ("gru", {"update": "write"})):
         for batch, time, hidden, lengths in (
-            (18, 33, 40, None), (3, 17, 128, (17, 1, 9)), (1, 1, 5, None), (5, 12, 16, (2, 12, 12, 7, 1)),
+            (18, 33, 40, None), (3, 17, 128, (17, 1, 9)), (1, 1, 5, None), (5, 12, 200, (2, 12, 12, 7, 1)),
         ):  # fmt: skip
-            unit = core.build(name, 12, hidden).to(device)
-            deep = core.build(name, 12, hidden).to(device).double()
+            unit = core.build(name, 12, hidden, **options).to(device)
+            deep = core.build(name, 12, hidden, **options).to(device).double()
             deep.load_state_dict(unit.state_dict())
             x = torch.randn(time, batch, 12, device=device).transpose(0, 1).requires_grad_()
             full = x.detach().double().requires_grad_()
             state = tuple(tensors(map_state(torch.randn_like, unit.initial_state(x))))
             ends = None if lengths is None else torch.tensor(lengths, device=device)
-            run = gated_loop if device == "cuda" else interpreted
-            with counted(gpu, "launch") as calls:
+            run = gated_loop if device == "cuda" else on_a_cpu
+            with counted(gpu, "cudnn_loop") as calls:
                 y, final = run(unit.cell, x, *unit.input_weights(), state, unit.weights(), ends)
-            assert calls[0], "its door did not choose the kernel"
+            assert calls == [1], "its door did not choose cuDNN"
             begin = tuple(part.double() for part in state)
             theirs, last = plain_loop(deep.cell, full, *deep.input_weights(), begin, deep.weights(), ends)
-            sizes = f"fused {name} B{batch} T{time} H{hidden} lengths {lengths is not None}"
+            sizes = f"loop of {name} {options} B{batch} T{time} H{hidden} lengths {lengths is not None}"
             yield sizes, apart([y, *final], [theirs, *last]), EXACT
             ours = gradients([y, *final], [x, *unit.parameters()])
-            yield (
-                f"{sizes}, gradients",
-                apart(ours, gradients([theirs, *last], [full, *deep.parameters()])),
-                CLOSE,
-            )
+            expected = gradients([theirs, *last], [full, *deep.parameters()])
+            yield f"{sizes}, gradients", apart(ours, expected), CLOSE
             with torch.autocast(device, torch.bfloat16), torch.no_grad():
                 half, _ = run(unit.cell, x, *unit.input_weights(), state, unit.weights(), ends)
             yield f"{sizes}, autocast", apart([half], [theirs]), HALF
 
 
-def interpreted(
-    cell: Any, x: Tensor, weight: Tensor, bias: Any, state: Any, weights: Any, lengths: Any
-) -> Any:
-    """The GPU's loop on a CPU, in triton's interpreter."""
+def on_a_cpu(cell: Any, x: Tensor, weight: Tensor, bias: Any, state: Any, weights: Any, lengths: Any) -> Any:
+    """The GPU's loop on a CPU, where torch computes the same by its own."""
     from core.kernels.gated_loop import gpu
 
     return gpu.compiled_loop(cell, len(state), [x, weight, bias, *state, *weights], lengths)
@@ -338,7 +333,7 @@ KERNELS: dict[str, Proof] = {
     "chunked decay": chunked_decay,
     "scan of pairs": scan_of_pairs,
     "cudnn loops": cudnn_loops,
-    "fused loops": fused_loops,
+    "single loops": single_loops,
     "linear scans": linear_scans,
     "streams": streams,
 }

@@ -25,7 +25,7 @@ def test_every_kernel_for_a_gpu_equals_its_definition() -> None:
     done = in_a_process("-m", "tests.core.kernels.interpreted", TRITON_INTERPRET="1")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 6, done.stdout
+    assert len(lines) == 3, done.stdout
     assert all(line.endswith(" equal") for line in lines), done.stdout
 
 
@@ -34,7 +34,6 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from core.kernels.block_scan import gpu as blocks
-from core.kernels.gated_loop import gpu as loops
 from core.kernels.linear_scan import gpu as linear
 from core.kernels.matrix_scan import gpu as decay
 
@@ -49,11 +48,8 @@ def shared_memory(kernel, sizes):
     source = ASTSource(kernel, types, {(names.index(name),): size for name, size in sizes.items()})
     return triton.compile(source, target=GPUTarget("cuda", 80, 32), options=options).metadata.shared
 
-widest = loops.WIDEST
-cases = [(kernel, loops.tiles(widest)) for kernel in
-         (loops.lstm_forward, loops.lstm_backward, loops.gru_forward, loops.gru_backward)]
 state = {"L": decay.CHUNK, "BV": decay.SIDE, **decay.OPTIONS}
-cases += [(decay.write_chunks, {**state, "BK": decay.SIDE}), (decay.read_chunks, {**state, "BK": decay.READ})]
+cases = [(decay.write_chunks, {**state, "BK": decay.SIDE}), (decay.read_chunks, {**state, "BK": decay.READ})]
 cases += [(decay.carry_states, {"BLOCK": decay.CARRIED})]
 cases += [(blocks.pairs, {"BT": blocks.TIME, "BD": blocks.CHANNELS})]
 tile = {"BT": linear.TIME, "BD": linear.FEATURES}
