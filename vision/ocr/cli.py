@@ -25,6 +25,19 @@ from core.terminal import (
     application,
 )
 from vision.ocr import cli_files
+from vision.ocr.cli_words import (
+    Allow,
+    Alternatives,
+    Choices,
+    Deny,
+    Lexicon,
+    Regex,
+    SoManyDigits,
+    UnknownWord,
+    WordSearch,
+    WordText,
+    WordWeight,
+)
 
 app = application(
     "Read handwriting from lines, digit strings and pages.\n\n"
@@ -55,23 +68,17 @@ def read(
     ] = None,
     lm_weight: Annotated[float | None, typer.Option(help="Weight of the character model.")] = None,
     beam: Annotated[int | None, typer.Option(min=1, max=1000, help="Prefixes that are kept.")] = None,
-    allow: Annotated[str | None, typer.Option(help="Only these characters.")] = None,
-    deny: Annotated[str | None, typer.Option(help="None of these characters.")] = None,
-    regex: Annotated[str | None, typer.Option(help="The text matches this expression.")] = None,
-    digits: Annotated[int | None, typer.Option(help="The text is so many digits.")] = None,
-    choices: Annotated[Path | None, typer.Option(help="File of texts, one a line; the text is one.")] = None,
-    lexicon: Annotated[Path | None, typer.Option(help="File of words; every word is one of them.")] = None,
-    words: Annotated[
-        str, typer.Option(help="How a lexicon is searched: words, n-grams, forecast or forecast+sample.")
-    ] = "words",
-    word_text: Annotated[
-        Path | None, typer.Option(help="Text in which pairs of words are counted, for n-grams and forecasts.")
-    ] = None,
-    word_weight: Annotated[float, typer.Option(help="Weight of those pairs.")] = 1.0,
-    unknown_word: Annotated[
-        float | None, typer.Option(help="Log cost of a word outside the lexicon; none: there is none.")
-    ] = None,
-    alternatives: Annotated[int, typer.Option(min=0, max=100, help="Other texts to give.")] = 0,
+    allow: Allow = None,
+    deny: Deny = None,
+    regex: Regex = None,
+    digits: SoManyDigits = None,
+    choices: Choices = None,
+    lexicon: Lexicon = None,
+    words: WordSearch = "words",
+    word_text: WordText = None,
+    word_weight: WordWeight = 1.0,
+    unknown_word: UnknownWord = None,
+    alternatives: Alternatives = 0,
     rtl: Annotated[bool, typer.Option("--rtl", help="Lines of a page run from right to left.")] = False,
     rotate: Annotated[
         str, typer.Option(help="Turn pages clockwise by 0, 90, 180 or 270 degrees; auto finds it.")
