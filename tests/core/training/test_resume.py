@@ -226,8 +226,7 @@ def test_a_run_goes_on_to_more_epochs(tmp_path: Path) -> None:
 
 def test_the_schedule_of_more_epochs_is_that_of_the_new_length(tmp_path: Path) -> None:
     assert run(tmp_path, options=dataclasses.replace(OPTIONS, max_steps=7)).steps == 7
-    ended = run(tmp_path, options=dataclasses.replace(OPTIONS, max_steps=20), resume=True)
-    assert (ended.steps, ended.stopped) == (20, "steps")
+    assert run(tmp_path, options=dataclasses.replace(OPTIONS, max_steps=20), resume=True).steps == 20
     assert run(tmp_path, options=OPTIONS, resume=True).steps == 21
 
 
