@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import DataError, WeightsError
+from core.kernels.jit import compiled
 
 LEVELS = tuple(
     float(level) for level in np.r_[np.arange(0.05, 0.9, 0.05), np.arange(0.9, 0.9951, 0.005)].round(3)
@@ -151,3 +152,61 @@ class LiveRadius:
         missed = np.linalg.norm(truth - np.asarray(means)[order], axis=1) > np.asarray(radii)[order]
         np.add.at(self.log, np.asarray(steps)[order], np.asarray(gains)[order] * (missed - self.alpha))
         np.clip(self.log, -self.LARGEST, self.LARGEST, out=self.log)
+
+
+class OwnRadius:
+    """The same along a log: what the balls of earlier answers missed, as far as each answer may know.
+
+    Answers stand on an even grid, so what was told for k steps ahead is known k samples later.
+    """
+
+    GAIN_S, MOST = 0.7, 0.5
+    """Gain a second between two answers, and the most of one."""
+
+    def __init__(self, steps: int, spacing_s: float, alpha: float = 0.1) -> None:
+        self.steps, self.alpha = steps, alpha
+        self.gain = min(self.GAIN_S * spacing_s, self.MOST)
+        self.log = np.zeros(steps)
+        self.ends = np.zeros(0, dtype=np.int64)
+        self.errors = self.radii = self.told = np.zeros((0, steps))
+
+    def forget(self) -> None:
+        """Drop the answers whose truth will not come, at the end of a stretch; what was learned stays."""
+        self.ends = np.zeros(0, dtype=np.int64)
+        self.errors = self.radii = self.told = np.zeros((0, self.steps))
+
+    def factors(self, ends: np.ndarray, errors: np.ndarray, radii: np.ndarray) -> np.ndarray:
+        """(n, K) what the radii of the next answers are multiplied with.
+
+        Args:
+            ends: (n,) rising, the sample that an answer stands on.
+            errors: (n, K) what it will have erred by; NaN where nobody will know. Read where it is known.
+            radii: (n, K) of the calibration.
+        """
+        before = len(self.ends)
+        ends = np.concatenate([self.ends, ends])
+        errors, radii = np.concatenate([self.errors, errors]), np.concatenate([self.radii, radii])
+        told = np.concatenate([self.told, np.zeros((len(ends) - before, self.steps))])
+        follow(ends, errors, radii, told, before, self.gain, self.alpha, LiveRadius.LARGEST, self.log)
+        last = ends > ends[-1] - self.steps if len(ends) else np.zeros(0, dtype=bool)
+        self.ends, self.errors, self.radii, self.told = ends[last], errors[last], radii[last], told[last]
+        return np.exp(told[before:])
+
+
+@compiled
+def follow(
+    ends: Any, errors: Any, radii: Any, told: Any, first: Any, gain: Any, alpha: Any, largest: Any, log: Any
+) -> None:
+    """Rows from `first` on of told (n, K), logarithms that the radii of each answer were widened by."""
+    count, steps = told.shape
+    for i in range(first, count):
+        if i > 0:
+            for j in range(i - 1, -1, -1):
+                if ends[i - 1] - ends[j] >= steps:
+                    break
+                for k in range(ends[i - 1] - ends[j], min(steps, ends[i] - ends[j])):
+                    if not math.isnan(errors[j, k]):
+                        missed = 1.0 if errors[j, k] > radii[j, k] * math.exp(told[j, k]) else 0.0
+                        log[k] = min(max(log[k] + gain * (missed - alpha), -largest), largest)
+        for k in range(steps):
+            told[i, k] = log[k]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from apps.trajectory.conformal import OwnRadius
 from apps.trajectory.data import Segment, Track, resample, rhythm, stretches
 from apps.trajectory.dense import between, is_dense, of_the_path, through_all
 from apps.trajectory.dims import fit_dims, fit_lines
@@ -156,6 +157,8 @@ def predict_along(
 ) -> list[Prediction]:
     """Predictions from every `stride`-th sample that has a full history, as a replay needs them.
 
+    The balls follow the track's own misses, as far as they are known at each answer (`conformal.OwnRadius`).
+
     Args:
         horizon_s: seconds to predict; None: as many steps as the model goes. Later steps are NaN.
         until_s: the last time of the track that is predicted from, as `at_s` of `predict`; None: its end.
@@ -190,8 +193,13 @@ def along(
         pieces = [track]
     else:
         pieces = resample(track, model.dt, max_gap, follow=model.follows)
+    own: OwnRadius | None = None
+    base = model.factor(coverage)
     for piece in pieces:
         positions, flat = fit_dims(piece.positions, model.dims, piece.track.name)
+        if base is not None and np.isfinite(base).all():
+            own = own or OwnRadius(model.horizon, stride * piece.dt, 1 - coverage)
+            own.forget()
         steps = steps_of(horizon_s, model, piece.dt)
         ends = np.arange(model.history, len(piece) + 1, stride)
         if until_s is not None:
@@ -202,9 +210,21 @@ def along(
             times = piece.t0 + piece.dt * (chosen - 1)
             lines = None if piece.through is None else fit_lines(piece.through[chosen - 1], model.dims)
             forecast = model.forecast(past, piece.dt, lines)
+            widened = None
+            if own is not None and base is not None:
+                errors = missed_by(forecast.mean.numpy(), positions, chosen, 2 if flat else model.dims)
+                widened = own.factors(chosen, errors, base * forecast.spread.double().numpy())
             yield as_predictions(
-                forecast, model, past[:, -1], times, steps, coverage, step=piece.dt, flat=flat
+                forecast, model, past[:, -1], times, steps, coverage, step=piece.dt, flat=flat, own=widened
             )
+
+
+def missed_by(mean: np.ndarray, positions: np.ndarray, ends: np.ndarray, dims: int) -> np.ndarray:
+    """Errors (n, K) of means (n, K, D) told after `ends` samples of positions (T, D); NaN beyond them."""
+    place = ends[:, None] + np.arange(mean.shape[1])
+    truth = positions[np.minimum(place, len(positions) - 1)]
+    errors = np.linalg.norm((mean - truth)[..., :dims], axis=-1)
+    return np.where(place < len(positions), errors, np.nan)
 
 
 def as_predictions(
@@ -217,6 +237,7 @@ def as_predictions(
     *,
     step: float | None = None,
     flat: bool = False,
+    own: np.ndarray | None = None,
 ) -> list[Prediction]:
     """The rows of a forecast as predictions of `steps` steps; the batch is worked out once for all rows.
 
@@ -225,6 +246,7 @@ def as_predictions(
         times_s: (N,) their times.
         step: seconds between the steps; None: the model's dt.
         flat: the mover lies in a plane, and the answer loses its height.
+        own: (N, K) what the radii are multiplied with; None: as they are.
     """
     dims = 2 if flat else anchors.shape[1]
 
@@ -241,7 +263,7 @@ def as_predictions(
     factor = model.factor(coverage)
     mean, covariance = cut(forecast.mean, 1), cut(forecast.covariance(), 2)
     quantiles = cut(forecast.quantiles, 1)
-    radius = cut(None if factor is None else factor * forecast.spread.numpy())
+    radius = cut(None if factor is None else factor * forecast.spread.numpy() * (1.0 if own is None else own))
     axes = None if forecast.quantiles is None or forecast.axes is None else forecast.axes.numpy()
     ahead = (step or model.dt) * np.arange(1, steps + 1)
     return [

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from apps.trajectory.conformal import Calibration, LiveRadius
+from apps.trajectory.conformal import Calibration, LiveRadius, OwnRadius
 from core.errors import DataError, WeightsError
 
 
@@ -70,3 +70,31 @@ def test_answers_whose_truth_will_not_come_teach_nothing() -> None:
     live.forget()
     live.learn(5.0, lambda times: np.full((len(times), 3), 9.0))
     np.testing.assert_array_equal(live.factor, grown)
+
+
+def test_balls_along_a_log_follow_its_misses_and_know_nothing_later() -> None:
+    rng = np.random.default_rng(0)
+    ends, steps = 21 + 5 * np.arange(400), 20
+    scale = np.where(np.arange(400) < 200, 2.0, 0.5)[:, None]  # the motion changes its kind
+    errors = np.abs(rng.normal(size=(400, steps))) * scale
+    radii = np.full((400, steps), 1.64)
+    own = OwnRadius(steps, 0.5)
+    factors = own.factors(ends, errors, radii)
+    assert (factors[0] == 1).all()
+    inside = errors <= radii * factors
+    for part in (slice(20, 200), slice(260, 400)):  # the change itself costs some
+        assert 0.85 < inside[part].mean() < 0.95
+    assert 0.55 < (errors <= radii)[20:200].mean() < 0.65
+    pieces = OwnRadius(steps, 0.5)
+    cut = [slice(0, 7), slice(7, 8), slice(8, 300), slice(300, 400)]
+    again = np.concatenate([pieces.factors(ends[part], errors[part], radii[part]) for part in cut])
+    np.testing.assert_allclose(again, factors)
+    later = errors.copy()
+    later[100] = 1e3  # known one step after the other, up to four answers later
+    changed = OwnRadius(steps, 0.5).factors(ends, later, radii)
+    np.testing.assert_array_equal(changed[:101], factors[:101])
+    assert (changed[101, :5] > factors[101, :5]).any()
+    np.testing.assert_array_equal(changed[101, 5:], factors[101, 5:])
+    own.forget()
+    assert not len(own.ends)
+    assert (own.log != 0).any()
