@@ -52,7 +52,10 @@ class Fused(nn.Module):
         zero = x.new_zeros(x.shape[0], self.layer.hidden_size)
         return tuple((zero, zero.clone()) if self.cell else zero for _ in range(self.directions))
 
-    def forward(self, x: Tensor, states: tuple[Any, ...] | None = None) -> tuple[Tensor, tuple[Any, ...]]:
+    def forward(
+        self, x: Tensor, states: tuple[Any, ...] | None = None, norm: nn.LayerNorm | None = None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
+        x = x if norm is None else norm(x)
         states = self.initial_state(x) if states is None else states
         if not self.cell:
             y, end = self.layer(x, torch.stack(list(states)))

@@ -14,7 +14,7 @@ import torch
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.kernels.jit import compiled
 from core.kernels.vector_math import power_of_two
@@ -189,8 +189,11 @@ class Bf16LSTM(torch.autograd.Function):
         return dx, dw_ih, dw_hh, dbias, None
 
 
-def train_directions(units: list[Any], x: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
-    """x (B, T, I) through one LSTM a direction -> y (B, T, directions * H), last states."""
+def train_directions(
+    units: list[Any], x: Tensor, norm: nn.LayerNorm | None = None
+) -> tuple[Tensor, tuple[Any, ...]]:
+    """x (B, T, I), normalised first, by an LSTM a direction -> y (B, T, directions * H), last states."""
+    x = x if norm is None else norm(x)
     tokens = x.transpose(0, 1).to(torch.bfloat16).contiguous()
     outputs, states = [], []
     with torch.autocast("cpu", enabled=False):

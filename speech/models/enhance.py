@@ -118,7 +118,7 @@ class AcrossBands(nn.Module):
         self.out = nn.Linear(self.recurrence.output_size, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        y, _ = self.recurrence(self.norm(x).flatten(0, 1))
+        y, _ = self.recurrence(x.flatten(0, 1), None, self.norm)
         return x + self.out(y).view_as(x)
 
 
@@ -136,18 +136,21 @@ class OverTime(nn.Module):
 
     def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         batch, time, bands, _ = x.shape
-        tokens = self.norm(x).transpose(1, 2).flatten(0, 1)  # (B K, T, C)
-        y, state = sequence(self.recurrence, tokens, state)
+        tokens = x.transpose(1, 2).flatten(0, 1)  # (B K, T, C)
+        y, state = sequence(self.recurrence, tokens, state, self.norm)
         y = self.out(y).view(batch, bands, time, -1).transpose(1, 2)
         return x + y, state
 
 
-def sequence(recurrence: Recurrence, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+def sequence(
+    recurrence: Recurrence, x: Tensor, state: Any, norm: nn.LayerNorm | None = None
+) -> tuple[Tensor, Any]:
     """A sequence of one token goes through `step`, which is what a stream calls."""
     if x.shape[1] == 1 and recurrence.directions == 1 and not torch.is_grad_enabled():
-        y, state = recurrence.step(x[:, 0], state)
+        token = x[:, 0] if norm is None else norm(x[:, 0])
+        y, state = recurrence.step(token, state)
         return y[:, None], state
-    return recurrence(x, state)
+    return recurrence(x, state, norm)
 
 
 class EnhanceNet(nn.Module):

@@ -28,11 +28,14 @@ class Recurrence(nn.Module):
         """States before the first token of x (B, ...)."""
         return tuple(unit.initial_state(x) for unit in self.units)  # pyright: ignore[reportCallIssue]
 
-    def forward(self, x: Tensor, states: tuple[Any, ...] | None = None) -> tuple[Tensor, tuple[Any, ...]]:
-        """Run the sequence; with two directions the second one reads it from its end."""
+    def forward(
+        self, x: Tensor, states: tuple[Any, ...] | None = None, norm: nn.LayerNorm | None = None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
+        """Run the sequence, normalised first if so asked; the second direction reads it from its end."""
         train = bfloat16_loop(self.units, x) if states is None else None
         if train is not None:
-            return train(list(self.units), x)
+            return train(list(self.units), x, norm)
+        x = x if norm is None else norm(x)
         y, final = run_directions(list(self.units), x, states)
         assert final is not None
         return y, final

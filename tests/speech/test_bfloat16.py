@@ -153,6 +153,7 @@ import torch
 from torch.testing import assert_close
 from core.units.gated.lstm import LSTM
 from core.blocks.directions import run_directions
+from speech.models import bf16_lstm_gpu as fused
 from speech.models.bf16_lstm_gpu import FusedLSTM
 
 torch.manual_seed(0)
@@ -172,4 +173,17 @@ for batch, time, width, hidden, ways in ((18, 5, 3, 20, 2), (2, 1, 4, 16, 1)):
     found = torch.autograd.grad((out.float() * weight).sum(), [x, *weights])
     for a, b in zip(found, expected):
         assert_close(a, b, rtol=0, atol=8e-3 * (1 + float(b.abs().max())))
+    norm = torch.nn.LayerNorm(width)
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 1.5)
+        norm.bias.uniform_(-1, 1)
+    y, _ = run_directions(units, norm(x))
+    leaves = [x, *norm.parameters(), *weights]
+    expected = torch.autograd.grad((y * weight).sum(), leaves)
+    fused.torch.Tensor.bfloat16 = torch.Tensor.half
+    out, _ = fused.train_directions(units, x, norm)
+    assert_close(out.float(), y, rtol=0, atol=4e-3)
+    found = torch.autograd.grad((out.float() * weight).sum(), leaves)
+    for a, b in zip(found, expected):
+        assert_close(a, b, rtol=0, atol=2e-2 * (1 + float(b.abs().max())))
 """
