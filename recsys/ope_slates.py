@@ -147,8 +147,11 @@ def estimate_slates(log: LoggedSlates) -> dict[str, Any]:
     rows = {name: (weight * log.click).sum(1) for name, weight in weights.items()}
     estimates = {name: ratio_interval(values, ones, users).as_dict("value") for name, values in rows.items()}
     for name, weight in weights.items():
-        mean = weight.mean() if name == "sips" else weight.mean(0)
-        values = (weight / np.maximum(mean, 1e-300) * log.click).sum(1)
+        # a slate's share in a ratio: the mean of these is the estimate, their spread that of the ratio, whose
+        # divisor is drawn, too
+        part = weight / np.maximum(weight.mean(0), 1e-300)
+        level = (part * log.click).mean(0)
+        values = (level + part * (log.click - level)).sum(1)
         estimates[f"sn{name}"] = ratio_interval(values, ones, users).as_dict("value")
     if log.uniform:
         taken, expected = rates(log)

@@ -246,8 +246,10 @@ def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
             ("recurra_snapshot_age_seconds", round(time.time() - engine.began, 3)),
             ("recurra_items", len(engine.model.catalogue) - FIRST - len(engine.retired)),
             ("recurra_snapshot_switches_total", one.switches),
-            ("recurra_queue_length", len(batcher.waiting)),
-            ("recurra_queue_age_seconds", round(batcher.age_s, 6)),
+            ("recurra_retrieval_audited_items_total", one.wanted),
+            ("recurra_retrieval_recall", round(one.found / max(one.wanted, 1), 6)),
+            ("recurra_queue_length", len(batcher.waiting) + len(slates.waiting)),
+            ("recurra_queue_age_seconds", round(max(batcher.age_s, slates.age_s), 6)),
             ("recurra_uptime_seconds", round(time.time() - began, 3)),
         ]
         text = "".join(f"{name} {value}\n" for name, value in rows)

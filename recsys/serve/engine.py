@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from core.errors import DataError, RecurraError
@@ -23,11 +24,14 @@ from recsys.models.filter import one_step
 from recsys.models.interest import InterestNetwork
 from recsys.predict import Filter, Slate, popular_slate, recommend
 from recsys.refresh import with_items
-from recsys.retrieval.shelf import Ready
+from recsys.retrieval.shelf import Ready, Shelf
 from recsys.serve.arms import Arms
 from recsys.serve.snapshots import digest, stamp
 from recsys.serve.store import AnyStore, Click, Kept
 from recsys.slates import FIRST
+
+AUDITED, AUDITED_ITEMS = 1000, 100
+"""One slate in so many is also asked of the whole table, for so many items."""
 
 
 @dataclass
@@ -47,6 +51,12 @@ class Counters:
     observed: int = 0
     batches: int = 0
     switches: int = 0
+    asked: int = 0
+    """Slates from kept states."""
+    wanted: int = 0
+    """Items of the exact answer, over the requests that were asked again of the whole table."""
+    found: int = 0
+    """Of these, the ones that the retrieval held."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,7 @@ class Engine:
         path = find(weights)
         self.snapshot, self.stamp = digest(path), stamp(path)
         self.stock()
+        self.audit(self.model.network.initial_state(1))
 
     def refresh(self) -> bool:
         """Take over other weights and other items, if there are; damaged weights are left alone."""
@@ -218,6 +229,10 @@ class Engine:
         self.counters.unknown += answer.unknown
         self.counters.strangers += served == "prior"
         self.counters.recomputed += found.recomputed
+        if found.state is not None:
+            self.counters.asked += 1
+            if self.counters.asked % AUDITED == 0:
+                self.audit(found.state)
         answer = replace(answer, served_by=served)
         own = self.arms.bucket(user)
         more = {"snapshot": snapshot, "recomputed": found.recomputed, "bucket": own}
@@ -255,6 +270,20 @@ class Engine:
             )
             for row, state in zip(rows, states, strict=True)
         ]
+
+    def audit(self, state: Any) -> None:
+        """Compare the retrieval for a state with scores of all items; `/metrics` has how many it held."""
+        network = self.model.network
+        if not isinstance(network, InterestNetwork) or network.items.rank:
+            return
+        shelf, ready = Shelf.of(network), Ready.of(network, state)[0]
+        count = min(AUDITED_ITEMS, len(shelf.order))
+        with torch.inference_mode():
+            scores = network.rank_state(state)[0].numpy()[FIRST:]
+        exact = np.argsort(-scores, kind="stable")[:count] + FIRST
+        held = shelf.order[shelf.best(ready.of_group, count, np.zeros(0, np.int64))]
+        self.counters.wanted += count
+        self.counters.found += int(np.isin(exact, held).sum())
 
     def popular(self, user: str, k: int, keep: Filter, served: str, snapshot: str) -> dict[str, Any]:
         """The most clicked items, when nothing else is left."""

@@ -61,6 +61,25 @@ def test_a_refresh_moves_the_rows_it_has_seen_alone_and_explains_the_log_better(
     torch.testing.assert_close(after["clicked"][FIRST:], clicked[FIRST:])
 
 
+def test_two_refreshes_are_one_on_both_logs(weights: Path, tmp_path: Path) -> None:
+    """Only new rows are passed the second time; others' log likelihood is that of a refit on the union."""
+    slates = log().slates
+    first, second, others = (slates.rows(slice(20 * n, 20 * n + 20)) for n in range(3))
+    options = {"forgetting": 1.0, "passes": 8}
+    refresh(weights, first, tmp_path / "a.safetensors", **options)
+    refresh(tmp_path / "a.safetensors", second, tmp_path / "ab.safetensors", **options)
+    refresh(weights, slates.rows(slice(0, 40)), tmp_path / "union.safetensors", **options)
+    figures = [
+        load_model(str(tmp_path / f"{name}.safetensors")).evaluate(others)["model"]["loglik"]
+        for name in ("ab", "union")
+    ]
+    before = load_model(str(weights)).evaluate(others)["model"]["loglik"]
+    assert abs(figures[0] - figures[1]) < 0.01
+    assert min(figures) > before
+    found = [load(tmp_path / f"{name}.safetensors")[0]["clicked"] for name in ("ab", "union")]
+    torch.testing.assert_close(*found)
+
+
 def test_items_enter_with_their_groups_prior_and_leave(weights: Path, tmp_path: Path) -> None:
     refresh(weights, None, tmp_path / "w2.safetensors", add={"new": 4}, retire=["10", "11"])
     changed = load_model(str(tmp_path / "w2.safetensors"))

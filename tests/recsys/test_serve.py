@@ -200,3 +200,14 @@ def test_slates_of_a_batch_are_those_of_one_at_a_time(engine: Engine) -> None:
         assert one["items"] == other["items"]
         np.testing.assert_allclose(one["scores"], other["scores"], atol=1e-4)
         assert one["served_by"] == ("prior" if one["user"] == "new" else "state")
+
+
+def test_the_retrieval_is_audited_at_the_start_and_later(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (engine.counters.wanted, engine.counters.found) == (100, 100)
+    monkeypatch.setattr("recsys.serve.engine.AUDITED", 2)
+    engine.click([Click("u", "40", "a")])
+    for period in range(4):
+        engine.recommend("u", 3, period=period)
+    assert (engine.counters.wanted, engine.counters.found) == (300, 300)
