@@ -263,6 +263,15 @@ def pooled(parts: Mapping[str, Segments], config: TrainConfig, history: int) -> 
     return {name: pool for name, pool in pools.items() if len(pool)}
 
 
+def joined(cuts: Iterable[Cut], history: int) -> Cut:
+    """All windows one after the other, with the lines of their histories where no recorder was faster."""
+    some = list(cuts)
+    if not some:
+        return Cut(torch.zeros(0, history, 1))
+    through = [lines(cut.windows[:, :history]) if cut.lines is None else cut.lines for cut in some]
+    return Cut(torch.cat([cut.windows for cut in some]), torch.cat(through))
+
+
 def windows_of(parts: Mapping[str, Segments], config: TrainConfig) -> dict[str, Cut]:
     """Windows of each source at the evaluation stride; empty sources left out."""
     pools = pooled(parts, config, config.window.history)

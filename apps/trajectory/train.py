@@ -22,6 +22,7 @@ from apps.trajectory.pools import (
     Cut,
     Windows,
     gather,
+    joined,
     pooled,
     shared_out,
     windows_of,
@@ -42,7 +43,7 @@ from core.weights import Card
 
 CHECKED = 1000
 """Windows of a source that choose the best epoch, at most."""
-CHUNK = 2048
+CHUNK = 4096
 """Windows of one forward pass when nothing is learned."""
 
 REFINE_LR = 3e-3
@@ -94,16 +95,23 @@ def train(
         name: Cut(*(None if x is None else x[:: 1 + len(part.windows) // CHECKED] for x in part))
         for name, part in windows_of(sources.validation, config).items()
     }
+    together = joined(check.values(), history)
 
     def validate(model: nn.Module) -> dict[str, float]:
-        losses, spreads = {}, []
-        for name, (windows, through) in check.items():
-            past, future = windows[:, :history], windows[:, history:]
-            forecast = forecast_all(model, past, through)
+        losses, spreads, begin = {}, [], 0
+        forecast = forecast_all(model, together.windows[:, :history], together.lines)
+        for name, (windows, _) in check.items():
+            past, future, part = (
+                windows[:, :history],
+                windows[:, history:],
+                slice(begin, begin + len(windows)),
+            )
+            begin += len(windows)
             level = torch.full((len(windows),), LEVELS.get(name, LEVEL))
             measure = yardstick(past, sources.yards.get(name, torch.zeros(1)), config.window.dt)
-            losses[f"loss_{name}"] = distance_loss(forecast.mean, future, measure).item()
-            spreads.append(ball_loss(future - forecast.mean, forecast.spread, level).item())
+            losses[f"loss_{name}"] = distance_loss(forecast.mean[part], future, measure).item()
+            gaps = future - forecast.mean[part]
+            spreads.append(ball_loss(gaps, forecast.spread[part], level).item())
         mine = [loss for name, loss in losses.items() if name.removeprefix("loss_") in sources.yards]
         rest = [loss for name, loss in losses.items() if name.removeprefix("loss_") not in sources.yards]
         halves = [float(np.mean(part)) for part in (mine, rest) if part]
