@@ -139,6 +139,12 @@ def emit(result: Any, json_path: str | Path | None, lines: Sequence[str]) -> Non
     print(shown("\n".join(lines)))
 
 
+def put(text: str, end: str = "\n") -> None:
+    """A piece of the result on stdout, while the work goes on."""
+    if speaks():
+        print(text, end=end, flush=True)
+
+
 def set_threads(threads: int | None) -> None:
     """CPU threads of torch and of the compiled loops; None leaves them.
 

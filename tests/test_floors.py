@@ -143,6 +143,19 @@ def lies_in(path: Path) -> bool:
     return path.name == "__init__.py"
 
 
+def test_nothing_below_the_commands_prints() -> None:
+    """The result goes through `core.terminal`, remarks are sentences that are handed up."""
+    found = []
+    for path in files():
+        here = module_of(path)
+        if here == "core.terminal" or here.startswith("demos") or "cli" in here:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not found, found
+
+
 def test_no_file_is_longer_than_one_sitting() -> None:
     tests = sorted((ROOT / "tests").rglob("*.py"))
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in [*files(), *tests]}

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from core import registry
@@ -197,13 +198,13 @@ class Stack(nn.Module):
             begin = state if all_here else rows(state, here)
             y, end = self.forward_layers(part, begin, own, mode, final)
             if all_here and free and not self.residual:
-                return nn.functional.pad(y, (0, 0, 0, time - longest)) if longest < time else y, end
+                return F.pad(y, (0, 0, 0, time - longest)) if longest < time else y, end
             if all_here:
                 return placed([y], [group], batch, time), end
             parts.append(y)
             finals.append((here, end))
         if not parts:
-            return nn.functional.pad(no_tokens(self, x[:, :0], self.output_size), (0, 0, 0, time)), state
+            return F.pad(no_tokens(self, x[:, :0], self.output_size), (0, 0, 0, time)), state
         y = placed(parts, groups, batch, time)
         return y, self.final_state(state, finals) if final else ()
 

@@ -10,6 +10,7 @@ m is only a scale: o does not depend on it, so it takes no gradient except throu
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from core.kernels.precision import widen, without_autocast
 
@@ -88,8 +89,8 @@ def one_piece(
         top = torch.maximum(s.cummax(2).values, m[..., None])
     padding = -time % chunk
     if padding:
-        s = torch.nn.functional.pad(s, (0, padding), value=-torch.inf)
-        values = torch.nn.functional.pad(values, (0, 0, 0, padding))
+        s = F.pad(s, (0, padding), value=-torch.inf)
+        values = F.pad(values, (0, 0, 0, padding))
         top = torch.cat([top, top[..., -1:].expand(*top.shape[:2], padding)], 2)
     s, top = s.unflatten(2, (-1, chunk)), top.unflatten(2, (-1, chunk))  # (B, h, C, L)
     values = values.unflatten(2, (-1, chunk))

@@ -15,6 +15,10 @@ class CausalConv(nn.Module):
     """x (B, T, C), window (B, K, C) -> y (B, T, C), window: the last K inputs, newest last.
 
     The weight is (K, C), a row a tap, so that a step reads it along memory; published layouts keep (C, 1, K).
+
+    Args:
+        width: K, taps.
+        bias: whether there is one.
     """
 
     def __init__(self, channels: int, width: int = 4, *, bias: bool = True) -> None:

@@ -7,6 +7,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from core.errors import ConfigError
 
@@ -62,4 +63,4 @@ def needed(unit: str, *biases: Tensor | None) -> list[Tensor]:
 
 def rate_for(tau: Tensor, steps: Tensor) -> Tensor:
     """log A for which softplus(steps) A is 1/tau."""
-    return -(tau * torch.nn.functional.softplus(steps.double())).log()
+    return -(tau * F.softplus(steps.double())).log()

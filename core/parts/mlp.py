@@ -12,7 +12,12 @@ ACTIVATIONS = ("silu", "gelu_tanh")
 
 
 class GatedMLP(nn.Module):
-    """x (..., width) -> y (..., width) through `inner` channels."""
+    """x (..., width) -> y (..., width) through `inner` channels.
+
+    Args:
+        activation: silu or gelu_tanh.
+        bias: whether the layers have one.
+    """
 
     def __init__(self, width: int, inner: int, *, activation: str = "silu", bias: bool = False) -> None:
         super().__init__()

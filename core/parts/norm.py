@@ -12,9 +12,12 @@ from core.kernels.precision import at_least_single
 
 
 class RMSNorm(nn.Module):
-    """rms(x) * weight over the last axis; `one_plus` multiplies by 1 + weight, as Gemma does.
+    """rms(x) * weight over the last axis.
 
-    With `groups`, each of them (width / groups channels) is normalised apart.
+    Args:
+        eps: added to the mean square.
+        groups: each of them (width / groups channels) is normalised apart.
+        one_plus: multiply by 1 + weight, as Gemma does.
     """
 
     def __init__(self, width: int, eps: float = 1e-6, *, groups: int = 1, one_plus: bool = False) -> None:
@@ -32,7 +35,11 @@ class RMSNorm(nn.Module):
 
 
 class GatedRMSNorm(RMSNorm):
-    """rms(x silu(gate)) * weight, as in Mamba-2, or with `norm_first` rms(x) * weight silu(gate)."""
+    """rms(x silu(gate)) * weight, as in Mamba-2; eps and groups as in `RMSNorm`.
+
+    Args:
+        norm_first: rms(x) * weight silu(gate) instead.
+    """
 
     def __init__(self, width: int, eps: float = 1e-5, *, groups: int = 1, norm_first: bool = False) -> None:
         super().__init__(width, eps, groups=groups)

@@ -14,7 +14,7 @@ import numpy as np
 from core.errors import ConfigError, DataError
 from core.files import write_bytes, write_text
 from core.jobs import Job, finish, gather, mirror, run
-from core.terminal import device, say, say_all, set_threads
+from core.terminal import device, put, say, say_all, set_threads
 from core.text import in_json
 from vision.ocr.answer import Line, Page
 from vision.ocr.decode import Decoding
@@ -226,10 +226,10 @@ class Told:
     def show(self, path: Path, pages: Sequence[Page]) -> None:
         """The result on stdout."""
         if self.request.form != "text":
-            print(written(pages, self.request.form), end="")
+            put(written(pages, self.request.form), end="")
             return
         for page in pages:
-            print(f"{path}\t{page.text}" if self.many and self.request.task != "page" else page.text)
+            put(f"{path}\t{page.text}" if self.many and self.request.task != "page" else page.text)
 
     def finish(self) -> None:
         """The pages and lines that deserve a look, least sure first."""
@@ -267,7 +267,7 @@ class JsonLines:
         ]
         text = "".join(f"{row}\n" for row in rows)
         if self.out is None:
-            print(text, end="", flush=True)
+            put(text, end="")
             return
         try:
             with open(self.out, "a", encoding="utf-8") as file:

@@ -10,7 +10,7 @@ from math import isqrt
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn import functional as F
 
 from core.kernels.choice import version
 
@@ -33,8 +33,8 @@ def block_scan_chunked(a: Tensor, x: Tensor) -> Tensor:
     length = isqrt(time - 1) + 1
     chunks = -(-time // length)
     short = chunks * length - time
-    a = pad(a, (0, 0) * 3 + (0, short)).view(batch, chunks, length, n, n, width)
-    x = pad(x, (0, 0) * 2 + (0, short)).view(batch, chunks, length, n, width)
+    a = F.pad(a, (0, 0) * 3 + (0, short)).view(batch, chunks, length, n, n, width)
+    x = F.pad(x, (0, 0) * 2 + (0, short)).view(batch, chunks, length, n, width)
     blocks, inputs = a.unbind(2), x.unbind(2)
     products, partial = [blocks[0]], [inputs[0]]
     for a_t, x_t in zip(blocks[1:], inputs[1:], strict=True):

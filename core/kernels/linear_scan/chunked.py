@@ -13,7 +13,7 @@ from math import isqrt
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn import functional as F
 
 
 def linear_scan_chunked(a: Tensor, x: Tensor, h0: Tensor) -> Tensor:
@@ -24,8 +24,8 @@ def linear_scan_chunked(a: Tensor, x: Tensor, h0: Tensor) -> Tensor:
     length = isqrt(time - 1) + 1
     chunks = -(-time // length)
     short = chunks * length - time
-    a = pad(a, (0, 0, 0, short)).view(batch, chunks, length, width)
-    x = pad(x, (0, 0, 0, short)).view(batch, chunks, length, width)
+    a = F.pad(a, (0, 0, 0, short)).view(batch, chunks, length, width)
+    x = F.pad(x, (0, 0, 0, short)).view(batch, chunks, length, width)
     decays, inputs = a.unbind(2), x.unbind(2)
     products, partial = [decays[0]], [inputs[0]]
     for a_t, x_t in zip(decays[1:], inputs[1:], strict=True):

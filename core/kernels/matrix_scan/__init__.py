@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from core.kernels.choice import memory_on, version, wants_gradients
 from core.kernels.matrix_scan import definition
@@ -277,7 +278,7 @@ def in_chunks(x: Tensor, length: int, dtype: torch.dtype) -> Tensor:
     missing = -x.shape[1] % length
     x = x.transpose(1, 2).to(dtype)
     if missing:
-        x = torch.nn.functional.pad(x, (0, 0, 0, missing))
+        x = F.pad(x, (0, 0, 0, missing))
     return x.reshape(-1, length, x.shape[-1])
 
 

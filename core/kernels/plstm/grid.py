@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn import functional as F
 
 from core.kernels.precision import widen, without_autocast
 
@@ -128,12 +128,12 @@ def wavefront(gates: Gates, s_r: Tensor, s_d: Tensor) -> Tensor:
 def skewed(x: Tensor) -> Tensor:
     """(B, X, Y, ..) -> (B, X, X + Y - 1, ..): row x moved by x, so that an anti-diagonal is a column."""
     width, height = x.shape[1:3]
-    x = pad(x, (0, 0) * (x.ndim - 3) + (0, width)).flatten(1, 2)
+    x = F.pad(x, (0, 0) * (x.ndim - 3) + (0, width)).flatten(1, 2)
     return x[:, :-width].unflatten(1, (width, width + height - 1))
 
 
 def straight(x: Tensor, height: int) -> Tensor:
     """Back from `skewed`."""
     width = x.shape[1]
-    x = pad(x.flatten(1, 2), (0, 0) * (x.ndim - 3) + (0, width))
+    x = F.pad(x.flatten(1, 2), (0, 0) * (x.ndim - 3) + (0, width))
     return x.unflatten(1, (width, width + height))[:, :, :height]

@@ -14,7 +14,7 @@ Only products, never a quotient: transitions of any sign or size, zero included,
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn import functional as F
 
 from core.kernels.precision import widen, without_autocast
 
@@ -81,7 +81,7 @@ def plstm_scan(
     length = min(chunk, 1 << (time - 1).bit_length())
     identity = torch.eye(jt, dtype=t.dtype, device=t.device)
     t = torch.cat([t, identity.expand(batch, -time % length, jt, jt)], 1)
-    q, k, v, s, m, d = (pad(x, (0, 0) * (x.ndim - 2) + (0, -time % length)) for x in (q, k, v, s, m, d))
+    q, k, v, s, m, d = (F.pad(x, (0, 0) * (x.ndim - 2) + (0, -time % length)) for x in (q, k, v, s, m, d))
     q, k, v, s, t, m, d = (x.reshape(-1, length, *x.shape[2:]) for x in (q, k, v, s, t, m, d))
 
     gates, sources, marks, through = carried_gates(s, t, m, d)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from core.kernels.choice import beyond_operators, memory_on, recording, version, wants_gradients
@@ -58,7 +58,7 @@ def selective_scan(
         if D is not None:
             y = torch.addcmul(y, u.to(real), D.to(real))
         if z is not None:
-            y = y * functional.silu(z.to(real))
+            y = y * F.silu(z.to(real))
     return y.to(u.dtype), end
 
 
@@ -130,7 +130,7 @@ def scan_by_pieces(
     """Any device: the states of `PIECE` tokens at a time through the linear scan, again in backward."""
 
     def piece(u: Tensor, delta: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        step = functional.softplus(delta)
+        step = F.softplus(delta)
         decay = torch.exp(step.unsqueeze(-1) * A)  # (B, L, D, N)
         write = (step * u).unsqueeze(-1) * spread(B, u.shape[2])
         h = linear_scan(decay.flatten(2), write.flatten(2), state.flatten(1)).view(decay.shape)

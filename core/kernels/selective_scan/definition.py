@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import functional as F
 
 
 def selective_scan_loop(
@@ -26,7 +26,7 @@ def selective_update(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One token: u, delta (B, D); A (D, N); B, C broadcast to state (B, D, N) -> y (B, D), state."""
-    step = functional.softplus(delta).unsqueeze(-1)  # (B, D, 1)
+    step = F.softplus(delta).unsqueeze(-1)  # (B, D, 1)
     state = torch.addcmul(torch.exp(step * A) * state, step * u.unsqueeze(-1), B)
     y = (state * C).sum(-1)
     return (2 * y.real if y.is_complex() else y), state
