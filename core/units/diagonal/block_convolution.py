@@ -37,10 +37,6 @@ def block_convolution(
     for piece in x.split(length, 1):
         size = piece.shape[1]
         batch = len(piece)
-        if left is not None and start:
-            on = (left > 0).nonzero().squeeze(1)
-            rows = on if rows is None else rows[on]
-            left, h = left[on], h.index_select(1, on)
         if rows is not None:
             piece = piece.index_select(0, rows)
         into = inputs[:, length - size :]
@@ -55,6 +51,10 @@ def block_convolution(
             if len(here) == len(left):  # nothing goes on
                 outputs.append(y.new_zeros(batch, x.shape[1] - start, y.shape[2]))
                 break
+            if len(here):  # the others go on
+                on = (left > size).nonzero().squeeze(1)
+                rows = on if rows is None else rows[on]
+                left, h, piece = left[on], h.index_select(1, on), piece.index_select(0, on)
             left = left - size
         move = advance if size == length else transition(size)
         h = move(h) + piece.permute(2, 0, 1) @ into
