@@ -8,6 +8,7 @@ import torch
 
 from core import catalogue, registry
 from core.bench.runner import calls_per_timing, timed
+from core.bench.steady import steady_step
 
 BATCH, TIME = 8, 128
 """Of a training step."""
@@ -23,11 +24,6 @@ def row(name: str, width: int) -> dict[str, Any]:
     facts = catalogue.row(name, width)
     unit = registry.build(name, width)
     token, x = torch.randn(1, width), torch.randn(BATCH, TIME, width)
-    state = unit.initial_state(token)
-
-    @torch.no_grad()
-    def step() -> Any:
-        return unit.step(token, state)
 
     def train() -> None:
         unit.zero_grad()
@@ -37,15 +33,16 @@ def row(name: str, width: int) -> dict[str, Any]:
         "name": facts["name"],
         "parameters": facts["parameters"],
         "state_bytes": facts["state_bytes"],
-        "step_us": least(step),
-        "training_us": least(train),
+        "step_us": least(lambda: steady_step(unit, token)),
+        "training_us": least(lambda: train),
         "modes": facts["modes"],
     }
 
 
-def least(call: Callable[[], Any]) -> float | None:
+def least(make: Callable[[], Callable[[], Any]]) -> float | None:
     """Microseconds of a call, the least of `REPEATS` timings."""
     try:
+        call = make()
         loops = calls_per_timing(call, 1)
         return min((timed(call, loops) for _ in range(REPEATS)), default=math.nan)
     except RuntimeError:

@@ -12,6 +12,7 @@ import torch
 
 from core import registry
 from core.bench.runner import Case
+from core.bench.steady import steady_step
 
 WIDTH = 128
 BLOCKS = {"mamba", "qrnn", "fsmn", "plstm"}
@@ -59,15 +60,7 @@ def cell() -> Callable[[], Any]:
 
 def beside_cell(name: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """The unit's own step."""
-    unit = registry.build(name, WIDTH).eval()
-    x = torch.randn(1, WIDTH)
-    state = unit.initial_state(x)
-
-    @torch.no_grad()
-    def eager() -> Any:
-        return unit.step(x, state)
-
-    return eager, cell()
+    return steady_step(registry.build(name, WIDTH).eval(), torch.randn(1, WIDTH)), cell()
 
 
 def stream_beside_cell(name: str) -> tuple[Callable[[], Any], Callable[[], Any]]:

@@ -84,15 +84,9 @@ def one_step(name: str) -> Pair:
     import torch
 
     import core
+    from core.bench.steady import steady_step
 
-    unit, x = core.build(name, 128), torch.randn(1, 128)
-    state = unit.initial_state(x)
-
-    def step() -> Any:
-        with torch.no_grad():
-            return unit.step(x, state)
-
-    return step, None
+    return steady_step(core.build(name, 128), torch.randn(1, 128)), None
 
 
 def trained(model: Any, x: Any) -> Callable[[], Any]:

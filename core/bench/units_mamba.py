@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from core.bench.runner import Case
+from core.bench.steady import steady_step
 
 BATCH, TIME, WIDTH = 1, 2048, 128
 CHANNELS, STATES = 256, 16
@@ -75,9 +76,4 @@ def step(name: str) -> tuple[Call, None]:
     x = torch.randn(1, WIDTH, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         _, state = unit(x.unsqueeze(1))
-
-    def call() -> Any:
-        with torch.no_grad():
-            return unit.step(x, state)
-
-    return call, None
+    return steady_step(unit, x, state), None

@@ -127,13 +127,9 @@ def unit_pair(name: str) -> Pair:
 
 def step(name: str) -> tuple[Callable[[], Any], None]:
     import core
+    from core.bench.steady import steady_step
 
     unit = core.build(name, 128)
     x = torch.randn(1, 128, generator=torch.Generator().manual_seed(0))
     _, state = unit(x.unsqueeze(1))
-
-    def call() -> Any:
-        with torch.no_grad():
-            return unit.step(x, state)
-
-    return call, None
+    return steady_step(unit, x, state), None

@@ -11,6 +11,7 @@ import torch
 
 import core
 from core.bench.runner import Case
+from core.bench.steady import steady_step
 
 UNITS = ("rwkv4", "rwkv6", "rwkv7", "mlstm", "aaren", "fsmn", "plstm")
 TIME, WIDTH, STEP_WIDTH = 2048, 256, 128
@@ -47,6 +48,6 @@ def step(name: str) -> Callable[[], tuple[Callable[[], Any], None]]:
         unit = core.build(name, STEP_WIDTH).requires_grad_(False)
         x = torch.randn(1, STEP_WIDTH)
         state = unit(x.unsqueeze(1))[1]
-        return lambda: unit.step(x, state), None
+        return steady_step(unit, x, state), None
 
     return make

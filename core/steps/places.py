@@ -1,9 +1,14 @@
-"""Where the tensors of a program lie."""
+"""Where the tensors of a program lie, and which tensors can be in one."""
 
 from dataclasses import dataclass, replace
 from math import prod
 
 import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+KINDS = {torch.float32: 0, torch.float64: 1, torch.int64: 2, torch.bool: 3}
+"""Types of tensors that a compiled step takes and gives."""
 
 
 class NoProgram(Exception):
@@ -57,3 +62,13 @@ def view(value: Place, order: list[int]) -> Place:
 def memory_of(dtype: torch.dtype) -> int:
     """Numbers that float32 holds exactly are there, all others in float64."""
     return 0 if dtype in (torch.float32, torch.bool, torch.float16, torch.bfloat16, torch.complex64) else 1
+
+
+def plain(x: Tensor) -> bool:
+    """Whether nothing watches over the operators: no transforms, modes, tangents or lower precision."""
+    return (
+        forward_ad._current_level < 0
+        and not torch._C._are_functorch_transforms_active()
+        and not torch._C._len_torch_dispatch_stack()
+        and not torch.is_autocast_enabled("cpu")
+    )

@@ -12,15 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from core.state import tensors
+from core.steps.places import KINDS, NoProgram, plain
 
 OFTEN = 300
 """Steps after which it pays: writing down takes about as long as a few thousand of them."""
 FEW = 4
 """Rows up to which the machine is faster than torch's operators."""
-KINDS = {torch.float32: 0, torch.float64: 1, torch.int64: 2, torch.bool: 3}
 
 
 class Quick:
@@ -60,8 +59,6 @@ class Quick:
         """Write the step down; None if another thread is at it, or it cannot be."""
         if not self.busy.acquire(blocking=False):
             return None
-        from core.steps.places import NoProgram
-
         try:
             from core.steps.way import Way  # brings torch's tracer and the compiler: a second
 
@@ -86,13 +83,3 @@ def suits(unit: Any, x: Tensor, state: Any) -> bool:
     if len(x) > FEW or x.dtype not in (torch.float32, torch.float64) or (unit.training and unit.noisy):
         return False
     return plain(x) and all(part.is_cpu and part.dtype in KINDS for part in (x, *tensors(state)))
-
-
-def plain(x: Tensor) -> bool:
-    """Whether nothing watches over the operators: no transforms, modes, tangents or lower precision."""
-    return (
-        forward_ad._current_level < 0
-        and not torch._C._are_functorch_transforms_active()
-        and not torch._C._len_torch_dispatch_stack()
-        and not torch.is_autocast_enabled("cpu")
-    )

@@ -12,9 +12,8 @@ from core.kernels.jit import compiled
 from core.kernels.vector_math import part
 from core.state import rebuild, tensors
 from core.steps.machine import execute
-from core.steps.places import NoProgram
+from core.steps.places import KINDS, NoProgram, plain
 from core.steps.program import Program
-from core.steps.quick import KINDS, plain
 from core.steps.weights import Weights, same_numbers
 
 
