@@ -4,6 +4,7 @@ import copy
 import json
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,6 +17,7 @@ from core.errors import ConfigError
 from core.files import write_text
 from core.training import DrawnBatches, LoopOptions, Outcome, check_folder
 from core.training import train as run_loop
+from core.training.optim import build_optimizers
 from core.weights import Card, find, load, load_into
 from speech.config import MATRICES, EnhanceRun, RunConfig, SeparateRun, VoiceRun
 from speech.data import Corpus, read_corpora
@@ -265,16 +267,23 @@ def planned(
         loop = replace(config.loop, epochs=kept["epochs"], max_minutes=config.minutes)
         return replace(config, steps=kept["steps"], loop=loop)
     trial = copy.deepcopy(model).train()
-    optimizer = torch.optim.AdamW(trial.parameters(), 1e-6)
-    device = next(model.parameters()).device
-    began = 0.0
+    optimizers, device = build_optimizers(trial, config.loop), next(model.parameters()).device
+    half = nullcontext()
+    if config.loop.precision != "float32":
+        half = torch.autocast(device.type, getattr(torch, config.loop.precision))
+    started = 0.0
     for number in range(2 * TRIAL_STEPS):
         if number == TRIAL_STEPS:
-            began = now(device)
-        optimizer.zero_grad()
-        step(trial, number)["loss"].backward()
-        optimizer.step()
-    pace = (now(device) - began) / TRIAL_STEPS
+            started = now(device)
+        trial.zero_grad()
+        with half:
+            loss = step(trial, number)["loss"]
+        loss.backward()
+        if config.loop.clip is not None:
+            nn.utils.clip_grad_norm_(trial.parameters(), config.loop.clip)
+        for optimizer in optimizers:
+            optimizer.step()
+    pace = (now(device) - started) / TRIAL_STEPS
     left = max(1.0, 60 * config.minutes - (time.monotonic() - began))
     total = max(1, int(SPARE * left / pace))
     steps = min(config.steps, max(1, total // 4))
