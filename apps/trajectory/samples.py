@@ -4,6 +4,7 @@ import json
 import math
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,16 @@ Origins = dict[str | int, Origin]
 
 FARTHEST_M = 1e9
 """As in files: no place on earth is further."""
+OTHERS = {
+    "t": ("time", "timestamp", "stamp"),
+    "id": ("track_id", "name", "icao24", "mmsi"),
+    "p": ("position", "pos"),
+    "v": ("velocity", "vel"),
+    "lat": ("latitude",),
+    "lon": ("lng", "longitude"),
+    "alt": ("altitude", "height", "ele"),
+}
+"""What other senders call it."""
 MAX_LINE = 65_536
 """Bytes of one sample on the wire; longer is not a sample."""
 
@@ -54,6 +65,8 @@ def parse_sample(line: str | bytes, origins: Origins | None = None) -> Sample:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise DataError(f"not a JSON line ({error}).") from error
+    if isinstance(record, dict) and not ("t" in record and isinstance(record.get("p"), list)):
+        record = by_our_names(record)
     placed = isinstance(record, dict) and "p" not in record and {"lat", "lon"} <= record.keys()
     if not isinstance(record, dict) or "t" not in record or not ("p" in record or placed):
         raise DataError('a sample needs "t" (seconds) and "p" (metres), such as {"t": 1.5, "p": [0, 0, 1]}.')
@@ -74,12 +87,36 @@ def parse_sample(line: str | bytes, origins: Origins | None = None) -> Sample:
     speed = None if velocity is None else vector(velocity, "v")
     if speed is not None and len(speed) != len(position):
         raise DataError(f"v has {len(speed)} values and p {len(position)}.")
-    time_s, unit = seconds(number(record["t"], "t"))
+    time_s, unit = seconds(record["t"])
     return Sample(time_s, name, position, speed, origin, time.perf_counter(), unit)
 
 
-def seconds(moment: float) -> tuple[float, str]:
-    """A time in seconds, and its unit: a date in ms, us or ns is so large that it is nothing else."""
+def by_our_names(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of other senders: names as files have them, positions as objects or as three numbers."""
+    for ours, names in OTHERS.items():
+        theirs = next((name for name in names if name in record), None)
+        if ours not in record and theirs is not None:
+            record[ours] = record[theirs]
+    for ours, axes in (("p", ("x", "y", "z")), ("v", ("vx", "vy", "vz"))):
+        found = record[ours] if isinstance(record.get(ours), dict) else record
+        spelled = axes if found is record else ("x", "y", "z")
+        known = [found[axis] for axis in spelled if axis in found]
+        if not isinstance(record.get(ours), list) and len(known) >= 2:
+            record[ours] = known
+    return record
+
+
+def seconds(told: Any) -> tuple[float, str]:
+    """A time in seconds, and its unit: a date in ms, us or ns is so large that it is nothing else; ISO 8601 text
+    is a date."""
+    if isinstance(told, str) and len(told) <= 40:
+        try:
+            moment = datetime.fromisoformat(told)
+        except ValueError:
+            moment = None
+        if moment is not None:
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), "date"
+    moment = number(told, "t")
     for unit, low, factor in (("ns", 1e17, 1e-9), ("us", 1e14, 1e-6), ("ms", 1e11, 1e-3)):
         if abs(moment) >= low:
             return moment * factor, unit

@@ -185,7 +185,7 @@ class Stream:
                 check_dims(len(value), dims, name)
         if sample.unit not in self.units:
             self.units.add(sample.unit)
-            if sample.unit != "s":
+            if sample.unit not in ("s", "date"):
                 self.remarks.append(f"times are read as {sample.unit} since 1970, by their size.")
 
     def why(self, name: str | int, track: LiveTrack) -> str:

@@ -322,6 +322,22 @@ def test_a_wrong_line_says_what_is_wrong(line: str, message: str) -> None:
         parse_sample(line)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"t": 1767225600.5, "id": "a", "p": [1, 2, 3], "v": [4, 5, 6]}',
+        '{"time": "2026-01-01T00:00:00.5Z", "name": "a", "p": {"x": 1, "y": 2, "z": 3}, "v": [4, 5, 6]}',
+        '{"timestamp": 1767225600500, "track_id": "a", "x": 1, "y": 2, "z": 3, "vx": 4, "vy": 5, "vz": 6}',
+        '{"t": "2026-01-01 01:00:00.5+01:00", "id": "a", "pos": [1, 2, 3], "vel": {"x": 4, "y": 5, "z": 6}}',
+    ],
+)
+def test_other_senders_are_understood(line: str) -> None:
+    sample = parse_sample(line)
+    assert (sample.t, sample.id, sample.p, sample.v) == (1767225600.5, "a", (1, 2, 3), (4, 5, 6))
+    place = parse_sample('{"time": 3, "latitude": 47, "lng": 8, "altitude": 400}')
+    assert (place.p, place.origin) == ((0, 0, 0), (47, 8, 400))
+
+
 @given(st.binary(max_size=200) | st.text(max_size=200))
 @settings(deadline=None, derandomize=True, max_examples=300)
 def test_random_lines_only_raise_data_errors(line: str | bytes) -> None:
