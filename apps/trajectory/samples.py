@@ -107,8 +107,8 @@ def by_our_names(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def seconds(told: Any) -> tuple[float, str]:
-    """A time in seconds, and its unit: a date in ms, us or ns is so large that it is nothing else; ISO 8601 text
-    is a date."""
+    """A time in seconds, and its unit: a date in ms, us or ns is so large that it is nothing else; ISO 8601
+    text is a date."""
     if isinstance(told, str) and len(told) <= 40:
         try:
             moment = datetime.fromisoformat(told)
