@@ -253,7 +253,10 @@ def calibrate(model: nn.Module, windows: Mapping[str, Cut], config: TrainConfig)
 def describe(config: TrainConfig, data: Sequence[str | Path]) -> Card:
     """What the weights are, in words."""
     names = [Path(source).name for source in data]
-    sources = ([f"{config.data.generated} generated flights"] if config.data.generated else []) + names
+    sources = [f"{config.data.generated} generated flights"] if config.data.generated else []
+    if config.data.motions and config.model.dims in (2, 3):
+        sources.append(f"{config.data.motions} tracks of each family of motion")
+    sources += names
     network = config.model.encoder if config.model.encoder == "transformer" else config.model.unit
     return Card(
         task="trajectory",
