@@ -186,8 +186,10 @@ def train(
     from vision.ocr.train import train as run
 
     set_threads(threads)
-    if task in ("pen", "segment") and (start is not None or digits is not None or strict):
-        raise ConfigError(f"--start, --digits and --strict are of lines and digits, not of {task}.")
+    if task in ("pen", "segment") and (digits is not None or strict):
+        raise ConfigError(f"--digits and --strict are of lines and digits, not of {task}.")
+    if task == "segment" and start is not None:
+        raise ConfigError("--start is of lines, digits and pen, not of segment.")
     about: dict[str, Any] = {
         "device": device_of(device),
         "minutes": minutes,
@@ -197,7 +199,8 @@ def train(
     if task == "pen":
         from vision.ocr.pen.train import PenConfig, train_pen
 
-        outcome = train_pen(resolve(PenConfig(), config, sets, seed=seed), out, data or [], **about)
+        settings = resolve(PenConfig(), config, sets, seed=seed)
+        outcome = train_pen(settings, out, data or [], start=start, **about)
     elif task == "segment":
         from vision.ocr.segment.training import SegmentConfig, train_segmenter
 

@@ -129,7 +129,7 @@ def test_a_dot_is_a_step_and_the_way_back_to_it_is_told() -> None:
     assert steps[-1].tolist()[: 2 * PIECES] == [0.0] * 2 * PIECES
     assert steps[-1, -2:].tolist() == [1, 1]  # down, and a stroke begins
     np.testing.assert_allclose(steps[-2, :2], [-3, -1.4], atol=1e-6)  # through the air
-    np.testing.assert_allclose(steps[-2, 2 * PIECES + 1], -3, atol=1e-6)  # behind the rightmost point
+    np.testing.assert_allclose(steps[-2, 2 * PIECES + 3], -3, atol=1e-6)  # behind the rightmost point
 
 
 def test_texts_grow_while_a_pen_is_learned() -> None:

@@ -21,7 +21,7 @@ from core.metrics.edit_distance import error_rates
 from core.training import Outcome, check_folder
 from core.training import train as run_loop
 from core.training.options import LoopOptions
-from core.weights import Card
+from core.weights import Card, find, load
 from vision.ocr.codec import Codec, clean
 from vision.ocr.pen.growing import GrowingBatches
 from vision.ocr.pen.model import PenNetwork
@@ -93,12 +93,13 @@ def changed(x: Tensor, change: float, generator: torch.Generator) -> Tensor:
     wide, high = wide.exp(), high.exp()
     dx, dy = x[..., 0 : 2 * PIECES : 2], x[..., 1 : 2 * PIECES : 2]  # (B, T, PIECES)
     dx, dy = wide[..., None] * dx - slant[..., None] * dy, high[..., None] * dy + turn[..., None] * dx
-    above, behind, down, first = x[..., 2 * PIECES :].unbind(-1)
+    above, rise, run, behind, down, first = x[..., 2 * PIECES :].unbind(-1)
     length = (dx**2 + dy**2).sqrt().clamp(min=1e-6)
     length = torch.where(down[..., None] > 0.5, length, 1.0)  # a direction stays one
     inside = (x.abs().sum(-1) > 0).float()  # padding stays zero
     pieces = torch.stack([dx / length, dy / length], -1).flatten(2)
-    rest = torch.stack([(high * above + off) * inside, wide * behind], -1)
+    places = (high * above + off) * inside, high * rise - turn * run, wide * run + slant * rise, wide * behind
+    rest = torch.stack(places, -1)
     told = torch.cat([pieces, rest], -1).clamp(-FARTHEST, FARTHEST)
     return torch.cat([told, down[..., None], first[..., None]], -1)
 
@@ -174,10 +175,16 @@ def train_pen(
     *,
     device: Any = "cpu",
     minutes: float | None = None,
+    start: str | Path | None = None,
     resume: bool = False,
     quiet: bool = False,
 ) -> Outcome:
     """Train into the run folder `out`; generated inks are added to those of files.
+
+    Args:
+        start: weights to go on from; their alphabet is kept, and texts of every length come from the first
+            step on.
+        minutes: plan as many epochs as this machine takes in that time, and stop by the clock.
 
     Raises:
         ConfigError: there is nothing to train on.
@@ -190,7 +197,11 @@ def train_pen(
     given = read_inks(data) if data else []
     if not given and not config.generated:
         raise ConfigError("there is nothing to train on: give data, or set generated.")
-    codec = Codec.of([" ".join(glyphs()), *(ink.text or "" for ink in given)])
+    if start is not None:
+        codec = Codec.from_dict(load(find(start))[1].extra["codec"])
+        given = [ink for ink in given if not codec.unknown([ink.text or ""])]
+    else:
+        codec = Codec.of([" ".join(glyphs()), *(ink.text or "" for ink in given)])
     check = inks(VALIDATED, config.seed * 2 + 2, config.longest)
     made = generate(config)
     steps = [steps_of(ink.points) for ink in given] + [own for own, _ in made]
@@ -217,7 +228,8 @@ def train_pen(
     if minutes is not None:
         config = planned(config, model, step, source, 60 * minutes - (time.monotonic() - began), resume)
         config = replace(config, {"loop": {"max_minutes": minutes}})
-    source.epochs = config.loop.epochs
+    if start is None:
+        source.epochs = config.loop.epochs
     validate = PenValidation(
         [steps_of(ink.points) for ink in check], [clean(ink.text or "") for ink in check], codec
     )
@@ -241,6 +253,7 @@ def train_pen(
         ),
         resume=resume,
         quiet=quiet,
+        start=start,
         began=began,
     )
 
