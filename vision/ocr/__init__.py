@@ -22,6 +22,7 @@ PUBLIC = {
     "Page": ".answer",
     "PenStream": ".pen.stream",
     "Table": ".answer",
+    "align": ".converting:aligned",
     "aligned": ".converting",
     "evaluate": ".evaluate",
     "evaluate_pages": ".evaluate",

@@ -99,6 +99,7 @@ class TrainConfig:
     workers: int = 0  # processes that make batches
     makers: int = 1  # processes that make the generated examples
     shortcut_weight: float = 0.3
+    exact: tuple[str, ...] | None = None  # stages left in float32 under bfloat16; None: timed at the begin
     line: LineSettings = field(default_factory=LineSettings)
     model: ModelConfig = field(default_factory=ModelConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

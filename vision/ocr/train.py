@@ -33,6 +33,7 @@ from vision.ocr.fitting import Fitted
 from vision.ocr.guard import Guard
 from vision.ocr.loss import recognition_loss
 from vision.ocr.models.presets import build
+from vision.ocr.precision import timed_stages
 from vision.ocr.recognise import as_input, log_probabilities, spell
 from vision.ocr.sample import Sample
 from vision.ocr.synth import digits as digit_synth
@@ -103,6 +104,10 @@ def train(
     total = config.loop.epochs * max(1, source.count(1))
     guard = Guard(total, partial(print_remark, quiet=quiet), recovers=config.loop.recovery.times > 0)
     step = learn(model, config, guard)
+    if config.loop.precision == "bfloat16" and hasattr(model, "exact"):
+        if config.exact is None:
+            config = dataclass_replace(config, exact=timed_stages(model, step, source))
+        model.exact = config.exact
     if minutes is not None:
         config = planned(config, model, step, source, 60 * minutes - (time.monotonic() - began), resume)
         config = replace(config, {"loop": {"max_minutes": minutes}})

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from vision.ocr.config import ModelConfig
 from vision.ocr.models.parts import BothWays, Residual, beyond, conv_out, hide_spans
+from vision.ocr.precision import stage
 
 STRIDE = 4
 """Pixels a frame."""
@@ -25,6 +26,7 @@ class LineNetwork(nn.Module):
     def __init__(self, config: ModelConfig, outputs: int) -> None:
         super().__init__()
         self.config = config
+        self.exact: tuple[str, ...] = ()  # stages that stay in float32 under autocast, see `precision`
         first, *channels = config.channels
         self.stem = nn.Conv2d(1, first, 5, stride=2, padding=2, bias=False)
         self.stem_norm = nn.BatchNorm2d(first)
@@ -50,7 +52,21 @@ class LineNetwork(nn.Module):
         widths = None if widths is None else widths.to(ink.device)
         half = None if widths is None else conv_out(widths, 5, 2, 2)
         lengths = None if widths is None else self.frames(widths)
-        x = ink.contiguous(memory_format=torch.channels_last)
+        with stage(self.exact, "convolutions", ink.device.type):
+            features = self.features(ink.contiguous(memory_format=torch.channels_last), half, lengths)
+        if self.training:
+            features = hide_spans(features, lengths, self.config.hidden_share, 8, generator)
+        with stage(self.exact, "sequence", ink.device.type):
+            inputs = features.float() if "sequence" in self.exact else features
+            y = self.sequence(inputs, lengths, on_host)
+        logits = self.head(self.dropout(y)).transpose(0, 1)
+        if self.shortcut is None or not self.training:
+            return logits, None
+        side = self.shortcut(F.dropout(features, self.config.dropout, self.training).transpose(1, 2))
+        return logits, side.permute(2, 0, 1)  # (T, B, V)
+
+    def features(self, x: Tensor, half: Tensor | None, lengths: Tensor | None) -> Tensor:
+        """Ink (B, 1, H, W) -> (B, T, C) of the columns, the maximum over the height."""
         x = beyond(self.stem_norm(self.stem(x)).relu(), half)
         x = beyond(pooled(x, 2), lengths)  # (B, C, H/4, W/4)
         for number, block in enumerate(self.blocks):
@@ -58,15 +74,7 @@ class LineNetwork(nn.Module):
                 x = pooled(x, 1)
             x = block(x, lengths)
         features = self.features_norm(x.amax(2))[:, :, None]  # (B, C, 1, T)
-        features = beyond(features, lengths)[:, :, 0].transpose(1, 2)  # (B, T, C)
-        if self.training:
-            features = hide_spans(features, lengths, self.config.hidden_share, 8, generator)
-        y = self.sequence(features, lengths, on_host)
-        logits = self.head(self.dropout(y)).transpose(0, 1)
-        if self.shortcut is None or not self.training:
-            return logits, None
-        side = self.shortcut(F.dropout(features, self.config.dropout, self.training).transpose(1, 2))
-        return logits, side.permute(2, 0, 1)  # (T, B, V)
+        return beyond(features, lengths)[:, :, 0].transpose(1, 2)  # (B, T, C)
 
 
 def pooled(x: Tensor, columns: int) -> Tensor:
