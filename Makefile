@@ -1,6 +1,6 @@
 # make quickstart   set up, run every finished pipeline on embedded data, write out/report.html
 # make test         set up, lint, type-check, run the tests
-# make test-fast    what compiles nothing, opens no browser and starts no process: a minute on a warm cache
+# make test-fast    what compiles nothing, opens no browser and starts no process: two minutes on two cores
 # make test-all     the same with the long tests
 # make fuzz         hostile input for every reader: make fuzz SECONDS=600
 # make lint         format, lint and types only
