@@ -20,7 +20,7 @@ Rows = tuple[tuple[int, int], ...]
 def taken(x: Tensor, rows: Rows, longest: int) -> Tensor:
     """Some rows of x (B, T, D) up to their lengths -> (rows, longest, D), zero beyond, whatever was there."""
     if by_copy(x):
-        return Taken.apply(x, rows, longest)  # pyright: ignore[reportReturnType]
+        return TakenRows.apply(x, rows, longest)  # pyright: ignore[reportReturnType]
     places = torch.tensor([place for place, _ in rows], device=x.device)
     return masked(x[:, :longest].index_select(0, places), rows)
 
@@ -56,7 +56,7 @@ def memory(x: Tensor) -> np.ndarray:
     return (x.view(torch.int16) if x.dtype == torch.bfloat16 else x).numpy()
 
 
-class Taken(torch.autograd.Function):
+class TakenRows(torch.autograd.Function):
     """`taken` by one copy."""
 
     @staticmethod
@@ -93,5 +93,7 @@ class Placed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore
-        parts = (Taken.apply(grad, own, longest) for own, longest in zip(ctx.rows, ctx.longest, strict=True))
+        parts = (
+            TakenRows.apply(grad, own, longest) for own, longest in zip(ctx.rows, ctx.longest, strict=True)
+        )
         return None, None, None, *parts

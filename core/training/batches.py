@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from core.errors import ConfigError
-from core.training.workers import Job, Workers
+from core.training.workers import Order, Workers
 
 
 class Batches(Protocol):
@@ -51,7 +51,7 @@ class MadeBatches:
     def epoch(self, epoch: int, rank: int, world: int, start: int) -> Iterator[Any]:
         """Batches of one process from the `start`-th on."""
         jobs = [
-            Job(rows, mix(self.seed, epoch, number, rank))
+            Order(rows, mix(self.seed, epoch, number, rank))
             for number, rows in enumerate(self.rows(epoch, rank, world))
             if number >= start
         ]

@@ -19,14 +19,14 @@ from core.errors import ConfigError, RecurraError, WorkError
 START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
-class Job(NamedTuple):
+class Order(NamedTuple):
     """One batch to make: `make(rows, generator)` with a generator of this seed."""
 
     rows: Any
     seed: int
 
 
-class Failure(NamedTuple):
+class Broken(NamedTuple):
     """A sentence for a person, on its way out of a worker."""
 
     error: RecurraError
@@ -61,7 +61,7 @@ class Workers:
             persistent_workers=count > 0,
         )
 
-    def stream(self, jobs: Sequence[Job]) -> Iterator[Any]:
+    def stream(self, jobs: Sequence[Order]) -> Iterator[Any]:
         """Batches in the order of their jobs. One stream at a time: a new one ends the one before.
 
         Raises:
@@ -70,7 +70,7 @@ class Workers:
         self.coming.jobs = jobs
         try:
             for batch in self.loader:
-                if isinstance(batch, Failure):
+                if isinstance(batch, Broken):
                     raise batch.error
                 yield batch
         except RuntimeError as error:
@@ -99,9 +99,9 @@ class Coming:
     """The jobs of the stream that is going on, read anew each time."""
 
     def __init__(self) -> None:
-        self.jobs: Sequence[Job] = ()
+        self.jobs: Sequence[Order] = ()
 
-    def __iter__(self) -> Iterator[Job]:
+    def __iter__(self) -> Iterator[Order]:
         return iter(self.jobs)
 
     def __len__(self) -> int:
@@ -114,12 +114,12 @@ class Jobs(Dataset):
     def __init__(self, make: Callable[[Any, torch.Generator], Any]) -> None:
         self.make = make
 
-    def __getitem__(self, job: Job) -> Any:
+    def __getitem__(self, job: Order) -> Any:
         generator = torch.Generator().manual_seed(job.seed)
         try:
             return self.make(job.rows, generator)
         except RecurraError as error:  # the loader would put a traceback before its sentence
-            return Failure(error)
+            return Broken(error)
 
 
 def as_made(batch: Any) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from apps.trajectory.baselines.kalman import Model, extrapolate, innovation_loglik, model, start
+from apps.trajectory.baselines.kalman import Dynamics, extrapolate, innovation_loglik, model, start
 from apps.trajectory.baselines.linear import check
 
 QUIET, LIVELY = 0.5, 8.0
@@ -31,7 +31,7 @@ class MixedTrace:
     mu: np.ndarray
 
 
-def run(z: np.ndarray, models: Sequence[Model], transition: np.ndarray, mu0: np.ndarray) -> MixedTrace:
+def run(z: np.ndarray, models: Sequence[Dynamics], transition: np.ndarray, mu0: np.ndarray) -> MixedTrace:
     """Filter measurements z (n, T, D) with models of one state size."""
     F, Q, R = (np.stack([getattr(kind, name) for kind in models]) for name in "FQR")
     H, modes = models[0].H, len(models)

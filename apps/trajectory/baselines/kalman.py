@@ -21,7 +21,7 @@ START_VARIANCES = (100.0, 100.0)
 
 
 @dataclass(frozen=True)
-class Model:
+class Dynamics:
     """Matrices of one filter: F, Q (S, S), H (D, S), R (D, D)."""
 
     F: np.ndarray
@@ -34,7 +34,7 @@ class Model:
 
 def model(
     order: int, dt: float, q: float, r: float, dims: int, unknown: tuple[float, float] = START_VARIANCES
-) -> Model:
+) -> Dynamics:
     """Constant velocity (order 1) or acceleration (2), process noise q, measurement noise r, in `dims` axes.
 
     `unknown` are the variances of velocity and acceleration before anything is measured.
@@ -47,7 +47,7 @@ def model(
     h = np.eye(1, size)
     start = np.diag([r**2, *unknown][:size])
     each = np.eye(dims)
-    return Model(
+    return Dynamics(
         np.kron(each, f),
         np.kron(each, np.outer(g, g) * q**2),
         np.kron(each, h),
@@ -68,7 +68,7 @@ class Trace:
     """(..., T-1) log density of each measurement given those before it."""
 
 
-def start(z: np.ndarray, kind: Model) -> np.ndarray:
+def start(z: np.ndarray, kind: Dynamics) -> np.ndarray:
     """(..., S) state at the first measurement z (..., D)."""
     return z @ kind.H
 
@@ -79,7 +79,7 @@ def innovation_loglik(y: np.ndarray, S: np.ndarray) -> np.ndarray:
     return -0.5 * ((y * solved).sum(-1) + np.linalg.slogdet(S)[1] + y.shape[-1] * np.log(2 * np.pi))
 
 
-def run(z: np.ndarray, kind: Model) -> Trace:
+def run(z: np.ndarray, kind: Dynamics) -> Trace:
     """Filter measurements z (..., T, D)."""
     x, P = start(z[..., 0, :], kind), kind.start
     unit = np.eye(len(P))
@@ -101,7 +101,7 @@ def run(z: np.ndarray, kind: Model) -> Trace:
     return Trace(np.stack(xs, -2), np.stack(Ps), np.stack(logs, -1))
 
 
-def extrapolate(x: np.ndarray, kind: Model, horizon: int) -> np.ndarray:
+def extrapolate(x: np.ndarray, kind: Dynamics, horizon: int) -> np.ndarray:
     """(n, horizon, D) positions that follow state x (n, S)."""
     found = np.empty((len(x), horizon, len(kind.H)))
     for k in range(horizon):
