@@ -23,27 +23,39 @@ PAST = 20
 """Frames, or bins, that a memory looks back, its own among them."""
 
 
-def complex_product(re: Any, im: Any, x: Tensor) -> Tensor:
-    """(re + j im) applied to x (..., 2), each with its own bias."""
-    a, b = x.unbind(-1)
-    return torch.stack([re(a) - im(b), re(b) + im(a)], -1)
+Pair = tuple[Tensor, Tensor]
+"""Real and imaginary parts, which lie apart: a layer reads each of them in one piece."""
+
+
+def complex_product(re: Any, im: Any, x: Pair) -> Pair:
+    """(re + j im) applied to x, each with its own bias: both parts go through each at once."""
+    both = torch.cat(x)
+    (ra, rb), (ia, ib) = re(both).chunk(2), im(both).chunk(2)
+    return ra - ib, rb + ia
 
 
 class ComplexConv(nn.Module):
-    """Two real convolutions."""
+    """Two real convolutions, of which three are made (Gauss): R (a + b), (I - R) a, (R + I) b."""
 
     def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int], *, up: bool = False) -> None:
         super().__init__()
         kind = nn.ConvTranspose2d if up else nn.Conv2d
         self.names = ("tconv_re", "tconv_im") if up else ("conv_re", "conv_im")
-        whole = kernel == (1, 1)
-        stride, pad = ((1, 1), (0, 0)) if whole else ((2, 1), (0, 1))
+        self.up, whole = up, kernel == (1, 1)
+        self.places: dict[str, Any] = {
+            "stride": (1, 1) if whole else (2, 1),
+            "padding": (0, 0) if whole else (0, 1),
+        }
         for name in self.names:
-            self.add_module(name, kind(inputs, outputs, kernel, stride=stride, padding=pad))
+            self.add_module(name, kind(inputs, outputs, kernel, **self.places))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Pair) -> Pair:
         re, im = getattr(self, self.names[0]), getattr(self, self.names[1])
-        return complex_product(re, im, x)
+        conv = F.conv_transpose2d if self.up else F.conv2d
+        a, b = x
+        both = conv(a + b, re.weight, re.bias, **self.places)
+        real = both - conv(b, re.weight + im.weight, im.bias, **self.places)
+        return real, both + conv(a, im.weight - re.weight, im.bias, **self.places)
 
 
 class ComplexNorm(nn.Module):
@@ -54,8 +66,8 @@ class ComplexNorm(nn.Module):
         self.bn_re = nn.BatchNorm2d(channels)
         self.bn_im = nn.BatchNorm2d(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([self.bn_re(x[..., 0]), self.bn_im(x[..., 1])], -1)
+    def forward(self, x: Pair) -> Pair:
+        return self.bn_re(x[0]), self.bn_im(x[1])
 
 
 class Coder(nn.Module):
@@ -67,8 +79,9 @@ class Coder(nn.Module):
         self.add_module(self.name, ComplexConv(inputs, outputs, kernel, up=up))
         self.bn = ComplexNorm(outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(self.bn(getattr(self, self.name)(x)), 0.01)
+    def forward(self, x: Pair) -> Pair:
+        a, b = self.bn(getattr(self, self.name)(x))
+        return F.leaky_relu(a, 0.01), F.leaky_relu(b, 0.01)
 
 
 class Memory(nn.Module):
@@ -87,7 +100,7 @@ class Memory(nn.Module):
 
 
 class ComplexMemory(nn.Module):
-    """One or two complex memories along the bins of a frame, or along time: (B, C, F, T, 2)."""
+    """One or two complex memories along the bins of a frame, or along time: (B, C, F, T) of each part."""
 
     def __init__(self, width: int, layers: int, *, along_time: bool) -> None:
         super().__init__()
@@ -96,15 +109,18 @@ class ComplexMemory(nn.Module):
             self.add_module(f"fsmn_re_L{layer}", Memory(width))
             self.add_module(f"fsmn_im_L{layer}", Memory(width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        shape = x.permute(0, 3, 1, 2, 4) if self.along_time else x.permute(0, 3, 2, 1, 4)
-        # time: (B, T, C F, 2); frequency: (B T, F, C, 2)
-        y = shape.flatten(2, 3) if self.along_time else shape.flatten(0, 1)
+    def forward(self, x: Pair) -> Pair:
+        order = (0, 3, 1, 2) if self.along_time else (0, 3, 2, 1)
+        shape = x[0].permute(order).shape
+        # time: (B, T, C F); frequency: (B T, F, C)
+        first = 2 if self.along_time else 0
+        y = tuple(part.permute(order).flatten(first, first + 1) for part in x)
         for layer in range(1, self.layers + 1):
             re, im = (getattr(self, f"fsmn_{part}_L{layer}") for part in ("re", "im"))
-            y = complex_product(re, im, y)
-        y = y.reshape(shape.shape)
-        return y.permute(0, 2, 3, 1, 4) if self.along_time else y.permute(0, 3, 2, 1, 4)
+            y = complex_product(re, im, y)  # pyright: ignore[reportArgumentType]
+        back = (0, 2, 3, 1) if self.along_time else (0, 3, 2, 1)
+        real, imaginary = (part.reshape(shape).permute(back) for part in y)
+        return real, imaginary
 
 
 class Squeeze(nn.Module):
@@ -121,13 +137,14 @@ class Squeeze(nn.Module):
             )
             self.add_module(name, gains)
 
-    def forward(self, x: Tensor) -> Tensor:
-        gains = complex_product(self.fc_r, self.fc_i, x.mean((2, 3)))  # (B, C, 2)
-        return x * gains[:, :, None, None]
+    def forward(self, x: Pair) -> Pair:
+        means = x[0].mean((2, 3)), x[1].mean((2, 3))
+        gains = complex_product(self.fc_r, self.fc_i, means)  # (B, C) each
+        return x[0] * gains[0][:, :, None, None], x[1] * gains[1][:, :, None, None]
 
 
 class UNet(nn.Module):
-    """(B, 1, 321, T, 2) -> the same shape."""
+    """Parts (B, 1, 321, T) -> the same shape."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -145,8 +162,8 @@ class UNet(nn.Module):
         self.fsmn = ComplexMemory(channels, 2, along_time=True)
         self.linear = ComplexConv(1, 1, (1, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        skips = []
+    def forward(self, x: Pair) -> Pair:
+        skips: list[Pair] = []
         for i in range(DEPTH):
             if i:
                 x = getattr(self, f"fsmn_enc{i}")(x)
@@ -160,7 +177,8 @@ class UNet(nn.Module):
             x = getattr(self, f"fsmn_dec{i}")(x)
             if i < DEPTH - 2:
                 x = getattr(self, f"se_layer_dec{i}")(x)
-            x = torch.cat([x, skips[DEPTH - 2 - i]], 1)
+            skip = skips[DEPTH - 2 - i]
+            x = torch.cat([x[0], skip[0]], 1), torch.cat([x[1], skip[1]], 1)
         return self.linear(x)
 
 
@@ -181,8 +199,9 @@ class FRCRN(nn.Module):
 
     def mask(self, spectra: Tensor) -> Tensor:
         """Spectra (B, 321, T) -> complex mask as (B, 321, T, 2), its parts in -2..2."""
-        first = self.unet(torch.view_as_real(spectra)[:, None])
-        return (first.tanh() + self.unet2(first).tanh())[:, 0]
+        first = self.unet((spectra.real[:, None].contiguous(), spectra.imag[:, None].contiguous()))
+        second = self.unet2(first)
+        return torch.stack([(a.tanh() + b.tanh())[:, 0] for a, b in zip(first, second, strict=True)], -1)
 
     @staticmethod
     def spectra(wave: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Every golden entry of a finished reference: published names load, activations and outputs agree."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -42,12 +43,14 @@ def close(ours: Tensor, wanted: Tensor, what: str) -> None:
     assert error <= TOLERANCE, f"{what}: off by {error:.3g} of the peak"
 
 
-def watch(network: nn.Module, names: list[str]) -> dict[str, Any]:
-    """The first outputs of the named submodules, once the network has run."""
+def watch(
+    network: nn.Module, names: list[str], take: Callable[[Any], Any] = lambda out: out[0]
+) -> dict[str, Any]:
+    """The first outputs of the named submodules, once the network has run; `take`: what of several."""
     modules, seen = dict(network.named_modules()), {}
 
     def note(name: str, out: Any) -> None:
-        seen.setdefault(name, out[0] if isinstance(out, tuple) else out)
+        seen.setdefault(name, take(out) if isinstance(out, tuple) else out)
 
     for name in names:
         if name in modules:
@@ -128,7 +131,7 @@ def check_frcrn(network: Any, entry: Entry) -> None:
     def stacked(parts: Tensor) -> Tensor:  # real rows, then imaginary ones
         return torch.cat([parts[..., 0], parts[..., 1]], 1)
 
-    seen = watch(network, list(inside))
+    seen = watch(network, list(inside), lambda parts: torch.stack(parts, -1))
     close(network(wave), outputs["wav"], "out.wav")
     for name, found in seen.items():
         close(found, inside[name], f"a.{name}")
