@@ -1,5 +1,6 @@
 """The one measured figure of a pipeline, with what it is compared with, read from the card of its weights."""
 
+import re
 from dataclasses import dataclass
 
 
@@ -27,6 +28,11 @@ class Headline:
         from core.weights import find, load
 
         score = load(find(self.weights))[1].score
-        figure = self.shown.format(score[self.figure]) if self.figure in score else ""
-        note = self.note.format(score[self.against]) if self.against in score else ""
+        figure = spaced(self.shown.format(score[self.figure])) if self.figure in score else ""
+        note = spaced(self.note.format(score[self.against])) if self.against in score else ""
         return figure, note if figure else ""
+
+
+def spaced(text: str) -> str:
+    """A space that does not break before the sign of percent, as the pages write it."""
+    return re.sub(r"(?<=\d)%", "\N{NO-BREAK SPACE}%", text)

@@ -6,6 +6,7 @@ import os
 import tempfile
 from importlib import import_module
 from importlib.resources import files
+from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
@@ -17,6 +18,8 @@ from demos.markup import card
 from demos.places import places
 
 LEAD = "Recurrent networks that train in parallel and run step by step, on this machine. Nothing leaves it."
+UPLOADS = "recurra-demo-"
+"""Beginning of the folder for uploads; the number of its process follows."""
 USE = """import core
 unit = core.build('gru', 64)   # any name above, any width
 y, state = unit(x)             # x (B, T, 64)"""
@@ -32,7 +35,8 @@ def build(name: str | None) -> Any:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     # gradio reads this when it is imported: uploads then lie in a folder of this process alone
     if "GRADIO_TEMP_DIR" not in os.environ:
-        folder = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="recurra-demo-")
+        sweep_dead()
+        folder = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix=f"{UPLOADS}{os.getpid()}-")
         atexit.register(rmtree, folder, ignore_errors=True)  # what visitors brought goes when the page stops
     if name is not None:
         return page(name)
@@ -53,6 +57,25 @@ def build(name: str | None) -> Any:
         with hub.route(known[word].heading, f"/{word}"):
             blocks.render()
     return hub
+
+
+def sweep_dead() -> None:
+    """Delete what was uploaded to pages of ours whose process was killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{UPLOADS}*-*"):
+        owner = folder.name.removeprefix(UPLOADS).partition("-")[0]
+        if owner.isdigit() and folder.is_dir() and not folder.is_symlink() and not lives(int(owner)):
+            rmtree(folder, ignore_errors=True)
+
+
+def lives(process: int) -> bool:
+    """Whether a process is there."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def page(name: str) -> Any:

@@ -18,6 +18,9 @@ def place(about: Domain, kind: Kind) -> str | None:
 
 
 def places(kind: Kind) -> dict[str, str]:
-    """Word of a pipeline -> module of its page or section, in the order in which they are signed in."""
+    """Word of a pipeline -> module of its page or section, in the order in which they are signed in.
+
+    `pyproject.toml` states the rule of that order: hub, navigation and report follow it.
+    """
     found = {name: place(about, kind) for name, about in domains().items()}
     return {name: module for name, module in found.items() if module is not None}

@@ -139,8 +139,12 @@ def png(figure: Any, alt: str, dpi: int = 110) -> str:
 
 def image(data: bytes, alt: str, kind: str = "png") -> str:
     """The bytes of a picture as an `<img>`."""
-    text = base64.b64encode(data).decode()
-    return f'<img alt="{html.escape(alt, quote=True)}" src="data:image/{kind};base64,{text}">'
+    return f'<img alt="{html.escape(alt, quote=True)}" src="{address(data, kind)}">'
+
+
+def address(data: bytes, kind: str = "png") -> str:
+    """The bytes of a picture as an address that holds them."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def thinned(count: int, most: int = MOST_POINTS) -> slice:

@@ -1,7 +1,8 @@
-"""Pictures of every page as people see it: `python -m demos.screens FOLDER`, light, dark, 390 px wide."""
+"""Pictures of every page as people see it: `python -m demos.screens FOLDER [WORD..]`: light, dark, narrow."""
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ SETTLED_MS = 1500
 """After the last picture has arrived: animations end."""
 
 
-def write(folder: Path) -> list[Path]:
-    """Screenshots of the hub, every page and the report beside the folder, if there is one."""
+def write(folder: Path, names: Sequence[str] = ()) -> list[Path]:
+    """Screenshots of the hub, every page and the report beside the folder, if there is one; or of some."""
     from playwright.sync_api import TimeoutError, sync_playwright
 
     from demos import hub, serve
@@ -34,6 +35,8 @@ def write(folder: Path) -> list[Path]:
             executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
         for name, url in targets.items():
+            if names and name not in names:
+                continue
             for mode, width, scheme in MODES:
                 path = folder / f"{name}-{mode}.png"
                 try:
@@ -63,5 +66,5 @@ def shot(browser: Any, url: str, path: Path, width: int, scheme: str) -> None:
 
 
 if __name__ == "__main__":
-    for written in write(Path(sys.argv[1] if len(sys.argv) > 1 else "out/screens")):
+    for written in write(Path(sys.argv[1] if len(sys.argv) > 1 else "out/screens"), sys.argv[2:]):
         print(written)

@@ -1,5 +1,6 @@
 """Serving pages on this machine: a free port, limits on uploads, no file readable but what a page made."""
 
+import signal
 import socket
 from typing import Any
 
@@ -74,7 +75,14 @@ def bindable(host: str, port: int | None) -> int:
 
 
 def serve(name: str | None, host: str, port: int | None, browser: bool) -> None:
-    """Serve a page, or the hub, until interrupted."""
+    """Serve a page, or the hub, until interrupted; told to end, it ends as by Ctrl-C and cleans up."""
+
+    def end(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for kind in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, kind):
+            signal.signal(getattr(signal, kind), end)
     blocks = build(name)
     print(f"{launch(blocks, host, port, browser, name=name)}  (Ctrl-C stops)", flush=True)
     blocks.block_thread()

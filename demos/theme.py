@@ -17,6 +17,12 @@ SOFT, SOFT_DARK = "#57606a", "#a3adb8"
 """Words beside the figures."""
 LINE, LINE_DARK = "#e4e8ec", "#2a323c"
 """Hair lines and borders."""
+SECOND, SECOND_DARK = "#c2571a", "#e08a4f"
+THIRD, THIRD_DARK = "#5b4bb7", "#a79bf0"
+"""What is told apart from ours: the best rival, another talker, a pedestrian."""
+DOUBT, DOUBT_DARK = "#8a5a00", "#e3ab4c"
+POOR, POOR_DARK = "#b3261e", "#ff8f85"
+"""Words of which the model is less and least sure."""
 PALETTE = (OURS, "#c2571a", "#5b4bb7", BASELINE, "#b0326b", "#2d6cc0")
 """Ours first; the rest for what is told apart."""
 FONTS = ("Inter", "system-ui", "Segoe UI", "Roboto", "sans-serif")
@@ -24,10 +30,12 @@ MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 LIGHT_VARIABLES = (
     f"--r-ours:{OURS};--r-ink:{TRUTH};--r-soft:{SOFT};--r-line:{LINE};--r-page:#f7f8f9;--r-box:#fff;"
+    f"--r-second:{SECOND};--r-third:{THIRD};--r-doubt:{DOUBT};--r-poor:{POOR};"
 )
 DARK_VARIABLES = (
     f"--r-ours:{OURS_DARK};--r-ink:{TRUTH_DARK};--r-soft:{SOFT_DARK};--r-line:{LINE_DARK};"
-    "--r-page:#11161c;--r-box:#171d24;"
+    f"--r-page:#11161c;--r-box:#171d24;"
+    f"--r-second:{SECOND_DARK};--r-third:{THIRD_DARK};--r-doubt:{DOUBT_DARK};--r-poor:{POOR_DARK};"
 )
 
 

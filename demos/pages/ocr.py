@@ -10,14 +10,19 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from core.bundled import bundled
 from core.errors import DataError
+from core.report import percent
 from demos.first import once
 from demos.headline import Headline
 from demos.markup import Stat, stat_row
+from demos.progress import stands
 from demos.sections.ocr import aligned, listed, mean_confidence, overlaid, spelled
+from demos.theme import sheet
 from demos.uploads import own_folder, said, uploaded
 from vision.ocr.answer import Page
 from vision.ocr.crop import cut_line
+from vision.ocr.foreign import KrakenReader, is_kraken, kraken_reader
 from vision.ocr.formats import SUFFIXES, written
 from vision.ocr.formats.pdf import to_pdf
 from vision.ocr.image import read_grey
@@ -34,6 +39,7 @@ HEADLINE = Headline(
 )
 EXAMPLES = {"A letter": "page", "A line": "lines", "An amount": "digits"}
 KINDS = {"a page": "page", "one line": "lines", "digits": "digits"}
+OF_TASK = "those of the task"
 MODELS = ("with the character model", "without")
 TRUTH = Path("ground-truth")
 """Where corrected lines are kept, from where the page was started."""
@@ -57,16 +63,26 @@ def picture(path: str | None, changed_ns: int, example: str, seed: int) -> np.nd
 
 @once
 def answer(
-    path: str | None, changed_ns: int, example: str, seed: int, kind: str, lm: bool, alternatives: int
+    path: str | None,
+    changed_ns: int,
+    example: str,
+    seed: int,
+    kind: str,
+    lm: bool,
+    alternatives: int,
+    weights: str | None,
 ) -> tuple[Page, float]:
     """The reading and the seconds it took, kept while only the view changes."""
-    return read(picture(path, changed_ns, example, seed), kind, lm, alternatives)
+    return read(picture(path, changed_ns, example, seed), kind, lm, alternatives, weights)
 
 
-def read(grey: np.ndarray, kind: str, lm: bool, alternatives: int) -> tuple[Page, float]:
+def read(
+    grey: np.ndarray, kind: str, lm: bool, alternatives: int, weights: str | None = None
+) -> tuple[Page, float]:
     """A picture read as a page, a line or digits."""
     begun = time.perf_counter()
-    reader: Reader = load_reader(task="digits" if kind == "digits" else "lines", lm=lm)
+    stands(0.1, "reading")
+    reader = reader_of(weights, "digits" if kind == "digits" else "lines", lm)
     own = reader.decoding
     decoding = replace(own, alternatives=alternatives + 1)
     if kind == "page":
@@ -78,6 +94,13 @@ def read(grey: np.ndarray, kind: str, lm: bool, alternatives: int) -> tuple[Page
         line = type(line)(**{**vars(line), "polygon": corners, "name": "line_1"})
         found = Page("image", w, h, (line,))
     return found, time.perf_counter() - begun
+
+
+def reader_of(weights: str | None, task: str, lm: bool) -> Reader | KrakenReader:
+    """Weights of ours, or a recogniser of kraken, which reads without a character model."""
+    if weights is not None and is_kraken(Path(weights)):
+        return kraken_reader(weights)[0]
+    return load_reader(weights, task, lm=lm)
 
 
 def source(file: str | None, example: str, seed: float) -> tuple[str | None, int, str, int]:
@@ -93,22 +116,60 @@ def kind_of(file: str | None, example: str, kind: str) -> str:
     return EXAMPLES[example] if file is None else KINDS[kind]
 
 
-@said
-def show(
-    file: str | None, example: str, seed: float, kind: str, model: str, alternatives: float
-) -> tuple[str, str, str, str]:
-    """Stat row, picture with outlines, text in colours, plain text to copy."""
+def weights_of(name: str, own: str | None, what: str) -> str | None:
+    """What reads: a visitor's own weights, those that were chosen, or None for those of the task.
+
+    Raises:
+        DataError: weights for lines cannot read digits, nor the other way round.
+    """
+    if own is not None:
+        return str(uploaded(own))
+    if name == OF_TASK:
+        return None
+    task = "ocr digits" if what == "digits" else "ocr lines"
+    if next(about["task"] for about in bundled() if about["name"] == name) != task:
+        raise DataError(f"{name} is for another task than {task}: choose it, or what the image shows.")
+    return name
+
+
+def reading(
+    file: str | None,
+    example: str,
+    seed: float,
+    kind: str,
+    model: str,
+    alternatives: float,
+    weights: str,
+    own: str | None,
+) -> tuple[np.ndarray, Page, float]:
+    """The picture of the controls, what it says, and the seconds that took."""
     chosen = source(file, example, seed)
     what = kind_of(file, example, kind)
-    page, seconds = answer(*chosen, what, model == MODELS[0], int(alternatives))
-    return views(picture(*chosen), page, seconds)
+    found = weights_of(weights, own, what)
+    page, seconds = answer(*chosen, what, model == MODELS[0], int(alternatives), found)
+    return picture(*chosen), page, seconds
+
+
+@said
+def show(
+    file: str | None,
+    example: str,
+    seed: float,
+    kind: str,
+    model: str,
+    alternatives: float,
+    weights: str,
+    own: str | None,
+) -> tuple[str, str, str, str]:
+    """Stat row, picture with outlines, text in colours, plain text to copy."""
+    return views(*reading(file, example, seed, kind, model, alternatives, weights, own))
 
 
 def views(grey: np.ndarray, page: Page, seconds: float) -> tuple[str, str, str, str]:
     """What the page shows of a reading."""
     sure = [char.confidence for line in page.lines for char in line.chars]
     figures = [
-        Stat(f"{np.mean(sure):.0%}" if sure else "-", "mean confidence of characters", ours=True),
+        Stat(percent(np.mean(sure) if sure else None, 0), "mean confidence of characters", ours=True),
         Stat(str(len(page.lines)), "line" if len(page.lines) == 1 else "lines"),
         Stat(str(sum(c < 0.6 for c in sure)), "characters that deserve a look"),
         Stat(f"{1000 * seconds:.0f} ms", "on this machine"),
@@ -116,7 +177,7 @@ def views(grey: np.ndarray, page: Page, seconds: float) -> tuple[str, str, str, 
     if len(page.lines) == 1:
         main = listed([grey], page.lines)
     else:
-        main = overlaid(grey, page.lines)
+        main = overlaid(grey, page.lines, opens=True)
     return stat_row(figures), main, table(grey, page), page.text
 
 
@@ -127,28 +188,38 @@ def table(grey: np.ndarray, page: Page) -> str:
     rows = []
     for number, line in enumerate(page.lines, 1):
         others = [text for text, _ in line.alternatives if text != line.text][:3]
-        beside = f"<br><small>or: {html.escape(' | '.join(others))}</small>" if others else ""
+        beside = f"<small>or: {html.escape(' | '.join(others))}</small>" if others else ""
         rows.append(
-            f"<tr><td>{number}</td><td>{spelled(line)}{beside}"
-            f"<details><summary>where each character stands</summary>{aligned(cut_line(grey, line), line)}"
-            "</details></td>"
-            f"<td style='text-align:right'>{mean_confidence(line):.0%}</td></tr>"
+            f'<tr><th scope="row">{number}</th><td class="r-text">{spelled(line)}{beside}'
+            f'<details id="line-{number}"><summary>where each character stands</summary>'
+            f"{aligned(cut_line(grey, line), line)}</details></td>"
+            f"<td>{percent(mean_confidence(line), 0)}</td></tr>"
         )
-    head = "<tr><th>line</th><th>text</th><th>confidence</th></tr>"
-    return f"<table style='width:100%'>{head}{''.join(rows)}</table>"
+    names = '<th scope="col">line</th><th scope="col" class="r-text">text</th><th scope="col">sure</th>'
+    return (
+        '<div class="r-wide" tabindex="0" role="region" aria-label="Lines and what was read">'
+        f"<table><thead><tr>{names}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
 
 
 @said
 def download(
-    file: str | None, example: str, seed: float, kind: str, model: str, alternatives: float, form: str
+    file: str | None,
+    example: str,
+    seed: float,
+    kind: str,
+    model: str,
+    alternatives: float,
+    weights: str,
+    own: str | None,
+    form: str,
 ) -> str:
     """The reading as a file in a format."""
-    what = kind_of(file, example, kind)
-    page, _ = answer(*source(file, example, seed), what, model == MODELS[0], int(alternatives))
+    grey, page, _ = reading(file, example, seed, kind, model, alternatives, weights, own)
     folder = own_folder()
     target = folder / f"reading-{form}{SUFFIXES[form]}"
     if form == "pdf":
-        target.write_bytes(to_pdf([page], picture(*source(file, example, seed)), [None]))
+        target.write_bytes(to_pdf([page], grey, [None]))
     else:
         target.write_text(written(page, form), encoding="utf-8")
     return str(target)
@@ -156,16 +227,21 @@ def download(
 
 @said
 def keep(
-    file: str | None, example: str, seed: float, kind: str, model: str, alternatives: float, corrected: str
+    file: str | None,
+    example: str,
+    seed: float,
+    kind: str,
+    model: str,
+    alternatives: float,
+    weights: str,
+    own: str | None,
+    corrected: str,
 ) -> tuple[str, str]:
     """The corrected lines as ground truth: pictures with .gt.txt in a folder that `fine-tune` reads."""
-    what = kind_of(file, example, kind)
-    chosen = source(file, example, seed)
-    page, _ = answer(*chosen, what, model == MODELS[0], int(alternatives))
+    grey, page, _ = reading(file, example, seed, kind, model, alternatives, weights, own)
     texts = corrected.splitlines()
     if len(texts) != len(page.lines):
         raise DataError(f"The page has {len(page.lines)} lines, the text {len(texts)}; keep a line a line.")
-    grey = picture(*chosen)
     folder = TRUTH / time.strftime("%Y%m%d-%H%M%S")
     kept = 0
     for number, (line, text) in enumerate(zip(page.lines, texts, strict=True), 1):
@@ -188,8 +264,9 @@ def save_pair(folder: Path, name: str, grey: np.ndarray, text: str) -> None:
 
 
 @said
-def written_by_hand(sketch: Any, kind: str, model: str) -> tuple[str, str, str, str]:
+def written_by_hand(sketch: Any, what: str, model: str) -> tuple[str, str, str, str]:
     """What was written with the mouse, read as a line or as digits."""
+    kind = KINDS[what]
     drawn = sketch.get("composite") if isinstance(sketch, dict) else sketch
     if drawn is None:
         raise DataError("Write something first.")
@@ -207,6 +284,8 @@ def written_by_hand(sketch: Any, kind: str, model: str) -> tuple[str, str, str, 
 def build() -> gr.Blocks:
     """The page."""
     names = list(EXAMPLES)
+    readers = [about["name"] for about in bundled() if about["task"] in ("ocr lines", "ocr digits")]
+    models = [OF_TASK, *readers]
     with gr.Blocks(title="Recurra: handwriting", analytics_enabled=False) as page:
         gr.HTML(
             "<h1>What does it say?</h1><p class='r-lead'>Drop a page, a line or an amount (PNG, JPEG, WebP, "
@@ -223,9 +302,16 @@ def build() -> gr.Blocks:
                 with gr.Accordion("More settings", open=False):
                     seed = gr.Number(value=0, precision=0, label="Number of the example", minimum=0)
                     others = gr.Slider(0, 5, value=2, step=1, label="Other readings to show")
+                    weights = gr.Dropdown(models, value=OF_TASK, label="Weights")
+                    own = gr.File(
+                        label="Your own weights",
+                        elem_id="weights",
+                        type="filepath",
+                        height=120,
+                    )
             with gr.Column(elem_classes="r-right"):
                 figures = gr.HTML(elem_id="stats", padding=False)
-                main = gr.HTML(elem_id="page")
+                main = gr.HTML(elem_id="page", js_on_load=sheet("pick.js"))
                 text = gr.HTML(elem_id="lines")
                 with gr.Accordion("Text to copy or correct", open=False):
                     plain = gr.Textbox(show_label=False, label="Text", lines=8, elem_id="text")
@@ -235,15 +321,29 @@ def build() -> gr.Blocks:
                 with gr.Accordion("Download", open=False):
                     form = gr.Dropdown(list(SUFFIXES), value="alto", label="Format")
                     make = gr.Button("Make the file")
-                    result = gr.File(label="File", interactive=False)
+                    result = gr.File(label="File", interactive=False, elem_id="made")
                 with gr.Accordion("Write with the mouse", open=False):
                     pad = gr.Sketchpad(
-                        label="A line, or digits", height=220, canvas_size=(900, 200), type="numpy"
+                        label="A line, or digits",
+                        height=220,
+                        canvas_size=(900, 200),
+                        type="numpy",
+                        elem_id="pad",
+                    )
+                    what = gr.Radio(
+                        ["one line", "digits"], value="one line", label="What you write", elem_id="written"
                     )
                     go = gr.Button("Read it")
-        inputs = [file, example, seed, kind, model, others]
+        inputs = [file, example, seed, kind, model, others, weights, own]
         outputs = [figures, main, text, plain]
-        page.load(show, inputs, outputs, api_visibility="private", show_progress="minimal")
+        page.load(
+            show,
+            inputs,
+            outputs,
+            api_visibility="private",
+            show_progress="minimal",
+            concurrency_id="ocr",
+        )
         gr.on(
             [c.change for c in inputs],
             show,
@@ -254,7 +354,14 @@ def build() -> gr.Blocks:
             show_progress="minimal",
             concurrency_id="ocr",
         )
-        make.click(download, [*inputs, form], result, api_name="download", show_progress="minimal")
-        learn.click(keep, [*inputs, plain], [kept, packed], api_name="keep", show_progress="minimal")
-        go.click(written_by_hand, [pad, kind, model], outputs, api_name="write", show_progress="minimal")
+        make.click(download, [*inputs, form], result, api_name="download", concurrency_id="ocr")
+        learn.click(keep, [*inputs, plain], [kept, packed], api_name="keep", concurrency_id="ocr")
+        go.click(
+            written_by_hand,
+            [pad, what, model],
+            outputs,
+            api_name="write",
+            show_progress="minimal",
+            concurrency_id="ocr",
+        )
     return page

@@ -1,6 +1,9 @@
 """What is around me? Drop a scan or generate one: boxes in space and from above."""
 
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -10,17 +13,28 @@ from core.bundled import bundled
 from core.errors import DataError
 from core.files import write_text
 from core.text import in_json
-from demos.camera import fitted
+from demos.camera import HEIGHT_PX, WIDE_PX, WIDTH, fitted
 from demos.first import once
 from demos.headline import Headline
 from demos.markup import Stat, stat_row, table
-from demos.pages.pointcloud_drive import SWEEPS, drawn, driven, side_by_side, tracks_of
+from demos.pages.pointcloud_drive import (
+    STEP_S,
+    SWEEPS,
+    TOKENS,
+    drawn,
+    driven,
+    operators_beside,
+    side_by_side,
+    tracks_of,
+)
 from demos.plots import template, thinned
-from demos.theme import PALETTE
+from demos.progress import stands
+from demos.sections.pointcloud_above import COLOURS as ABOVE
+from demos.sections.pointcloud_above import Shape, seen_from_above
+from demos.theme import PALETTE, sheet
 from demos.uploads import own_folder, said, uploaded
 from vision.pointcloud.answers import EDGES, text_of, write_page
 from vision.pointcloud.baselines import hand_made
-from vision.pointcloud.boxes import corners_bev
 from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.examples import generated
 from vision.pointcloud.formats.kitti import corners
@@ -38,9 +52,14 @@ HEADLINE = Headline(
 SENSORS = ("hdl64", "av2", "hdl32", "vlp16", "rings128")
 COLOURS: dict[str, str] = dict(zip(NAMES, ("#1d9a84", PALETTE[1], PALETTE[2]), strict=True))
 MOST_POINTS = 2_000_000
+DENSITIES = {"all rings": 1, "every second ring": 2, "every fourth ring": 4}
 FLOOR = 0.15
 """Least score that the slider reaches: the scan is looked at once, the slider only filters."""
 REACH_M = 40.0
+AROUND_M = 25.0
+"""Half the edge of what is seen in space."""
+STEEP = 0.7
+"""Angle of the view below the horizon, rad: cars stand beside each other, not behind."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +75,31 @@ class Seen:
 
 
 @once
-def looked_at(path: str | None, changed_ns: int, sensor: str, seed: int, weights: str) -> Seen:
+def looked_at(path: str | None, changed_ns: int, sensor: str, seed: int, weights: str, density: str) -> Seen:
     """The scan through the network, once for a choice of scan and weights."""
+    stands(0.1, "the scan")
     if path is None:
         example = next(generated(1, sensor, first=seed))
         cars = [k for k, name in enumerate(example.truth.names) if name in ("Car", "Van")]
-        cloud, truth = example.cloud, example.truth.boxes[cars]
+        cloud, truth = thinner(example.cloud, DENSITIES[density]), example.truth.boxes[cars]
     else:
         cloud, truth = read_as(path, Reading()), np.zeros((0, 7))
         if len(cloud) > MOST_POINTS:
             raise DataError(f"The scan has {len(cloud):,} points; this page takes {MOST_POINTS:,}.")
         if not len(cloud):
             raise DataError("The scan has no points.")
+    stands(0.4, "the network")
     found = detector(weights)(cloud, floor=FLOOR)
     return Seen(cloud, found, truth, len(hand_made(cloud)), told(facts_of(cloud)))
+
+
+def thinner(cloud: Cloud, every: int) -> Cloud:
+    """A scan of a sensor with fewer rings: each n-th of them."""
+    if cloud.ring is None or every == 1:
+        return cloud
+    keep = cloud.ring % every == 0
+    intensity = None if cloud.intensity is None else cloud.intensity[keep]
+    return replace(cloud, points=cloud.points[keep], intensity=intensity, ring=cloud.ring[keep])
 
 
 @once
@@ -78,12 +108,12 @@ def detector(weights: str) -> Detector:
     return Detector.open(weights)
 
 
-def chosen(file: str | None, sensor: str, seed: float, weights: str) -> Seen:
+def chosen(file: str | None, sensor: str, seed: float, weights: str, density: str) -> Seen:
     """The scan of the controls."""
     if file is None:
-        return looked_at(None, 0, sensor, int(seed or 0), weights)
+        return looked_at(None, 0, sensor, int(seed or 0), weights, density)
     path = uploaded(file)
-    return looked_at(str(path), path.stat().st_mtime_ns, "", 0, weights)
+    return looked_at(str(path), path.stat().st_mtime_ns, "", 0, weights, "")
 
 
 def shown(seen: Seen, score: float, classes: list[str]) -> Boxes:
@@ -96,12 +126,24 @@ def shown(seen: Seen, score: float, classes: list[str]) -> Boxes:
 
 @said
 def show(
-    file: str | None, sensor: str, seed: float, weights: str, score: float, classes: list[str]
-) -> tuple[str, go.Figure, go.Figure, str]:
+    file: str | None,
+    sensor: str,
+    seed: float,
+    weights: str,
+    score: float,
+    classes: list[str],
+    density: str = "all rings",
+    window_px: float = WIDE_PX,
+) -> tuple[str, go.Figure, str, str]:
     """Stat row, scene, view from above and table of boxes."""
-    seen = chosen(file, sensor, seed, weights)
+    seen = chosen(file, sensor, seed, weights, density)
     boxes = shown(seen, score, classes)
-    return stat_row(stats(seen, boxes)), scene(seen, boxes), from_above(seen, boxes), listed(seen, boxes)
+    return (
+        stat_row(stats(seen, boxes)),
+        scene(seen, boxes, window_px),
+        from_above(seen, boxes),
+        listed(seen, boxes),
+    )
 
 
 def stats(seen: Seen, boxes: Boxes) -> list[Stat]:
@@ -118,7 +160,7 @@ def stats(seen: Seen, boxes: Boxes) -> list[Stat]:
     ]
 
 
-def scene(seen: Seen, boxes: Boxes) -> go.Figure:
+def scene(seen: Seen, boxes: Boxes, window_px: float = WIDE_PX) -> go.Figure:
     """Points coloured by height above ground, and boxes as frames."""
     points = seen.cloud.points[thinned(len(seen.cloud))].astype(np.float32)
     height = np.clip(points[:, 2] - seen.found.ground.height(to_ours(points, seen.cloud.frame)), -0.2, 3.0)
@@ -129,15 +171,19 @@ def scene(seen: Seen, boxes: Boxes) -> go.Figure:
         marker={"size": 1.3, "color": height.astype(np.float32), "colorscale": "Cividis"},
     )  # fmt: skip
     for name in NAMES:
-        own = [box for box, kind in zip(boxes.boxes, boxes.names, strict=True) if kind == name]
+        own = [
+            box
+            for box, kind in zip(boxes.boxes, boxes.names, strict=True)
+            if kind == name and np.abs(box[:2]).max() < AROUND_M - 2
+        ]
         if own:
             figure.add_trace(frames(np.array(own), name, COLOURS[name]))
-    near = points[np.abs(points[:, :2]).max(1) < 25]
+    near = points[np.abs(points[:, :2]).max(1) < AROUND_M]
     figure.update_layout(
         template=template(),
-        height=430,
+        height=HEIGHT_PX,
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
-        scene=fitted(near if len(near) else points, np.array([1.0, 0.0])),
+        scene=fitted(near if len(near) else points, np.array([1.0, 0.0]), window_px=window_px, steep=STEEP),
         legend={"orientation": "h", "y": 0, "x": 0, "xanchor": "left", "yanchor": "bottom"},
         uirevision="keep the view",
     )
@@ -158,41 +204,21 @@ def frames(boxes: np.ndarray, name: str, colour: str) -> go.Scatter3d:
     )
 
 
-def from_above(seen: Seen, boxes: Boxes) -> go.Figure:
-    """Points above the ground from above, boxes with what is in them, labels of generated scans."""
+def from_above(seen: Seen, boxes: Boxes) -> str:
+    """What stands above the ground from above, boxes that say what is in them, labels of generated scans."""
     cloud, frame = seen.cloud, seen.cloud.frame
     ours = to_ours(cloud.points, frame)
-    height = ours[:, 2] - seen.found.ground.height(ours)
-    near = np.abs(ours[:, :2]).max(1) < REACH_M
-    above = cloud.points[(height > 0.2) & near]
-    above = above[thinned(len(above), 12_000)].astype(np.float32)
-    figure = go.Figure()
-    figure.add_scattergl(
-        x=above[:, 0], y=above[:, 1], mode="markers", hoverinfo="skip", showlegend=False,
-        marker={"size": 2, "color": "#9aa2ab"},
-    )  # fmt: skip
-    for square in corners_bev(to_theirs(seen.truth, frame)):
-        around = np.vstack([square, square[:1]])
-        figure.add_scatter(
-            x=around[:, 0], y=around[:, 1], mode="lines", line={"color": "#5b6673", "width": 1.2},
-            hoverinfo="skip", showlegend=False,
-        )  # fmt: skip
-    for k, square in enumerate(corners_bev(boxes.boxes)):
-        around, box = np.vstack([square, square[:1]]), boxes.boxes[k]
+    high = ours[:, 2] - seen.found.ground.height(ours) > 0.2
+    shapes = [Shape(box, "var(--r-ink)", width=0.14) for box in to_theirs(seen.truth, frame)]
+    for box, name, score, points in zip(boxes.boxes, boxes.names, boxes.scores, boxes.points, strict=True):
         words = (
-            f"{boxes.names[k]} {boxes.scores[k]:.2f}<br>{box[3]:.1f} x {box[4]:.1f} x {box[5]:.1f} m<br>"
-            f"{boxes.points[k]} points"
+            f"{name}, score {score:.2f}: {box[3]:.1f} x {box[4]:.1f} x {box[5]:.1f} m, {points} points, "
+            f"{float(np.hypot(box[0], box[1])):.1f} m away"
         )
-        figure.add_scatter(
-            x=around[:, 0], y=around[:, 1], mode="lines", text=words, hoverinfo="text", showlegend=False,
-            line={"color": COLOURS[boxes.names[k]], "width": 2.4},
-        )  # fmt: skip
-    figure.update_layout(
-        template=template(), height=430, hovermode="closest", title="From above: hover over a box",
-        xaxis={"range": [-REACH_M, REACH_M], "title": "x (m)"},
-        yaxis={"range": [-REACH_M, REACH_M], "title": "y (m)", "scaleanchor": "x"},
-    )  # fmt: skip
-    return figure
+        shapes.append(Shape(box, ABOVE[name], words, 0.3))
+    alt = f"{len(boxes)} boxes over {len(cloud):,} points, from above, {REACH_M:.0f} m around the sensor"
+    labels = "; labels of the generator in thin lines" if len(seen.truth) else ""
+    return f"<p class='r-note'>{alt}{labels}.</p>" + seen_from_above(cloud.points[high], shapes, alt, REACH_M)
 
 
 def listed(seen: Seen, boxes: Boxes) -> str:
@@ -213,10 +239,16 @@ def listed(seen: Seen, boxes: Boxes) -> str:
 
 @said
 def downloads(
-    file: str | None, sensor: str, seed: float, weights: str, score: float, classes: list[str]
+    file: str | None,
+    sensor: str,
+    seed: float,
+    weights: str,
+    score: float,
+    classes: list[str],
+    density: str = "all rings",
 ) -> list[str]:
     """The boxes as JSON, as KITTI text, and as a page with the scan."""
-    seen = chosen(file, sensor, seed, weights)
+    seen = chosen(file, sensor, seed, weights, density)
     boxes = shown(seen, score, classes)
     folder = own_folder()
     write_text(folder / "boxes.json", in_json(boxes.as_dict(), 2) + "\n")
@@ -226,17 +258,35 @@ def downloads(
 
 
 @said
-def drive(sensor: str, seed: float, weights: str, score: float, sweep: float) -> tuple[go.Figure, str]:
+def drive(sensor: str, seed: float, weights: str, score: float, sweep: float) -> tuple[str, str]:
     """One sweep of a drive with its tracks."""
-    turns = driven(sensor, int(seed or 0), weights, round(float(score), 2))
-    return drawn(turns, int(sweep)), tracks_of(turns, int(sweep))
+    turns = driven(sensor, int(seed or 0), weights, round(float(score), 2)).upto(int(sweep))
+    return drawn(turns), tracks_of(turns[-1])
 
 
 @said
-def models_beside(file: str | None, sensor: str, seed: float, weights: str, score: float) -> str:
+def play(sensor: str, seed: float, weights: str, score: float) -> Iterator[tuple[Any, str, str]]:
+    """A drive from its first sweep to its last."""
+    whole = driven(sensor, int(seed or 0), weights, round(float(score), 2))
+    for sweep in range(1, SWEEPS + 1):
+        turns = whole.upto(sweep)
+        yield sweep, drawn(turns), tracks_of(turns[-1])
+        time.sleep(STEP_S)
+
+
+@said
+def models_beside(
+    file: str | None, sensor: str, seed: float, weights: str, score: float, density: str
+) -> Iterator[str]:
     """Every model on the scan that is shown, with its time."""
     names = [row["name"] for row in bundled() if row["task"] == "pointcloud"]
-    return side_by_side(chosen(file, sensor, seed, weights).cloud, names, float(score))
+    yield from side_by_side(chosen(file, sensor, seed, weights, density).cloud, names, float(score))
+
+
+@said
+def operators() -> Iterator[str]:
+    """Every operator along as many voxels, with its time."""
+    yield from operators_beside()
 
 
 def build() -> gr.Blocks:
@@ -255,30 +305,55 @@ def build() -> gr.Blocks:
                 score = gr.Slider(FLOOR, 0.9, value=0.35, step=0.01, label="Least score")
                 classes = gr.CheckboxGroup(list(NAMES), value=list(NAMES), label="Show")
                 with gr.Accordion("More settings", open=False):
+                    density = gr.Dropdown(list(DENSITIES), value="all rings", label="Density")
                     seed = gr.Number(value=7, precision=0, label="Number of the scan", minimum=0)
                     weights = gr.Dropdown(models, value=DEFAULT, label="Model")
                 with gr.Accordion("Download the boxes", open=False):
                     save = gr.Button("Write JSON, KITTI text and a page")
                     files = gr.File(label="Boxes", file_count="multiple", interactive=False)
+                window = gr.Number(WIDE_PX, visible=False, label="Width of the window")
             with gr.Column(elem_classes="r-right"):
                 figures = gr.HTML(elem_id="stats", padding=False)
                 picture = gr.Plot(show_label=False, label="The scan in space", elem_id="scene")
-                above = gr.Plot(show_label=False, label="The scan from above", elem_id="above")
+                above = gr.HTML(elem_id="above", js_on_load=sheet("pick.js"))
                 with gr.Accordion("All boxes, and the ground", open=False):
                     boxes = gr.HTML(elem_id="boxes")
                 with gr.Accordion("A drive: tracks from sweep to sweep", open=False):
-                    go_on = gr.Button("Drive")
+                    with gr.Row():
+                        go_on = gr.Button("Play", variant="primary", min_width=80)
+                        halt = gr.Button("Stop", min_width=60)
                     sweep = gr.Slider(1, SWEEPS, value=SWEEPS, step=1, label="Sweep", elem_id="sweep")
-                    driving = gr.Plot(show_label=False, label="The drive from above", elem_id="drive")
+                    driving = gr.HTML(elem_id="drive", js_on_load=sheet("pick.js"))
                     tracks = gr.HTML(elem_id="tracks")
-                with gr.Accordion("Models side by side on this scan", open=False):
-                    beside = gr.Button("Compare")
+                with gr.Accordion("Models and operators side by side", open=False):
+                    with gr.Row():
+                        beside = gr.Button("Models on this scan", variant="primary", min_width=80)
+                        along = gr.Button(f"Operators on {TOKENS:,} voxels", min_width=80)
+                        enough = gr.Button("Stop", min_width=60)
                     compared = gr.HTML(elem_id="compared")
-        inputs = [file, sensor, seed, weights, score, classes]
+                    timed = gr.HTML(elem_id="timed")
+        scan = [file, sensor, seed, weights, score, classes, density]
+        inputs = [*scan, window]
         outputs = [figures, picture, above, boxes]
-        page.load(show, inputs, outputs, api_visibility="private", show_progress="minimal")
+        page.load(
+            show,
+            inputs,
+            outputs,
+            api_visibility="private",
+            show_progress="minimal",
+            concurrency_id="pointcloud",
+            js=WIDTH,
+        )
         gr.on(
-            [file.change, sensor.change, seed.change, weights.change, score.release, classes.change],
+            [
+                file.change,
+                sensor.change,
+                seed.change,
+                weights.change,
+                score.release,
+                classes.change,
+                density.change,
+            ],
             show,
             inputs,
             outputs,
@@ -286,23 +361,34 @@ def build() -> gr.Blocks:
             trigger_mode="always_last",
             show_progress="minimal",
             concurrency_id="pointcloud",
+            js=WIDTH,
         )
-        save.click(downloads, inputs, files, api_name="boxes")
-        gr.on(
-            [go_on.click, sweep.release],
+        save.click(downloads, scan, files, api_name="boxes", concurrency_id="pointcloud")
+        sweep.release(
             drive,
             [sensor, seed, weights, score, sweep],
             [driving, tracks],
             api_name="drive",
             trigger_mode="always_last",
             show_progress="minimal",
-            concurrency_id="pointcloud",
+            concurrency_id="pointcloud drive",
         )
-        beside.click(
+        playing = go_on.click(
+            play,
+            [sensor, seed, weights, score],
+            [sweep, driving, tracks],
+            api_name="play",
+            show_progress_on=driving,
+            concurrency_id="pointcloud drive",
+        )
+        comparing = beside.click(
             models_beside,
-            [file, sensor, seed, weights, score],
+            [file, sensor, seed, weights, score, density],
             compared,
             api_name="compare",
-            concurrency_id="pointcloud",
+            concurrency_id="pointcloud long",
         )
+        timing = along.click(operators, None, timed, api_name="operators", concurrency_id="pointcloud long")
+        halt.click(None, cancels=[playing], api_visibility="private")
+        enough.click(None, cancels=[comparing, timing], api_visibility="private")
     return page

@@ -9,6 +9,7 @@ from demos.first import once
 from demos.headline import Headline
 from demos.markup import Stat, stat_row, table
 from demos.plots import template
+from demos.progress import stands
 from demos.theme import BASELINE, OURS, PALETTE
 from demos.uploads import said
 from recsys.compare import compare, town_of
@@ -29,6 +30,13 @@ WORDS = {
     "plackett_luce": "Plackett-Luce",
 }
 NOTHING = "nothing"
+NAMED = 6
+"""Groups that the map names; the others say theirs on hover."""
+KEY = (
+    "<p class='r-note'><span class='r-key' style='--r-key:var(--r-ours)'>&#9670; interest</span>"
+    "<span class='r-key' style='--r-key:var(--r-second)'>&#9679; clicked, in order</span>"
+    "<span class='r-key' style='--r-key:#8a8f98'>&#9679; groups, by their chance of a click</span></p>"
+)
 Clicks = list[tuple[list[int], int]]
 """Slates that the person was shown here, and the slot clicked."""
 
@@ -85,17 +93,29 @@ def words(policy: str) -> str:
 
 
 def slates(found: dict[str, Shown], mine: str) -> str:
-    """All slates side by side: item, its group, its true chance."""
+    """All slates side by side: every slot's item, its group, its true chance of a click as a bar."""
     count = len(next(iter(found.values())).chance)
-    head = ["policy", *(f"slot {slot}" for slot in range(1, count + 1)), "click", "regret"]
+    head = "".join(
+        f'<th scope="col">{name}</th>'
+        for name in ("policy", "click", "regret", *(f"slot {slot}" for slot in range(1, count + 1)))
+    )
+    most = max(max(shown.chance) for shown in found.values())
     rows = []
     for policy, shown in found.items():
-        cells = [
-            f"{item} (g{group}) {100 * chance:.0f} %"
+        kind = "r-ours" if policy == mine else "r-beside" if policy == "popularity" else ""
+        cells = "".join(
+            f'<td class="r-slot"><b>{item}</b><small>g{group} · {100 * chance:.0f} %</small>'
+            f'<i style="--r-part:{100 * chance / max(most, 1e-9):.0f}%"></i></td>'
             for item, group, chance in zip(shown.slate.items, shown.slate.groups, shown.chance, strict=True)
-        ]
-        rows.append((words(policy), *cells, f"{100 * shown.clicked:.0f} %", f"{shown.regret:.3f}"))
-    return table(head, rows, words(mine), words("popularity"))
+        )
+        rows.append(
+            f'<tr class="{kind}"><th scope="row">{words(policy)}</th><td>{100 * shown.clicked:.0f} %</td>'
+            f"<td>{shown.regret:.2f}</td>{cells}</tr>"
+        )
+    return (
+        '<div class="r-wide" tabindex="0" role="region" aria-label="Slates of every policy">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
 
 
 def why(shown: Shown) -> str:
@@ -125,31 +145,37 @@ def place_map(thought: dict[str, Any]) -> go.Figure:
     figure = go.Figure()
     x, y = zip(*thought["places"], strict=True)
     size = [8 + 60 * value**0.5 for value in thought["mean"]]
+    likeliest = sorted(range(len(size)), key=lambda index: -size[index])
+    named = set(likeliest[:NAMED])
+    chances = zip(thought["group"], thought["mean"], strict=True)
+    told = [f"g{group}: {100 * mean:.0f} %" for group, mean in chances]
     figure.add_scatter(
         x=x,
         y=y,
         mode="markers+text",
-        text=[f"g{group}" for group in thought["group"]],
+        text=[f"g{group}" if index in named else "" for index, group in enumerate(thought["group"])],
+        textposition="bottom center",
+        hovertext=told,
         marker={"size": size, "color": BASELINE, "opacity": 0.5},
-        name="groups, by the chance of a later click",
         hoverinfo="text",
     )
     if thought["clicked"]:
         a, b = zip(*thought["clicked"], strict=True)
         figure.add_scatter(
-            x=a, y=b, mode="lines+markers", name="clicked", line={"color": PALETTE[1], "width": 1}
+            x=a, y=b, mode="lines+markers", hoverinfo="skip", line={"color": PALETTE[1], "width": 1.4}
         )
     c, d = zip(*thought["interest"], strict=True)
-    marker = {"size": 16, "color": OURS, "symbol": "diamond"}
-    figure.add_scatter(x=c, y=d, mode="markers", marker=marker, name="interest")
+    marker = {"size": 14, "color": OURS, "symbol": "diamond"}
+    figure.add_scatter(x=c, y=d, mode="markers", marker=marker, hoverinfo="skip")
+    best = thought["group"][likeliest[0]]
     figure.update_layout(
         template=template(),
         height=380,
-        title="Where the model takes this person to be",
+        title=f"The model takes this person to be near group {best}",
+        hovermode="closest",
         xaxis_title="first axis of the groups",
         yaxis_title="second axis",
-        # below the axis: above the plot it would lie over the title of a narrow screen
-        legend={"orientation": "h", "y": -0.22, "x": 0, "xanchor": "left", "yanchor": "top"},
+        showlegend=False,
     )
     return figure
 
@@ -192,6 +218,7 @@ def stroll(temperature: float) -> dict[str, Any]:
 @said
 def live(temperature: float) -> tuple[str, go.Figure]:
     """Regret, click rate and diversity of policies over a visit."""
+    stands(0.1, "twelve visitors")
     found = stroll(float(temperature))
     figure = go.Figure()
     for index, (policy, row) in enumerate(found.items()):
@@ -216,7 +243,16 @@ def live(temperature: float) -> tuple[str, go.Figure]:
 def games(density: float, temperature: float, seeds: float) -> tuple[str, go.Figure]:
     """The online loop: policies that learn from what they show."""
     world = town_of(float(density))
-    answer = compare((world,), ("inslate", "ts"), (float(temperature),), int(seeds), positions=("known",))
+    done = iter((1, 2, 3))
+    stands(0, "greedy")
+    answer = compare(
+        (world,),
+        ("inslate", "ts"),
+        (float(temperature),),
+        int(seeds),
+        positions=("known",),
+        progress=lambda words: stands(next(done) / 3, words),
+    )
     town = next(iter(answer["worlds"].values()))
     figure = go.Figure()
     rows = []
@@ -240,12 +276,11 @@ def games(density: float, temperature: float, seeds: float) -> tuple[str, go.Fig
 @said
 def judge_log(file: str | None) -> str:
     """Off-policy figures of an uploaded log: what uniform items would have earned."""
-    from core.errors import DataError
     from demos.uploads import uploaded
     from recsys.ope import estimate, read_log
 
     if file is None:
-        raise DataError("Drop a log with item_id, position, click and propensity_score.")
+        return ""
     answer = estimate(read_log(uploaded(file)), "random")
     rows = [
         (name, f"{row['value']:.5f}", f"[{row['value_low']:.5f}, {row['value_high']:.5f}]")
@@ -290,6 +325,7 @@ def build() -> gr.Blocks:
                 figures = gr.HTML(elem_id="stats", padding=False)
                 side = gr.HTML(elem_id="slates")
                 places = gr.Plot(show_label=False, label="Beliefs on the map", elem_id="map")
+                gr.HTML(KEY, elem_id="key", padding=False)
                 groups = gr.Plot(show_label=False, label="Beliefs by group", elem_id="groups")
                 with gr.Accordion("Why each item is there", open=False):
                     reasons = gr.HTML(elem_id="why")
@@ -301,15 +337,29 @@ def build() -> gr.Blocks:
                         density = gr.Slider(5, 150, value=12, step=1, label="Impressions an item")
                         heat = gr.Slider(0.1, 1.5, value=0.3, step=0.1, label="Temperature")
                         seeds = gr.Slider(2, 10, value=3, step=1, label="Paired seeds")
-                    play = gr.Button("Play")
+                    with gr.Row():
+                        play = gr.Button("Play", variant="primary", min_width=80)
+                        halt = gr.Button("Stop", min_width=60)
                     won = gr.HTML(elem_id="games")
                     curves = gr.Plot(show_label=False, label="Cumulative regret", elem_id="curves")
                 with gr.Accordion("Off-policy: what would another policy have earned?", open=False):
-                    log = gr.File(label="A log with propensities (CSV, Parquet)", type="filepath", height=120)
+                    log = gr.File(
+                        label="A log with propensities (CSV, Parquet)",
+                        type="filepath",
+                        height=120,
+                        elem_id="log",
+                    )
                     verdict = gr.HTML(elem_id="verdict")
         inputs = [number, k, temperature, policy, clicks]
         outputs = [figures, side, places, groups, choice, reasons]
-        page.load(show, inputs, outputs, api_visibility="private", show_progress="minimal")
+        page.load(
+            show,
+            inputs,
+            outputs,
+            api_visibility="private",
+            show_progress="minimal",
+            concurrency_id="recsys",
+        )
         gr.on(
             [k.change, temperature.change, policy.change],
             show,
@@ -321,14 +371,30 @@ def build() -> gr.Blocks:
             concurrency_id="recsys",
         )
         fresh = gr.on(
-            [number.change, again.click], lambda: [], None, clicks, api_name="visit", show_progress="hidden"
+            [number.change, again.click],
+            lambda: [],
+            None,
+            clicks,
+            api_name="visit",
+            show_progress="hidden",
+            concurrency_id="recsys",
         )
         fresh.then(show, inputs, outputs, api_name="arrive", show_progress="minimal", concurrency_id="recsys")
-        pressed = go_on.click(press, [*inputs, choice], clicks, api_name="click", show_progress="minimal")
+        pressed = go_on.click(
+            press,
+            [*inputs, choice],
+            clicks,
+            api_name="click",
+            show_progress="minimal",
+            concurrency_id="recsys",
+        )
         pressed.then(
             show, inputs, outputs, api_name="after", show_progress="minimal", concurrency_id="recsys"
         )
-        more.expand(live, temperature, [walk, walked], api_name="live", show_progress="minimal")
-        play.click(games, [density, heat, seeds], [won, curves], api_name="simulate", show_progress="minimal")
-        log.change(judge_log, log, verdict, api_name="ope", show_progress="minimal")
+        more.expand(live, temperature, [walk, walked], api_name="live", concurrency_id="recsys long")
+        playing = play.click(
+            games, [density, heat, seeds], [won, curves], api_name="simulate", concurrency_id="recsys long"
+        )
+        halt.click(None, cancels=[playing], api_visibility="private")
+        log.change(judge_log, log, verdict, api_name="ope", concurrency_id="recsys long")
     return page

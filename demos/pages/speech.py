@@ -11,7 +11,9 @@ from core.errors import DataError
 from demos.first import once
 from demos.headline import Headline
 from demos.markup import Stat, stat_row
-from demos.sections.speech import spectrograms
+from demos.pages.speech_live import EVERY_S, KEPT_S, NOISY, SILENT, TALK, Session, kept, listen, microphone
+from demos.progress import stands
+from demos.sections.speech import sounds
 from demos.uploads import said, uploaded
 from speech import metrics
 from speech.audio import read_sound
@@ -29,7 +31,6 @@ HEADLINE = Headline(
     against="si_sdr_hard_input",
     note="the noisy input: {:.1f} dB, talkers and noises that no training saw",
 )
-NOISY, TALK = "noisy voice", "two talkers"
 EXAMPLES = [NOISY, TALK]
 FIRST = 3
 """Example that the page opens with: clicks and knocks, which no simple filter follows."""
@@ -59,6 +60,7 @@ def heard(path: str | None, changed_ns: int, example: str, seed: int) -> tuple[n
 def cleaned(path: str | None, changed_ns: int, example: str, seed: int) -> np.ndarray:
     """What the enhancement network makes of it; sliders only mix."""
     wave, rate, _ = heard(path, changed_ns, example, seed)
+    stands(0.2, f"taking noise from {len(wave) / rate:.0f} s")
     return enhance(wave, rate)
 
 
@@ -66,6 +68,7 @@ def cleaned(path: str | None, changed_ns: int, example: str, seed: int) -> np.nd
 def apart(path: str | None, changed_ns: int, example: str, seed: int) -> tuple[np.ndarray, ...]:
     """The tracks of the separation network."""
     wave, rate, _ = heard(path, changed_ns, example, seed)
+    stands(0.2, f"keeping two talkers of {len(wave) / rate:.0f} s apart")
     return tuple(separate(wave, rate))
 
 
@@ -81,7 +84,7 @@ def source(file: str | None, example: str, seed: float) -> tuple[str | None, int
 def show(
     file: str | None, example: str, seed: float, mix: float, limit: float
 ) -> tuple[str, str, Any, Any, Any, str]:
-    """Stat row, spectrograms, input, two outputs, and who speaks when."""
+    """Stat row, waveforms and spectrograms, input, two outputs, and who speaks when."""
     chosen = source(file, example, seed)
     wave, rate, truth = heard(*chosen)
     if example == TALK:
@@ -141,13 +144,13 @@ def played(wave: np.ndarray, rate: int) -> tuple[int, np.ndarray]:
 
 
 def picture(waves: dict[str, np.ndarray], rate: int) -> str:
-    """Spectrograms one below the other, up to 8 kHz."""
-    return spectrograms({name: metrics.resampled(wave, rate, 16000) for name, wave in waves.items()})
+    """Waveforms and spectrograms one below the other, up to 8 kHz."""
+    return sounds({name: metrics.resampled(wave, rate, 16000) for name, wave in waves.items()})
 
 
 def speaking_bars(who: list[list[tuple[float, float]]], seconds: float) -> str:
     """Who speaks when, as bars over time."""
-    colours = ("var(--r-ours)", "#c2571a", "#5b4bb7")
+    colours = ("var(--r-ours)", "var(--r-second)", "var(--r-third)")
     rows = []
     for k, part in enumerate(who):
         bars = "".join(
@@ -162,7 +165,8 @@ def speaking_bars(who: list[list[tuple[float, float]]], seconds: float) -> str:
         if part
     )
     return (
-        f'<svg role="img" aria-label="Who speaks when: {words}" width="100%" height="{14 * len(who) + 2}">'
+        f'<svg class="r-speakers" role="img" aria-label="Who speaks when: {words}" width="100%" '
+        f'height="{14 * len(who) + 2}">'
         f"{''.join(rows)}</svg><p class='r-note'>Who speaks when: {words or 'nobody'}.</p>"
     )
 
@@ -207,6 +211,7 @@ def mos(
 @said
 def score(file: str | None, example: str, seed: float) -> str:
     """What listeners would say, guessed without a reference: overall and background, after and before."""
+    stands(0.2, "listening twice")
     before, after = mos(*source(file, example, seed))
     if not np.isfinite(after["dnsmos_ovrl"]):
         raise DataError("DNSMOS needs a second of sound.")
@@ -218,6 +223,17 @@ def score(file: str | None, example: str, seed: float) -> str:
             Stat(f"{after['dnsmos_bak']:.2f}", f"background (input {before['dnsmos_bak']:.2f})"),
         ]
     )
+
+
+@said
+def ended(session: Session | None) -> tuple[str, Any, Any, Any, str]:
+    """What the microphone heard and what became of it, to look at and to listen to."""
+    wave, made, rate = kept(session)
+    if len(made) > 1:
+        _, *shown = talkers(wave, rate, None, tuple(made))
+        return tuple(shown)  # pyright: ignore[reportReturnType]
+    waves = {"microphone": wave, "after the network, live": made[0]}
+    return picture(waves, rate), played(wave, rate), played(made[0], rate), NOBODY, ""
 
 
 def build() -> gr.Blocks:
@@ -248,27 +264,65 @@ def build() -> gr.Blocks:
                     seed = gr.Number(value=FIRST, precision=0, label="Number of the example", minimum=0)
             with gr.Column(elem_classes="r-right"):
                 figures = gr.HTML(elem_id="stats", padding=False)
-                drawn = gr.HTML(elem_id="spectrograms")
+                drawn = gr.HTML(elem_id="sounds")
                 bars = gr.HTML(elem_id="speakers")
-                before = gr.Audio(label="Input", interactive=False, elem_id="before")
-                first = gr.Audio(label="Output", interactive=False, elem_id="first")
-                second = gr.Audio(label="Second talker", interactive=False, elem_id="second", visible=False)
+                before = player("Input", "before")
+                first = player("Output", "first")
+                second = player("Second talker", "second", visible=False)
+                with gr.Accordion("Live, from your microphone", open=False):
+                    gr.HTML(
+                        f"<p class='r-note'>What you say goes through the causal network of the task in "
+                        f"blocks of 10 ms; the browser sends every {1000 * EVERY_S:.0f} ms. Stop, and up to "
+                        f"{KEPT_S:.0f} s are drawn and played above.</p>"
+                    )
+                    mic = microphone()
+                    costs = gr.HTML(stat_row([Stat("-", SILENT)]), elem_id="live")
+                    session = gr.State(None)
         inputs = [file, example, seed, mix, limit]
-        outputs = [figures, drawn, before, first, second, bars]
-        page.load(show, inputs, outputs, api_visibility="private", show_progress="minimal")
+        views = [drawn, before, first, second, bars]
+        page.load(
+            show,
+            inputs,
+            [figures, *views],
+            api_visibility="private",
+            show_progress="minimal",
+            concurrency_id="speech",
+        )
         gr.on(
             [example.change, file.change, seed.change, mix.release, limit.release],
             show,
             inputs,
-            outputs,
+            [figures, *views],
             api_name="listen",
             trigger_mode="always_last",
             show_progress="minimal",
             concurrency_id="speech",
         )
-        playing = run.click(live, inputs[:3], figures, api_name="live", show_progress="hidden")
-        rate_it.click(
-            score, inputs[:3], figures, api_name="score", show_progress="minimal", concurrency_id="speech"
+        playing = run.click(
+            live, inputs[:3], figures, api_name="live", show_progress="hidden", concurrency_id="speech live"
         )
-        stop.click(None, cancels=[playing], api_visibility="private")
+        scoring = rate_it.click(
+            score, inputs[:3], figures, api_name="score", show_progress="full", concurrency_id="speech"
+        )
+        stop.click(None, cancels=[playing, scoring], api_visibility="private")
+        mic.start_recording(lambda: None, None, session, api_visibility="private", show_progress="hidden")
+        mic.stream(
+            listen,
+            [mic, example, session],
+            [session, costs],
+            api_visibility="private",
+            show_progress="hidden",
+            stream_every=EVERY_S,
+            time_limit=600,
+            concurrency_id="speech microphone",
+            concurrency_limit=2,
+        )
+        mic.stop_recording(
+            ended, session, views, api_visibility="private", show_progress="minimal", concurrency_id="speech"
+        )
     return page
+
+
+def player(label: str, elem_id: str, *, visible: bool = True) -> gr.Audio:
+    """A track to listen to and to download."""
+    return gr.Audio(label=label, interactive=False, elem_id=elem_id, buttons=["download"], visible=visible)

@@ -20,11 +20,12 @@ from apps.trajectory.stream import Sample, Stream
 from apps.trajectory.synth import FAMILIES, generate, recorded
 from core.bundled import bundled
 from core.errors import DataError
-from demos.camera import fitted
+from demos.camera import HEIGHT_PX, WIDE_PX, WIDTH, fitted
 from demos.first import once
 from demos.headline import Headline
 from demos.markup import Stat, stat_row, table
 from demos.plots import template, thinned
+from demos.progress import stands
 from demos.sections.trajectory import HEAD, best_beside, label, over_horizon, rows
 from demos.theme import BASELINE, OURS, PALETTE
 from demos.uploads import said, uploaded
@@ -77,16 +78,23 @@ def source(file: str | None, family: str, seed: float) -> tuple[str | None, int,
 
 @said
 def show(
-    file: str | None, family: str, seed: float, weights: str, horizon_s: float, moment: float
+    file: str | None,
+    family: str,
+    seed: float,
+    weights: str,
+    horizon_s: float,
+    moment: float,
+    window_px: float = WIDE_PX,
 ) -> tuple[str, go.Figure, go.Figure]:
     """Stat row, scene and error over time for one moment (0 to 1) of the flight."""
     model = load_model(weights)
+    stands(0.1, "along the flight")
     seen = looked_back(*source(file, family, seed), weights, horizon_s)
     known = seen.up_to(moment)
     answer = predict(known, model, horizon_s=seen.horizon_s)
     return (
         stat_row(stats(seen, answer)),
-        scene(seen.segment, known, answer, model, compared(seen)),
+        scene(seen.segment, known, answer, model, compared(seen), window_px),
         over_time(seen, answer),
     )
 
@@ -110,12 +118,18 @@ def compared(seen: Replay) -> dict[str, str]:
 
 
 def scene(
-    flight: Segment, known: Segment, answer: Prediction, model: Model, beside: dict[str, str]
+    flight: Segment,
+    known: Segment,
+    answer: Prediction,
+    model: Model,
+    beside: dict[str, str],
+    window_px: float = WIDE_PX,
 ) -> go.Figure:
     """The moment in space, fitted to history, prediction and tube; the flight around it is context.
 
     Args:
         beside: simple methods to draw, with their colours.
+        window_px: width of the reader's window, into which the view fits.
     """
     positions = flat3(flight.positions)
     now, steps = len(known) - 1, len(answer.mean)
@@ -140,9 +154,9 @@ def scene(
     line(figure, path, "model", SOLID, 9)
     figure.update_layout(
         template=template(),
-        height=430,
+        height=HEIGHT_PX,
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
-        scene=fitted(np.concatenate(subject), path[-1] - history[0]),
+        scene=fitted(np.concatenate(subject), path[-1] - history[0], window_px=window_px),
         legend={"orientation": "h", "y": 0, "x": 0, "xanchor": "left", "yanchor": "bottom"},
         uirevision="keep the view",
     )
@@ -233,7 +247,9 @@ def all_methods(file: str | None, family: str, seed: float, weights: str) -> tup
 
 
 @said
-def live(file: str | None, family: str, seed: float, weights: str) -> Iterator[tuple[str, go.Figure]]:
+def live(
+    file: str | None, family: str, seed: float, weights: str, window_px: float = WIDE_PX
+) -> Iterator[tuple[str, go.Figure]]:
     """The flight sample by sample through the live stream, as a page that changes."""
     model = load_model(weights)
     seen = looked_back(*source(file, family, seed), weights, 1.0)
@@ -254,7 +270,7 @@ def live(file: str | None, family: str, seed: float, weights: str) -> Iterator[t
             Stat(f"{answer.time_s:.1f} s", "of the flight"),
             Stat(f"{found['latency_us']:.0f} µs", "for this prediction"),
         ]
-        yield stat_row(now), scene(flight, known, answer, model, compared(seen))
+        yield stat_row(now), scene(flight, known, answer, model, compared(seen), window_px)
     done = stream.counters.summary()
     answer = predict(known, model, horizon_s=seen.horizon_s)
     yield (
@@ -265,7 +281,7 @@ def live(file: str | None, family: str, seed: float, weights: str) -> Iterator[t
                 Stat(f"{done['latency_p99_us']:.0f} µs", "99 of 100 are faster"),
             ]
         ),
-        scene(flight, known, answer, model, compared(seen)),
+        scene(flight, known, answer, model, compared(seen), window_px),
     )
 
 
@@ -291,6 +307,7 @@ def build() -> gr.Blocks:
                 with gr.Accordion("More settings", open=False):
                     seed = gr.Number(value=0, precision=0, label="Number of the example", minimum=0)
                     weights = gr.Dropdown(models, value=DEFAULT, label="Model")
+                window = gr.Number(WIDE_PX, visible=False, label="Width of the window")
             with gr.Column(elem_classes="r-right"):
                 figures = gr.HTML(elem_id="stats", padding=False)
                 picture = gr.Plot(show_label=False, label="The moment in space", elem_id="scene")
@@ -298,9 +315,17 @@ def build() -> gr.Blocks:
                 with gr.Accordion("All methods on this flight", open=False) as more:
                     curves = gr.HTML(elem_id="curves")
                     methods = gr.HTML(elem_id="methods")
-        inputs = [file, family, seed, weights, horizon, moment]
+        inputs = [file, family, seed, weights, horizon, moment, window]
         outputs = [figures, picture, errors]
-        page.load(show, inputs, outputs, api_visibility="private", show_progress="minimal")
+        page.load(
+            show,
+            inputs,
+            outputs,
+            api_visibility="private",
+            show_progress="minimal",
+            concurrency_id="trajectory",
+            js=WIDTH,
+        )
         gr.on(
             [family.change, file.change, seed.change, weights.change, horizon.change, moment.change],
             show,
@@ -310,8 +335,24 @@ def build() -> gr.Blocks:
             trigger_mode="always_last",
             show_progress="minimal",
             concurrency_id="trajectory",
+            js=WIDTH,
         )
-        more.expand(all_methods, inputs[:4], [curves, methods], api_name="methods", show_progress="minimal")
-        playing = run.click(live, inputs[:4], [figures, picture], api_name="replay", show_progress="hidden")
+        more.expand(
+            all_methods,
+            inputs[:4],
+            [curves, methods],
+            api_name="methods",
+            show_progress="full",
+            concurrency_id="trajectory",
+        )
+        playing = run.click(
+            live,
+            [*inputs[:4], window],
+            [figures, picture],
+            api_name="replay",
+            show_progress="hidden",
+            concurrency_id="trajectory live",
+            js=WIDTH,
+        )
         stop.click(None, cancels=[playing], api_visibility="private")
     return page

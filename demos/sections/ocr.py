@@ -10,11 +10,12 @@ import numpy as np
 from core.report import number, percent
 from demos.markup import Stat
 from demos.report import Section
+from demos.theme import DOUBT, OURS, POOR
 
 LINES, STRINGS = 24, 40
 HEAD = ("reading", "CER", "words wrong", "read exactly")
 UNSURE, SURE = 0.6, 0.9
-"""Below the first a confidence is red, above the second green."""
+"""Below the first a confidence is poor, above the second it is sure."""
 
 
 def section(seed: int) -> Section:
@@ -75,11 +76,14 @@ def row(name: str, figures: dict[str, Any]) -> tuple[str, ...]:
     return (name, percent(figures["cer"]), percent(figures["wer"]), percent(figures["string_accuracy"], 0))
 
 
-def colour(confidence: float) -> str:
-    """Green, amber or red; dark enough to be read on white."""
-    if confidence >= SURE:
-        return "#0f6b5c"
-    return "#8a5a00" if confidence >= UNSURE else "#b3261e"
+def grade(confidence: float) -> str:
+    """How sure: a class of the style sheet, whose colour follows light and dark."""
+    return "r-sure" if confidence >= SURE else "r-doubt" if confidence >= UNSURE else "r-poor"
+
+
+def on_paper(confidence: float) -> str:
+    """The same as a colour for lines drawn over a picture of paper, which is light in every mode."""
+    return {"r-sure": OURS, "r-doubt": DOUBT, "r-poor": POOR}[grade(confidence)]
 
 
 def embedded(grey: np.ndarray, widest: int = 1100) -> tuple[str, float]:
@@ -98,25 +102,33 @@ def mean_confidence(line: Any) -> float:
     return float(np.mean([char.confidence for char in line.chars])) if line.chars else 0.0
 
 
-def overlaid(grey: np.ndarray, lines: Sequence[Any]) -> str:
-    """The page with an outline around every line, its text on hover, as one SVG."""
+def overlaid(grey: np.ndarray, lines: Sequence[Any], *, opens: bool = False) -> str:
+    """The page with an outline and a number around every line, as one SVG.
+
+    Args:
+        opens: a line that is clicked, or chosen by keyboard, opens the element `line-<number>`.
+    """
     address, factor = embedded(grey)
     h, w = (round(size * factor) for size in grey.shape)
     shapes = []
     for number_, line in enumerate(lines, 1):
         points = " ".join(f"{x * factor:.0f},{y * factor:.0f}" for x, y in line.polygon)
-        tone = colour(mean_confidence(line))
+        tone = on_paper(mean_confidence(line))
         x, y = line.polygon[0] if line.polygon else (0, 0)
+        left, wide = max(x * factor - 26, 2), 12 + 8 * len(str(number_))
+        label = html.escape(f"line {number_}: {line.text}", quote=True)
+        role = f'data-opens="line-{number_}" tabindex="0" role="button" aria-label="{label}" ' * opens
         shapes.append(
-            f'<polygon points="{points}" fill="{tone}" fill-opacity=".08" stroke="{tone}" stroke-width="2">'
-            f"<title>{html.escape(line.text)}</title></polygon>"
-            f'<text x="{max(x * factor - 22, 2):.0f}" y="{y * factor + 16:.0f}" font-size="14" '
-            f'fill="{tone}">{number_}</text>'
+            f'<polygon {role}points="{points}" fill="{tone}" fill-opacity=".06" stroke="{tone}" '
+            f'stroke-width="2"><title>{html.escape(line.text)}</title></polygon>'
+            f'<rect x="{left:.0f}" y="{y * factor + 1:.0f}" width="{wide}" height="18" rx="3" fill="{tone}"/>'
+            f'<text x="{left + wide / 2:.0f}" y="{y * factor + 15:.0f}" font-size="13" text-anchor="middle" '
+            f'fill="#fff" aria-hidden="true">{number_}</text>'
         )
+    role = "group" if opens else "img"
     return (
-        f'<svg viewBox="0 0 {w} {h}" role="img" aria-label="the page with its {len(lines)} lines" '
-        f'style="width:100%;height:auto;background:#fff"><image href="{address}" width="{w}" height="{h}"/>'
-        f"{''.join(shapes)}</svg>"
+        f'<svg class="r-seen" viewBox="0 0 {w} {h}" role="{role}" aria-label="the page with its {len(lines)} '
+        f'lines"><image href="{address}" width="{w}" height="{h}"/>{"".join(shapes)}</svg>'
     )
 
 
@@ -127,15 +139,15 @@ def aligned(grey: np.ndarray, line: Any) -> str:
     marks = []
     for char in line.chars:
         a, b = char.x0_px * factor, char.x1_px * factor
-        tone = colour(char.confidence)
+        tone = on_paper(char.confidence)
         marks.append(f'<path d="M{a:.1f} 0V{h}M{b:.1f} 0V{h}" stroke="{tone}" stroke-width="1"/>')
         marks.append(
-            f'<text x="{(a + b) / 2:.1f}" y="{h + 15}" font-size="14" text-anchor="middle" fill="{tone}">'
-            f"{html.escape(char.text)}</text>"
+            f'<text class="{grade(char.confidence)}" x="{(a + b) / 2:.1f}" y="{h + 15}" font-size="14" '
+            f'text-anchor="middle" fill="currentColor">{html.escape(char.text)}</text>'
         )
     return (
         f'<svg viewBox="0 0 {w} {h + 20}" role="img" aria-label="characters of the line and their places" '
-        f'style="width:100%;max-width:{w}px;height:auto;background:#fff"><image href="{address}" width="{w}" '
+        f'style="width:100%;max-width:{w}px;height:auto"><image href="{address}" width="{w}" '
         f'height="{h}"/>{"".join(marks)}</svg>'
     )
 
@@ -143,12 +155,11 @@ def aligned(grey: np.ndarray, line: Any) -> str:
 def spelled(line: Any) -> str:
     """A line's text, each character in the colour of its confidence."""
     parts = [
-        f'<span style="color:{colour(char.confidence)}" title="{char.confidence:.2f}">'
+        f'<span class="{grade(char.confidence)}" title="{char.confidence:.2f}">'
         f"{html.escape(char.text)}</span>"
         for char in line.chars
     ]
-    text = "".join(parts) or "<i>nothing was read</i>"
-    return f'<span style="background:#fff;padding:.1em .4em;font-size:1.05em">{text}</span>'
+    return f'<span class="r-read">{"".join(parts) or "<i>nothing was read</i>"}</span>'
 
 
 def listed(greys: Sequence[np.ndarray], lines: Sequence[Any]) -> str:
@@ -156,8 +167,5 @@ def listed(greys: Sequence[np.ndarray], lines: Sequence[Any]) -> str:
     blocks = []
     for grey, line in zip(greys, lines, strict=True):
         address, _ = embedded(grey, 800)
-        blocks.append(
-            f'<div style="margin:.6em 0"><img src="{address}" alt="a handwritten line" '
-            f'style="max-width:100%;max-height:64px;display:block"/>{spelled(line)}</div>'
-        )
-    return "".join(blocks)
+        blocks.append(f'<div><img src="{address}" alt="a handwritten line">{spelled(line)}</div>')
+    return f'<div class="r-lines">{"".join(blocks)}</div>'

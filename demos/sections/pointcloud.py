@@ -6,10 +6,8 @@ import numpy as np
 
 from core.report import number, percent
 from demos.markup import Stat
-from demos.plots import drawing, png
 from demos.report import Section
-from demos.theme import BASELINE, OURS, TRUTH
-from vision.pointcloud.boxes import corners_bev
+from demos.sections.pointcloud_above import COLOURS, Shape, seen_from_above
 from vision.pointcloud.evaluate import evaluate, hand_made_finder, network_finder
 from vision.pointcloud.examples import Example, generated
 from vision.pointcloud.predict import BASELINE as BEV
@@ -54,7 +52,7 @@ def section(seed: int) -> Section:
         pictures=[
             (
                 from_above(shown, found),
-                "The scan with most cars: labels in black, boxes of the model in green.",
+                "The scan with most cars, from above: labels in thin lines, boxes of the model over them.",
             )
         ],
         command="recurra pointcloud detect scan.bin --html view.html",
@@ -85,34 +83,14 @@ def rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
     return out
 
 
-def from_above(example: Example, found: Boxes, width: float = 8.0) -> str:
-    """Points, labels and boxes from above, as a picture."""
+def from_above(example: Example, found: Boxes) -> str:
+    """What stands above the ground, labels in ink, boxes in their colours."""
     points = example.cloud.points
     height = points[:, 2] - found.ground.height(points)
-    near = (np.abs(points[:, :2]) < REACH_M).all(1)
-    step = max(1, int(near.sum()) // 60_000)
-    points, height = points[near][::step], height[near][::step]
-    with drawing(width, width) as (figure, axes):
-        order = np.argsort(height)
-        shade = np.clip(height[order], 0, 2.5)
-        axes.scatter(
-            points[order, 0], points[order, 1], s=0.5, c=shade, cmap="bone_r", vmin=-1.2, vmax=3.5, lw=0
-        )
-        seen = [k for k, name in enumerate(example.truth.names) if name in ("Car", "Van")]
-        outline(axes, example.truth.boxes[seen], TRUTH, 1.6)
-        outline(axes, found.boxes, OURS, 2.4)
-        axes.plot(0, 0, "o", color=BASELINE, markersize=5)
-        axes.set_xlim(-REACH_M, REACH_M)
-        axes.set_ylim(-REACH_M, REACH_M)
-        axes.set_aspect("equal")
-        axes.set_xlabel("forward (m)")
-        axes.set_ylabel("left (m)")
-        return png(figure, f"{len(found)} boxes over a generated scan of {len(example.cloud):,} points")
-
-
-def outline(axes: Any, boxes: np.ndarray, colour: str, width: float) -> None:
-    """Rectangles with a line to the front."""
-    for box, square in zip(boxes, corners_bev(boxes), strict=True):
-        axes.plot(*np.vstack([square, square[:1]]).T, color=colour, linewidth=width)
-        nose = square[[0, 3]].mean(0)
-        axes.plot([box[0], nose[0]], [box[1], nose[1]], color=colour, linewidth=width)
+    high = points[(height > 0.2) & (np.abs(points[:, :2]) < REACH_M).all(1)]
+    seen = [k for k, name in enumerate(example.truth.names) if name in ("Car", "Van")]
+    shapes = [Shape(box, "var(--r-ink)", width=0.14) for box in example.truth.boxes[seen]]
+    for box, name, score in zip(found.boxes, found.names, found.scores, strict=True):
+        shapes.append(Shape(box, COLOURS[name], f"{name}, score {score:.2f}", 0.3))
+    alt = f"{len(found)} boxes over a generated scan of {len(example.cloud):,} points, from above"
+    return seen_from_above(high, shapes, alt, REACH_M, pick=False)

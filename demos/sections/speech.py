@@ -1,17 +1,23 @@
 """Speech in the report: generated talkers and noises through the bundled networks, beside simple methods."""
 
+import html
+import io
 from typing import Any
 
 import numpy as np
 
 from core.report import number
 from demos.markup import Stat
-from demos.plots import drawing, png
+from demos.plots import image
 from demos.report import Section
-from demos.theme import OURS, SOFT
 
 CLIPS, MIXTURES = 8, 4
 RATE = 16000
+TICKS = 6
+"""Steps of the time axis."""
+DYNAMIC_DB = 70
+LOUD = 0.995
+"""Share of the samples that the waveforms have place for: a click is cut off."""
 FIGURES = ("si_sdr", "pesq_wb", "stoi")
 
 
@@ -64,7 +70,7 @@ def section(seed: int) -> Section:
         compare="input",
         pictures=[
             (
-                spectrograms(
+                sounds(
                     {
                         f"input, {clips[shown].kind}": clips[shown].noisy,
                         "after the network": cleaned[shown],
@@ -92,27 +98,53 @@ def power_db(wave: np.ndarray) -> np.ndarray:
     return 20 * np.log10(np.abs(stft(np.asarray(wave, np.float64))).T + 1e-6)
 
 
-def spectrograms(waves: dict[str, np.ndarray], height: float = 1.7) -> str:
-    """Waves as pictures one below the other on one time axis, all on one scale."""
+def sounds(waves: dict[str, np.ndarray], ours: str = "network") -> str:
+    """Waveform and spectrogram of waves at 16 kHz, one below the other on one time axis, all on one scale.
+
+    Args:
+        ours: what the names of the network's own waves hold.
+    """
     shown = {name: power_db(wave) for name, wave in waves.items()}
     top = max(float(picture.max()) for picture in shown.values())
-    with drawing(9.0, height * len(shown)) as (figure, axes):
-        axes.remove()
-        below = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
-        for axis, (name, picture) in zip(below, shown.items(), strict=True):
-            seconds = len(next(iter(waves.values()))) / RATE
-            axis.imshow(
-                picture,
-                origin="lower",
-                aspect="auto",
-                extent=(0, seconds, 0, 8),
-                cmap="magma",
-                vmin=top - 70,
-                vmax=top,
-            )
-            axis.grid(False)
-            axis.set_ylabel("kHz")
-            axis.set_title(name, color=OURS if "network" in name else SOFT, fontsize=10)
-        below[-1].set_xlabel("time (s)")
-        figure.tight_layout()
-        return png(figure, "Spectrograms: " + ", ".join(waves))
+    peak = max(float(np.quantile(np.abs(wave), LOUD)) for wave in waves.values())
+    tracks = []
+    for name, wave in waves.items():
+        mine = " r-mine" if ours in name else ""
+        tracks.append(
+            f'<div class="r-track{mine}"><b>{html.escape(name)}</b>{waveform(wave, peak)}'
+            f'<div class="r-spectrum">{spectrogram(shown[name], top)}<i>8 kHz</i><i>0</i></div></div>'
+        )
+    seconds = len(next(iter(waves.values()))) / RATE
+    steps = [f"<span>{seconds * k / TICKS:.1f}{' s' if k == TICKS else ''}</span>" for k in range(TICKS + 1)]
+    label = html.escape("Waveforms and spectrograms, 0 to 8 kHz: " + ", ".join(waves), quote=True)
+    return (
+        f'<div class="r-sound" role="img" aria-label="{label}">{"".join(tracks)}'
+        f'<div class="r-times">{"".join(steps)}</div></div>'
+    )
+
+
+def waveform(wave: np.ndarray, peak: float, columns: int = 600) -> str:
+    """Lowest and highest sample of every column, as a shape as wide as its place."""
+    columns = max(1, min(columns, len(wave)))
+    edges = np.linspace(0, len(wave), columns, endpoint=False).astype(int)
+    scaled = np.clip(np.asarray(wave, np.float64) / max(peak, 1e-9), -1, 1)
+    high, low = np.maximum.reduceat(scaled, edges), np.minimum.reduceat(scaled, edges)
+    over = [f"{k} {-max(value, 0.008):.3f}" for k, value in enumerate(high)]
+    under = [f"{k} {-min(value, -0.008):.3f}" for k, value in enumerate(low)]
+    return (
+        f'<svg viewBox="0 -1 {columns} 2" preserveAspectRatio="none" aria-hidden="true">'
+        f'<path d="M{"L".join([*over, *reversed(under)])}Z" fill="currentColor"/></svg>'
+    )
+
+
+def spectrogram(power: np.ndarray, top: float) -> str:
+    """A picture that is as wide as its place; 70 dB from black to the brightest."""
+    from matplotlib import colormaps
+    from PIL import Image
+
+    shade = np.clip((power[::-1] - top) / DYNAMIC_DB + 1, 0, 1)
+    pixels = (colormaps["magma"](shade)[..., :3] * 255).astype(np.uint8)
+    picture = Image.fromarray(pixels).resize((min(1200, max(300, power.shape[1])), 160))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="png")
+    return image(buffer.getvalue(), "")

@@ -1,13 +1,22 @@
-"""A browser, pages served once for all tests, and what every page has to be."""
+"""A browser, pages served once for all tests by a process of their own, and what every page has to be."""
 
+import os
+import select
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 PATIENCE_MS = 90_000
 """Waiting for a page on a loaded machine: far more than an idle one needs."""
+DESK: Any = {"width": 1280, "height": 1000}
+SETTLES_S = 20.0
+"""What axe finds while a page still changes is looked at again for so long."""
 
 
 @pytest.fixture(scope="session")
@@ -17,18 +26,19 @@ def browser() -> Iterator[Any]:
         pytest.skip("no chromium on PATH")
     sync_api = pytest.importorskip("playwright.sync_api")
     sync_api.expect.set_options(timeout=PATIENCE_MS)
+    microphone = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # it beeps
     with sync_api.sync_playwright() as play:
         browser = play.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
+            executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage", *microphone]
         )
         yield browser
         browser.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(browser: Any) -> Iterator[Any]:
-    """A page that fails the test when it asks for anything beyond this machine."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    """One window for the tests of a file, which fails when it asks for anything beyond this machine."""
+    context = browser.new_context(viewport=DESK, reduced_motion="reduce")
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     foreign: list[str] = []
@@ -44,39 +54,109 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def served() -> Iterator[Callable[[str | None], str]]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str | None], str]]:
     """The address of a pipeline's page, or of the hub; each is served once for all tests of a process."""
-    from demos import hub, serve
-
-    running: dict[str | None, tuple[Any, str]] = {}
+    told = tmp_path_factory.mktemp("server") / "stderr.txt"
+    with told.open("w") as stderr:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.demos.server"],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "TMPDIR": str(told.parent)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    known: dict[str | None, str] = {}
 
     def start(name: str | None = None) -> str:
-        if name not in running:
-            blocks = hub.build(name)
-            running[name] = blocks, serve.launch(blocks, name=name)
-        return running[name][1]
+        if name not in known:
+            assert server.stdin is not None
+            assert server.stdout is not None
+            server.stdin.write(f"{name or ''}\n")
+            server.stdin.flush()
+            ready, _, _ = select.select([server.stdout], [], [], PATIENCE_MS / 1000)
+            answer = server.stdout.readline().strip() if ready else ""
+            assert answer.startswith("http://"), f"no page {name}: {told.read_text()[-2000:]}"
+            known[name] = answer
+        return known[name]
 
     yield start
-    for blocks, _ in running.values():
-        blocks.close()
+    try:
+        server.communicate(timeout=60)  # the end of its input ends it
+    except subprocess.TimeoutExpired:
+        server.kill()
 
 
 @pytest.fixture
 def sound() -> Callable[[Any], None]:
-    """A page in good order: nothing scrolls sideways at 390 px, and axe finds nothing serious."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    from playwright.sync_api import expect
+    """A page in good order: its controls can be reached by keyboard, nothing scrolls sideways at 390 px, and
+    axe finds nothing serious, in light and in dark."""
+    pytest.importorskip("axe_playwright_python.sync_playwright")
 
     def check(page: Any) -> None:
+        reached(page)
         page.set_viewport_size({"width": 390, "height": 844})
-        expect(page.locator(".pending")).to_have_count(0)  # gradio fades what it is about to replace
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        found = axe.Axe().run(page).response["violations"]
-        grave = [
-            f"{one['id']}: {one['nodes'][0]['html'][:200]}"
-            for one in found
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert not grave, "\n".join(grave)
+        page.wait_for_function("document.documentElement.scrollWidth <= 390")
+        spotless(page)
+        page.evaluate("document.body.classList.add('dark')")
+        spotless(page, {"runOnly": ["color-contrast"]})
+        page.evaluate("document.body.classList.remove('dark')")
+        page.set_viewport_size(DESK)
 
     return check
+
+
+def spotless(page: Any, options: dict[str, Any] | None = None) -> None:
+    """No serious finding of axe; what gradio fades because it is about to be replaced is looked at again."""
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import expect
+
+    end = time.monotonic() + SETTLES_S
+    while True:
+        expect(page.locator(".pending")).to_have_count(0)
+        grave = [
+            f"{one['id']}: {one['nodes'][0]['html'][:200]} {one['nodes'][0].get('failureSummary', '')}"
+            for one in Axe().run(page, options=options).response["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+        if not grave or time.monotonic() > end:
+            break
+        page.wait_for_timeout(500)
+    assert not grave, "\n".join(grave)
+
+
+CONTROLS = """() => {
+  const all = 'button, a[href], input, select, textarea, summary, [tabindex="0"], [role=slider]';
+  window.wanted = [...document.querySelectorAll(all)].filter(one =>
+    !one.disabled && one.tabIndex >= 0 && one.type !== 'file'
+    && one.checkVisibility({visibilityProperty: true})
+    && one.getClientRects().length && !one.closest('.main-svg, .modebar')
+    && !(one.type === 'radio' && !one.checked));
+  document.activeElement.blur();
+  window.scrollTo(0, 0);
+  return window.wanted.length;
+}"""
+FOCUSED = """() => {
+  const now = document.activeElement, style = getComputedStyle(now);
+  const around = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
+  const index = window.wanted.indexOf(now);
+  if (index >= 0) window.wanted[index] = null;
+  return [now === document.body || now === document.documentElement, around, now.outerHTML.slice(0, 160)];
+}"""
+
+
+def reached(page: Any) -> None:
+    """The tab key comes to every visible control, and what has the focus shows it."""
+    most = 3 * page.evaluate(CONTROLS) + 20
+    blind = []
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        home, around, words = page.evaluate(FOCUSED)
+        if home:
+            break
+        if not around:
+            blind.append(words)
+    assert not blind, f"focus does not show: {blind[:3]}"
+    left = page.evaluate("() => window.wanted.filter(Boolean).map(one => one.outerHTML.slice(0, 160))")
+    assert not left, f"cannot be reached by keyboard: {left[:3]}"

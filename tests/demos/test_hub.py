@@ -1,7 +1,11 @@
 """The landing page: a card per pipeline, an address for each page, the way out where an extra is missing."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,8 +42,40 @@ def test_a_headline_is_what_the_card_of_its_weights_says(word: str) -> None:
     if headline is not None:
         figure, note = headline.read()
         score = load(find(headline.weights))[1].score
-        assert figure == headline.shown.format(score[headline.figure])
-        assert note == headline.note.format(score[headline.against])
+        assert figure.replace("\xa0", "") == headline.shown.format(score[headline.figure])
+        assert note.replace("\xa0", "") == headline.note.format(score[headline.against])
+
+
+def test_people_see_first_what_they_can_try_at_once() -> None:
+    assert list(places("page")) == list(places("section"))
+    assert list(places("page"))[:5] == ["speech", "ocr", "trajectory", "pointcloud", "recsys"]
+
+
+def test_every_event_has_a_name_of_its_own_and_waits_in_the_queue_of_its_page() -> None:
+    known: set[str] = set()
+    for word in places("page"):
+        blocks, names = hub.page(word), []
+        for event in blocks.fns.values():
+            if event.fn is None:  # stops another one
+                continue
+            assert event.concurrency_id.split(" ")[0] == word, event
+            if event.api_visibility == "public":
+                names.append(event.api_name)
+        assert len(names) == len(set(names)) > 0
+        assert not known.intersection(names)
+        known.update(names)
+
+
+def test_what_visitors_brought_to_a_killed_page_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
+    dead, alive = int(done.stdout), os.getpid()
+    monkeypatch.setattr(hub.tempfile, "gettempdir", lambda: str(tmp_path))
+    for owner in (dead, alive):
+        (tmp_path / f"{hub.UPLOADS}{owner}-a").mkdir()
+    hub.sweep_dead()
+    assert [path.name for path in tmp_path.iterdir()] == [f"{hub.UPLOADS}{alive}-a"]
 
 
 def test_a_missing_extra_is_a_grey_card_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

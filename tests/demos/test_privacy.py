@@ -40,7 +40,7 @@ def test_files_of_the_machine_cannot_be_fetched(served: Callable[..., str], secr
 def test_a_foreign_path_is_refused_as_input(served: Callable[..., str], secret: Path) -> None:
     url = served("trajectory")
     inside = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
-    body = json.dumps({"data": [inside, "circle", 0, "trajectory-gru", 1.0, 0.5]}).encode()
+    body = json.dumps({"data": [inside, "circle", 0, "trajectory-gru", 1.0, 0.5, 1280]}).encode()
     ask = urllib.request.Request(f"{url}gradio_api/call/predict", body, {"Content-Type": "application/json"})
     _, reply = answer(ask)
     _, outcome = answer(f"{url}gradio_api/call/predict/{json.loads(reply)['event_id']}")

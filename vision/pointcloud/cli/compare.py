@@ -174,7 +174,7 @@ def operators(
             say(lines_of([row])[1])
         emit({"rows": found}, json_path, lines_of(found))
         return
-    rows = measured(width, tokens, named_device(device))
+    rows = list(measured(width, tokens, named_device(device)))
     head = ["operator", "parameters", "ms", "of min_gru", "kept MB"]
     body = [
         [

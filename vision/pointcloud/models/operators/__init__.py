@@ -4,6 +4,7 @@ An operator takes groups (G, T, C) and how many tokens of each are its own (G,),
 residual included.
 """
 
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -45,8 +46,9 @@ UNITS = ("min_gru", "hgrn", "gru", "mamba2", "gated_delta_net", "mlstm")
 """Core units that stand beside the published operators in `recurra pointcloud operators`."""
 
 
-def measured(width: int, tokens: int, device: Any = "cpu", repeats: int = 3) -> list[dict[str, Any]]:
-    """Parameters, milliseconds (best of some runs) and megabytes of each operator along two groups of tokens.
+def measured(width: int, tokens: int, device: Any = "cpu", repeats: int = 3) -> Iterator[dict[str, Any]]:
+    """Parameters, milliseconds (best of some runs) and megabytes of each operator along two groups of tokens, one
+    after another.
 
     Megabytes are what a forward pass keeps for its gradients. On a GPU there is also the peak of a pass
     without gradients, and the largest difference from the CPU's answer relative to its largest value.
@@ -58,7 +60,7 @@ def measured(width: int, tokens: int, device: Any = "cpu", repeats: int = 3) -> 
     device = torch.device(device)
     x, filled = torch.randn(2, tokens // 2, width), torch.full((2,), tokens // 2)
     here, filled_here = x.to(device), filled.to(device)
-    rows = []
+    first = None
     for name in (*UNITS, *PUBLISHED):
         operator = build_operator(name, width).eval()
         row: dict[str, Any] = {
@@ -82,9 +84,9 @@ def measured(width: int, tokens: int, device: Any = "cpu", repeats: int = 3) -> 
                 operator(here, filled_here)
                 row["peak_mb"] = round((torch.cuda.max_memory_allocated(device) - before) / 1e6, 1)
                 row["from_cpu"] = float(gap)
-        rows.append({**row, "ms": 1000 * best, "kept_mb": kept_mb(operator, here, filled_here)})
-    first = rows[0]["ms"]
-    return [{**row, "of_min_gru": row["ms"] / first} for row in rows]
+        first = first or best
+        kept = kept_mb(operator, here, filled_here)
+        yield {**row, "ms": 1000 * best, "kept_mb": kept, "of_min_gru": best / first}
 
 
 def kept_mb(operator: nn.Module, *inputs: Any) -> float:
