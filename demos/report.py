@@ -18,7 +18,7 @@ class Section:
     what: str
     """On what it ran and how it is measured, in a sentence or two."""
     stats: tuple[Stat, ...]
-    """Three to five figures, ours first; the first two stand on the card in the report's head."""
+    """Three to five figures, ours first; it and the first that is not ours stand on the card in the head."""
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]
     ours: str | None = None
@@ -77,8 +77,9 @@ def head_card(word: str, part: Section | Missing, seconds: float) -> str:
     """A card that links down; a grey one for what could not run."""
     if isinstance(part, Missing):
         return card(part.title, "did not run", note=part.why)
-    ours, *others = [*part.stats[:2], Stat("", "")]
-    note = f"{ours.label}; {others[0].label}: {others[0].value}" if others[0].value else ours.label
+    ours, *others = part.stats
+    beside = next((stat for stat in others if not stat.ours), None)
+    note = ours.label if beside is None else f"{ours.label}; {beside.label}: {beside.value}"
     return card(part.title, part.question, ours.value, note, href=f"#{word}")
 
 

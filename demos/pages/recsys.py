@@ -171,7 +171,7 @@ def place_map(thought: dict[str, Any]) -> go.Figure:
     figure.update_layout(
         template=template(),
         height=380,
-        title=f"The model takes this person to be near group {best}",
+        title=f"The model places them near group {best}",
         hovermode="closest",
         xaxis_title="first axis of the groups",
         yaxis_title="second axis",

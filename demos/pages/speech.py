@@ -305,7 +305,14 @@ def build() -> gr.Blocks:
             score, inputs[:3], figures, api_name="score", show_progress="full", concurrency_id="speech"
         )
         stop.click(None, cancels=[playing, scoring], api_visibility="private")
-        mic.start_recording(lambda: None, None, session, api_visibility="private", show_progress="hidden")
+        mic.start_recording(
+            lambda: None,
+            None,
+            session,
+            api_visibility="private",
+            show_progress="hidden",
+            concurrency_id="speech microphone",
+        )
         mic.stream(
             listen,
             [mic, example, session],
