@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from PIL import Image
 
 from core.bundled import bundled
 from core.errors import DataError
@@ -43,6 +44,11 @@ OF_TASK = "those of the task"
 MODELS = ("with the character model", "without")
 TRUTH = Path("ground-truth")
 """Where corrected lines are kept, from where the page was started."""
+TAKE_THE_BRUSH = """() => {
+  const look = () => document.querySelector('#pad button[aria-label="Brush"]')?.click() ?? setTimeout(look, 100);
+  setTimeout(look, 300);
+}"""
+"""The pad begins without a tool; the button comes when the pad has been drawn."""
 LARGEST = 40_000_000
 """Pixels that this page takes."""
 
@@ -256,17 +262,14 @@ def keep(
 
 def save_pair(folder: Path, name: str, grey: np.ndarray, text: str) -> None:
     """A line as `name.png` with `name.gt.txt`."""
-    from PIL import Image
-
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(grey).save(folder / f"{name}.png")
     (folder / f"{name}.gt.txt").write_text(f"{text}\n", encoding="utf-8")
 
 
 @said
-def written_by_hand(sketch: Any, what: str, model: str) -> tuple[str, str, str, str]:
-    """What was written with the mouse, read as a line or as digits."""
-    kind = KINDS[what]
+def written_by_hand(sketch: Any, what: str) -> tuple[str, str]:
+    """What was written with the mouse, as an image of the visitor's own, and what it shows."""
     drawn = sketch.get("composite") if isinstance(sketch, dict) else sketch
     if drawn is None:
         raise DataError("Write something first.")
@@ -277,8 +280,9 @@ def written_by_hand(sketch: Any, what: str, model: str) -> tuple[str, str, str, 
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     pad = 12
     grey = grey[max(0, rows[0] - pad) : rows[-1] + pad, max(0, columns[0] - pad) : columns[-1] + pad]
-    page, seconds = read(grey, "digits" if kind == "digits" else "lines", model == MODELS[0], 3)
-    return views(grey, page, seconds)
+    path = own_folder() / "written.png"
+    Image.fromarray(grey).save(path)
+    return str(path), what
 
 
 def build() -> gr.Blocks:
@@ -322,13 +326,14 @@ def build() -> gr.Blocks:
                     form = gr.Dropdown(list(SUFFIXES), value="alto", label="Format")
                     make = gr.Button("Make the file")
                     result = gr.File(label="File", interactive=False, elem_id="made")
-                with gr.Accordion("Write with the mouse", open=False):
+                with gr.Accordion("Write with the mouse", open=False) as writing:
                     pad = gr.Sketchpad(
                         label="A line, or digits",
                         height=220,
                         canvas_size=(900, 200),
                         type="numpy",
                         elem_id="pad",
+                        brush=gr.Brush(default_size=7, colors=["#000000"], color_mode="fixed"),
                     )
                     what = gr.Radio(
                         ["one line", "digits"], value="one line", label="What you write", elem_id="written"
@@ -356,10 +361,11 @@ def build() -> gr.Blocks:
         )
         make.click(download, [*inputs, form], result, api_name="download", concurrency_id="ocr")
         learn.click(keep, [*inputs, plain], [kept, packed], api_name="keep", concurrency_id="ocr")
+        writing.expand(None, js=TAKE_THE_BRUSH, api_visibility="private")
         go.click(
             written_by_hand,
-            [pad, what, model],
-            outputs,
+            [pad, what],
+            [file, kind],
             api_name="write",
             show_progress="minimal",
             concurrency_id="ocr",

@@ -391,7 +391,7 @@ def build() -> gr.Blocks:
         pressed.then(
             show, inputs, outputs, api_name="after", show_progress="minimal", concurrency_id="recsys"
         )
-        more.expand(live, temperature, [walk, walked], api_name="live", concurrency_id="recsys long")
+        more.expand(live, temperature, [walk, walked], api_name="policies", concurrency_id="recsys long")
         playing = play.click(
             games, [density, heat, seeds], [won, curves], api_name="simulate", concurrency_id="recsys long"
         )

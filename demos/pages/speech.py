@@ -253,6 +253,7 @@ def build() -> gr.Blocks:
                     sources=["upload", "microphone"],
                     type="filepath",
                     elem_id="recording",
+                    buttons=["download"],
                 )
                 mix = gr.Slider(0.0, 1.0, value=1.0, step=0.05, label="Dry to wet")
                 limit = gr.Slider(0.0, 60.0, value=60.0, step=1.0, label="Largest attenuation (dB)")
@@ -311,7 +312,7 @@ def build() -> gr.Blocks:
             session,
             api_visibility="private",
             show_progress="hidden",
-            concurrency_id="speech microphone",
+            concurrency_id="speech",
         )
         mic.stream(
             listen,

@@ -133,8 +133,7 @@ CONTROLS = """() => {
     && one.checkVisibility({visibilityProperty: true})
     && one.getClientRects().length && !one.closest('.main-svg, .modebar')
     && !(one.type === 'radio' && !one.checked));
-  document.activeElement.blur();
-  window.scrollTo(0, 0);
+  window.wanted[0].focus();
   return window.wanted.length;
 }"""
 FOCUSED = """() => {
@@ -149,14 +148,16 @@ FOCUSED = """() => {
 def reached(page: Any) -> None:
     """The tab key comes to every visible control, and what has the focus shows it."""
     most = 3 * page.evaluate(CONTROLS) + 20
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")  # from now on the focus is the keyboard's
     blind = []
     for _ in range(most):
-        page.keyboard.press("Tab")
         home, around, words = page.evaluate(FOCUSED)
         if home:
             break
         if not around:
             blind.append(words)
+        page.keyboard.press("Tab")
     assert not blind, f"focus does not show: {blind[:3]}"
     left = page.evaluate("() => window.wanted.filter(Boolean).map(one => one.outerHTML.slice(0, 160))")
     assert not left, f"cannot be reached by keyboard: {left[:3]}"

@@ -24,7 +24,7 @@ def opened(page: Any, served: Callable[..., str]) -> Any:
 
     if "127.0.0.1" not in page.url:
         page.goto(served("speech"))
-    expect(stats(page).nth(2)).to_be_visible()
+    expect(stats(page).nth(1)).to_be_visible()
     return page
 
 
