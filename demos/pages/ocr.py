@@ -45,8 +45,12 @@ MODELS = ("with the character model", "without")
 TRUTH = Path("ground-truth")
 """Where corrected lines are kept, from where the page was started."""
 TAKE_THE_BRUSH = """() => {
-  const look = () => document.querySelector('#pad button[aria-label="Brush"]')?.click() ?? setTimeout(look, 100);
-  setTimeout(look, 300);
+  const take = () => {
+    const brush = document.querySelector('#pad button[aria-label="Brush"]');
+    if (brush) brush.click();
+    else setTimeout(take, 100);
+  };
+  setTimeout(take, 300);
 }"""
 """The pad begins without a tool; the button comes when the pad has been drawn."""
 LARGEST = 40_000_000
