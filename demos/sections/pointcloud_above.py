@@ -45,7 +45,7 @@ def seen_from_above(
 
     Args:
         alt: what the picture shows, in words.
-        pick: boxes with words can be clicked or chosen by keyboard, and say them below (`style/pick.js`).
+        pick: boxes with words can be clicked, or chosen by arrows and Enter, and say them below (`style/pick.js`).
     """
     x, y = sensor
     edge = 2 * reach_m
@@ -61,22 +61,30 @@ def seen_from_above(
             f'<text y="{-ring - 0.4}" font-size="1.5" text-anchor="middle" style="fill:var(--r-soft)" '
             f'aria-hidden="true">{ring} m</text>'
         )
+    first = True
     for shape in shapes:
         if np.abs(shape.box[:2] - (x, y)).max() < reach_m:
-            parts.append(drawn(shape, (x, y), pick))
+            parts.append(drawn(shape, (x, y), (0 if first else -1) if pick else None))
+            first = first and not shape.words
     parts.append('<path d="M-1 0H1M0 -1V1" style="stroke:var(--r-ink)" stroke-width=".3"/></svg>')
     told = '<p class="r-told" role="status">Pick a box.</p>' if pick else ""
     return f"<div>{''.join(parts)}{told}</div>"
 
 
-def drawn(shape: Shape, origin: tuple[float, float], pick: bool) -> str:
-    """One box with a line to its front, its trail and its label."""
+def drawn(shape: Shape, origin: tuple[float, float], stop: int | None) -> str:
+    """One box with a line to its front, its trail and its label.
+
+    Args:
+        stop: 0 where the tab key comes to it, -1 where the arrows do; None: it cannot be picked.
+    """
     corners = corners_bev(shape.box[None])[0] - origin
     nose = corners[[0, 3]].mean(0)
     middle = shape.box[:2] - origin
     path = " ".join(f"{a:.2f},{-b:.2f}" for a, b in corners)
     words = html.escape(shape.words, quote=True)
-    role = f'data-told="{words}" tabindex="0" role="button" aria-label="{words}" ' if pick and words else ""
+    role = ""
+    if stop is not None and words:
+        role = f'data-told="{words}" tabindex="{stop}" role="button" aria-label="{words}" '
     style = f'style="stroke:{shape.colour};fill:{shape.colour}" stroke-width="{shape.width}"'
     title = f"<title>{words}</title>" if words else ""
     out = f'<polygon {role}points="{path}" {style} fill-opacity="{0.12 if words else 0}">{title}</polygon>'

@@ -147,6 +147,9 @@ FOCUSED = """() => {
 
 def reached(page: Any) -> None:
     """The tab key comes to every visible control, and what has the focus shows it."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(".pending")).to_have_count(0)
     most = 3 * page.evaluate(CONTROLS) + 20
     page.keyboard.press("Tab")
     page.keyboard.press("Shift+Tab")  # from now on the focus is the keyboard's

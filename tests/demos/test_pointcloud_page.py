@@ -37,10 +37,15 @@ def test_the_page_opens_with_what_python_finds(page: Any, sound: Callable[[Any],
     car.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#above .r-told")).to_have_text(car.get_attribute("data-told"))
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    other = page.locator("#above polygon[role=button]").nth(1)
+    expect(page.locator("#above .r-told")).to_have_text(other.get_attribute("data-told"))
     expect(page.locator("#above .r-told")).to_contain_text(" points, ")
     page.get_by_label("Car", exact=True).uncheck()
     expect(stats(page).first).to_have_text("cars0")
     page.get_by_label("Car", exact=True).check()
+    expect(stats(page).first).not_to_have_text("cars0")
     sound(page)
 
 
