@@ -117,10 +117,8 @@ def overlaid(grey: np.ndarray, lines: Sequence[Any], *, opens: bool = False) -> 
         x, y = line.polygon[0] if line.polygon else (0, 0)
         left, wide = max(x * factor - 26, 2), 12 + 8 * len(str(number_))
         label = html.escape(f"line {number_}: {line.text}", quote=True)
-        role = (
-            f'data-opens="line-{number_}" tabindex="{-(number_ > 1)}" role="button" aria-label="{label}" '
-            * opens
-        )
+        stop = 0 if number_ == 1 else -1  # the arrows go on from the first
+        role = f'data-opens="line-{number_}" tabindex="{stop}" role="button" aria-label="{label}" ' * opens
         shapes.append(
             f'<polygon {role}points="{points}" fill="{tone}" fill-opacity=".06" stroke="{tone}" '
             f'stroke-width="2"><title>{html.escape(line.text)}</title></polygon>'

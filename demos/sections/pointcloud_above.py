@@ -45,7 +45,7 @@ def seen_from_above(
 
     Args:
         alt: what the picture shows, in words.
-        pick: boxes with words can be clicked, or chosen by arrows and Enter, and say them below (`style/pick.js`).
+        pick: boxes with words can be clicked, or chosen by arrows and Enter, and say them (`style/pick.js`).
     """
     x, y = sensor
     edge = 2 * reach_m
