@@ -47,8 +47,9 @@ UNITS = ("min_gru", "hgrn", "gru", "mamba2", "gated_delta_net", "mlstm")
 
 
 def measured(width: int, tokens: int, device: Any = "cpu", repeats: int = 3) -> Iterator[dict[str, Any]]:
-    """Parameters, milliseconds (best of some runs) and megabytes of each operator along two groups of tokens, one
-    after another.
+    """Parameters, milliseconds (best of some runs) and megabytes of each operator along two groups of tokens.
+
+    One row after another, as each is measured.
 
     Megabytes are what a forward pass keeps for its gradients. On a GPU there is also the peak of a pass
     without gradients, and the largest difference from the CPU's answer relative to its largest value.
