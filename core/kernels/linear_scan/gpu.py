@@ -14,7 +14,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-TIME, FEATURES = 64, 32
+TIME, FEATURES = 128, 8
+"""Tokens and features of a tile: few features make many programs, which wait for memory side by side."""
+LONG = 256
+"""Tokens of a tile of the real scan forward, which holds the fewest numbers."""
 
 
 @triton.jit
@@ -153,8 +156,8 @@ def forward(a: Tensor, x: Tensor, h0: Tensor) -> Tensor:
     """h (B, T, D) of a, x (B, T, D) and h0 (B, D), all of one type."""
     h = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     if h.numel():
-        kernel = forward_complex if x.is_complex() else forward_real
-        launch(kernel, (*strided(a), *strided(x), flat(h0), flat(h)), h)
+        kernel, tile = (forward_complex, TIME) if x.is_complex() else (forward_real, LONG)
+        launch(kernel, (*strided(a), *strided(x), flat(h0), flat(h)), h, tile)
     return h
 
 
@@ -169,9 +172,9 @@ def backward(a: Tensor, h: Tensor, h0: Tensor, grad: Tensor) -> tuple[Tensor, Te
     return da, dx, dh0
 
 
-def launch(kernel: Any, arguments: tuple[Any, ...], like: Tensor) -> None:
+def launch(kernel: Any, arguments: tuple[Any, ...], like: Tensor, tile: int = TIME) -> None:
     batch, time, width = like.shape
-    tile = min(TIME, triton.next_power_of_2(time))
+    tile = min(tile, triton.next_power_of_2(time))
     with torch.cuda.device_of(like):
         kernel[(batch, triton.cdiv(width, FEATURES))](*arguments, time, width, BT=tile, BD=FEATURES)
 

@@ -44,7 +44,7 @@ def linear_scan() -> None:
     from core.kernels.linear_scan import gpu as fast
 
     for dtype in (torch.float32, torch.complex64):
-        for batch, time, width in ((2, 1, 3), (2, 7, 40), (1, 130, 5), (0, 3, 2), (2, 0, 3)):
+        for batch, time, width in ((2, 1, 3), (2, 7, 40), (1, 260, 5), (0, 3, 2), (2, 0, 3)):
             a = torch.randn(batch, time, 2 * width, dtype=dtype).chunk(2, -1)[1] * 0.5
             x, h0 = torch.randn(batch, time, width, dtype=dtype), torch.randn(batch, width, dtype=dtype)
             grad = torch.randn(width, dtype=dtype).expand_as(x).conj()

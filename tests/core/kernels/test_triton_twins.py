@@ -53,7 +53,7 @@ cases = [(decay.write_chunks, {**state, "BK": decay.SIDE}), (decay.read_chunks, 
 cases += [(decay.carry_states, {"BLOCK": decay.CARRIED})]
 cases += [(blocks.pairs, {"BT": blocks.TIME, "BD": blocks.CHANNELS})]
 tile = {"BT": linear.TIME, "BD": linear.FEATURES}
-cases += [(linear.forward_real, dict(tile)), (linear.backward_real, dict(tile))]
+cases += [(linear.forward_real, {**tile, "BT": linear.LONG}), (linear.backward_real, dict(tile))]
 for kernel, sizes in cases:
     used = shared_memory(kernel, sizes)
     assert used <= 96 * 1024, (kernel.__name__, used)
