@@ -43,7 +43,8 @@ class CausalConv(nn.Module):
             2
         )  # (B, C, 1, K-1+T), channels last in memory: the fast layout
         weight = self.weight.t()[:, None, None]
-        y = F.conv2d(image.to(x.dtype), weight, self.bias, groups=self.channels)
+        convolve = on_cpu if x.is_cpu else F.conv2d
+        y = convolve(image.to(x.dtype), weight, self.bias, groups=self.channels)
         return y.squeeze(2).transpose(1, 2), window_at_end(torch.cat([window, x], 1), self.width, lengths)
 
     def step(self, x: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,3 +52,13 @@ class CausalConv(nn.Module):
         window = torch.cat([window[:, 1:], x.unsqueeze(1)], 1)
         y = (window * self.weight).sum(1)
         return (y if self.bias is None else y + self.bias).to(x.dtype), window
+
+
+def on_cpu(image: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+    """`conv2d`, float16 in float32: with many taps torch's own loop may not come back."""
+    lower = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else image.dtype
+    if lower is not torch.float16:
+        return F.conv2d(image, weight, bias, groups=groups)
+    with torch.autocast("cpu", enabled=False):
+        wide = None if bias is None else bias.float()
+        return F.conv2d(image.float(), weight.float(), wide, groups=groups).to(lower)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
+from core.kernels.precision import widen, without_autocast
 from core.parts.lengths import window_at_end
 from core.parts.options import sizes
 from core.parts.packed import packed
@@ -87,9 +88,7 @@ class FSMN(Unit):
         tokens = self.memory(x if rows is None else rows.pack(x), state)
         p = tokens if rows is None else rows.unpack(tokens)
         window = torch.cat([state, p], 1)
-        past = F.conv1d(
-            window.mT, self.taps.flip(1).unsqueeze(1), dilation=self.stride, groups=self.hidden_size
-        )
+        past = convolved(window.mT, self.taps.flip(1), self.stride)
         if rows is not None:
             y = rows.unpack(tokens + rows.pack(past.mT))
             return y.to(x.dtype), window_at_end(window, state.shape[1], lengths)
@@ -97,6 +96,12 @@ class FSMN(Unit):
         if self.future_taps is not None:
             reach = self.look_ahead * self.look_ahead_stride
             ahead = F.pad(p.mT, (0, reach))[..., self.look_ahead_stride :]  # from the first future token on
-            taps = self.future_taps.unsqueeze(1)
-            y = y + F.conv1d(ahead, taps, dilation=self.look_ahead_stride, groups=self.hidden_size).mT
+            y = y + convolved(ahead, self.future_taps, self.look_ahead_stride).mT
         return y.to(x.dtype), window_at_end(window, state.shape[1], lengths)
+
+
+@without_autocast
+def convolved(x: Tensor, taps: Tensor, stride: int) -> Tensor:
+    """x (B, H, T), taps (H, N), in float32 at least: in float16 torch may not come back on a CPU."""
+    x, taps = widen(x, taps)
+    return F.conv1d(x, taps.unsqueeze(1), dilation=stride, groups=len(taps))

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 from torch.testing import assert_close
 
+import core
 from core.parts.conv import CausalConv
 
 
@@ -53,3 +54,16 @@ def test_gradients_are_right() -> None:
 def test_sizes_must_be_positive() -> None:
     with pytest.raises(ValueError, match="positive sizes"):
         CausalConv(3, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("fsmn", {"order": 20}), ("mamba", {"conv_width": 21, "expand": 1})]
+)
+def test_many_taps_in_half_precision_come_back(name: str, options: dict) -> None:
+    """In float16 torch's loop over 21 taps and 40 tokens of few channels does not."""
+    unit, x = core.build(name, 8, **options), torch.randn(2, 40, 8)
+    with torch.no_grad():
+        expected = unit(x)[0]
+        with torch.autocast("cpu", torch.float16):
+            assert_close(unit(x)[0].float(), expected, rtol=0.05, atol=0.05)
+        assert_close(unit.half()(x.half())[0].float(), expected, rtol=0.05, atol=0.05)
