@@ -76,7 +76,7 @@ def tracks_of(
     times = times_of(table, found, options, usual_unit) if clock else None
     axes = [name for name in ("x", "y", "z") if name in found]
     flat = "x" in found and "y" in found
-    positions = velocities = fixes = None
+    positions = velocities = fixes = ways = None
     if flat:
         columns = [table.numbers(found[name]) * factor(found[name]) for name in axes]
         if "z" not in found and "down" in found:
@@ -87,6 +87,7 @@ def tracks_of(
             velocities = np.stack([table.numbers(name) * factor(name, speed=True) for name in names], 1)
     else:
         fixes = places(table, found, warnings, options.alt)
+        ways = ways_of(table, found)
     if options.frame is None and flat and "vehicle_local_position" in table.path.name:
         warnings.append("PX4 vehicle_local_position has axes north, east, down; --read frame=ned turns z up.")
     order = np.zeros(len(table.rows)) if times is None else times.ns
@@ -99,18 +100,19 @@ def tracks_of(
             part = even_stamps(len(rows), options.rate)
         else:
             part = Stamps(times.ns[rows], times.known[rows], times.warnings)
-        told, origin = list(warnings), None
+        told, origin, rates = list(warnings), None, None
         if fixes is None:
             assert positions is not None
             own = positions[rows]
         else:
             own, origin = local(fixes, rows, part.ns, told)
+            rates = None if ways is None else along_the_way(own, part.ns, ways[rows])
         track = assemble(
             table.path,
             "/".join([stem_of(table.path), *label]),
             part,
             own,
-            None if velocities is None else velocities[rows],
+            rates if velocities is None else velocities[rows],
             frame=options.frame if flat else None,
             origin=origin,
             has_clock=clock,
@@ -119,6 +121,42 @@ def tracks_of(
         )
         tracks.append(replace(track, about={"columns": roles(table, found, options, usual_unit)}))
     return tracks
+
+
+def ways_of(table: Table, found: Mapping[str, str]) -> np.ndarray | None:
+    """(rows, 2) speed in whatever unit and course in degrees, where a geographic file has both as numbers."""
+    if not {"speed", "course"} <= found.keys():
+        return None
+    try:
+        return np.stack([table.numbers(found[name]) for name in ("speed", "course")], 1)
+    except DataError:
+        return None
+
+
+KNOTS = 1852 / 3600
+SPEED_UNITS = (1.0, KNOTS, 1 / 3.6, 0.44704)
+"""m/s, knots, km/h, mph."""
+
+
+def along_the_way(positions: np.ndarray, ns: np.ndarray, ways: np.ndarray) -> np.ndarray | None:
+    """Velocities (n, 3) of a track from speed and course, in the unit that leads best from place to place;
+    None where there are too few. Height changes as it did."""
+    known = np.isfinite(positions).all(1) & np.isfinite(ways).all(1)
+    if known.sum() < 3 or not known.all():
+        return None
+    order = np.argsort(ns, kind="stable")
+    time_s, place, (speed, course) = (ns[order] - ns[order[0]]) * 1e-9, positions[order], ways[order].T
+    step = np.diff(time_s)
+    if not (step > 0).all():
+        return None
+    ahead = np.stack([np.sin(np.radians(course)), np.cos(np.radians(course))], 1) * speed[:, None]
+    way = np.diff(place[:, :2], axis=0)
+    led = (ahead[1:] + ahead[:-1]) / 2 * step[:, None]
+    missed = [np.median(np.linalg.norm(led * unit - way, axis=1)) for unit in SPEED_UNITS]
+    unit = SPEED_UNITS[int(np.argmin(missed))]
+    found = np.empty_like(positions)
+    found[order] = np.column_stack([ahead * unit, np.gradient(place[:, 2], time_s)])
+    return found
 
 
 def roles(

@@ -39,6 +39,11 @@ GEOGRAPHIC = {
         "relative_altitude rel_alt height_above_takeoff ascent"
     ).split(),
 }
+WAYS = {
+    "speed": "sog speed_over_ground ground_speed groundspeed gps_speed speed velocity spd".split(),
+    "course": "cog course_over_ground course heading track_angle hdg".split(),
+}
+"""Columns of speed and direction of movers whose places are geographic."""
 DOWN = ("d", "down", "pd")
 DATES = ("date", "utc_date", "date_utc", "gps_date")
 """Columns of the day, where the time is one of the day."""
@@ -58,7 +63,7 @@ SECONDS = re.compile(r"(?:.*_)?stamp_(?:secs?)")
 NANOSECONDS = re.compile(r"(?:.*_)?stamp_(?:nsecs?|nanosecs?|nanosec)")
 SPELLED = frozenset(
     spelling
-    for table in (AXES, VELOCITIES, GEOGRAPHIC)
+    for table in (AXES, VELOCITIES, GEOGRAPHIC, WAYS)
     for spellings in table.values()
     for spelling in spellings
 ) | {*TIME, *DOWN, *DATES, *COUNTS}
@@ -92,7 +97,7 @@ def find_columns(names: Iterable[str]) -> dict[str, str]:
     for name in listed:  # `alt_ft` is an `alt`, where nothing else is
         by_plain.setdefault(bare(plain(name)), name)
     found: dict[str, str] = {}
-    for ours, spellings in {"t": TIME, **AXES, **VELOCITIES, **GEOGRAPHIC, "down": DOWN}.items():
+    for ours, spellings in {"t": TIME, **AXES, **VELOCITIES, **GEOGRAPHIC, **WAYS, "down": DOWN}.items():
         hit = next((by_plain[spelling] for spelling in spellings if spelling in by_plain), None)
         if hit is not None and hit not in found.values():
             found[ours] = hit

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from apps.trajectory.data import read_tracks, resample
+from apps.trajectory.dense import of_the_path
 from apps.trajectory.formats import read
 from apps.trajectory.formats.options import Options
+from apps.trajectory.geo import from_enu
 from apps.trajectory.predict import predict
 from apps.trajectory.track import Track
 from core.errors import DataError
@@ -170,3 +172,31 @@ def test_velocities_of_a_file_curve_the_path_between_its_samples() -> None:
     assert errors["another frame's"] == errors["none"]
     (plain,) = resample(Track("a", "a", t, None, path, rate), 0.1)
     np.testing.assert_array_equal(plain.positions, grid.positions)  # the protocol of published figures
+
+
+@pytest.mark.parametrize("unit", [1.0, 1852 / 3600, 1 / 3.6])
+def test_speed_and_course_of_a_ship_curve_its_path(unit: float, tmp_path: Path) -> None:
+    t = np.cumsum(np.random.default_rng(0).uniform(4, 8, 60)).round(1)
+    east, north = 600 * np.sin(t / 60), 600 * np.cos(t / 60)  # clockwise at 10 m/s
+    lat, lon, _ = from_enu(np.stack([east, north, 0 * t], 1), (54.0, 10.0, 0.0)).T
+    course = (90 + np.degrees(t / 60)) % 360
+    text = "".join(
+        f"{a},{b:.9f},{c:.9f},{10 / unit:.4f},{d:.3f}\n"
+        for a, b, c, d in zip(t, lat, lon, course, strict=True)
+    )
+    track = one(tmp_path, "time,LAT,LON,SOG,COG\n" + text)
+    assert track.velocities is not None
+    np.testing.assert_allclose(np.linalg.norm(track.velocities, axis=1), 10, rtol=1e-3)
+    curved = resample(track, 0.1, follow=True)[0]
+    straight = resample(Track("a", "a", track.time_s, None, track.positions), 0.1, follow=True)[0]
+    at = t[0] + curved.dt * np.arange(len(curved))
+    truth = np.stack([600 * np.sin(at / 60), 600 * np.cos(at / 60)], 1)
+    truth -= truth[0]
+    errors = [np.linalg.norm(found.positions[:, :2] - truth, axis=1).mean() for found in (curved, straight)]
+    assert errors[0] < 0.5 * errors[1]
+
+
+def test_speeds_that_lead_elsewhere_are_not_believed(tmp_path: Path) -> None:
+    table = np.stack([47 + TENTHS * 5e-5, 8 + 0 * TENTHS, 0 * TENTHS + 3, 0 * TENTHS + 200], 1)
+    track = one(tmp_path, "time,lat,lon,speed,heading\n" + rows(TENTHS.tolist(), table))
+    assert of_the_path(track.time_s, track.positions, track.velocities) is None
