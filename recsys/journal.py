@@ -130,7 +130,7 @@ def replay(
                 raise DataError(f"{path}: no policy {first['policy']!r}; there are {', '.join(POLICIES)}.")
             total += 1
             history = History(tuple(past), str(user))
-            kept = str(first.get("served_by", "")) == "state"
+            kept = str(first.get("served_by", "model")) != "model"  # a server answers from a state
             again = recommend(
                 model,
                 history,

@@ -207,22 +207,27 @@ class FilterNetwork(nn.Module):
         means = self.items.tables()
         random = Dice(0)
         (z, log_w, age), _, _ = self.run(means, steps, self.config.judges, random)
-        if (age == 0).any():  # nobody knows them: the prior over groups
-            log_pi = random.tables[0]
-            where = random.choose(log_pi.exp().expand(len(z), -1), z.shape[1])
-            prior = F.embedding(where, self.items.centre)
-            prior = prior + self.log_spread.exp() * random.normal(tuple(z.shape))
-            z = torch.where((age == 0)[:, None, None], prior, z)
+        z = self.begun(z, age, random)
         tables = means if user_only or noise is None else self.items.tables(noise)
         if source is not None and source[1] > 0:  # a state drawn from its posterior
             z, log_w = picked(z, log_w, source[0])
         return self.item_scores(z, log_w, random, None if tables is means else tables)
+
+    def begun(self, z: Tensor, age: Tensor, random: "Dice") -> Tensor:
+        """Particles z (B, P, D), those of users of whom nothing is known from the prior over groups."""
+        if not bool((age == 0).any()):
+            return z
+        where = random.choose(random.tables[0].exp().expand(len(z), -1), z.shape[1])
+        prior = F.embedding(where, self.items.centre)
+        prior = prior + self.log_spread.exp() * random.normal(tuple(z.shape))
+        return torch.where((age == 0)[:, None, None], prior, z)
 
     def rank_state(self, state: State, draw: Any = None) -> Tensor:
         """Scores of all items (B, I) for states that `advance` made, by the means or by a draw."""
         z, log_w, age = state
         random = Dice(int(age.sum()) + 7919)
         random.tables = self.groups()
+        z = self.begun(z, age, random)
         noise, source = (None, None) if draw is None else draw
         if source is not None and source[1] > 0:
             z, log_w = picked(z, log_w, source[0])

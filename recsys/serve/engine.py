@@ -67,6 +67,8 @@ class Found:
     snapshot: str
     retired: frozenset[int]
     state: Any = None
+    """The kept one, or that of somebody of whom nothing is known."""
+    known: bool = False
     recomputed: bool = False
     down: bool = False
     """The store cannot be read."""
@@ -210,8 +212,10 @@ class Engine:
             served = "clicks, the store is down" if clicks else "popularity, the store is down"
             if not clicks:
                 return self.popular(user, k, keep, served, snapshot)
-        elif found.state is not None:
+        elif found.known:
             served, history = "state", self.kept_history(user) if seen == "drop" else History(())
+        if served.startswith("clicks"):  # one state of the means, as a kept one is
+            found = replace(found, state=self.replayed(history.events), ready=None)
         options: dict[str, Any] = {"user": user, "period": period, "temperature": temperature, "keep": keep}
         answer: Slate = recommend(
             model,
@@ -229,7 +233,7 @@ class Engine:
         self.counters.unknown += answer.unknown
         self.counters.strangers += served == "prior"
         self.counters.recomputed += found.recomputed
-        if found.state is not None:
+        if found.known:
             self.counters.asked += 1
             if self.counters.asked % AUDITED == 0:
                 self.audit(found.state)
@@ -244,31 +248,31 @@ class Engine:
         """What is known of users: one read of the store and one pass of the network for all."""
         with self.lock:
             model, snapshot, retired = self.model, self.snapshot, self.retired
-        here = Found(model, snapshot, retired)
-        if self.store is None:
-            return [here] * len(users)
+        new = model.network.initial_state(1)
+        here = Found(model, snapshot, retired, new)
         names = [self.known_as(user) for user in users]
-        try:
-            rows = self.store.get(names)
-            states = [
-                None if row is None else self.state_of(row, name, snapshot)
-                for row, name in zip(rows, names, strict=True)
-            ]
-        except DataError:
-            return [replace(here, down=True)] * len(users)
-        known = [state for state in states if state is not None]
-        thin = bool(known) and isinstance(model.network, InterestNetwork) and not model.network.items.rank
-        ready = iter(Ready.of(model.network, join(known))) if thin else None
+        rows: Sequence[Kept | None] = [None] * len(users)
+        states = [new] * len(users)
+        if self.store is not None:
+            try:
+                rows = self.store.get(names)
+                states = [
+                    new if row is None else self.state_of(row, name, snapshot)
+                    for row, name in zip(rows, names, strict=True)
+                ]
+            except DataError:
+                return [replace(here, down=True)] * len(users)
+        thin = isinstance(model.network, InterestNetwork) and not model.network.items.rank
+        ready = Ready.of(model.network, join(states)) if thin else [None] * len(users)
         return [
-            here
-            if row is None
-            else replace(
+            replace(
                 here,
                 state=state,
-                recomputed=row.snapshot != snapshot,
-                ready=None if ready is None else next(ready),
+                known=row is not None,
+                recomputed=row is not None and row.snapshot != snapshot,
+                ready=one,
             )
-            for row, state in zip(rows, states, strict=True)
+            for row, state, one in zip(rows, states, ready, strict=True)
         ]
 
     def audit(self, state: Any) -> None:

@@ -241,3 +241,18 @@ def test_a_killed_server_has_lost_nothing_that_it_answered(tmp_path: Path) -> No
     assert [row.step if row else 0 for row in kept.get([f"u{number}" for number in range(5)])] == [5] * 5
     assert sorted(answered) == sorted([1, 2, 3, 4, 5] * 5)
     assert [json.loads(text) for text in kept.events("u3")] == [13, 18, 23, 28, 33]
+
+
+@pytest.mark.parametrize("weights", [WEIGHTS, "recsys-filter"])
+def test_slates_of_strangers_and_of_given_clicks_can_be_made_again(weights: str, tmp_path: Path) -> None:
+    from recsys.journal import replay
+
+    engine = Engine(weights, Store(tmp_path / "s.db"), log=tmp_path / "log", policy="inslate")
+    assert engine.recommend("new", 4)["served_by"] == "prior"
+    assert engine.journal is not None
+    assert engine.journal.flush(time.time(), everything=True) == 4
+    assert replay(engine.model, tmp_path / "log")["same"] == 1
+    given = engine.recommend("new", 4, clicks=[40, 90], policy="greedy")
+    assert given["served_by"] == "clicks"
+    if weights == WEIGHTS:  # particles of a state and of a history are other draws
+        assert given["items"] == engine.model.recommend([40, 90], 4).items
