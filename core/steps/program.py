@@ -8,6 +8,7 @@ Re and Im, from the start; integers and float64 live in a memory of float64.
 import operator
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import unwrap
 from math import prod
 from typing import Any
 
@@ -28,7 +29,11 @@ aten = torch.ops.aten
 
 
 def record(unit: Any, x: Tensor, state: list[Tensor]) -> torch.fx.GraphModule:
-    """The operators of one step (x, *state) -> (y, *state)."""
+    """The operators of one step (x, *state) -> (y, *state).
+
+    Raises:
+        NoProgram: they cannot be written down, for example where they depend on the numbers.
+    """
     layout, token = unit.initial_state(x), RECORDING.set(True)
 
     def one(x: Tensor, *parts: Tensor) -> list[Tensor]:
@@ -38,8 +43,29 @@ def record(unit: Any, x: Tensor, state: list[Tensor]) -> torch.fx.GraphModule:
     try:
         with torch.no_grad():
             return make_fx(one)(x, *state)
+    except Exception as error:  # whatever a stranger's step meets under torch's tracer
+        raise NoProgram(str(error)) from error
     finally:
         RECORDING.reset(token)
+
+
+def agrees(unit: Any, x: Tensor, state: Any, step: Callable[[Tensor, Any], tuple[Tensor, Any]]) -> bool:
+    """Whether a compiled step answers as the unit itself does, on tokens that it was not written down with.
+
+    What a stranger's step does outside of torch's operators, in numpy say, is a constant in a program.
+    """
+    generator, own = torch.Generator().manual_seed(0), unwrap(type(unit).step)
+    for _ in range(3):
+        token = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        with torch.no_grad():
+            wanted, after = own(unit, token, state)
+        found, ended = step(token, state)
+        for right, ours in zip((wanted, *tensors(after)), (found, *tensors(ended)), strict=True):
+            near = 1e-3 * (1 + float(torch.nan_to_num(right.double()).abs().amax()) if right.numel() else 1)
+            if not torch.allclose(ours.double(), right.double(), rtol=0, atol=near, equal_nan=True):
+                return False
+        state = after
+    return True
 
 
 class Program:

@@ -13,7 +13,7 @@ from core.kernels.vector_math import part
 from core.state import rebuild, tensors
 from core.steps.machine import execute
 from core.steps.places import KINDS, NoProgram, plain
-from core.steps.program import Program
+from core.steps.program import Program, agrees
 from core.steps.weights import Weights, same_numbers
 
 
@@ -23,10 +23,23 @@ class Way:
     def __init__(self, unit: Any, x: Tensor, state: Any) -> None:
         self.weights = Weights(unit)
         random = torch.random.get_rng_state()
-        self.program = program = Program(unit, len(x), x.dtype, self.weights)
-        if not torch.equal(random, torch.random.get_rng_state()):
+        try:
+            self.program = program = Program(unit, len(x), x.dtype, self.weights)
+            self.set_up(unit, x, state, program)
+            right = agrees(unit, x, state, lambda token, before: self.known([token, *tensors(before)]))
+            if not right or not torch.equal(random, torch.random.get_rng_state()):
+                raise NoProgram("numbers that come from elsewhere")
+        finally:
             torch.random.set_rng_state(random)
-            raise NoProgram("chance")
+
+    def known(self, given: list[Tensor]) -> tuple[Tensor, Any]:
+        """`taken` of parts that cannot have changed."""
+        found = self.taken(given)
+        assert found is not None
+        return found
+
+    def set_up(self, unit: Any, x: Tensor, state: Any, program: Program) -> None:
+        """Remember what a call looks like, and the unit's parts."""
         self.held, self.checks = self.weights.checks()
         self.shape, self.dtype, self.training = x.shape, x.dtype, unit.training
         parts = list(tensors(state))

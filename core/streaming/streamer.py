@@ -20,7 +20,7 @@ from core.parts.undisturbed import undisturbed
 from core.state import rebuild, shapes, tensors
 from core.steps.machine import execute
 from core.steps.places import NoProgram, Place
-from core.steps.program import Program
+from core.steps.program import Program, agrees
 
 
 class Streamer:
@@ -81,8 +81,25 @@ class Streamer:
             with undisturbed(self.unit):
                 self.program = Program(self.unit, self.batch, self.dtype)
             self.token, self.answer = self.numbers(self.program.x), self.numbers(self.program.y)
+            with undisturbed(self.unit):
+                right = agrees(self.unit, torch.empty(self.shape, dtype=self.dtype), self.initial, self.told)
+            if not right:
+                self.program = None
         except NoProgram:
             self.program = None
+
+    def told(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """What the program makes of a token and a state."""
+        self.state = state
+        return torch.from_numpy(self.advanced(x.numpy())), self.state
+
+    def advanced(self, x: np.ndarray) -> np.ndarray:
+        """One token through the program."""
+        assert self.program is not None
+        self.token[...] = x
+        execute(self.program.tables[self.turn], *self.program.memories)
+        self.turn = 1 - self.turn
+        return self.answer.copy()
 
     def reset(self) -> None:
         """Back to before the first token."""
@@ -139,10 +156,7 @@ class Streamer:
         if self.program is None:
             y = self.eager_step(given)
         else:
-            self.token[...] = given
-            execute(self.program.tables[self.turn], *self.program.memories)
-            self.turn = 1 - self.turn
-            y = self.answer.copy()
+            y = self.advanced(given)
         return torch.from_numpy(y) if isinstance(x, Tensor) else y
 
     def eager_step(self, x: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from inspect import unwrap
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -123,6 +124,51 @@ def test_chance_gradients_transforms_and_many_rows_stay_eager() -> None:
         assert each.shape == (2, 8)
         with torch.autocast("cpu", torch.bfloat16):
             assert unit.step(torch.ones(2, 8), None)[0].dtype == torch.float32
+
+
+class Elsewhere(Unit):
+    """Computes in numpy, where nobody can write it down."""
+
+    def initial_state(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[0], self.hidden_size)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        h = torch.from_numpy(np.tanh(x.detach().numpy() + state.detach().numpy()))
+        return h.clone(), h
+
+
+class Choosy(Elsewhere):
+    """Does one thing or another."""
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        h = state + x if float(x.sum()) > 0 else state - x
+        return h.clone(), h
+
+
+class Counting(Elsewhere):
+    """Keeps a number to itself."""
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        self.seen = getattr(self, "seen", 0) + 1
+        h = state + x * self.seen
+        return h.clone(), h
+
+
+@pytest.mark.parametrize("cls", [Elsewhere, Choosy])
+def test_what_cannot_be_written_down_stays_eager(cls: type[Unit]) -> None:
+    unit = cls(6, 6)
+    follow(unit)
+    assert way(unit) is None
+    assert not core.streaming.open(unit).compiled
+
+
+def test_a_unit_that_changes_itself_stays_eager() -> None:
+    unit, x = Counting(3, 3), torch.ones(1, 3)
+    state = None
+    with torch.no_grad():
+        for _ in range(8):
+            y, state = unit.step(x, state)
+    assert y[0, 0] == sum(range(1, 9))
 
 
 def test_strided_tokens_states_and_answers_have_memory_of_their_own() -> None:
