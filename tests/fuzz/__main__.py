@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -135,6 +136,7 @@ def main() -> int:
             print(tried(chosen[0], data, os.path.join(folder, f"input{chosen[0].suffix}")))
         return 0
     totals = counted(words.count, chosen)
+    warnings.simplefilter("ignore")
     for reader in chosen:  # what is loaded and compiled once is not an input's cost
         with tempfile.TemporaryDirectory() as folder:
             tried(reader, drawn(reader, words.seed, -1), os.path.join(folder, f"input{reader.suffix}"))

@@ -43,7 +43,8 @@ def read_floats(data: bytes, name: str, columns: int | None = None) -> Cloud:
 
 def likely(values: np.ndarray, width: int, name: str) -> float:
     """How well rows of this width look like a scan; below 0 not at all."""
-    table = values[: len(values) // width * width].reshape(-1, width)[:20_000]
+    # in float64 no spread of float32 numbers overflows
+    table = values[: len(values) // width * width].reshape(-1, width)[:20_000].astype(np.float64)
     finite = np.isfinite(table[:, :3])
     if not len(table) or finite.mean() < 0.3:
         return -1.0
