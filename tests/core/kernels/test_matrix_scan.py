@@ -244,3 +244,11 @@ def test_what_does_not_fit_is_named() -> None:
         decay_scan(**given, bonus=torch.zeros(5))
     with pytest.raises(ValueError, match=r"beta of shape \(2, 4, 2\) or \(2, 4, 2, 5\), got \(2, 4\)"):
         delta_scan(**given, beta=beta[..., 0])
+
+
+def test_a_batch_of_no_rows_is_scanned() -> None:
+    q, k, v = (torch.zeros(0, 5, 2, 3, requires_grad=True) for _ in range(3))
+    for o, state in (decay_scan(q, k, v, torch.zeros(0, 5, 2)), delta_scan(q, k, v, torch.zeros(0, 5, 2))):
+        assert tuple(o.shape) == (0, 5, 2, 3)
+        assert tuple(state.shape) == (0, 2, 3, 3)
+        o.sum().backward()
