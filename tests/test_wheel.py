@@ -133,6 +133,32 @@ def test_every_command_of_readme_is_there(recurra: Path, tmp_path: Path) -> None
     assert not wrong, "\n".join(wrong)
 
 
+UNIT = """
+from core import Unit
+
+class Leaky(Unit):
+    paper = "nobody 2026"
+
+    def initial_state(self, x):
+        return x.new_zeros(x.shape[0], self.hidden_size)
+
+    def step(self, x, state):
+        h = 0.5 * state + x.mean(1, keepdim=True)
+        return h, h
+"""
+
+
+@pytest.mark.slow
+def test_the_battery_comes_with_it(recurra: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(UNIT)
+    words = ["-m", "core", "units", "--check", "mine:Leaky"]
+    done = subprocess.run(
+        [recurra.with_name("python"), *words], cwd=tmp_path, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    assert "all modes agree" in done.stdout
+
+
 @pytest.mark.slow
 def test_trajectory_works_from_it(recurra: Path, tmp_path: Path) -> None:
     run(recurra, tmp_path, "trajectory", "simulate", "-o", "flights.csv", "--flights", "3")

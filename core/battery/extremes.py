@@ -51,7 +51,7 @@ def lengths_around_a_chunk_equal_steps(of: Subject) -> None:
 def half_precision_trains(of: Subject) -> None:
     """Outputs and gradients are finite, states keep the type of the first one, under autocast and in half."""
     unit = of.make(torch.float32)
-    x = sample(dtype=torch.float32)
+    x = sample(dtype=torch.float32).requires_grad_()
     types = [part.dtype for part in tensors(unit.initial_state(x))]
     for dtype in (torch.bfloat16, torch.float16):
         with torch.autocast(x.device.type, dtype):
@@ -61,11 +61,12 @@ def half_precision_trains(of: Subject) -> None:
                 kept = [part.dtype for part in tensors(found)]
                 assert kept == types, f"under autocast the state of {types} became {kept}"
             loss = (y.float().square().sum() + token.float().square().sum()) / y.numel()
-        found = torch.autograd.grad(loss, list(unit.parameters()), allow_unused=True)
+        found = torch.autograd.grad(loss, [x, *unit.parameters()], allow_unused=True)
         assert all(part is None or bool(part.isfinite().all()) for part in found), f"autocast {dtype}"
         half = copy.deepcopy(unit).to(dtype)
-        y, _ = half(x.to(dtype))
-        found = torch.autograd.grad(y.float().square().mean(), list(half.parameters()), allow_unused=True)
+        low = x.detach().to(dtype).requires_grad_()
+        y, _ = half(low)
+        found = torch.autograd.grad(y.float().square().mean(), [low, *half.parameters()], allow_unused=True)
         assert all(part is None or bool(part.isfinite().all()) for part in found), f"a unit of {dtype}"
 
 

@@ -154,6 +154,30 @@ class Counting(Elsewhere):
         return h.clone(), h
 
 
+class Slow(Elsewhere):
+    """Torch alone."""
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        h = 0.5 * state + x
+        return h.clone(), h
+
+
+class Louder(Slow):
+    """Builds on the step of another unit."""
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y, state = super().step(x, state)
+        return 3 * y, state
+
+
+def test_a_step_may_build_on_that_of_another_unit() -> None:
+    for cls in (Slow, Louder):
+        unit = cls(6, 6)
+        follow(unit)
+        assert way(unit) is not None
+        follow(unit)
+
+
 @pytest.mark.parametrize("cls", [Elsewhere, Choosy])
 def test_what_cannot_be_written_down_stays_eager(cls: type[Unit]) -> None:
     unit = cls(6, 6)

@@ -21,7 +21,7 @@ def test_a_unit_is_one_graph(name: str) -> None:
     torch.testing.assert_close(y, unit(x)[0], rtol=1e-4, atol=1e-5)
 
 
-ANY_LENGTH = {"min_gru", "min_lstm", "fsmn"}
+ANY_LENGTH = {"min_gru", "min_lstm", "lru", "s5", "hgrn", "qrnn", "rg_lru", "fsmn"}
 """Units whose graph holds for any number of tokens."""
 FEW = ("gru", "min_gru", "mamba")
 

@@ -76,8 +76,22 @@ class Mixed(Leaky):
         return y + x.mean(0).sum(), state
 
 
-def test_a_unit_of_ones_own_passes() -> None:
-    kept = battery.check(Leaky, rate=0.3)
+class Fixed(Unit):
+    """A unit without anything to learn."""
+
+    paper = "nobody 2026"
+
+    def initial_state(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[0], self.hidden_size)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        h = 0.5 * state + x.mean(1, keepdim=True)
+        return h, h
+
+
+@pytest.mark.parametrize(("cls", "options"), [(Leaky, {"rate": 0.3}), (Fixed, {})])
+def test_a_unit_of_ones_own_passes(cls: type[Unit], options: dict[str, Any]) -> None:
+    kept = battery.check(cls, **options)
     assert kept == [promise.__name__ for promise in CHECKS]
 
 
