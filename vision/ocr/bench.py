@@ -100,13 +100,10 @@ def beam_lm() -> Calls:
 def point() -> Calls:
     import itertools
 
-    from vision.ocr.codec import Codec
-    from vision.ocr.pen.model import PenNetwork
     from vision.ocr.pen.stream import PenStream
     from vision.ocr.pen.synth import inks
 
-    codec = Codec(tuple(chr(33 + i) for i in range(90)))
-    stream = PenStream(height=1.0, network=PenNetwork(codec.size), codec=codec)
+    stream = PenStream(height=1.0)
     points = itertools.cycle(inks(1, 0)[0].points)
     return lambda: stream.feed([next(points)]), None
 

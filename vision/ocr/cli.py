@@ -125,8 +125,10 @@ def read(
 
 @app.command()
 def evaluate(
-    task: Annotated[str, typer.Argument(help="lines, digits or page.")],
-    files: Annotated[list[str], typer.Argument(help="Index CSV; for pages ALTO or PAGE files.")],
+    task: Annotated[str, typer.Argument(help="lines, digits, page or pen.")],
+    files: Annotated[
+        list[str], typer.Argument(help="Index CSV; for pages ALTO or PAGE files, for pens stroke files.")
+    ],
     weights: Weights = None,
     json_path: Json = None,
     split: Split = None,
@@ -143,7 +145,11 @@ def evaluate(
     from vision.ocr.scoring import page_report, text_report
 
     set_threads(threads)
-    if task == "page":
+    if task == "pen":
+        from vision.ocr.pen.score import report as pen_report
+
+        report, lines = pen_report(files, weights)
+    elif task == "page":
         report, lines = page_report(files, weights, device=device_of(device))
     else:
         report, lines = text_report(task, files, weights, split=split, lm=lm, device=device_of(device))

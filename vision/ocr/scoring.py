@@ -25,7 +25,7 @@ def text_report(
         ConfigError: another task, or more than one index.
     """
     if task not in ("lines", "digits"):
-        raise ConfigError(f"no task {task!r}; there are lines, digits, page.")
+        raise ConfigError(f"no task {task!r}; there are lines, digits, page, pen.")
     if len(files) != 1:
         raise ConfigError(f"evaluate {task} takes one index, got {len(files)}.")
     decoding = None

@@ -23,12 +23,13 @@ from vision.ocr.decode import Decoding
 from vision.ocr.gaps import gaps
 from vision.ocr.metrics import matched
 from vision.ocr.models.lines import LineNetwork
+from vision.ocr.models.marks import Marks
 from vision.ocr.page import find_page
 from vision.ocr.precision import timed_stages
 from vision.ocr.predict import load_reader
 from vision.ocr.segment.baselines import lines_from_map
 from vision.ocr.segment.kraken import line_finder
-from vision.ocr.segment.training import SegmentConfig, drawn, train_segmenter
+from vision.ocr.segment.training import SegmentConfig, drawn, loss_of, train_segmenter
 from vision.ocr.synth.writing import letter
 
 
@@ -135,6 +136,17 @@ def test_a_map_of_baselines_gives_the_lines_back() -> None:
     found = lines_from_map(marks, grey)
     pairs = matched([line.box for line in page.lines], [line.box for line in found])
     assert len(pairs) == len(page.lines) == len(found)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 64), (66, 71), (67, 78), (62, 97)])
+def test_the_truth_of_a_page_of_any_size_fits_its_map(size: tuple[int, int]) -> None:
+    with torch.no_grad():
+        logits = Marks()(torch.rand(1, 1, *size))
+    marks = torch.zeros(1, 1, *size)
+    marks[..., 20:28, 10:50] = 1
+    sure = torch.nn.functional.max_pool2d(marks, 4, ceil_mode=True) * 40 - 20
+    assert loss_of(logits, marks) > 0.5
+    assert loss_of(sure[..., : logits.shape[2], : logits.shape[3]], marks) < 0.01
 
 
 def test_a_segmenter_that_finds_nothing_fails_loudly_and_its_weights_are_there(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Pens: files of strokes, streams that equal the whole, networks that learn, IMU letters."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,14 @@ import torch
 
 from core.config import replace
 from core.errors import DataError
+from core.metrics.edit_distance import edit_distance
 from tests.vision.ocr.test_commands import run
 from vision.ocr.codec import Codec
+from vision.ocr.decode import Decoding
 from vision.ocr.pen.growing import GrowingBatches
 from vision.ocr.pen.imu import LetterConfig, Motion, read_motions, train_letters
 from vision.ocr.pen.model import PenNetwork
-from vision.ocr.pen.stream import PenStream
+from vision.ocr.pen.stream import PenStream, read_pen, read_pens
 from vision.ocr.pen.strokes import (
     PIECES,
     Steps,
@@ -129,7 +132,7 @@ def test_a_dot_is_a_step_and_the_way_back_to_it_is_told() -> None:
     assert steps[-1].tolist()[: 2 * PIECES] == [0.0] * 2 * PIECES
     assert steps[-1, -2:].tolist() == [1, 1]  # down, and a stroke begins
     np.testing.assert_allclose(steps[-2, :2], [-3, -1.4], atol=1e-6)  # through the air
-    np.testing.assert_allclose(steps[-2, 2 * PIECES + 3], -3, atol=1e-6)  # behind the rightmost point
+    np.testing.assert_allclose(steps[-2, 2 * PIECES + 1], -3, atol=1e-6)  # behind the rightmost point
 
 
 def test_texts_grow_while_a_pen_is_learned() -> None:
@@ -204,3 +207,29 @@ def test_tables_of_motions(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(head + "0,1,2,inf,4,5,6,a,w\n")
     with pytest.raises(DataError, match="finite"):
         read_motions(tmp_path / "m.csv")
+
+
+def test_the_bundled_pen_reads_generated_hands(tmp_path: Path) -> None:
+    made = inks(12, 31, 10)
+    told = read_pens(made)
+    errors = sum(edit_distance(ink.text or "", text) for ink, text in zip(made, told, strict=True))
+    assert errors < 0.4 * sum(len(ink.text or "") for ink in made)
+    digits = read_pen(made[0], decoding=Decoding(allow="0123456789"))
+    assert set(digits) <= set("0123456789 ")
+    stream = PenStream(height=1.0)
+    stream.feed(made[0].points)
+    assert stream.flush()
+
+
+def test_evaluate_pen_scores_every_file(tmp_path: Path) -> None:
+    run("simulate", "pen", "-o", tmp_path / "pens", "--count", 3, "--seed", 4)
+    (tmp_path / "pens" / "00001.csv").write_text("nothing")
+    code, out, said = run("evaluate", "pen", tmp_path / "pens", "--json", tmp_path / "r.json")
+    assert code == 0, said
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert found["n"] == 3
+    assert found["items"][1]["text"] == ""
+    assert "no column" in found["items"][1]["error"]
+    assert set(found["model"]) >= {"cer", "wer", "string_accuracy", "cer_low"}
+    assert "CER" in out
+    assert "no stroke file" in run("evaluate", "pen", tmp_path / "r.json")[2]

@@ -1,6 +1,6 @@
 """Text while it is written: points in, the text so far out, in whatever pieces they come.
 
-pen = PenStream(weights)
+pen = PenStream(height=30)       # the bundled weights; small letters are 30 pixels high
 for points in tablet:            # each (x, y, t_s, down)
     print(pen.feed(points))
 print(pen.flush())
@@ -17,18 +17,21 @@ from torch import Tensor, nn
 from core.errors import ConfigError
 from core.weights import load_network
 from vision.ocr.codec import Codec, clean
+from vision.ocr.decode import Decoding, decode, rule_of
 from vision.ocr.pen.strokes import Ink, Steps, steps_of
 
+BUNDLED = "ocr-pen"
 
-def load_pen(weights: str | Path) -> tuple[nn.Module, Codec]:
-    """The network and alphabet of weights of `recurra ocr train pen`.
+
+def load_pen(weights: str | Path | None = None) -> tuple[nn.Module, Codec]:
+    """The network and alphabet of weights of `recurra ocr train pen`; None takes the bundled ones.
 
     Raises:
         WeightsError: missing, or of another task.
     """
     from vision.ocr.pen.train import build_from
 
-    loaded = load_network(weights, ["ocr pen"], build_from)
+    loaded = load_network(weights or BUNDLED, ["ocr pen"], build_from)
     return loaded.network, Codec.from_dict(loaded.card.extra["codec"])
 
 
@@ -47,12 +50,10 @@ class PenStream:
         network: Any = None,
         codec: Codec | None = None,
     ) -> None:
-        if (network is None) != (codec is None) or (network is None) == (weights is None):
-            raise ConfigError("a pen needs weights of `train pen`, or a network with its codec.")
-        if network is None:
-            assert weights is not None
+        if (network is None) != (codec is None) or (network is not None and weights is not None):
+            raise ConfigError("a pen has weights of `train pen`, or a network with its codec, not both.")
+        if network is None or codec is None:
             network, codec = load_pen(weights)
-        assert codec is not None
         self.network, self.codec = network.eval(), codec
         self.steps = Steps(height)
         self.inner: Any = self.network.initial_state(torch.zeros(1, 1, self.network.input_size))
@@ -101,15 +102,33 @@ class PenStream:
 
 
 @torch.no_grad()
-def read_pen(ink: Ink | np.ndarray, weights: str | Path) -> str:
+def read_pen(
+    ink: Ink | np.ndarray, weights: str | Path | None = None, *, decoding: Decoding | None = None
+) -> str:
     """The text of an ink that is there as a whole: levelled, its height measured.
+
+    Args:
+        decoding: rules, a character model or a lexicon, as for lines; None takes the best labels.
 
     Raises:
         WeightsError: missing, or of another task.
+        ConfigError: a rule that the alphabet cannot follow.
     """
-    from core.ctc.greedy import greedy
+    return read_pens([ink], weights, decoding=decoding)[0]
 
+
+@torch.no_grad()
+def read_pens(
+    inks: Iterable[Ink | np.ndarray], weights: str | Path | None = None, *, decoding: Decoding | None = None
+) -> list[str]:
+    """The texts of inks, as `read_pen` gives them."""
     network, codec = load_pen(weights)
-    points = ink.points if isinstance(ink, Ink) else np.asarray(ink, float)
-    logits, _ = network(torch.from_numpy(steps_of(points))[None])
-    return clean(codec.decode(greedy(logits[0].log_softmax(-1).numpy()).labels.tolist()))
+    how = Decoding() if decoding is None else decoding
+    rule = rule_of(how, codec)
+    found = []
+    for ink in inks:
+        points = ink.points if isinstance(ink, Ink) else np.asarray(ink, float)
+        logits, _ = network(torch.from_numpy(steps_of(points))[None])
+        labels = decode(logits[0].log_softmax(-1).numpy(), codec, how, rule)[0].labels
+        found.append(clean(codec.decode(labels)))
+    return found

@@ -4,9 +4,8 @@ A point is (x, y, t_s, down): y grows downwards as on screens, `down` is 1 while
 only its shape counts, not the speed of the hand or the rate of the tablet: it is cut into pieces of equal
 length, and `PIECES` of them are a step
 
-    (cos, sin of the direction of each piece; height above the line, how far above and right of where the
-     stroke began, how far behind the rightmost point, all in x-heights; 1 while down; 1 where a stroke
-     begins)
+    (cos, sin of the direction of each piece; height above the line, how far behind the rightmost point, both
+     in x-heights; 1 while down; 1 where a stroke begins)
 
 so a character is some five steps: CTC stays with blanks where it is many. The last step of a stroke may have
 fewer pieces, and a dot has none. The pen in the air moves in one step, whatever its path there, and tells how
@@ -26,7 +25,7 @@ from core.errors import DataError
 from core.files import read_bytes
 
 PIECES = 3
-FEATURES = 2 * PIECES + 6
+FEATURES = 2 * PIECES + 4
 SPACING = 0.25
 """Length of a piece in x-heights."""
 FARTHEST = 4.0
@@ -192,12 +191,12 @@ class Steps:
         self.height = height
         self.last: tuple[float, float] | None = None
         self.down, self.rest, self.first = False, 0.0, True
-        self.level, self.front, self.began = 0.0, 0.0, (0.0, 0.0)
+        self.level, self.front, self.told = 0.0, 0.0, 0
         self.pieces: list[float] = []
 
     def state(self) -> dict[str, Any]:
         """Everything that the next point needs."""
-        names = ("height", "last", "down", "rest", "first", "level", "front", "began")
+        names = ("height", "last", "down", "rest", "first", "level", "front", "told")
         return {name: getattr(self, name) for name in names} | {"pieces": list(self.pieces)}
 
     @classmethod
@@ -208,7 +207,7 @@ class Steps:
         found.last = None if last is None else (float(last[0]), float(last[1]))
         found.down, found.first = bool(state["down"]), bool(state["first"])
         found.rest, found.level = float(state["rest"]), float(state["level"])
-        found.front, found.began = float(state["front"]), (float(state["began"][0]), float(state["began"][1]))
+        found.front, found.told = float(state["front"]), int(state["told"])
         found.pieces = [float(value) for value in state["pieces"]]
         return found
 
@@ -222,14 +221,14 @@ class Steps:
     def point(self, x: float, y: float, down: bool) -> Iterator[list[float]]:
         """Steps up to one point."""
         if self.last is None:
-            self.last, self.down, self.level, self.front, self.began = (x, y), down, y, x, (x, y)
+            self.last, self.down, self.level, self.front = (x, y), down, y, x
             return
         (a, b), before = self.last, self.down
         dx, dy = x - a, y - b
         length = float(np.hypot(dx, dy))
         self.last, self.down = (x, y), down
         if not before:  # the pen came through the air
-            self.rest, self.first, self.began = 0.0, True, (x, y)
+            self.rest, self.first = 0.0, True
             if length > 1e-9:
                 self.pieces = [within(dx), within(dy)]
                 yield self.step(x, y, 0.0)
@@ -247,13 +246,12 @@ class Steps:
 
     def step(self, x: float, y: float, down: float) -> list[float]:
         """The step of the pieces so far, which ends at (x, y)."""
-        self.level += 0.02 * (y - self.level)  # where the line has run so far
+        self.told += 1
+        self.level += max(0.02, 1 / (self.told + 1)) * (y - self.level)  # where the line has run so far
         self.front = max(self.front, x)
         pieces, self.pieces = self.pieces + [0.0] * (2 * PIECES - len(self.pieces)), []
         first, self.first = float(down and self.first), self.first and not down
-        a, b = self.began
-        places = (self.level - y, b - y, x - a, x - self.front)
-        return [*pieces, *map(within, places), down, first]
+        return [*pieces, within(self.level - y), within(x - self.front), down, first]
 
 
 def within(value: float) -> float:

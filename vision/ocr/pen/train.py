@@ -41,17 +41,17 @@ class PenConfig:
 
     seed: int = 0
     unit: str = "lstm"
-    hidden: int = 192
-    layers: int = 3
-    generated: int = 12000
+    hidden: int = 128
+    layers: int = 2
+    generated: int = 8000
     longest: int = 20  # characters of a generated ink, about
-    budget: int = 8000  # steps of a batch, padding included
-    steps: int = 100  # of an epoch
+    budget: int = 4000  # steps of a batch, padding included
+    steps: int = 60  # of an epoch
     makers: int = 1  # processes that make the generated inks
     change: float = 1.0  # how much inks are slanted, widened and turned by chance; 0: as they are
     loop: LoopOptions = field(
         default_factory=lambda: LoopOptions(
-            epochs=40, lr=3e-3, weight_decay=1e-4, warmup=0.05, clip=1.0, ema=0.998
+            epochs=72, lr=4e-3, weight_decay=1e-4, warmup=0.05, clip=1.0, ema=0.998
         )
     )
 
@@ -93,13 +93,12 @@ def changed(x: Tensor, change: float, generator: torch.Generator) -> Tensor:
     wide, high = wide.exp(), high.exp()
     dx, dy = x[..., 0 : 2 * PIECES : 2], x[..., 1 : 2 * PIECES : 2]  # (B, T, PIECES)
     dx, dy = wide[..., None] * dx - slant[..., None] * dy, high[..., None] * dy + turn[..., None] * dx
-    above, rise, run, behind, down, first = x[..., 2 * PIECES :].unbind(-1)
+    above, behind, down, first = x[..., 2 * PIECES :].unbind(-1)
     length = (dx**2 + dy**2).sqrt().clamp(min=1e-6)
     length = torch.where(down[..., None] > 0.5, length, 1.0)  # a direction stays one
     inside = (x.abs().sum(-1) > 0).float()  # padding stays zero
     pieces = torch.stack([dx / length, dy / length], -1).flatten(2)
-    places = (high * above + off) * inside, high * rise - turn * run, wide * run + slant * rise, wide * behind
-    rest = torch.stack(places, -1)
+    rest = torch.stack([(high * above + off) * inside, wide * behind], -1)
     told = torch.cat([pieces, rest], -1).clamp(-FARTHEST, FARTHEST)
     return torch.cat([told, down[..., None], first[..., None]], -1)
 

@@ -93,7 +93,8 @@ def padded(part: Tensor) -> Tensor:
 
 def loss_of(logits: Tensor, marks: Tensor) -> Tensor:
     """Binary cross entropy plus 1 - Dice at the network's resolution."""
-    truth = F.max_pool2d(marks, STRIDE)[..., : logits.shape[2], : logits.shape[3]]
+    truth = F.max_pool2d(marks, STRIDE, ceil_mode=True)[..., : logits.shape[2], : logits.shape[3]]
+    logits = logits[..., : truth.shape[2], : truth.shape[3]]
     p = logits.sigmoid()
     dice = (2 * (p * truth).sum() + 1) / (p.sum() + truth.sum() + 1)
     return F.binary_cross_entropy_with_logits(logits, truth) + 1 - dice
