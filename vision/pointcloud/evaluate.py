@@ -11,7 +11,13 @@ from vision.pointcloud.boxes import count_inside
 from vision.pointcloud.examples import Example, generated
 from vision.pointcloud.formats.kitti import Camera, corners, image_box
 from vision.pointcloud.formats.labels import role
-from vision.pointcloud.metrics import Frame, average_precision, calibration_error, recall_precision
+from vision.pointcloud.metrics import (
+    Frame,
+    average_precision,
+    calibration_error,
+    front_share,
+    recall_precision,
+)
 from vision.pointcloud.predict import NAMES, Boxes, Detector, to_ours
 
 NEAR_M = 30.0
@@ -27,7 +33,8 @@ PROTOCOL = (
     "at the threshold of the weights. Neutral: cars beyond or without points and vehicles that are not "
     "cars (an overlap of .1 is no false alarm). KITTI: points, labels and detections cut to the camera's "
     "view. AP: R40 in percent, moderate (KITTI labels: 25 px, occlusion 1, truncation .3; elsewhere five "
-    "points), bev from above, 3d by volume."
+    "points), bev from above, 3d by volume. Front: share of the found cars whose front points to the right "
+    "side."
 )
 
 Finder = Callable[[Example], Boxes]
@@ -168,6 +175,7 @@ def figures(
             recall, precision, counts = recall_precision(near, overlap, thresholds[kind], NEAR_M)
             row[f"recall30m@{overlap}"], row[f"precision30m@{overlap}"] = recall, precision
             row[f"found30m@{overlap}"], row[f"false30m@{overlap}"] = counts["found"], counts["false"]
+        row["front30m@0.5"] = front_share(near, 0.5 if kind == "Car" else 0.25, thresholds[kind])
         row["ece@0.5"] = calibration_error(near, 0.5 if kind == "Car" else 0.25, range_m=NEAR_M)
         row["bev@0.5"] = average_precision(every, 0.5)
         for overlap in (0.25, 0.5, 0.7):
@@ -238,14 +246,15 @@ def table(report: dict[str, Any]) -> list[str]:
 
     lines = [
         f"{report['n']} scans",
-        f"{'':<24}{'cars':>6}{'recall@.5':>11}{'precision':>11}{'bev@.5':>8}{'3d@.7':>8}",
+        f"{'':<24}{'cars':>6}{'recall@.5':>11}{'precision':>11}{'bev@.5':>8}{'3d@.7':>8}{'front':>7}{'ece':>6}",
     ]
     rows = {f"model ({report['weights']})": report["model"], **report["baselines"]}
     for name, value in rows.items():
         car = value["Car"]
         lines.append(
             f"{name[:23]:<24}{car['gt30m']:>6}{text(car['recall30m@0.5']):>11}{text(car['precision30m@0.5']):>11}"
-            f"{text(car['bev@0.5'], 1):>8}{text(car['3d@0.7'], 1):>8}"
+            f"{text(car['bev@0.5'], 1):>8}{text(car['3d@0.7'], 1):>8}{text(car['front30m@0.5']):>7}"
+            f"{text(car['ece@0.5']):>6}"
         )
     for kind in NAMES[1:]:
         row = report["model"][kind]

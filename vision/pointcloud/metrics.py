@@ -145,6 +145,20 @@ def hits_of(
     return np.concatenate(parts)
 
 
+def front_share(frames: Sequence[Frame], overlap: float, threshold: float) -> float | None:
+    """Share of what is found whose front points to the right side: headings less than 90 degrees apart."""
+    good: list[bool] = []
+    for frame in frames:
+        boxes = frame.boxes[frame.scores >= threshold]
+        if not len(boxes) or not len(frame.truth):
+            continue
+        alike = iou_bev(frame.truth, boxes)
+        best = alike.argmax(1)
+        found = alike.max(1) >= overlap
+        good += list(np.cos(frame.truth[found, 6] - boxes[best[found], 6]) > 0)
+    return float(np.mean(good)) if good else None
+
+
 def best_threshold(
     frames: Sequence[Frame], overlap: float, range_m: float | None = None
 ) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from torch import nn
 
 from core.errors import WeightsError
 from vision.pointcloud.calibrate import fitted
-from vision.pointcloud.metrics import Frame, calibration_error
+from vision.pointcloud.metrics import Frame, calibration_error, front_share
 from vision.pointcloud.predict import NAMES, Detector, checked_curves
 
 
@@ -50,3 +50,11 @@ def test_a_card_with_an_odd_calibration_is_refused(tmp_path) -> None:  # noqa: A
     for odd in ({"Car": [1.0]}, {"Car": [-1.0, 0.0]}, {"Car": "steep"}, {"Car": [float("nan"), 0]}, 3):
         with pytest.raises(WeightsError, match="calibration"):
             checked_curves(tmp_path, odd)
+
+
+def test_a_front_is_right_within_a_quarter_turn() -> None:
+    truth = np.array([[10.0, 0, 0, 4, 2, 1.5, 0], [20.0, 0, 0, 4, 2, 1.5, 3.0], [30.0, 9, 0, 4, 2, 1.5, 0]])
+    found = np.array([[10.1, 0, 0, 4, 2, 1.5, 3.1], [20, 0, 0, 4, 2, 1.5, -3.1], [30, 9, 0, 4, 2, 1.5, 0]])
+    frame = Frame(truth, np.zeros((0, 7)), found, np.array([0.9, 0.8, 0.1]))
+    assert front_share([frame], 0.5, 0.5) == 0.5
+    assert front_share([frame], 0.5, 0.95) is None
