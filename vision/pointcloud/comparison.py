@@ -39,6 +39,8 @@ PARTS = 10_000
 """Steps of the schedule, which follows time as well as steps."""
 OPERATOR = re.compile(r"(^last|(en|de)coder\.\d+)\.blocks\.")
 """Names of what belongs to an operator."""
+START_LR = 1e-3
+"""Peak of the rate where the other parts have learned already; a higher one would undo that."""
 UNTIMED = 2
 BATCH_SCANS = 1
 """Scans of a batch, each seen twice: up to 8 crops. All networks of a table are in memory at once."""
@@ -152,6 +154,7 @@ class Racer:
             torch.manual_seed(seed)
             self.network = build_network(model)
         if start is not None:
+            self.config = replace(self.config, loop=replace(self.config.loop, lr=START_LR))
             tensors, _ = load(find(start))
             load_part(self.network, {key: part for key, part in tensors.items() if not OPERATOR.search(key)})
         self.network.to(device)
