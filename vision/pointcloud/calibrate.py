@@ -5,6 +5,7 @@ are thinned and noisier: what a recorded scene has in variety is asked for in lo
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,6 +91,11 @@ def curves(
         hits = hits_of(rows[name], OVERLAP[name], False, NEAR_M)
         found[name] = fitted(hits[:, 0], hits[:, 1])
     return {"calibration": found}
+
+
+def calibrated(network: nn.Module, scans: int = SCANS, sensor: str = "mixture") -> dict[str, Any]:
+    """Thresholds and curves, for the card of weights."""
+    return {**thresholds(network, scans, sensor), **curves(network, scans, sensor)}
 
 
 def fitted(scores: np.ndarray, hits: np.ndarray) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from vision.pointcloud.assign import CAR
-from vision.pointcloud.calibrate import FLAT, LOW_SCORE, NEAR_M, thresholds
+from vision.pointcloud.calibrate import FLAT, LOW_SCORE, NEAR_M, calibrated
 from vision.pointcloud.drives import levelled, remembered
 from vision.pointcloud.iou import iou_bev
 from vision.pointcloud.metrics import Frame, curve, recall_precision
@@ -23,7 +23,7 @@ OVERLAP = 0.5
 
 def memory_thresholds(network: nn.Module, drives: int, sweeps: int, sensor: str) -> dict[str, Any]:
     """For a card: thresholds of single sweeps, and the one of cars in memory with the same precision."""
-    usual = thresholds(network, drives, sensor)
+    usual = calibrated(network, drives, sensor)
     detector = Detector(network, usual["thresholds"], "training")
     report = hidden_report(detector, max(1, drives // 4), sweeps, sensor, FIRST + 100_000)
     return {**usual, REMEMBERED: {"Car": report["memory"]["threshold"]}}

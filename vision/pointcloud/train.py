@@ -17,7 +17,7 @@ from core.training.frozen import freeze
 from core.training.run import Finish
 from core.training.start import Start
 from core.weights import Card, find, load
-from vision.pointcloud.calibrate import thresholds
+from vision.pointcloud.calibrate import calibrated
 from vision.pointcloud.config import TrainConfig, preset
 from vision.pointcloud.crops import FIRST_TEST, Crops, MakeCrops, batch_of, crops_of, scan_of, view
 from vision.pointcloud.drives import DriveCrops, MakeDrives, check_drives, learn_drive
@@ -122,12 +122,12 @@ def sources_of(
     if given:
         taught, held = split_own(given)
         make = make_of(taught, config.data.views, config.data.paste, config.data.sensor)
-        return make, own_batches(held), lambda trained: thresholds(trained, config.data.hard)
+        return make, own_batches(held), lambda trained: calibrated(trained, config.data.hard)
     if config.data.paste:
         make = make_of([], config.data.views, config.data.paste, config.data.sensor)
     else:
         make = MakeCrops(config.data.sensor, config.data.views, config.model.sweeps)
-    finish = partial(thresholds, scans=config.data.hard, sensor=config.data.sensor)
+    finish = partial(calibrated, scans=config.data.hard, sensor=config.data.sensor)
     return make, check_batches(config), finish
 
 
