@@ -108,7 +108,7 @@ class Engine:
         path = find(weights)
         self.snapshot, self.stamp = digest(path), stamp(path)
         self.stock()
-        self.audit(self.model.network.initial_state(1))
+        self.audit(self.replayed([Event((FIRST,), 1, 0)]))  # and warm, before anybody waits for it
 
     def refresh(self) -> bool:
         """Take over other weights and other items, if there are; damaged weights are left alone."""
