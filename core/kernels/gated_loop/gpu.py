@@ -1,9 +1,9 @@
 """Gated loops on a GPU: the plain LSTM and GRU by cuDNN, one or both directions of a sequence in one call.
 
 Forward and backward of a whole sequence lie in one library call each, at any width. TF32 is used where
-`torch.set_float32_matmul_precision` allows it for other products, in both passes. Second derivatives go
-through the definition. Without a GPU torch gives the same numbers by its own loop, so the tests compare this
-file on a CPU.
+`torch.set_float32_matmul_precision` or autocast allow it for other products, in both passes. Second
+derivatives go through the definition. Without a GPU torch gives the same numbers by its own loop, so the
+tests compare this file on a CPU.
 """
 
 from collections.abc import Callable
@@ -111,9 +111,13 @@ def cudnn_loop(
     return y, tuple(final)
 
 
-def precise() -> AbstractContextManager[None]:
-    """Without TF32 where torch's other products are without it."""
-    allowed = torch.get_float32_matmul_precision() != "highest"
+def tf32_allowed() -> bool:
+    """Whether other products may take TF32 or less: by torch's switch for them, or under autocast."""
+    return torch.get_float32_matmul_precision() != "highest" or torch.is_autocast_enabled("cuda")
+
+
+def precise(allowed: bool = False) -> AbstractContextManager[None]:
+    """cuDNN without TF32, or with it where it is allowed; its other switches stay."""
     return cudnn.flags(
         enabled=cudnn.enabled,
         benchmark=cudnn.benchmark,
@@ -136,7 +140,7 @@ def in_full(
     """
     if torch.is_grad_enabled() and any(part.requires_grad for part in given):
         return Precise.apply(run, placed, plain, *given)  # pyright: ignore[reportReturnType]
-    with precise(), torch.no_grad():
+    with precise(tf32_allowed()), torch.no_grad():
         return run(*placed(list(given)))
 
 
@@ -148,7 +152,8 @@ class Precise(torch.autograd.Function):
         leaves = placed([part.detach() for part in given])
         for leaf, part in zip(leaves, given, strict=True):
             leaf.requires_grad_(part.requires_grad)
-        with precise(), torch.enable_grad():
+        ctx.tf32 = tf32_allowed()  # backward runs outside autocast
+        with precise(ctx.tf32), torch.enable_grad():
             outputs = run(*leaves)
         ctx.plain, ctx.leaves, ctx.outputs = plain, leaves, outputs
         ctx.save_for_backward(*given)
@@ -164,7 +169,7 @@ class Precise(torch.autograd.Function):
             leaves = [part.view_as(part) for part in ctx.saved_tensors]
             outputs = ctx.plain(*leaves)
         wanted = [part for part in leaves if part.requires_grad]
-        with precise():
+        with precise(ctx.tf32):
             found = iter(torch.autograd.grad(outputs, wanted, grads, retain_graph=True, create_graph=again))
         return None, None, None, *(next(found) if part.requires_grad else None for part in leaves)
 

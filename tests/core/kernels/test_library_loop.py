@@ -60,7 +60,10 @@ def test_the_switch_of_tf32_follows_that_of_other_products() -> None:
     try:
         for precision, allowed in (("highest", False), ("high", True)):
             torch.set_float32_matmul_precision(precision)
-            with gpu.precise():
+            assert gpu.tf32_allowed() is allowed
+            with gpu.precise(allowed):
                 assert torch.backends.cudnn.allow_tf32 is allowed
     finally:
         torch.set_float32_matmul_precision(before)
+    with gpu.precise(True):
+        assert torch.backends.cudnn.allow_tf32
