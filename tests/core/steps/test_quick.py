@@ -37,11 +37,13 @@ def way(unit: Unit) -> Way | None:
 
 
 @torch.no_grad()
-def follow(unit: Any, dtype: torch.dtype = torch.float32, tolerance: float = 2e-5, batch: int = 2) -> None:
+def follow(
+    unit: Any, dtype: torch.dtype = torch.float32, tolerance: float = 2e-5, batch: int = 2, steps: int = 6
+) -> None:
     """Steps beside the definition, each from a state of its own."""
     step = unwrap(type(unit).step)
     state = other = unit.initial_state(torch.zeros(batch, unit.input_size, dtype=dtype))
-    for _ in range(6):
+    for _ in range(steps):
         x = torch.randn(batch, unit.input_size, dtype=dtype)
         y, state = unit.step(x, state)
         wanted, other = step(unit, x, other)
@@ -59,7 +61,7 @@ def test_every_unit_becomes_quick_and_stays_right(name: str) -> None:
     with torch.no_grad():
         for part in unit.parameters():
             part.data.mul_(1.1)  # nobody counts this
-    follow(unit)
+    follow(unit, steps=3)
 
 
 @pytest.mark.parametrize("name", ["gru", "lru", "mamba2"])
