@@ -42,7 +42,7 @@ def read_gpx(path: Path, text: bytes, options: Options) -> list[Track]:
             elif kind == "when":
                 moments.append((element.text or "").strip())
             elif kind == "coord":
-                places.append((element.text or "").split())
+                places.append(str(element.text or "").split())
             elif kind in ("trk", "Track"):
                 for moment, (lon, lat, *alt) in zip(moments, places, strict=False):
                     height = alt[0] if alt else None

@@ -44,12 +44,10 @@ class Options:
             raise DataError(f"no frame {self.frame!r}; choose {', '.join(FRAMES)}.")
         if self.rate is not None and not (np.isfinite(self.rate) and self.rate > 0):
             raise DataError(f"the rate must be a positive number of samples per second, got {self.rate}.")
-        if isinstance(self.gate, str):
-            if self.gate not in ("on", "off"):
-                raise DataError(f"gate is on, off or a number of metres; got {self.gate!r}.")
+        if self.gate in ("on", "off"):
             object.__setattr__(self, "gate", self.gate == "on")
-        if not isinstance(self.gate, bool) and not 0 < self.gate < np.inf:
-            raise DataError(f"gate is on, off or a positive number of metres; got {self.gate}.")
+        elif isinstance(self.gate, str) or not (isinstance(self.gate, bool) or 0 < self.gate < np.inf):
+            raise DataError(f"gate is on, off or a positive number of metres; got {self.gate!r}.")
         unknown = [name for name in self.columns or () if name not in COLUMNS]
         if unknown:
             raise DataError(f"columns: there are {', '.join(COLUMNS)}; not {', '.join(unknown)}.")
