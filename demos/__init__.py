@@ -33,14 +33,19 @@ an example, the drop zone, the two controls that matter, the rest in a closed ac
             with gr.Column(elem_classes="r-left"): ...
             with gr.Column(elem_classes="r-right"):
                 figures = gr.HTML(elem_id="stats", padding=False)
-        page.load(show, inputs, outputs, api_visibility="private")      # it opens with a result
+        page.load(show, inputs, outputs, api_visibility="private",      # it opens with a result
+                  concurrency_id="<word>")
         gr.on([example.change, slider.change, file.change], show, inputs, outputs, api_name="predict",
               trigger_mode="always_last", show_progress="minimal", concurrency_id="<word>")
 
-Every event has an `api_name` that no other page has, every file input and picture an `elem_id`, every
-block a label. Plots: `figure.update_layout(template=template())` for plotly (`demos.plots`; flat plots follow
-light and dark by themselves; in 3-D take colours that are seen on both, and `demos.camera.fitted`);
-`with drawing() as (figure, axes)` and `svg(figure, alt)` for pictures that page (`gr.HTML`) and report share.
-The model is OURS and thick, the truth TRUTH, others BASELINE; the title says the finding. A patch of
-colour in the stat row (`Stat(colour=...)`) stands for a legend.
+Every event has an `api_name` that no other page has and waits in a queue that begins with the page's word
+(`"<word>"`, `"<word> long"`); every file input and picture has an `elem_id`, every block a label. Long work
+says where it stands (`demos.progress.stands`), comes as a generator, and has a Stop beside its button.
+
+Plots: `figure.update_layout(template=template())` for plotly (`demos.plots`; flat plots follow light and dark
+by themselves; in 3-D take colours that are seen on both, and `demos.camera.fitted`); `with drawing() as
+(figure, axes)` and `svg(figure, alt)` for pictures that page (`gr.HTML`) and report share. What says more when
+it is picked is a shape of an SVG in `gr.HTML(js_on_load=sheet("pick.js"))`. The model is OURS and thick, the
+truth TRUTH, others BASELINE; the title says the finding. A patch of colour in the stat row
+(`Stat(colour=...)`) stands for a legend.
 """
