@@ -44,7 +44,7 @@ says where it stands (`demos.progress.stands`), comes as a generator, and has a 
 
 Plots: `figure.update_layout(template=template())` for plotly (`demos.plots`; flat plots follow light and dark
 by themselves; in 3-D take colours that are seen on both, and `demos.camera.fitted`); `with drawing() as
-(figure, axes)` and `svg(figure, alt)` for pictures that page (`gr.HTML`) and report share. What says more when
+(figure, axes)` and `svg(figure, alt)` for pictures that page (`gr.HTML`) and report share. What tells more if
 it is picked is a shape of an SVG in `gr.HTML(js_on_load=sheet("pick.js"))`. The model is OURS and thick, the
 truth TRUTH, others BASELINE; the title says the finding. A patch of colour in the stat row
 (`Stat(colour=...)`) stands for a legend.
