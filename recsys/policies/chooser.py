@@ -134,7 +134,8 @@ class Chooser:
         network, k = self.model.network, self.k
         if self.policy == "greedy":
             best = shelf.order[shelf.best(self.ready.of_group, k, self.hidden)]
-            return best.tolist(), [1.0] * k, None
+            sure: list[float | None] = [1.0] * k
+            return best.tolist(), sure, None
         count = 1 if self.policy in ("ts", "frozen") else k
         items, values = shelf.draws(network, self.ready, k, count, self.temperature, random, self.hidden)
         slate = items[0] if count == 1 else READ[self.policy](items[:, None], k)[0]
@@ -169,6 +170,7 @@ class Chooser:
         for row, seed in zip(rows, seeds, strict=True):
             random = np.random.default_rng(seed)
             if source is None or self.state is None:
+                assert self.steps is not None
                 parts, (known, e) = draw_user(network, self.steps, self.temperature, random)
                 scores = network.item_log_probs(parts)[0].double().numpy()
                 means = np.where(self.allowed, scores, -np.inf)
