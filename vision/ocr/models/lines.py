@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vision.ocr.config import ModelConfig
-from vision.ocr.models.parts import BothWays, Residual, beyond, conv_out, hide_spans
+from vision.ocr.models.parts import BothWays, Residual, beyond, conv_out, hide_spans, learned_or_recorded
 from vision.ocr.precision import stage
 
 STRIDE = 4
@@ -83,7 +83,7 @@ def pooled(x: Tensor, columns: int) -> Tensor:
     Where nothing is learned by comparing halves: torch's pool takes a fifth of the network's time in channels
     last. In training torch's own decides which of two equal ones gets the gradient.
     """
-    if torch.is_grad_enabled() or torch.onnx.is_in_onnx_export():
+    if learned_or_recorded():
         return F.max_pool2d(x, (2, columns))
     h, w = x.shape[2] // 2 * 2, x.shape[3] // columns * columns
     x = torch.maximum(x[:, :, 0:h:2], x[:, :, 1:h:2])

@@ -73,10 +73,15 @@ def in_one_call(pair: Sequence[Any], x: Tensor) -> bool:
 
     It took 13 ms for a line of 196 frames that our loop took 23 for.
     """
-    if torch.is_grad_enabled() or x.device.type != "cpu" or torch.onnx.is_in_onnx_export():
+    if x.device.type != "cpu" or learned_or_recorded():
         return False
     plain = all(getattr(unit, "library", None) == "lstm" for unit in pair)
     return plain and x.dtype == torch.float32 == pair[0].weight_hh.dtype
+
+
+def learned_or_recorded() -> bool:
+    """Whether gradients are wanted, or a graph is being recorded: then the plain form is what runs."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def both_ways_at_once(pair: Sequence[Any], x: Tensor) -> Tensor:
