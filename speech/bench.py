@@ -11,12 +11,16 @@ import numpy as np
 import torch
 
 from core.bench.runner import Case
+from core.errors import ConfigError
 from speech.layouts import build
 from speech.model import load_model
 from speech.models import mossformer2 as modules
+from speech.models.frcrn import ComplexConv
 from speech.models.mossformer2 import DilatedDense
+from speech.models.sepformer import Attention
+from speech.peers import rnnoise, rnnoise_library
 from speech.precision import HalfProducts
-from speech.predict import open_stream
+from speech.predict import enhance, open_stream
 
 Calls = tuple[Callable[[], Any], Callable[[], Any] | None]
 
@@ -43,6 +47,9 @@ def cases() -> list[Case]:
             target=0.25,
             repeats=2,
         ),
+        Case("sepformer", "25.7 M, 1 s, 16 kHz", sepformer, "its attention as published", repeats=2),
+        Case("frcrn", "14 M, 1 s, 16 kHz", frcrn, "its layers as published", repeats=2),
+        Case("speech enhance", "2 s, 48 kHz", beside_rnnoise, "RNNoise", repeats=5),
         Case("mossformer2 dense memory", "D 256, 2000 frames", dense, "grouped 2-D convolution", target=0.4),
     ]
 
@@ -83,6 +90,60 @@ def mossformer2(half: bool = False) -> Calls:
             return network(wave)
 
     return ours, peer
+
+
+def beside(layout: str, part: type, plain: Callable[..., Any]) -> Calls:
+    """The published size with random weights, beside itself with one kind of layer in its plain form."""
+    network: Any = build(layout, {}).eval()
+    wave = 0.05 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+    own: Any = part.forward
+
+    @torch.inference_mode()
+    def ours() -> Any:
+        return network(wave)
+
+    @torch.no_grad()
+    def peer() -> Any:
+        part.forward = plain  # pyright: ignore[reportAttributeAccessIssue]
+        try:
+            return network(wave)
+        finally:
+            part.forward = own  # pyright: ignore[reportAttributeAccessIssue]
+
+    return ours, peer
+
+
+def sepformer() -> Calls:
+    """Attention that also makes the table of its weights, as published."""
+
+    def plain(layer: Any, x: torch.Tensor) -> torch.Tensor:
+        return layer.att(x, x, x, need_weights=True)[0]
+
+    return beside("speechbrain-sepformer", Attention, plain)
+
+
+def frcrn() -> Calls:
+    """Complex layers of four real convolutions, as published."""
+
+    def plain(layer: Any, x: Any) -> Any:
+        re, im = (getattr(layer, name) for name in layer.names)
+        a, b = x
+        return re(a) - im(b), re(b) + im(a)
+
+    return beside("frcrn", ComplexConv, plain)
+
+
+def beside_rnnoise() -> Calls:
+    """The bundled network on a file beside the library of RNNoise.
+
+    Raises:
+        ConfigError: pyrnnoise is not installed.
+    """
+    if rnnoise_library() is None:
+        raise ConfigError("RNNoise is not here: pip install pyrnnoise")
+    model = load_model()
+    wave = (0.1 * np.random.default_rng(0).standard_normal(96000)).astype(np.float32)
+    return lambda: enhance(wave, 48000, weights=model), lambda: rnnoise(wave, 48000)
 
 
 @contextmanager
