@@ -143,12 +143,15 @@ def export_onnx(model: Model, path: str | Path, *, stream: bool = False, seconds
     if not seconds > 0:
         raise ConfigError(f"a window lasts more than 0 s, got {seconds}.")
     frames = -(-int(seconds * RATE) // network.hop) + 1
+    ends = f"{network.window - network.hop} zeros before the wave"
+    if getattr(network, "ends", "zeros") == "reflect":
+        ends = f"the first and last {network.hop} samples mirrored beyond the ends of the wave"
     settings = {
         "rate": RATE,
         "window": network.window,
         "hop": network.hop,
         "window_shape": "square root of the periodic Hann window, for analysis and synthesis",
-        "ends": f"{network.window - network.hop} zeros before the wave",
+        "ends": ends,
         "frames": "x is (1, 2 F): real parts, then imaginary ones" if stream else f"x is (1, {frames}, F, 2)",
         "latency_samples": network.window - 1 if stream else "the whole wave",
         "weights": model.name,

@@ -246,19 +246,22 @@ class GTCRN(nn.Module):
 
     def step(self, x: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """One frame: x (B, 2 F), real parts then imaginary ones -> the clean frame (B, 2 F)."""
-        spectra = torch.complex(*x.view(len(x), 1, 2, BINS).unbind(2))
-        clean, state = self.filter(spectra, state)
-        return torch.cat([clean.real, clean.imag], -1)[:, 0], state
+        real, imaginary = x.view(len(x), 1, 2, BINS).unbind(2)
+        mask, state = self.mask(real, imaginary, state)
+        a, b = mask.unbind(1)
+        clean = torch.cat([real * a - imaginary * b, real * b + imaginary * a], -1)
+        return clean[:, 0], state
 
     def filter(self, spectra: Tensor, state: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Noisy spectra (B, T, F) and a state -> clean spectra and the state after the last frame."""
-        mask, state = self.mask(spectra, self.initial_state(spectra) if state is None else state)
+        state = self.initial_state(spectra) if state is None else state
+        mask, state = self.mask(spectra.real, spectra.imag, state)
         return spectra * torch.complex(mask[:, 0], mask[:, 1]), state
 
-    def mask(self, spectra: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        """Real and imaginary part of the mask, (B, 2, T, F)."""
-        magnitude = (spectra.real.square() + spectra.imag.square() + 1e-12).sqrt()
-        x = neighbours(self.erb.down(torch.stack([magnitude, spectra.real, spectra.imag], 1)))
+    def mask(self, real: Tensor, imaginary: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """Parts of spectra (B, T, F) -> real and imaginary part of the mask, (B, 2, T, F)."""
+        magnitude = (real.square() + imaginary.square() + 1e-12).sqrt()
+        x = neighbours(self.erb.down(torch.stack([magnitude, real, imaginary], 1)))
         skips, encoder = [], []
         for index, block in enumerate(self.encoder.en_convs):
             if index < 2:

@@ -35,7 +35,7 @@ FLOOR = 1e-6
 
 @dataclass(frozen=True)
 class SeparateConfig:
-    """Sizes of the network; the defaults are those of the bundled weights."""
+    """Sizes of the network; the defaults train on a CPU, the bundled weights have the sizes of their card."""
 
     talkers: Count = 2
     window: Annotated[int, Range(16, 65_536)] = 1024

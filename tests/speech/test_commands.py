@@ -14,6 +14,7 @@ from core.weights import Card, save
 from speech.cli import app
 from speech.data import read_corpus
 from speech.evaluate import evaluate
+from speech.export import export_onnx
 from speech.features import analyse, synthesise
 from speech.mixing import MixLaw, mixtures, write_set
 from speech.model import load_model
@@ -121,6 +122,16 @@ def test_a_whole_wave_network_is_exported_for_windows(weights: dict[str, Path], 
     result = run("export", "-o", path, *words)
     assert result.exit_code == 0, result.output
     assert "largest difference" in result.output
+
+
+@pytest.mark.heavy
+def test_a_published_stream_is_exported_and_says_what_its_ends_are(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    assert export_onnx(load_model("gtcrn-dns3"), tmp_path / "g.onnx", stream=True) < 1e-5
+    about = {prop.key: prop.value for prop in onnx.load(str(tmp_path / "g.onnx")).metadata_props}
+    assert about["ends"] == "the first and last 256 samples mirrored beyond the ends of the wave"
+    assert (about["weights"], about["window"]) == ("gtcrn-dns3", "512")
 
 
 def test_a_form_that_a_network_has_not_is_refused(weights: dict[str, Path], tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def check_gtcrn(network: Any, entry: Entry) -> None:
     spectra = torch.view_as_complex(inside["spec"].contiguous()).transpose(1, 2)
     clean, _ = network.filter(spectra)
     close(torch.view_as_real(clean.transpose(1, 2).contiguous()), outputs["spec"], "out.spec")
-    mask, _ = network.mask(spectra, network.initial_state(spectra))
+    mask, _ = network.mask(spectra.real, spectra.imag, network.initial_state(spectra))
     close(mask, inside["mask"], "a.mask")
     state, frames = network.initial_state(spectra), []
     for frame in spectra.unbind(1):
