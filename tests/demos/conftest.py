@@ -14,6 +14,8 @@ import pytest
 
 PATIENCE_MS = 90_000
 """Waiting for a page on a loaded machine: far more than an idle one needs."""
+START_S = 240.0
+"""Until the process that serves has imported what its first page needs."""
 DESK: Any = {"width": 1280, "height": 1000}
 SETTLES_S = 20.0
 """What axe finds while a page still changes is looked at again for so long."""
@@ -75,7 +77,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str |
             assert server.stdout is not None
             server.stdin.write(f"{name or ''}\n")
             server.stdin.flush()
-            ready, _, _ = select.select([server.stdout], [], [], PATIENCE_MS / 1000)
+            ready, _, _ = select.select([server.stdout], [], [], START_S)
             answer = server.stdout.readline().strip() if ready else ""
             assert answer.startswith("http://"), f"no page {name}: {told.read_text()[-2000:]}"
             known[name] = answer

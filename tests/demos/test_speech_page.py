@@ -67,7 +67,7 @@ def test_the_microphone_goes_through_the_stream_live(opened: Any) -> None:
 
     page = opened
     page.get_by_role("button", name="Live, from your microphone").click()
-    expect(page.get_by_label("Select input device")).to_be_visible()
+    expect(page.locator("#microphone").get_by_label("Select input device")).to_be_visible()
     page.locator("#microphone").get_by_role("button", name="Record").click()
     heard = page.locator("#live .r-stat").nth(4).locator("dd")
     expect(heard).to_have_text(re.compile(r"^[1-9]\d*\.\d s$"))  # the browser's own test device beeps
