@@ -162,6 +162,8 @@ class OwnRadius:
 
     GAIN_S, MOST = 0.7, 0.5
     """Gain a second between two answers, and the most of one."""
+    CAREFUL = 0.7
+    """Share of the misses that are allowed which the rule aims at: they come in bursts, after it was calm."""
 
     def __init__(self, steps: int, spacing_s: float, alpha: float = 0.1) -> None:
         self.steps, self.alpha = steps, alpha
@@ -187,7 +189,17 @@ class OwnRadius:
         ends = np.concatenate([self.ends, ends])
         errors, radii = np.concatenate([self.errors, errors]), np.concatenate([self.radii, radii])
         told = np.concatenate([self.told, np.zeros((len(ends) - before, self.steps))])
-        follow(ends, errors, radii, told, before, self.gain, self.alpha, LiveRadius.LARGEST, self.log)
+        follow(
+            ends,
+            errors,
+            radii,
+            told,
+            before,
+            self.gain,
+            self.CAREFUL * self.alpha,
+            LiveRadius.LARGEST,
+            self.log,
+        )
         last = ends > ends[-1] - self.steps if len(ends) else np.zeros(0, dtype=bool)
         self.ends, self.errors, self.radii, self.told = ends[last], errors[last], radii[last], told[last]
         return np.exp(told[before:])
