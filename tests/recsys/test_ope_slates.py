@@ -44,7 +44,9 @@ def truth() -> float:
     return float(np.mean(values))
 
 
-@pytest.mark.parametrize("seeds", [20, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "seeds", [20, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+)
 def test_the_truth_lies_in_the_interval_of_slates_nine_times_in_ten(seeds: int, tmp_path: Path) -> None:
     inside = dict.fromkeys(("rips", "snrips", "sips", "snsips", "cascade_dr"), 0)
     for seed in range(seeds):
@@ -57,7 +59,9 @@ def test_the_truth_lies_in_the_interval_of_slates_nine_times_in_ten(seeds: int, 
     assert min(inside.values()) >= 0.9 * seeds
 
 
-@pytest.mark.parametrize("seeds", [20, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "seeds", [20, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+)
 def test_the_truth_lies_in_the_interval_of_actions_nine_times_in_ten(seeds: int) -> None:
     weight = np.exp(np.linspace(-1, 1, ITEMS))
     chance = weight / weight.sum()
