@@ -127,15 +127,15 @@ def test_the_bundled_weights_beat_constant_velocity_on_a_family_they_never_saw()
     overall = evaluate(DEFAULT, tracks, baselines=["constant_velocity"])["overall"]
     assert overall["model"]["fde"]["1.0"] < 0.4 * overall["constant_velocity"]["fde"]["1.0"]
     # on an unseen family the ball is an observation; of the kinds it was calibrated on it holds 0.9
-    assert overall["model"]["coverage90"]["1.0"] > 0.45
+    assert overall["model"]["coverage90"]["1.0"] > 0.8
 
 
 def test_the_figures_of_the_bundled_weights_stay_what_they_are() -> None:
     """Measured when the weights were bundled: whatever is moved in the code, the answers are the same."""
     tracks = [recorded(flight) for flight in generate(11, 24, split="test")]
     for name, errors, inside in (
-        ("trajectory-gru", (0.0977, 0.2359, 0.7912), 0.825),
-        ("trajectory-gru-stream", (0.1235, 0.2916, 0.9026), 0.946),
+        ("trajectory-gru", (0.0969, 0.2336, 0.7762), 0.8464),
+        ("trajectory-gru-stream", (0.1205, 0.2901, 0.9343), 0.9219),
     ):
         overall = evaluate(name, tracks, baselines=[])["overall"]
         assert overall["n"] == 755
