@@ -310,9 +310,7 @@ def describe(config: TrainConfig, codec: Codec, learned: Sequence[Sample], made:
     )
 
 
-def planned(
-    config: TrainConfig, model: nn.Module, step: Any, source: Any, seconds: float, resume: bool
-) -> TrainConfig:
+def planned(config: Any, model: nn.Module, step: Any, source: Any, seconds: float, resume: bool) -> Any:
     """Settings with as many epochs as fit into the seconds, by timing steps of a copy of the network.
 
     A run that is resumed keeps its plan.
@@ -327,7 +325,7 @@ def planned(
     return replace(config, {"loop": {"epochs": max(1, epochs)}})
 
 
-def seconds_a_step(model: nn.Module, step: Any, source: Any, config: TrainConfig) -> float:
+def seconds_a_step(model: nn.Module, step: Any, source: Any, config: Any) -> float:
     """Median time of a training step after a few to warm up."""
     network = deepcopy(model).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
