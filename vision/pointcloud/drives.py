@@ -29,6 +29,9 @@ from vision.pointcloud.loss import FRONT, REGRESSION, SPEED, focal_loss, numbers
 from vision.pointcloud.merge import between
 from vision.pointcloud.synth.sequence import Sweep, sequence
 
+PARTS = ("focal", "l1", "front", "speed")
+"""Of the loss of a drive."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -154,13 +157,15 @@ def learn_drive(model: nn.Module, batch: DriveCrops) -> dict[str, Tensor]:
     """The step of the loop: the whole drive is one piece of backpropagation through time."""
     device = next(model.parameters()).device
     motions = torch.from_numpy(batch.motions).to(device)
-    state, sums = None, dict.fromkeys(("focal", "l1", "front", "speed"), torch.zeros((), device=device))
+    state = None
+    sums: dict[str, Tensor] = {name: torch.zeros((), device=device) for name in PARTS}
     for crops, motion in zip(batch.sweeps, motions, strict=True):
         with torch.no_grad():  # the detector itself stays as it is
             features = model.features(*crops.cloud(device))  # pyright: ignore[reportCallIssue]
         heat, numbers, state = model.remember(features, state, motion)  # pyright: ignore[reportCallIssue]
         wanted, mask, cells, target, weight = crops.targets(device)
         parts = (focal_loss(heat, wanted, mask), *numbers_loss(numbers, cells, target, weight))
-        sums = {name: sums[name] + part / len(motions) for name, part in zip(sums, parts, strict=True)}
+        for name, part in zip(PARTS, parts, strict=True):
+            sums[name] = sums[name] + part / len(motions)
     loss = sums["focal"] + REGRESSION * sums["l1"] + FRONT * sums["front"] + SPEED * sums["speed"]
     return {"loss": loss, **sums}
