@@ -35,8 +35,7 @@ def power_of_two(typingctx: Any, k: Any) -> Any:
     return types.float32(types.float32), build
 
 
-@intrinsic
-def part(typing: Any, memory: Any, offset: Any, size: Any) -> Any:
+def part_of(typing: Any, memory: Any, offset: Any, size: Any) -> Any:
     """`memory[offset : offset + size]` of a contiguous array, unchecked.
 
     A slice is clamped to the array and counted as a reference, which costs as much as 30 products.
@@ -58,6 +57,9 @@ def part(typing: Any, memory: Any, offset: Any, size: Any) -> Any:
         return found._getvalue()
 
     return memory(memory, types.intp, types.intp), build
+
+
+part: Any = intrinsic(part_of)
 
 
 ONE, TWO, HALF = np.float32(1), np.float32(2), np.float32(0.5)

@@ -41,7 +41,9 @@ class Quick:
             if self.calls < self.often or not suits(unit, x, state):
                 return None
             way = self.begin(unit, x, state)
-        parts = None if way is None else way.fitting(unit, x, state)
+        if way is None:
+            return None
+        parts = way.fitting(unit, x, state)
         if parts is None:
             self.missed()
             return None

@@ -1,5 +1,7 @@
 """Zoneout and dropout of the recurrence of gated units."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -27,7 +29,9 @@ def test_zoneout_expects_its_mean_in_evaluation(name: str) -> None:
 
 @pytest.mark.parametrize("name", ZONED)
 def test_in_training_a_channel_is_old_or_new_and_modes_draw_the_same(name: str) -> None:
-    options = {"activation": "tanh"} if name == "indrnn" else {}  # zeros of relu would repeat by themselves
+    options: dict[str, Any] = (
+        {"activation": "tanh"} if name == "indrnn" else {}
+    )  # zeros of relu would repeat by themselves
     unit = core.build(name, 5, zoneout=0.5, **options).double()
     x = torch.randn(3, 6, 5, dtype=torch.float64)
     found = []
@@ -77,7 +81,8 @@ def test_dropout_of_the_recurrence_is_there_in_training_only(name: str, kind: st
         with pytest.raises(ConfigError, match="no candidate"):
             core.build(name, 6, candidate_dropout=0.5)
         return
-    unit, plain = core.build(name, 6, **{kind: 0.5}), core.build(name, 6)
+    options: dict[str, Any] = {kind: 0.5}
+    unit, plain = core.build(name, 6, **options), core.build(name, 6)
     with torch.no_grad():
         for part in unit.parameters():
             part.add_(0.3 * torch.randn_like(part))
@@ -130,11 +135,12 @@ def test_the_candidate_is_dropped_and_never_the_memory() -> None:
 
 def test_chance_comes_from_the_given_generator() -> None:
     x = torch.randn(2, 5, 6)
-    for options in (
+    every: tuple[dict[str, Any], ...] = (
         {"zoneout": 0.3},
         {"weight_drop": 0.4},
         {"variational_dropout": 0.3, "candidate_dropout": 0.2},
-    ):
+    )
+    for options in every:
         source = torch.Generator()
         net = core.stack("gru", 6, layers=2, generator=source, **options)
         found = []
