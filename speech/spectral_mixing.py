@@ -27,6 +27,13 @@ PIECE = 16384
 """Frames that go through a reduction at once."""
 
 
+def fast_length(samples: int) -> int:
+    """The next length whose real transform is fast."""
+    length = next_fast_len(samples, real=True)
+    assert length is not None
+    return length
+
+
 class SpectralMixer:
     """Mixtures of two talkers as spectra without their constant part.
 
@@ -50,9 +57,9 @@ class SpectralMixer:
         for speed in speeds:
             for number, voice in enumerate(voices):
                 wave = torch.from_numpy(voice.samples).to(device).float()[None] / 32768
-                size = next_fast_len(max(window, len(voice.samples)), real=True)
+                size = fast_length(max(window, len(voice.samples)))
                 wave = torch.nn.functional.pad(wave, (0, size - wave.shape[1]))
-                wave = stretched(wave, next_fast_len(max(window, int(size / speed)), real=True))[0]
+                wave = stretched(wave, fast_length(max(window, int(size / speed))))[0]
                 offset = int(torch.randint(self.hop, (), generator=offsets))
                 wave = wave[min(offset, len(wave) - window) :]
                 spectra = self.analysed(wave / (wave.square().mean().sqrt() + 1e-9))

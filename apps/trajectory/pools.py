@@ -48,6 +48,10 @@ class Cut(NamedTuple):
     lines: Tensor | None = None
     """(n, 2, 2, D) `mixture.lines` through all samples."""
 
+    def thinned(self, stride: int) -> "Cut":
+        """Every `stride`-th of them."""
+        return Cut(self.windows[::stride], None if self.lines is None else self.lines[::stride])
+
 
 class Pool:
     """Every window of a length in evenly sampled segments, drawn by number.

@@ -92,7 +92,7 @@ def train(
     sizes = {name: len(pool) for name, pool in pools.items()}
     make = Windows(config, pools, sources.yards)
     check = {
-        name: Cut(*(None if x is None else x[:: 1 + len(part.windows) // CHECKED] for x in part))
+        name: part.thinned(1 + len(part.windows) // CHECKED)
         for name, part in windows_of(sources.validation, config).items()
     }
     together = joined(check.values(), history)

@@ -63,15 +63,12 @@ class Weights:
     def checks(self) -> tuple[np.ndarray, np.ndarray]:
         """For `same_numbers`: what the parts held, and (where they lie, where that is, how many words)."""
         parts = [self.parts[place].detach() for place in sorted(self.used)]
-        flat = [
-            np.frombuffer(part.view(torch.uint8).numpy(), np.int32) if part.ndim else None for part in parts
-        ]
-        if any(words is None for words in flat):
+        if not all(part.ndim for part in parts):
             raise NoProgram("a parameter of no axes")
-        held = np.concatenate([np.zeros(1, np.int32), *flat])  # pyright: ignore[reportArgumentType]
+        flat = [np.frombuffer(part.view(torch.uint8).numpy(), np.int32) for part in parts]
+        held = np.concatenate([np.zeros(1, np.int32), *flat])
         rows, at = [], 1
         for words in flat:
-            assert words is not None
             rows.append([(words.ctypes.data - held.ctypes.data) // 4, at, len(words)])
             at += len(words)
         return held, np.array(rows, np.int64).reshape(-1, 3)

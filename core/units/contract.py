@@ -315,7 +315,7 @@ def checked_gaps(unit: Unit, dt: Any, x: Tensor, shape: Any) -> Tensor | None:
 
 
 @contextmanager
-def any_length(unit: Unit, time: torch.SymInt) -> Iterator[None]:
+def any_length(unit: Unit, time: Any) -> Iterator[None]:
     """Inside, torch.export writes a graph down that holds for every number of tokens.
 
     Raises:

@@ -146,9 +146,8 @@ class FusedLSTM(torch.autograd.Function):
         gates = torch.addmm(bias.to(x.dtype).flatten(), x.reshape(-1, size), w_ih.t())
         y = torch.empty(batch, time, ways * hidden, dtype=x.dtype, device=x.device)
         cells = torch.empty(batch, time, ways, hidden, device=x.device)
-        forward_kernel[grid(batch, ways)](  # pyright: ignore
-            gates, w_hh, y, cells, batch, time, hidden, BB=ROWS, BH=padded(hidden)
-        )
+        launch: Any = forward_kernel[grid(batch, ways)]  # pyright: ignore[reportIndexIssue]
+        launch(gates, w_hh, y, cells, batch, time, hidden, BB=ROWS, BH=padded(hidden))
         ctx.save_for_backward(x, w_ih, w_hh, gates, y, cells)
         ctx.mark_non_differentiable(cells)
         return y, cells
@@ -159,9 +158,8 @@ class FusedLSTM(torch.autograd.Function):
         (batch, time, ways, hidden), size = cells.shape, x.shape[2]
         dgates = torch.empty_like(gates)
         dy = dy.to(x.dtype).contiguous()
-        backward_kernel[grid(batch, ways)](  # pyright: ignore
-            gates, w_hh, cells, dy, dgates, batch, time, hidden, BB=ROWS, BH=padded(hidden)
-        )
+        launch: Any = backward_kernel[grid(batch, ways)]  # pyright: ignore[reportIndexIssue]
+        launch(gates, w_hh, cells, dy, dgates, batch, time, hidden, BB=ROWS, BH=padded(hidden))
         dx = (dgates @ w_ih).view_as(x) if ctx.needs_input_grad[0] else None
         dw_ih = (dgates.t() @ x.reshape(-1, size)).float().view(ways, 4 * hidden, size)
         each, values = dgates.view(batch, time, ways, 4 * hidden), y.view(batch, time, ways, hidden)

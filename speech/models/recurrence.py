@@ -59,7 +59,7 @@ def bfloat16_loop(units: nn.ModuleList, x: Tensor) -> Callable[..., Any] | None:
         else:
             from speech.models.bf16_lstm_gpu import WIDEST, train_directions
 
-            if any(unit.hidden_size > WIDEST for unit in units):
+            if any(unit.hidden_size > WIDEST for unit in units):  # pyright: ignore[reportOperatorIssue]
                 return None
     except ImportError:  # numba or triton is not installed
         return None

@@ -107,7 +107,7 @@ def train(
     if config.loop.precision == "bfloat16" and hasattr(model, "exact"):
         if config.exact is None:
             config = dataclass_replace(config, exact=timed_stages(model, step, source))
-        model.exact = config.exact
+        model.exact = config.exact  # pyright: ignore[reportArgumentType]
     if minutes is not None:
         config = planned(config, model, step, source, 60 * minutes - (time.monotonic() - began), resume)
         config = replace(config, {"loop": {"max_minutes": minutes}})

@@ -149,7 +149,7 @@ class Whole(nn.Module):
         x = torch.cat([points, reach, points - taken(mean, place), points - middle], 1)
         x = torch.where(keep[:, None], x, 0)
         for layer in vfe.pfn_layers:
-            own = layer.norm(layer.linear(x)).relu()
+            own = layer.norm(layer.linear(x)).relu()  # pyright: ignore[reportCallIssue]
             top = own.new_zeros(self.room + 1, own.shape[1])
             top = top.scatter_reduce(0, place[:, None].expand_as(own), own, "amax")
             x = top[: self.room] if layer.last else torch.cat([own, top.index_select(0, place)], 1)

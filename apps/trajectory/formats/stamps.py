@@ -129,7 +129,7 @@ def of_the_day(column: pd.Series, name: str) -> Stamps | None:
     if not known.any() or known.sum() < column.notna().sum() / 2:
         return None
     hours, minutes, rest = (
-        pd.to_numeric(parts[index].str.replace(",", "."), errors="coerce").fillna(0).to_numpy(np.float64)
+        np.nan_to_num(np.asarray(pd.to_numeric(parts[index].str.replace(",", "."), errors="coerce"), float))
         for index in range(3)
     )
     ns = np.round((hours * 3600 + minutes * 60 + rest) * 1e9).astype(np.int64)

@@ -164,7 +164,7 @@ def without_leaps(topic: dict[str, np.ndarray], columns: dict[str, Any]) -> tupl
             if all(name in topic for name in deltas):
                 shift = np.array([float(topic[name][place]) for name in deltas])
             else:
-                shift = table[place] - table[place - 1] - way(time_s, table, place)
+                shift = table[place] - table[place - 1] - way(time_s, table, int(place))
             if not np.isfinite(shift).all() or not shift.any():
                 continue
             table[:place] += shift

@@ -81,7 +81,7 @@ def in_one_call(pair: Sequence[Any], x: Tensor) -> bool:
 
 def learned_or_recorded() -> bool:
     """Whether gradients are wanted, or a graph is being recorded: then the plain form is what runs."""
-    return torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def both_ways_at_once(pair: Sequence[Any], x: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def folded(network: nn.Module) -> nn.Module:
     """The same network for detection: every normalisation is part of the layer before it."""
     for module in network.modules():
         if isinstance(module, PointLayer) and isinstance(module.norm, nn.BatchNorm1d):
-            module.linear, module.norm = fuse_linear_bn_eval(module.linear, module.norm), nn.Identity()
+            module.linear, module.norm = fuse_linear_bn_eval(module.linear, module.norm), nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
         if not isinstance(module, nn.Sequential) or len(module) < 2:
             continue
         first, second = module[0], module[1]
