@@ -1,5 +1,6 @@
 """The point cloud page as a person uses it: one visit, opened once."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,9 @@ def test_a_drive_is_followed_and_can_be_stopped(page: Any) -> None:
     page.get_by_role("option", name="vlp16").click()
     page.get_by_role("button", name="A drive").click()
     page.get_by_role("button", name="Play").click()
-    expect(page.locator("#drive")).to_contain_text("Sweep 3 of 8")
+    expect(page.locator("#drive")).to_contain_text(
+        re.compile("Sweep [2-8] of 8")
+    )  # a busy browser skips some
     page.get_by_role("button", name="Stop").first.click()
     expect(page.locator("#tracks table")).to_be_visible()
 

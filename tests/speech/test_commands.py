@@ -71,7 +71,7 @@ def test_models_lists_what_is_bundled_for_speech() -> None:
     assert result.exit_code == 0
     rows = json.loads(result.stdout)
     assert {"speech-enhance", "speech-separate"} <= {row["name"] for row in rows}
-    assert all(row["task"] in ("enhance", "separate") and row["trained_on"] for row in rows)
+    assert all(row["task"] in ("enhance", "separate", "voice") and row["trained_on"] for row in rows)
 
 
 @pytest.mark.heavy

@@ -231,6 +231,7 @@ def test_a_lexicon_outside_the_alphabet_is_told(untrained: dict[str, Path], tmp_
 
 def test_empty_texts_are_left_out_of_training(tmp_path: Path) -> None:
     (tmp_path / "i.csv").write_text("image,text\na.png,\n")
+    Image.new("L", (80, 40), 255).save(tmp_path / "a.png")
     code, _, said = run(
         "train", "lines", tmp_path / "i.csv", "--out", tmp_path / "r", "--set", "data.generated=0"
     )
