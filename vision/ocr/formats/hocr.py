@@ -70,7 +70,7 @@ def baseline(line: Line) -> str:
     if len(line.baseline) < 2:
         return ""
     (xa, ya), (xb, yb) = line.baseline[0], line.baseline[-1]
-    slope = (yb - ya) / (xb - xa) if xb != xa else 0.0
+    slope = (yb - ya) / (xb - xa) if abs(xb - xa) >= 1 else 0.0  # below a pixel there is no direction
     x0, _, _, y1 = line.box
     return f"; baseline {slope:.4f} {whole(ya + slope * (x0 - xa) - y1)}"
 

@@ -159,7 +159,7 @@ def lean(line: Line) -> float:
     if len(line.baseline) < 2:
         return 0.0
     (xa, ya), (xb, yb) = line.baseline[0], line.baseline[-1]
-    return float(np.clip((yb - ya) / (xb - xa), -0.3, 0.3)) if xb != xa else 0.0
+    return float(np.clip((yb - ya) / (xb - xa), -0.3, 0.3)) if abs(xb - xa) >= 1 else 0.0
 
 
 def stand(line: Line, x: float) -> float:

@@ -17,6 +17,8 @@ TIME_AT = {1: 20, 3: 20, 4: 20, 5: 20, 6: 22, 7: 22, 8: 22, 9: 22, 10: 22}
 """Where the time stands in a record of each format that has one."""
 LEAST = {0: 20, 1: 28, 2: 26, 3: 34, 4: 57, 5: 63, 6: 30, 7: 36, 8: 38, 9: 59, 10: 67}
 """Bytes of a record of each format."""
+RECORD = 54
+"""Bytes of the head of a variable length record."""
 
 LARGEST = 2 << 30
 """Bytes that packed points may become."""
@@ -40,6 +42,11 @@ def read_las(data: bytes, name: str) -> Cloud:
     if not np.isfinite([*scale, *offset]).all() or min(map(abs, scale)) == 0:
         raise DataError(f"{name}: scale or offset of the LAS header is no number.")
     if kind & PACKED:
+        records = struct.unpack_from("<I", data, 100)[0]
+        if data[25] >= 4 and len(data) >= 247:
+            records += struct.unpack_from("<I", data, 243)[0]
+        if records * RECORD > len(data):
+            raise DataError(f"{name}: {records:,} records are told before the points, the file has no room.")
         if count * max(length, 20) > unpacked_limit(len(data), LARGEST):
             raise DataError(f"{name}: {count:,} points are told, and {len(data):,} packed bytes hold them.")
         return read_laz(data, name)
