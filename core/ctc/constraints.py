@@ -6,6 +6,7 @@ never renormalised: a forbidden symbol simply extends nothing.
 
 import math
 import re
+import warnings
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -226,7 +227,9 @@ class Parser:
 
     def matching(self, piece: str) -> frozenset[int]:
         try:
-            pattern = re.compile(piece, re.DOTALL)
+            with warnings.catch_warnings():  # `[[]` means what it does today, whatever Python plans
+                warnings.simplefilter("ignore", FutureWarning)
+                pattern = re.compile(piece, re.DOTALL)
         except re.error as error:
             raise self.wrong(str(error)) from None
         return frozenset(i for i, symbol in enumerate(self.symbols) if pattern.fullmatch(symbol))

@@ -133,6 +133,17 @@ def test_a_broken_expression_is_one_sentence(bad: str) -> None:
         regular(bad, SYMBOLS)
 
 
+@pytest.mark.parametrize(
+    ("piece", "means"), [("[[]", "["), ("[[a]", "[a"), ("[--]", "-"), ("[a||]", "a|"), ("[&&a]", "a&")]
+)
+def test_a_class_means_its_characters_without_a_warning(piece: str, means: str) -> None:
+    symbols = tuple("a[-|&")
+    rule = regular(piece, symbols)
+    labels = range(len(symbols) + 1)
+    found = {label for label in labels if (state := rule.step(0, label)) is not None and rule.accepts(state)}
+    assert found == {1 + symbols.index(mark) for mark in means}
+
+
 def test_an_impossible_expression_is_told_before_the_search() -> None:
     with pytest.raises(ConfigError, match="no text of this alphabet"):
         regular("xyz", SYMBOLS)
