@@ -50,7 +50,7 @@ class Outcome:
     seconds: float
     """Wall time of all sessions together."""
     stopped: str
-    """Why: "epochs", "steps", "patience" or "time" (then `resume` goes on)."""
+    """Why: "epochs", "steps", "patience", "clock" (as planned) or "time" (then `resume` goes on)."""
     stages: "tuple[Outcome, ...]" = ()
     """Of `train_stages`: how each stage ended that was begun, the last one too."""
 
@@ -172,6 +172,8 @@ def train(
                         if log:
                             log.add(row)
                     run.keep()
+                if stopped == "time" and options.plan.clock:
+                    stopped = "clock"
                 if not math.isfinite(run.at.best):
                     run.save_unjudged(validate, card)
         finally:

@@ -35,6 +35,9 @@ class ScheduleOptions:
     """Part of the peak that one_cycle begins with."""
     end_factor: float = 4e-6
     """Part of the peak that one_cycle ends with."""
+    clock: bool = False
+    """Whether lr follows the part of `max_minutes` that has passed, where that is ahead of the steps, so that
+    it comes down on any machine; the run is over, and validated, when its minutes are."""
     momentum: tuple[float, float] | None = (0.95, 0.85)
     """Momentum, or the first beta, where one_cycle begins and ends, and at its peak. None: left alone."""
     patience: int = 5
@@ -204,6 +207,8 @@ class LoopOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} must be positive, or none to switch it off; got {value}.")
+        if self.plan.clock and self.max_minutes is None:
+            raise ConfigError("schedule.clock follows max_minutes; give them.")
         if self.weight_decay < 0 or (self.workers is not None and self.workers < 0):
             raise ConfigError(
                 f"weight_decay and workers must not be negative, got {self.weight_decay} and {self.workers}."

@@ -113,6 +113,15 @@ class Run:
         return "time" if self.late and not self.due else None
 
     @property
+    def planned(self) -> int:
+        """The step of the plan that the schedule is at: the one to take, or the clock's if that is ahead."""
+        minutes = self.options.max_minutes
+        if not self.options.plan.clock or minutes is None:
+            return self.at.step
+        passed = self.place.share(self.seconds()) / (60 * minutes)
+        return min(self.total - 1, max(self.at.step, int(self.total * passed)))
+
+    @property
     def epoch_is_over(self) -> bool:
         return self.at.done == self.per_epoch or (self.at.step >= self.total and self.at.done > 0)
 
@@ -122,6 +131,8 @@ class Run:
         at, every = self.at, self.options.validate_steps
         if at.judged >= at.step:
             return False
+        if self.late and self.options.plan.clock:
+            return True
         return self.epoch_is_over or bool(every and at.step and at.step % every == 0)
 
     def advance(self, step: Step, after_step: AfterStep | None, show: Show, asked: Callable[[], int]) -> None:
@@ -132,7 +143,7 @@ class Run:
             start = at.done * options.accumulate
             self.stream = self.batches.epoch(at.epoch, place.rank, place.world, start)
         while not self.due and not self.late:
-            sums, skips, changed = self.learner.update(step, self.stream, at.step, at.height)
+            sums, skips, changed = self.learner.update(step, self.stream, self.planned, at.height)
             self.fresh = merged([self.fresh, sums])
             self.skips += skips
             at.done += 1
@@ -162,7 +173,8 @@ class Run:
         at, now, minutes = self.at, time.monotonic(), self.options.max_minutes
         if at.step < self.next_heed:
             return
-        over = minutes is not None and now - self.began >= 60 * minutes
+        spent = self.seconds() if self.options.plan.clock else now - self.began
+        over = minutes is not None and spent >= 60 * minutes
         pace = (now - self.heeded) / max(1, at.step - self.heeded_step)
         everyone = self.place.gather((asked(), over, pace))
         self.heeded, self.heeded_step = now, at.step

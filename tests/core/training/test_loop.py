@@ -3,9 +3,11 @@
 import copy
 import csv
 import dataclasses
+import itertools
 import signal
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+import core.training.run
 from core.errors import ConfigError, WorkError
 from core.training import LoopOptions, ShuffledBatches, train
+from core.training.options import ScheduleOptions
 from core.weights import load
 from tests.core.training.runs import CARD, OPTIONS, build, data, run, step, validate
 
@@ -263,3 +267,25 @@ def test_an_epoch_shorter_than_a_step_is_refused(tmp_path: Path) -> None:
             card=CARD,
         )
     assert not (tmp_path / "run").exists()
+
+
+def test_a_schedule_by_the_clock_comes_down_with_the_minutes_and_judges_the_last_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr(core.training.run, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    plan = ScheduleOptions("cosine", warmup=0.0, clock=True)
+    options = LoopOptions(epochs=1000, lr=0.01, max_minutes=1.0, schedule=plan)
+    outcome = run(tmp_path, options=options)
+    assert outcome.stopped == "clock"
+    found = rows(tmp_path)
+    rates = [float(row["lr"]) for row in found]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.01 * 0.05
+    assert int(found[-1]["step"]) == outcome.steps < 60
+    assert "Unfinished" not in (tmp_path / "card.md").read_text()
+
+
+def test_a_schedule_by_the_clock_needs_minutes() -> None:
+    with pytest.raises(ConfigError, match="max_minutes"):
+        LoopOptions(schedule=ScheduleOptions(clock=True))
