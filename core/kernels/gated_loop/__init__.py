@@ -18,8 +18,8 @@ adds to dweights, so a long sequence is worked in pieces. Matrices (N, K) among 
 
 Second derivatives go through the definition. Forward-mode derivatives, torch.func, tracing and export use the
 definition altogether, and so do devices other than the CPU, except that the plain LSTM and GRU go through
-cuDNN on CUDA (`core.kernels.gated_loop.gpu`). Where both directions of such a cell read one sequence,
-`cudnn_layer` runs them together (`core.blocks.directions` asks for it).
+cuDNN on CUDA (`core.kernels.gated_loop.gpu`). `library_loop` takes the weights of such a layer as they lie;
+where both directions read one sequence, `cudnn_layer` runs them together (`core.blocks.directions` asks).
 """
 
 from typing import Any
@@ -41,6 +41,7 @@ __all__ = [
     "cudnn_layer",
     "gated_loop",
     "gated_step",
+    "library_loop",
     "plain_loop",
     "seen",
     "written",
@@ -69,6 +70,23 @@ def gated_loop(
     cast = [part if part is None else part.to(dtype) for part in inputs]
     y, final = kernels.compiled_loop(cell, len(state), cast, lengths)
     return y.to(x.dtype), tuple(part.to(x.dtype) for part in final)
+
+
+def library_loop(
+    cell: Cell, kind: str, x: Tensor, weights: Weights, state: States, lengths: Tensor | None = None
+) -> tuple[Tensor, States] | None:
+    """The same on a GPU from a layer's own four weights, W, U and both biases; None where it cannot run.
+
+    Parameters then lie as cuDNN wants them, so that no call copies them or adds biases.
+    """
+    inputs = [x, *weights, *state]
+    if memory_on(inputs) != "cuda" or any(part is None or part.dtype != torch.float32 for part in inputs[1:]):
+        return None
+    kernels = version(__name__, "cuda")
+    if kernels is None or x.dtype == torch.float64 or not kernels.has_library():
+        return None
+    y, (final,) = kernels.cudnn_layer(kind, [weights], x, [state], lengths, cell)
+    return y.to(x.dtype), final
 
 
 def gated_step(

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.backends import cudnn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -33,9 +33,19 @@ def compiled_loop(
     x, weight_ih, bias, *rest = inputs
     state, weights = tuple(rest[:states]), tuple(rest[states:])
     kind = library_kind(cell, weights)
-    if kind is None or x.dtype != torch.float32 or not len(x) or not (cudnn.is_available() and cudnn.enabled):
+    if kind is None or x.dtype != torch.float32 or not len(x) or not has_library():
         return plain_loop(cell, x, weight_ih, bias, state, weights, lengths)
-    return cudnn_loop(cell, kind, x, weight_ih, bias, state, weights, lengths)
+    zeros = x.new_zeros(weight_ih.shape[0])
+    u, own = weights[0], weights[1] if kind == "gru" else None
+    assert u is not None
+    layer = weight_ih, u, zeros if bias is None else bias, zeros if own is None else own
+    y, (final,) = cudnn_layer(kind, [layer], x, [state], lengths, cell)
+    return y, final
+
+
+def has_library() -> bool:
+    """Whether cuDNN is there and switched on."""
+    return cudnn.is_available() and cudnn.enabled
 
 
 def library_kind(cell: Cell, weights: Weights) -> str | None:
@@ -52,16 +62,26 @@ def cudnn_layer(
     x: Tensor,
     states: list[tuple[Tensor, ...]],
     lengths: Tensor | None = None,
+    cell: Cell | None = None,
 ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
     """x (B, T, I), in float32 whatever its type -> y (B, T, directions * H), final states.
 
-    `directions` holds W, U and both biases of each, `states` a tuple of parts (B, H) of each, h first.
-    Lengths (B,) of 1 and more are best given on the CPU; y is zero beyond them.
+    Args:
+        directions: W, U and both biases of each. Parameters are laid into one piece of memory, once.
+        states: a tuple of parts (B, H) of each, h first.
+        lengths: (B,) of 1 and more, best given on the CPU; y is zero beyond them.
+        cell: of a single direction, for second derivatives, which go through its definition.
     """
-    weights = [weight for direction in directions for weight in direction]
-    both = len(directions) == 2
-    in_one_piece(kind, weights, x.shape[-1], both)
-    inner = len(states[0])
+    both, inner = len(directions) == 2, len(states[0])
+    matrices = [weight for direction in directions for weight in direction]
+    laid = in_one_piece(kind, matrices, x.shape[-1], both)
+
+    def placed(parts: list[Tensor]) -> list[Tensor]:
+        if laid or not x.is_cuda:
+            return parts
+        copies = [part.clone() for part in parts[-len(matrices) :]]
+        flattened(kind, copies, x.shape[-1], both)
+        return [*parts[: -len(matrices)], *copies]
 
     def run(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         own = rest[: inner * len(states)]
@@ -69,46 +89,16 @@ def cudnn_layer(
         y, ends = layer(kind, list(rest[len(own) :]), x, parts, lengths, both)
         return y, *(part for end in ends for part in end)
 
-    y, *ends = in_full(run, x, *(part for parts in states for part in parts), *weights)
+    def plain(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        assert cell is not None
+        w, u, b, c = rest[inner:]
+        bias, others = (b, (u, c)) if kind == "gru" else (b + c, (u, None, None, None))
+        y, end = plain_loop(cell, x, w, bias, rest[:inner], others, lengths)
+        return y, *end
+
+    given = x, *(part for parts in states for part in parts), *matrices
+    y, *ends = in_full(run, *given, placed=placed, plain=None if cell is None else plain)
     return y, [tuple(ends[first : first + inner]) for first in range(0, len(ends), inner)]
-
-
-def cudnn_loop(
-    cell: Cell,
-    kind: str,
-    x: Tensor,
-    weight_ih: Tensor,
-    bias: Tensor | None,
-    state: States,
-    weights: Weights,
-    lengths: Tensor | None = None,
-) -> tuple[Tensor, States]:
-    """The same as `plain_loop` for the plain LSTM and GRU on a GPU, all in float32."""
-    zeros = x.new_zeros(weight_ih.shape[0])
-    own = weights[1] if kind == "gru" else None
-    u = weights[0]
-    assert u is not None
-    given = [x, *state, weight_ih, u, zeros if bias is None else bias, zeros if own is None else own]
-
-    def run(*parts: Tensor) -> tuple[Tensor, ...]:
-        matrices = list(parts[1 + len(state) :])
-        y, (end,) = layer(kind, matrices, parts[0], [parts[1 : 1 + len(state)]], lengths, False)
-        return y, *end
-
-    def placed(parts: list[Tensor]) -> list[Tensor]:
-        matrices = [part.clone() for part in parts[1 + len(state) :]]
-        if x.is_cuda:
-            flattened(kind, matrices, x.shape[-1], False)
-        return [*parts[: 1 + len(state)], *matrices]
-
-    def plain(*parts: Tensor) -> tuple[Tensor, ...]:
-        x, own, (w, u, b, c) = parts[0], parts[1 : 1 + len(state)], parts[1 + len(state) :]
-        rest = (u, c) if kind == "gru" else (u, *weights[1:])
-        y, end = plain_loop(cell, x, w, b, own, rest, lengths)
-        return y, *end
-
-    y, *final = in_full(run, *given, placed=placed, plain=plain)
-    return y, tuple(final)
 
 
 def tf32_allowed() -> bool:
@@ -149,6 +139,7 @@ class Precise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, run: Any, placed: Any, plain: Any, *given: Tensor) -> Any:  # pyright: ignore
+        ctx.set_materialize_grads(False)
         leaves = placed([part.detach() for part in given])
         for leaf, part in zip(leaves, given, strict=True):
             leaf.requires_grad_(part.requires_grad)
@@ -169,8 +160,10 @@ class Precise(torch.autograd.Function):
             leaves = [part.view_as(part) for part in ctx.saved_tensors]
             outputs = ctx.plain(*leaves)
         wanted = [part for part in leaves if part.requires_grad]
+        asked = [(part, grad) for part, grad in zip(outputs, grads, strict=True) if grad is not None]
+        ends, tangents = [part for part, _ in asked], [grad for _, grad in asked]
         with precise(ctx.tf32):
-            found = iter(torch.autograd.grad(outputs, wanted, grads, retain_graph=True, create_graph=again))
+            found = iter(torch.autograd.grad(ends, wanted, tangents, retain_graph=True, create_graph=again))
         return None, None, None, *(next(found) if part.requires_grad else None for part in leaves)
 
 
@@ -185,7 +178,10 @@ def layer(
     """One layer of torch in float32 -> y, final states of each direction."""
     # under autocast torch would run cuDNN in float16, whose gradients vanish
     with torch.autocast(x.device.type, enabled=False):
-        start = [torch.stack([part.float() for part in parts]) for parts in zip(*states, strict=True)]
+        start = [
+            torch.stack([part.float() for part in parts]) if both else parts[0].float()[None]
+            for parts in zip(*states, strict=True)
+        ]
         # no dropout here: training only says whether cuDNN keeps what a gradient needs
         flags = (True, 1, 0.0, torch.is_grad_enabled(), both)
         if lengths is None:
@@ -213,13 +209,24 @@ def called(
 
 
 @torch.no_grad()
-def in_one_piece(kind: str, weights: list[Tensor], inputs: int, both: bool) -> None:
-    """Lay the weights of a layer into one piece of memory, once: else cuDNN copies them at every call."""
-    storages = {weight.untyped_storage().data_ptr() for weight in weights}
-    if len(storages) == 1 or torch.is_inference_mode_enabled():
-        return
-    if all(weight.is_cuda and weight.dtype == torch.float32 for weight in weights):
-        flattened(kind, weights, inputs, both)
+def in_one_piece(kind: str, weights: list[Tensor], inputs: int, both: bool) -> bool:
+    """Whether the weights of a layer lie in one piece of memory: else cuDNN copies them at every call.
+
+    Parameters of a network are laid so, once, as torch does it for its own layers. Their numbers stay what
+    they are, so graphs that hold them stay right.
+    """
+    if len({weight.untyped_storage().data_ptr() for weight in weights}) == 1:
+        return not weights[0].storage_offset()
+    own = all(type(weight) is nn.Parameter and weight.dtype == torch.float32 for weight in weights)
+    if not own or not weights[0].is_cuda or torch.is_inference_mode_enabled():
+        return False
+    if torch.cuda.is_current_stream_capturing():  # the memory would be the graph's
+        return False
+    copies = [weight.detach().clone() for weight in weights]
+    flattened(kind, copies, inputs, both)
+    for weight, copy in zip(weights, copies, strict=True):
+        weight.data = copy
+    return True
 
 
 @torch.no_grad()

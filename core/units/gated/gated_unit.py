@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError
-from core.kernels.gated_loop import Cell, gated_loop, gated_step
+from core.kernels.gated_loop import Cell, gated_loop, gated_step, library_loop
 from core.parts.options import one_of
 from core.state import tensors
 from core.units.contract import Unit
@@ -85,6 +85,13 @@ class GatedUnit(Unit):
         return self.through(gated_step, x, state)
 
     def run(self, x: Tensor, state: Any, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        if x.is_cuda and self.library is not None:
+            single = isinstance(state, Tensor)
+            own = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
+            found = library_loop(self.cell, self.library, x, own, (state,) if single else state, lengths)
+            if found is not None:
+                y, final = found
+                return y, final[0] if single else final
         return self.through(gated_loop, x, state, *(() if lengths is None else (lengths,)))
 
     def through(self, compute: Any, x: Tensor, state: Any, *lengths: Tensor) -> tuple[Tensor, Any]:

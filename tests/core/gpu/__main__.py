@@ -1,5 +1,6 @@
-"""`python -m tests.core.gpu [--json FILE] [--seconds N] [--only TEXT] [--bench]`: the proofs, a line each.
+"""`python -m tests.core.gpu [--json FILE] [--seconds N] [--only TEXT,TEXT] [--bench]`: a line for each proof.
 
+With --bench the GPU rows of `recurra bench core` are measured before the batteries, or at the text bench.
 Without CUDA and with TRITON_INTERPRET=1 the kernels run in triton's interpreter on the CPU.
 """
 
@@ -17,11 +18,8 @@ def main() -> int:
     words = argparse.ArgumentParser()
     words.add_argument("--json", type=Path)
     words.add_argument("--seconds", type=float, default=3600)
-    words.add_argument("--only", default="")
-    words.add_argument(
-        "--begin", default="", help="leave out what comes before the first name with this text"
-    )
-    words.add_argument("--bench", action="store_true", help="afterwards the GPU rows of recurra bench core")
+    words.add_argument("--only", default="", help="what has one of these texts in its name, in their order")
+    words.add_argument("--bench", action="store_true")
     asked = words.parse_args()
     began = time.monotonic()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -53,22 +51,24 @@ def main() -> int:
 
         found: list[Any] = []
         for case in cases():
-            slow = case.repeats < 15  # sequences of which a single one takes seconds
-            if left() < (100 if slow else 8):
+            slow = case.repeats < 15  # sequences of which a single one takes a second
+            if left() < (25 if slow else 8):
                 print(f"SKIP {case.name} {case.sizes}", flush=True)
                 continue
             measure_all([case], shown)
 
     failed = 0
-    for name, proof in proofs().items():
-        if asked.bench and name.startswith("battery"):
-            asked.bench = False
+    known = proofs()
+    first = next(place for place, name in enumerate(known) if name.startswith("battery"))
+    order = [*known][:first] + ["bench"] * asked.bench + [*known][first:]
+    names = list(dict.fromkeys(name for text in asked.only.split(",") for name in order if text in name))
+    if asked.bench and "bench" not in names:
+        names.append("bench")
+    for name in names:
+        if name == "bench":
             bench()
-        if asked.only not in name:
             continue
-        asked.begin = "" if asked.begin in name else asked.begin
-        if asked.begin:
-            continue
+        proof = known[name]
         if left() < 3:
             rows.append({"name": name, "skipped": True})
             print(f"SKIP {name}", flush=True)

@@ -201,16 +201,22 @@ def single_loops(device: str) -> Iterator[Line]:
             state = tuple(tensors(map_state(torch.randn_like, unit.initial_state(x))))
             ends = None if lengths is None else torch.tensor(lengths, device=device)
             run = gated_loop if device == "cuda" else on_a_cpu
-            with counted(gpu, "cudnn_loop") as calls:
+            with counted(gpu, "cudnn_layer") as calls:
                 y, final = run(unit.cell, x, *unit.input_weights(), state, unit.weights(), ends)
-            assert calls == [1], "its door did not choose cuDNN"
+                own = unit(x, state if len(state) > 1 else state[0], lengths=ends)
+            assert calls == [1 + (device == "cuda" and unit.library is not None)], "cuDNN was not chosen"
             begin = tuple(part.double() for part in state)
             theirs, last = plain_loop(deep.cell, full, *deep.input_weights(), begin, deep.weights(), ends)
             sizes = f"loop of {name} {options} B{batch} T{time} H{hidden} lengths {lengths is not None}"
             yield sizes, apart([y, *final], [theirs, *last]), EXACT
-            ours = gradients([y, *final], [x, *unit.parameters()])
+            yield f"{sizes}, unit", apart(own, (theirs, last)), EXACT
+            leaves = [x, *unit.parameters()]
             expected = gradients([theirs, *last], [full, *deep.parameters()])
-            yield f"{sizes}, gradients", apart(ours, expected), CLOSE
+            yield f"{sizes}, gradients", apart(gradients([y, *final], leaves), expected), CLOSE
+            yield f"{sizes}, unit, gradients", apart(gradients(own, leaves), expected), CLOSE
+            if device == "cuda" and unit.library is not None:
+                places = {part.untyped_storage().data_ptr() for part in unit.parameters()}
+                yield f"{sizes}, pieces of memory", float(len(places) - 1), 0.0
             with torch.autocast(device, torch.bfloat16), torch.no_grad():
                 half, _ = run(unit.cell, x, *unit.input_weights(), state, unit.weights(), ends)
             yield f"{sizes}, autocast", apart([half], [theirs]), HALF
