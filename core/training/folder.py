@@ -19,6 +19,8 @@ from core.errors import ConfigError
 from core.files import check_folder_place, write_text
 from core.training.checkpoint import load_state
 
+LAST = "last"
+"""The folder of what a run goes on from."""
 STATE = "last/state.pt"
 BEST = "last/best.safetensors"
 """The best weights as training left them, where `finish` has been at those on top before the run was over."""

@@ -5,12 +5,15 @@ train_stages(model, [Stage("items", step, batches, options, learns=("items.*",))
 
 runs/a/1-items/   config.toml metrics.csv model.safetensors last/ card.md
 runs/a/2-state/   the same; begins from the best weights of 1-items
-runs/a/           config.toml, and model.safetensors and card.md of the last stage when it is done
+runs/a/           config.toml, last and metrics.csv as links into the stage that is going on;
+                  when the last is done its model.safetensors and card.md, and the rows of all in metrics.csv
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from core.files import write_bytes, write_text
 from core.training.batches import Batches
 from core.training.checkpoint import kept_generators
 from core.training.distributed import join
-from core.training.folder import STATE, check_folder, without_none
+from core.training.folder import LAST, STATE, check_folder, without_none
 from core.training.learner import AfterStep, Step
 from core.training.log import METRICS, read_rows, write_rows
 from core.training.loop import Outcome, train
@@ -85,6 +88,7 @@ def train_stages(
     for number, (stage, folder) in enumerate(zip(stages, folders, strict=True)):
         if stage.prepare is not None:
             stage.prepare(model)
+        place.agree(partial(point, out, folder))
         outcome = train(
             model,
             stage.step,
@@ -133,7 +137,7 @@ def open_folder(out: Path, settings: Mapping[str, Any], resume: bool | str) -> N
         ConfigError: as for one run.
     """
     check_folder(out, resume)
-    if (out / STATE).exists():
+    if (out / STATE).exists() and not (out / LAST).is_symlink():
         raise ConfigError(
             f"{out} holds a run of one stage, begun by an earlier version. Choose another folder."
         )
@@ -143,6 +147,20 @@ def open_folder(out: Path, settings: Mapping[str, Any], resume: bool | str) -> N
         raise ConfigError(f"{out}: cannot be made ({error.strerror}).") from error
     if not (out / "config.toml").exists():
         write_text(out / "config.toml", to_toml(without_none(settings)))
+
+
+def point(out: Path, folder: Path) -> None:
+    """Let checkpoint and log of the stage that begins be found where a run of one stage has them.
+
+    Who watches a run or makes a copy of its checkpoint needs not know of stages. Where there are no links
+    (some file systems) they are found in the stage's own folder alone.
+    """
+    for name in (LAST, METRICS):
+        link = out / name
+        if link.is_symlink() or link.is_file():  # of another stage, or the rows of all so far
+            link.unlink()
+        with suppress(OSError):
+            link.symlink_to(Path(folder.name) / name)
 
 
 def publish(folders: Sequence[Path], out: Path, unfinished: str | None) -> None:
@@ -156,6 +174,8 @@ def publish(folders: Sequence[Path], out: Path, unfinished: str | None) -> None:
         if (folder / METRICS).exists()
         for row in read_rows(folder / METRICS)
     ]
+    if (out / METRICS).is_symlink():  # its rows are the stage's own
+        (out / METRICS).unlink()
     if rows:
         write_rows(out / METRICS, rows)
     folder = folders[-1]

@@ -70,7 +70,7 @@ def test_stages_are_runs_of_their_own_and_the_last_lies_at_the_top(tmp_path: Pat
     model = build()
     outcome = stages(tmp_path, step=watching, model=model)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *("1-body", "2-head", "card.md", "config.toml", "metrics.csv", "model.safetensors")
+        *("1-body", "2-head", "card.md", "config.toml", "last", "metrics.csv", "model.safetensors")
     ]
     assert held == [(True, False)] * 28 + [(False, True)] * 28
     first, _ = load(tmp_path / "1-body" / "model.safetensors")
@@ -87,6 +87,24 @@ def test_stages_are_runs_of_their_own_and_the_last_lies_at_the_top(tmp_path: Pat
     assert card.extra["parent"]["weights"] == "model.safetensors"
     assert (tmp_path / "card.md").read_text() == (tmp_path / "2-head" / "card.md").read_text()
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_checkpoint_and_log_are_found_where_a_run_of_one_stage_has_them(tmp_path: Path) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def watching(model: nn.Module, batch: Any) -> dict[str, Tensor]:
+        seen.append(tuple(str((tmp_path / name).readlink()) for name in ("last", "metrics.csv")))
+        return step(model, batch)
+
+    stages(tmp_path, step=watching)
+    assert seen[27:29] == [(f"{part}/last", f"{part}/metrics.csv") for part in ("1-body", "2-head")]
+    assert (tmp_path / "last/state.pt").samefile(tmp_path / "2-head/last/state.pt")
+    assert not (tmp_path / "metrics.csv").is_symlink()  # the rows of all stages
+    assert (tmp_path / "2-head/metrics.csv").read_text().count("\n") == 4
+    stages(tmp_path, resume=True)
+    assert not (tmp_path / "metrics.csv").is_symlink()
+    with pytest.raises(ConfigError, match="already holds a run"):
+        stages(tmp_path)
 
 
 @pytest.mark.parametrize("at", [5, 27, 28, 30, 55])
