@@ -1,6 +1,7 @@
-# make quickstart   set up, run every finished pipeline on embedded data, write out/report.html
+# make quickstart   set up, run every pipeline on embedded data, write out/report.html
 # make test         set up, lint, type-check, run the tests
-# make test-fast    what compiles nothing, opens no browser and starts no process: two minutes on two cores
+# make test-fast    the tests that took up to 0.2 CPU seconds here the last time: they compile and export nothing,
+#                   open no browser and start no process (after a make test a minute on two cores)
 # make test-all     the same with the long tests
 # make fuzz         hostile input for every reader: make fuzz SECONDS=600
 # make lint         format, lint and types only
@@ -14,7 +15,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
 
 # two workers of one thread each; the compile cache is shared by them and by the next run
 ENV := OMP_NUM_THREADS=1 NUMBA_CACHE_DIR=$(CURDIR)/.venv/numba
-TESTS := $(ENV) $(BIN)/python -m pytest -n 2 -q --dist worksteal
+TESTS := $(ENV) $(BIN)/python -m pytest -n 2 -q --dist loadfile
 
 .PHONY: quickstart test test-fast test-all lint checked clean
 
@@ -25,7 +26,7 @@ test: .venv/.dev chromium checked
 	$(TESTS) -m "not slow"
 
 test-fast: .venv/.dev
-	$(TESTS) -m "not slow and not heavy and not browser"
+	$(TESTS) -m "not slow" --fast
 
 test-all: .venv/.dev chromium checked
 	$(TESTS)

@@ -2,10 +2,11 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from core.errors import ConfigError, DataError
 from core.files import read_bytes, write_text
@@ -16,6 +17,19 @@ LIMIT = 64 << 20
 CELLS = 4_000_000
 """Cells that an index may have; each is a text of its own in memory."""
 DELIMITERS = ",;\t"
+Number = TypeVar("Number", int, float)
+
+
+def finite(text: str) -> float:
+    """A number that is one.
+
+    Raises:
+        ValueError: it is none, or not finite.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 @dataclass(frozen=True)
@@ -50,16 +64,7 @@ class Row:
         Raises:
             DataError: it is none, or empty without a default.
         """
-        text = self.text(column, "" if default is not None else None)
-        if not text and default is not None:
-            return default
-        try:
-            value = float(text)
-        except ValueError:
-            raise self.wrong(column, f"expected a number, got {text[:40]!r}.") from None
-        if value != value or value in (float("inf"), float("-inf")):
-            raise self.wrong(column, f"expected a finite number, got {text[:40]!r}.")
-        return value
+        return self.read(column, finite, "a finite number", default)
 
     def whole(self, column: str, default: int | None = None) -> int:
         """A whole number.
@@ -67,13 +72,17 @@ class Row:
         Raises:
             DataError: it is none, or empty without a default.
         """
+        return self.read(column, int, "a whole number", default)
+
+    def read(self, column: str, kind: Callable[[str], Number], what: str, default: Number | None) -> Number:
+        """A cell as `kind` reads it; empty ones are the default."""
         text = self.text(column, "" if default is not None else None)
         if not text and default is not None:
             return default
         try:
-            return int(text)
+            return kind(text)
         except ValueError:
-            raise self.wrong(column, f"expected a whole number, got {text[:40]!r}.") from None
+            raise self.wrong(column, f"expected {what}, got {text[:40]!r}.") from None
 
     def path(self, column: str) -> Path:
         """The path of a cell, from the folder of the table; whether a file is there is not looked at."""

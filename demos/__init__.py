@@ -33,10 +33,8 @@ an example, the drop zone, the two controls that matter, the rest in a closed ac
             with gr.Column(elem_classes="r-left"): ...
             with gr.Column(elem_classes="r-right"):
                 figures = gr.HTML(elem_id="stats", padding=False)
-        page.load(show, inputs, outputs, api_visibility="private",      # it opens with a result
-                  concurrency_id="<word>")
-        gr.on([example.change, slider.change, file.change], show, inputs, outputs, api_name="predict",
-              trigger_mode="always_last", show_progress="minimal", concurrency_id="<word>")
+        answers(page, show, inputs, [figures, ...],         # demos.answering: it opens with a result
+                [example.change, slider.change, file.change], word="<word>", name="predict")
 
 Every event has an `api_name` that no other page has and waits in a queue that begins with the page's word
 (`"<word>"`, `"<word> long"`); every file input and picture has an `elem_id`, every block a label. Long work

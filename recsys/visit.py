@@ -29,7 +29,7 @@ STRANGERS = 10_000
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShelfShown:
     """A policy's slate with its truth."""
 
     slate: Slate
@@ -104,7 +104,7 @@ def shelf(
     seed: int = 0,
     model: SlateModel | None = None,
     explain: bool = True,
-) -> dict[str, Shown]:
+) -> dict[str, ShelfShown]:
     """What each policy shows the visitor now."""
     model = model or load_model(WEIGHTS)
     market = shop()
@@ -125,7 +125,7 @@ def shelf(
         v = market.v[np.array(slate.items, int) - FIRST]
         gaps = distances(v, v)
         spread = float(gaps.sum() / max(k * (k - 1), 1))
-        answer[policy] = Shown(slate, chance, best - float(chance.sum()), spread)
+        answer[policy] = ShelfShown(slate, chance, best - float(chance.sum()), spread)
     return answer
 
 

@@ -36,7 +36,7 @@ RawKind = Annotated[str | None, typer.Option("--format", help="Of raw samples: s
 Precision = Annotated[
     str, typer.Option("--precision", help="float32, or bfloat16 for large published networks.")
 ]
-Voice = Annotated[
+VoiceClip = Annotated[
     Path | None, typer.Option("--voice", help="A clip of the one talker to keep, 5 to 30 s of speech.")
 ]
 Inside = Annotated[bool, typer.Option("--resume", help="Go on inside a file that was interrupted.")]
@@ -54,7 +54,7 @@ def enhance(
         float | None, typer.Option("--limit-db", help="Largest attenuation in dB; 0 gives the input back.")
     ] = None,
     mix: Annotated[float, typer.Option("--mix", help="1 is all clean, 0 the input.")] = 1.0,
-    voice: Voice = None,
+    voice: VoiceClip = None,
     precision: Precision = "float32",
     rate: RawRate = None,
     channels_in: RawChannels = None,
@@ -218,7 +218,7 @@ def live(
     wait: Annotated[
         bool, typer.Option("--wait", help="Never pass a late block dry: for pipes that nobody listens to.")
     ] = False,
-    voice: Voice = None,
+    voice: VoiceClip = None,
     weights: Weights = None,
     threads: Threads = 1,
     json_path: Json = None,

@@ -35,7 +35,7 @@ alone the bundled network leaves -42 dB and less, of two the weaker one lies abo
 
 
 @dataclass
-class Memory:
+class VoicePrint:
     """Mean log spectrum of a voice over its loud frames."""
 
     total: np.ndarray
@@ -88,7 +88,7 @@ class SeparateStream:
         self.start = 0  # where the next window begins
         self.heard = 0
         self.pending: Tensor | None = None  # the last window's overlap with the next, not faded yet
-        self.voices = [Memory(np.zeros(40)) for _ in range(talkers)]
+        self.voices = [VoicePrint(np.zeros(40)) for _ in range(talkers)]
         self.mix_out = np.zeros((1, 0), np.float32)
         self.silenced = np.zeros(talkers)
         """Seconds that each track was gated."""
@@ -129,7 +129,7 @@ class SeparateStream:
         self.first, self.start, self.heard, self.swaps = (int(number) for number in state["at"])
         pending = state["pending"]
         self.pending = None if pending is None else torch.from_numpy(np.array(pending, np.float32))
-        self.voices = [Memory(np.array(total), float(weight)) for total, weight in state["voices"]]
+        self.voices = [VoicePrint(np.array(total), float(weight)) for total, weight in state["voices"]]
         self.mix_out, self.silenced = np.array(state["mix"], np.float32), np.array(state["silenced"])
         parts = [part for part in (self.down, self.ups) if part is not None]
         for part, kept in zip(parts, state["resamplers"], strict=True):

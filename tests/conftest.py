@@ -11,11 +11,17 @@ if (Path(__file__).parents[1] / ".venv").is_dir():
 import pytest
 import torch
 
+from tests.order import (  # noqa: F401  (hooks of pytest)
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_xdist_make_scheduler,
+)
 from tests.seconds import (  # noqa: F401  (hooks of pytest)
     pytest_collection_finish,
     pytest_runtest_logreport,
     pytest_runtest_logstart,
     pytest_runtest_makereport,
+    pytest_sessionfinish,
     pytest_terminal_summary,
     pytest_testnodedown,
 )
@@ -31,28 +37,3 @@ def recurra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-HEAVY = (
-    "tests/stranger",
-    "tests/core/kernels/test_triton_twins.py",
-    "tests/core/training/test_distributed.py",
-    "tests/core/training/test_resume.py",
-    "tests/core/training/test_stages.py",
-    "tests/apps/trajectory/test_export.py",
-    "tests/apps/trajectory/test_cli.py::test_train_evaluate_and_resume",
-    "tests/apps/trajectory/test_cli.py::test_stream_answers_line_by_line",
-    "tests/speech/test_train.py::test_a_run_leaves_weights_a_card_and_a_log",
-    "tests/speech/test_stream.py::test_blocks_of_any_size_equal_the_whole",
-    "tests/speech/test_separation.py::test_memory_is_flat",
-    "tests/vision/pointcloud/test_detect.py::test_cars_of_an_unseen_scan_are_found",
-    "tests/recsys/test_train.py::test_a_trained_model_beats_the_counts_on_other_users",
-    "tests/core/ctc/test_beams.py::test_compiled_search_is_the_plain_one",
-)
-"""What starts processes, exports, interprets kernels or trains; single tests elsewhere carry the mark."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.nodeid.startswith(HEAVY):
-            item.add_marker("heavy")

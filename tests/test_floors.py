@@ -175,7 +175,6 @@ def test_the_floors_see_what_they_should() -> None:
     assert wrong("speech.cli", "speech.predict") is None
 
 
-@pytest.mark.heavy
 def test_domains_are_light_to_import() -> None:
     """Loading every DOMAIN imports none of the large packages."""
     import subprocess

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -104,31 +104,14 @@ def read_tracks(
     return read(Path(path), options)
 
 
-def read_many(
-    paths: str | Path | Iterable[str | Path],
-    *,
-    format: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    time_unit: str | None = None,
-    group: Sequence[str] | None = None,
-    rate: float | None = None,
-    times: str | Path | None = None,
-    frame: str | None = None,
-) -> list[Track]:
-    """Tracks of files, of the track files in folders (at any depth), and of globs such as `logs/**/*.csv`."""
-    tracks = []
-    for item in inputs([paths] if isinstance(paths, str | Path) else paths):
-        tracks += read_tracks(
-            item.path,
-            format=format,
-            columns=columns,
-            time_unit=time_unit,
-            group=group,
-            rate=rate,
-            times=times,
-            frame=frame,
-        )
-    return tracks
+def read_many(paths: str | Path | Iterable[str | Path], **options: Any) -> list[Track]:
+    """Tracks of files, of the track files in folders (at any depth), and of globs such as `logs/**/*.csv`.
+
+    Args:
+        options: as of `read_tracks`, the same for all.
+    """
+    found = inputs([paths] if isinstance(paths, str | Path) else paths)
+    return [track for item in found for track in read_tracks(item.path, **options)]
 
 
 def inputs(words: Iterable[str | Path]) -> list[Input]:

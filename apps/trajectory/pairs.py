@@ -25,7 +25,7 @@ Cell = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Path:
+class Foreseen:
     """The newest prediction of one track, its anchor first."""
 
     times: np.ndarray
@@ -47,7 +47,7 @@ class Pairs:
             raise ConfigError(f"--between wants metres, more than 0 and less than 1e6; got {within_m:g}.")
         self.within = within_m
         self.cell = max(within_m, CELL_M)
-        self.paths: dict[str | int, Path] = {}
+        self.paths: dict[str | int, Foreseen] = {}
         self.grid: dict[Cell, set[str | int]] = {}
         self.told: dict[tuple[Any, Any], float] = {}
 
@@ -69,7 +69,7 @@ class Pairs:
             spread = math.sqrt(float(chdtri(places.shape[1], 1 - prediction.coverage)))
             deviation = np.concatenate([[0.0], prediction.radius[known] / spread])
         self.forget(name)
-        path = Path(times, places, deviation, origin, frozenset(self.cells_of(places, origin)))
+        path = Foreseen(times, places, deviation, origin, frozenset(self.cells_of(places, origin)))
         self.paths[name] = path
         for cell in path.cells:
             self.grid.setdefault(cell, set()).add(name)
@@ -94,7 +94,7 @@ class Pairs:
             pieces.append(before + (np.arange(1, min(count, 1000) + 1) / count)[:, None] * (after - before))
         return set(map(tuple, np.floor(np.concatenate(pieces) / self.cell).astype(int).tolist()))
 
-    def closest(self, name: Any, path: Path, other: Any, theirs: Path) -> dict[str, Any] | None:
+    def closest(self, name: Any, path: Foreseen, other: Any, theirs: Foreseen) -> dict[str, Any] | None:
         """When and how close two paths come, where that is within the distance; told once a second."""
         begin = max(path.times[0], theirs.times[0])
         end = min(path.times[-1], theirs.times[-1])

@@ -117,7 +117,7 @@ class Batch(NamedTuple):
     """(B, 2, 2, D) `mixture.lines`."""
 
 
-class Windows:
+class MakeWindows:
     """Makes a batch: windows of every source, augmented. A class of a module, so it travels to workers."""
 
     def __init__(self, config: TrainConfig, pools: dict[str, Pool], yards: Mapping[str, Tensor]) -> None:

@@ -20,7 +20,7 @@ from apps.trajectory.pools import (
     STREAM_HISTORY,
     Batch,
     Cut,
-    Windows,
+    MakeWindows,
     gather,
     joined,
     pooled,
@@ -90,7 +90,7 @@ def train(
     longest = STREAM_HISTORY if config.model.stateful else history
     pools = pooled(sources.train, config, longest)
     sizes = {name: len(pool) for name, pool in pools.items()}
-    make = Windows(config, pools, sources.yards)
+    make = MakeWindows(config, pools, sources.yards)
     check = {
         name: part.thinned(1 + len(part.windows) // CHECKED)
         for name, part in windows_of(sources.validation, config).items()
@@ -137,7 +137,7 @@ def train(
                 DrawnBatches(
                     config.refine,
                     config.batch,
-                    Windows(config, others, sources.yards),
+                    MakeWindows(config, others, sources.yards),
                     unseen.seed,
                     shares=shares,
                 ),

@@ -17,7 +17,7 @@ import numpy as np
 from core.errors import ConfigError
 
 
-class Place(NamedTuple):
+class WordState(NamedTuple):
     """Where in a line a labelling stands."""
 
     node: int
@@ -124,19 +124,19 @@ class Words:
         self.below[node].append(number)
         self.ends[node] = number
 
-    def start(self) -> Place:
-        return Place(BETWEEN, 0, 0.0)
+    def start(self) -> WordState:
+        return WordState(BETWEEN, 0, 0.0)
 
-    def step(self, state: Place, label: int) -> Place | None:
+    def step(self, state: WordState, label: int) -> WordState | None:
         if label not in self.inside:
             return self.finished(state)
         node = 0 if state.node == BETWEEN else state.node
         after = UNKNOWN if node == UNKNOWN else self.children[node].get(label, UNKNOWN)
         if after == UNKNOWN and self.unknown is None:
             return None
-        return Place(after, state.previous, state.score)
+        return WordState(after, state.previous, state.score)
 
-    def finished(self, state: Place) -> Place | None:
+    def finished(self, state: WordState) -> WordState | None:
         """After the word that may have been going on; None where it must not end."""
         if state.node == BETWEEN:
             return state
@@ -144,18 +144,18 @@ class Words:
         if not word:
             if self.unknown is None:
                 return None
-            return Place(BETWEEN, 0, state.score + self.unknown)
+            return WordState(BETWEEN, 0, state.score + self.unknown)
         gained = 0.0 if self.bigram is None else self.alpha * self.bigram.logs[state.previous, word - 1]
-        return Place(BETWEEN, word, state.score + float(gained))
+        return WordState(BETWEEN, word, state.score + float(gained))
 
-    def accepts(self, state: Place) -> bool:
+    def accepts(self, state: WordState) -> bool:
         return self.finished(state) is not None
 
-    def final(self, state: Place) -> float:
+    def final(self, state: WordState) -> float:
         done = self.finished(state)
         return -math.inf if done is None else done.score
 
-    def bonus(self, state: Place) -> float:
+    def bonus(self, state: WordState) -> float:
         if self.bigram is None or state.node < 0 or not self.mode.startswith("forecast"):
             return state.score
         key = (state.node, state.previous)

@@ -9,11 +9,11 @@ from math import prod
 
 from core.steps import codes as do
 
-Row = list[int]
+Codes = list[int]
 Key = tuple[int, int]
 
 
-def joined(rows: list[Row], rooms: dict[Key, int], kept: set[Key]) -> list[Row]:
+def joined(rows: list[Codes], rooms: dict[Key, int], kept: set[Key]) -> list[Codes]:
     """The same program with fewer rows.
 
     Args:
@@ -30,7 +30,7 @@ class Rooms:
     """Who writes and who reads the rooms of a program."""
 
     def __init__(
-        self, sizes: dict[Key, int], starts: list[list[int]], kept: set[Key], rows: list[Row]
+        self, sizes: dict[Key, int], starts: list[list[int]], kept: set[Key], rows: list[Codes]
     ) -> None:
         self.sizes, self.starts, self.kept = sizes, starts, kept
         self.readers: dict[Key, list[tuple[int, int]]] = {}
@@ -40,7 +40,7 @@ class Rooms:
                 self.readers.setdefault(room_of(starts, source(row), row[slot]), []).append((place, slot))
             self.writers.setdefault(room_of(starts, row[1], row[do.TARGET]), []).append(place)
 
-    def only_reader(self, rows: list[Row], place: int) -> tuple[int, int] | None:
+    def only_reader(self, rows: list[Codes], place: int) -> tuple[int, int] | None:
         """The one row and operand that read all that a row writes, if nobody else does."""
         row = rows[place]
         key = (row[1], row[do.TARGET])
@@ -51,7 +51,7 @@ class Rooms:
         return found[0]
 
 
-def with_their_sums(rows: list[Row], rooms: Rooms) -> list[Row]:
+def with_their_sums(rows: list[Codes], rooms: Rooms) -> list[Codes]:
     """Products go into the sums that alone read them."""
     gone: set[int] = set()
     for place, row in enumerate(rows):
@@ -63,9 +63,9 @@ def with_their_sums(rows: list[Row], rooms: Rooms) -> list[Row]:
     return [row for place, row in enumerate(rows) if place not in gone]
 
 
-def as_dots(rows: list[Row], rooms: Rooms) -> list[Row]:
+def as_dots(rows: list[Codes], rooms: Rooms) -> list[Codes]:
     """sum(b c + d e) = b . c + d . e, in two rows without anything between."""
-    made: dict[int, list[Row]] = {}
+    made: dict[int, list[Codes]] = {}
     for place, row in enumerate(rows):
         reader = rooms.only_reader(rows, place) if row[0] in (do.GIVE, do.TAKE, do.FROM) else None
         if reader is None or rows[reader[0]][0] != do.SUM:
@@ -88,7 +88,7 @@ def as_dots(rows: list[Row], rooms: Rooms) -> list[Row]:
     return [one for place, row in enumerate(rows) for one in made.get(place, [row])]
 
 
-def without_copies(rows: list[Row], rooms: Rooms) -> list[Row]:
+def without_copies(rows: list[Codes], rooms: Rooms) -> list[Codes]:
     """What is only written to be copied is written where the copy goes."""
     moved: dict[Key, int] = {}
     hosts: set[Key] = set()
@@ -112,12 +112,12 @@ def without_copies(rows: list[Row], rooms: Rooms) -> list[Row]:
     return [row for place, row in enumerate(rows) if place not in gone]
 
 
-def source(row: Row) -> int:
+def source(row: Codes) -> int:
     """Which memory a row reads."""
     return 1 - row[1] if row[0] in (do.UP, do.DOWN) else row[1]
 
 
-def operands(row: Row) -> list[int]:
+def operands(row: Codes) -> list[int]:
     """Where a row says which numbers it reads."""
     if row[0] in (do.PRODUCT, do.LESS):
         return [slot for slot in (do.FIRST, do.SECOND, do.THIRD) if row[slot] >= 0]
@@ -139,7 +139,7 @@ def room_of(starts: list[list[int]], memory: int, at: int) -> Key:
     return memory, starts[memory][bisect_right(starts[memory], at) - 1]
 
 
-def together(product: Row, reader: Row, slot: int) -> Row | None:
+def together(product: Codes, reader: Codes, slot: int) -> Codes | None:
     """One row for both, or None if there is none."""
     shape = shared_shape(product, reader, slot)
     if shape is None or reader[0] not in (do.ADD, do.SUBTRACT, do.SUM):
@@ -160,7 +160,7 @@ def together(product: Row, reader: Row, slot: int) -> Row | None:
     return [kind, reader[1], *shape, reader[do.TARGET], *target, reader[at], *own, *b, *c]
 
 
-def shared_shape(product: Row, reader: Row, slot: int) -> Row | None:
+def shared_shape(product: Codes, reader: Codes, slot: int) -> Codes | None:
     """Four axes in which both can be walked through: those of one of them, the other lying flat in these."""
     if product[2:6] == reader[2:6]:
         return reader[2:6] if masked(reader, slot) == masked(product, do.TARGET) else None
@@ -172,7 +172,7 @@ def shared_shape(product: Row, reader: Row, slot: int) -> Row | None:
     return product[2:6] if reader[2:5] == [1, 1, 1] and reader[slot + 4] == 1 else None
 
 
-def strides(row: Row, slot: int, shape: Row) -> Row | None:
+def strides(row: Codes, slot: int, shape: Codes) -> Codes | None:
     """Those of an operand in other axes of as many numbers; None if it does not lie flat."""
     if row[2:6] == shape:
         return row[slot + 1 : slot + 5]
@@ -183,15 +183,15 @@ def strides(row: Row, slot: int, shape: Row) -> Row | None:
     return lying_flat(shape) if row[slot + 4] == 1 else None
 
 
-def lying_flat(shape: Row) -> Row:
+def lying_flat(shape: Codes) -> Codes:
     """Strides of a contiguous tensor."""
     return [prod(shape[axis + 1 :]) for axis in range(4)]
 
 
-def masked(row: Row, slot: int) -> Row:
+def masked(row: Codes, slot: int) -> Codes:
     """Strides of an operand, zero along axes of one."""
     return masked_by(row[slot + 1 : slot + 5], row[2:6])
 
 
-def masked_by(found: Row, shape: Row) -> Row:
+def masked_by(found: Codes, shape: Codes) -> Codes:
     return [step if size > 1 else 0 for step, size in zip(found, shape, strict=True)]

@@ -14,6 +14,7 @@ from PIL import Image
 from core.bundled import bundled
 from core.errors import DataError
 from core.report import percent
+from demos.answering import answers
 from demos.first import once
 from demos.headline import Headline
 from demos.markup import Stat, stat_row
@@ -345,24 +346,7 @@ def build() -> gr.Blocks:
                     go = gr.Button("Read it")
         inputs = [file, example, seed, kind, model, others, weights, own]
         outputs = [figures, main, text, plain]
-        page.load(
-            show,
-            inputs,
-            outputs,
-            api_visibility="private",
-            show_progress="minimal",
-            concurrency_id="ocr",
-        )
-        gr.on(
-            [c.change for c in inputs],
-            show,
-            inputs,
-            outputs,
-            api_name="read",
-            trigger_mode="always_last",
-            show_progress="minimal",
-            concurrency_id="ocr",
-        )
+        answers(page, show, inputs, outputs, [c.change for c in inputs], word="ocr", name="read")
         make.click(download, [*inputs, form], result, api_name="download", concurrency_id="ocr")
         learn.click(keep, [*inputs, plain], [kept, packed], api_name="keep", concurrency_id="ocr")
         writing.expand(None, js=TAKE_THE_BRUSH, api_visibility="private")

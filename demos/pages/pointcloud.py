@@ -13,6 +13,7 @@ from core.bundled import bundled
 from core.errors import DataError
 from core.files import write_text
 from core.text import in_json
+from demos.answering import answers
 from demos.camera import HEIGHT_PX, WIDE_PX, WIDTH, fitted
 from demos.first import once
 from demos.headline import Headline
@@ -335,16 +336,11 @@ def build() -> gr.Blocks:
         scan = [file, sensor, seed, weights, score, classes, density]
         inputs = [*scan, window]
         outputs = [figures, picture, above, boxes]
-        page.load(
+        answers(
+            page,
             show,
             inputs,
             outputs,
-            api_visibility="private",
-            show_progress="minimal",
-            concurrency_id="pointcloud",
-            js=WIDTH,
-        )
-        gr.on(
             [
                 file.change,
                 sensor.change,
@@ -354,13 +350,8 @@ def build() -> gr.Blocks:
                 classes.change,
                 density.change,
             ],
-            show,
-            inputs,
-            outputs,
-            api_name="detect",
-            trigger_mode="always_last",
-            show_progress="minimal",
-            concurrency_id="pointcloud",
+            word="pointcloud",
+            name="detect",
             js=WIDTH,
         )
         save.click(downloads, scan, files, api_name="boxes", concurrency_id="pointcloud")

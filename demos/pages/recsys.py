@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 import plotly.graph_objects as go
 
+from demos.answering import answers
 from demos.first import once
 from demos.headline import Headline
 from demos.markup import Stat, stat_row, table
@@ -13,7 +14,7 @@ from demos.progress import stands
 from demos.theme import BASELINE, OURS, PALETTE
 from demos.uploads import said
 from recsys.compare import compare, town_of
-from recsys.visit import VISITORS, Shown, Visit, arrive, beliefs, click, shelf, strolls
+from recsys.visit import VISITORS, ShelfShown, Visit, arrive, beliefs, click, shelf, strolls
 
 HEADLINE = Headline(
     weights="recsys-gru",
@@ -50,7 +51,7 @@ def visit_of(number: float, clicks: Clicks) -> Visit:
 
 
 @once
-def shelves(number: int, clicks: tuple[Any, ...], k: int, temperature: float) -> dict[str, Shown]:
+def shelves(number: int, clicks: tuple[Any, ...], k: int, temperature: float) -> dict[str, ShelfShown]:
     """Slates of all policies, kept for the same choice."""
     visit = visit_of(number, [(list(items), slot) for items, slot in clicks])
     return shelf(visit, POLICIES, k, temperature=temperature)
@@ -92,7 +93,7 @@ def words(policy: str) -> str:
     return WORDS.get(policy, policy)
 
 
-def slates(found: dict[str, Shown], mine: str) -> str:
+def slates(found: dict[str, ShelfShown], mine: str) -> str:
     """All slates side by side: every slot's item, its group, its true chance of a click as a bar."""
     count = len(next(iter(found.values())).chance)
     head = "".join(
@@ -118,7 +119,7 @@ def slates(found: dict[str, Shown], mine: str) -> str:
     )
 
 
-def why(shown: Shown) -> str:
+def why(shown: ShelfShown) -> str:
     """Why each item is on the slate."""
     head = ("item", "group", "mean", "spread", "draw", "clicks", "shown", "propensity", "true chance")
     rows = []
@@ -352,23 +353,14 @@ def build() -> gr.Blocks:
                     verdict = gr.HTML(elem_id="verdict")
         inputs = [number, k, temperature, policy, clicks]
         outputs = [figures, side, places, groups, choice, reasons]
-        page.load(
+        answers(
+            page,
             show,
             inputs,
             outputs,
-            api_visibility="private",
-            show_progress="minimal",
-            concurrency_id="recsys",
-        )
-        gr.on(
             [k.change, temperature.change, policy.change],
-            show,
-            inputs,
-            outputs,
-            api_name="recommend",
-            trigger_mode="always_last",
-            show_progress="minimal",
-            concurrency_id="recsys",
+            word="recsys",
+            name="recommend",
         )
         fresh = gr.on(
             [number.change, again.click],

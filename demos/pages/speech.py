@@ -8,6 +8,7 @@ import gradio as gr
 import numpy as np
 
 from core.errors import DataError
+from demos.answering import answers
 from demos.first import once
 from demos.headline import Headline
 from demos.markup import Stat, stat_row
@@ -281,23 +282,14 @@ def build() -> gr.Blocks:
                     session = gr.State(None)
         inputs = [file, example, seed, mix, limit]
         views = [drawn, before, first, second, bars]
-        page.load(
+        answers(
+            page,
             show,
             inputs,
             [figures, *views],
-            api_visibility="private",
-            show_progress="minimal",
-            concurrency_id="speech",
-        )
-        gr.on(
             [example.change, file.change, seed.change, mix.release, limit.release],
-            show,
-            inputs,
-            [figures, *views],
-            api_name="listen",
-            trigger_mode="always_last",
-            show_progress="minimal",
-            concurrency_id="speech",
+            word="speech",
+            name="listen",
         )
         playing = run.click(
             live, inputs[:3], figures, api_name="live", show_progress="hidden", concurrency_id="speech live"

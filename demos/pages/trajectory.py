@@ -20,6 +20,7 @@ from apps.trajectory.stream import Sample, Stream
 from apps.trajectory.synth import FAMILIES, generate, recorded
 from core.bundled import bundled
 from core.errors import DataError
+from demos.answering import answers
 from demos.camera import HEIGHT_PX, WIDE_PX, WIDTH, fitted
 from demos.first import once
 from demos.headline import Headline
@@ -317,24 +318,14 @@ def build() -> gr.Blocks:
                     methods = gr.HTML(elem_id="methods")
         inputs = [file, family, seed, weights, horizon, moment, window]
         outputs = [figures, picture, errors]
-        page.load(
+        answers(
+            page,
             show,
             inputs,
             outputs,
-            api_visibility="private",
-            show_progress="minimal",
-            concurrency_id="trajectory",
-            js=WIDTH,
-        )
-        gr.on(
             [family.change, file.change, seed.change, weights.change, horizon.change, moment.change],
-            show,
-            inputs,
-            outputs,
-            api_name="predict",
-            trigger_mode="always_last",
-            show_progress="minimal",
-            concurrency_id="trajectory",
+            word="trajectory",
+            name="predict",
             js=WIDTH,
         )
         more.expand(

@@ -70,7 +70,7 @@ class New(Body):
     group: int = Field(ge=0, lt=2**31)
 
 
-class Items(Body):
+class ItemRows(Body):
     retire: list[Id] = Field(default_factory=list, max_length=100_000)
     add: list[New] = Field(default_factory=list, max_length=100_000)
 
@@ -212,7 +212,7 @@ def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
         return {"forgotten": engine.forget(str(body.user))}
 
     @app.post("/items")
-    def items(body: Items) -> dict[str, Any]:
+    def items(body: ItemRows) -> dict[str, Any]:
         if not body.retire and not body.add:
             raise DataError("name items to add or to retire.")
         added = engine.add({str(one.item): one.group for one in body.add}) if body.add else 0

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from speech.models.parts import CumulativeNorm, Decoder, Encoder, GlobalNorm, as_long_as, long_enough
 
 
-class Block(nn.Module):
+class TemporalBlock(nn.Module):
     """x (B, C, T) -> what is added to it, and what goes to the sum."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Block(nn.Module):
         return self.res_conv(x), self.skip_conv(x)
 
 
-class Masker(nn.Module):
+class TemporalMasker(nn.Module):
     """w (B, F, T) -> masks (B, S, F, T)."""
 
     def __init__(
@@ -60,7 +60,9 @@ class Masker(nn.Module):
         norm = CumulativeNorm if causal else GlobalNorm
         self.bottleneck = nn.Sequential(norm(filters), nn.Conv1d(filters, channels, 1))
         self.TCN = nn.ModuleList(
-            Block(channels, hidden, skip, kernel, 2**x, causal) for _ in range(repeats) for x in range(blocks)
+            TemporalBlock(channels, hidden, skip, kernel, 2**x, causal)
+            for _ in range(repeats)
+            for x in range(blocks)
         )
         self.mask_net = nn.Sequential(nn.PReLU(), nn.Conv1d(skip, talkers * filters, 1))
 
@@ -94,7 +96,7 @@ class ConvTasNet(nn.Module):
         super().__init__()
         self.kernel, self.talkers, self.rate = kernel_size, n_src, sample_rate
         self.encoder = Encoder(n_filters, kernel_size, stride)
-        self.masker = Masker(
+        self.masker = TemporalMasker(
             n_filters, n_src, n_blocks, n_repeats, bn_chan, hid_chan, skip_chan, conv_kernel_size, causal
         )
         self.decoder = Decoder(n_filters, kernel_size, stride)

@@ -19,7 +19,7 @@ class Path(nn.Module):
         self.rnn = Recurrence(unit, channels, hidden, directions=directions)
 
 
-class Block(nn.Module):
+class DualPathBlock(nn.Module):
     """x (B, C, K, L): K frames in each of L chunks."""
 
     def __init__(self, unit: str, channels: int, hidden: int, directions: int) -> None:
@@ -42,7 +42,7 @@ class Block(nn.Module):
         return x + self.inter_norm(y.permute(0, 3, 1, 2))
 
 
-class Masker(nn.Module):
+class DualPathMasker(nn.Module):
     """w (B, F, T) -> masks (B, S, F, T)."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Masker(nn.Module):
         super().__init__()
         self.talkers, self.chunk, self.hop = talkers, chunk, hop
         self.bottleneck = nn.Sequential(GlobalNorm(filters), nn.Conv1d(filters, channels, 1))
-        self.net = nn.Sequential(*(Block(unit, channels, hidden, directions) for _ in range(repeats)))
+        self.net = nn.Sequential(*(DualPathBlock(unit, channels, hidden, directions) for _ in range(repeats)))
         self.first_out = nn.Sequential(nn.PReLU(), nn.Conv2d(channels, talkers * channels, 1))
         self.net_out = nn.Sequential(nn.Conv1d(channels, channels, 1), nn.Tanh())
         self.net_gate = nn.Sequential(nn.Conv1d(channels, channels, 1), nn.Sigmoid())
@@ -99,7 +99,7 @@ class DPRNN(nn.Module):
         self.kernel, self.talkers, self.rate = kernel_size, n_src, sample_rate
         hop = chunk_size // 2 if hop_size is None else hop_size
         self.encoder = Encoder(n_filters, kernel_size, stride)
-        self.masker = Masker(
+        self.masker = DualPathMasker(
             n_filters, n_src, bn_chan, hid_size, chunk_size, hop, n_repeats, unit, 1 + bidirectional
         )
         self.decoder = Decoder(n_filters, kernel_size, stride)

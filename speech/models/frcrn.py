@@ -84,7 +84,7 @@ class Coder(nn.Module):
         return F.leaky_relu(a, 0.01), F.leaky_relu(b, 0.01)
 
 
-class Memory(nn.Module):
+class FrequencyFsmn(nn.Module):
     """FSMN that looks back: x + p + conv(p), p = W relu(V x): (B, T, C)."""
 
     def __init__(self, width: int) -> None:
@@ -106,8 +106,8 @@ class ComplexMemory(nn.Module):
         super().__init__()
         self.layers, self.along_time = layers, along_time
         for layer in range(1, layers + 1):
-            self.add_module(f"fsmn_re_L{layer}", Memory(width))
-            self.add_module(f"fsmn_im_L{layer}", Memory(width))
+            self.add_module(f"fsmn_re_L{layer}", FrequencyFsmn(width))
+            self.add_module(f"fsmn_im_L{layer}", FrequencyFsmn(width))
 
     def forward(self, x: Pair) -> Pair:
         order = (0, 3, 1, 2) if self.along_time else (0, 3, 2, 1)

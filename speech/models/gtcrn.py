@@ -73,7 +73,7 @@ def neighbours(x: Tensor) -> Tensor:
     return torch.stack([padded[..., k : k + bands] for k in range(3)], 2).flatten(1, 2)
 
 
-class ConvBlock(nn.Module):
+class BandConv(nn.Module):
     """A strided convolution over bands, norm, and PReLU or tanh."""
 
     def __init__(self, inputs: int, outputs: int, groups: int, *, up: bool, last: bool = False) -> None:
@@ -185,21 +185,21 @@ class DPGRNN(nn.Module):
         return (x + self.inter_ln(y)).permute(0, 3, 1, 2), state
 
 
-class Encoder(nn.Module):
+class BandEncoder(nn.Module):
     """Its results are the skips of the decoder."""
 
     def __init__(self) -> None:
         super().__init__()
         self.en_convs = nn.ModuleList(
             [
-                ConvBlock(9, 16, 1, up=False),
-                ConvBlock(16, 16, 2, up=False),
+                BandConv(9, 16, 1, up=False),
+                BandConv(16, 16, 2, up=False),
                 *(GTConv(dilation, up=False) for dilation in (1, 2, 5)),
             ]
         )
 
 
-class Decoder(nn.Module):
+class BandDecoder(nn.Module):
     """The encoder mirrored."""
 
     def __init__(self) -> None:
@@ -207,8 +207,8 @@ class Decoder(nn.Module):
         self.de_convs = nn.ModuleList(
             [
                 *(GTConv(dilation, up=True) for dilation in (5, 2, 1)),
-                ConvBlock(16, 16, 2, up=True),
-                ConvBlock(16, 2, 1, up=True, last=True),
+                BandConv(16, 16, 2, up=True),
+                BandConv(16, 2, 1, up=True, last=True),
             ]
         )
 
@@ -222,10 +222,10 @@ class GTCRN(nn.Module):
         super().__init__()
         self.input_size = self.output_size = 2 * BINS
         self.erb = ERB()
-        self.encoder = Encoder()
+        self.encoder = BandEncoder()
         self.dpgrnn1 = DPGRNN()
         self.dpgrnn2 = DPGRNN()
-        self.decoder = Decoder()
+        self.decoder = BandDecoder()
 
     def forward(self, wave: Tensor) -> Tensor:
         """Whole waves of more than 256 samples, with reflected ends."""

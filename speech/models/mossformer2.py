@@ -145,7 +145,7 @@ class GatedAttention(nn.Module):
         return (weights @ y + lin_q @ known).flatten(1, 2)[:, :frames]
 
 
-class Memory(nn.Module):
+class Fsmn(nn.Module):
     """FSMN: x + p + conv(p) over 39 frames, p = W relu(V x): (B, S, D)."""
 
     def __init__(self, width: int) -> None:
@@ -170,7 +170,7 @@ class Memory(nn.Module):
         return x + (p + seen).transpose(1, 2)
 
 
-class DenseMemory(Memory):
+class DenseFsmn(Fsmn):
     """x + two dilated convolutions, the second of the first's output and its input together."""
 
     def remember(self, width: int) -> None:
@@ -214,7 +214,7 @@ class GatedUnit(nn.Module):
         super().__init__()
         self.to_u = ConvBlock(INNER, INNER, nn.LayerNorm(INNER))
         self.to_v = ConvBlock(INNER, INNER, nn.LayerNorm(INNER))
-        self.fsmn = DenseMemory(INNER) if dense else Memory(INNER)
+        self.fsmn = DenseFsmn(INNER) if dense else Fsmn(INNER)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.to_v(x) * self.fsmn(self.to_u(x)) + x

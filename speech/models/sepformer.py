@@ -131,7 +131,7 @@ class DualPath(nn.Module):
         return x + self.inter_norm(y.permute(0, 3, 1, 2))
 
 
-class MaskNet(nn.Module):
+class DualPathMaskNet(nn.Module):
     """w (B, N, L) -> masks (S, B, N, L)."""
 
     def __init__(
@@ -193,7 +193,7 @@ class SepFormer(nn.Module):
             raise ConfigError(f"N ({N}) must be a multiple of nhead ({nhead}) and K ({K}) even.")
         self.kernel, self.talkers = kernel_size, num_spks
         self.encoder = FilterEncoder(N, kernel_size)
-        self.masknet = MaskNet(N, nhead, d_ffn, layers, num_spks, num_layers, K)
+        self.masknet = DualPathMaskNet(N, nhead, d_ffn, layers, num_spks, num_layers, K)
         self.decoder = nn.ConvTranspose1d(N, 1, kernel_size, stride=kernel_size // 2, bias=False)
 
     def forward(self, wave: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from core.errors import DataError, WorkError
 from tests.terminal import Terminal
 
 
-@pytest.mark.heavy
 def test_help_lists_domains_without_loading_torch() -> None:
     code = (
         "import sys\nsys.argv = ['recurra', '--help']\nfrom core.cli import main\n"
@@ -38,7 +37,6 @@ def test_the_three_torches_import_together() -> None:
     assert torch.__version__
 
 
-@pytest.mark.heavy
 def test_packages_carry_their_names() -> None:
     code = "import core, apps, recsys, speech, vision, demos; print(core.__file__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", timeout=60)
@@ -157,7 +155,6 @@ def test_debug_shows_the_traceback(recurra: Terminal, monkeypatch: pytest.Monkey
         recurra("--debug", "units", "gruu")
 
 
-@pytest.mark.heavy
 def test_an_interpreter_runs_it_as_a_program() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "core", "units", "gruu"], capture_output=True, text=True, timeout=120

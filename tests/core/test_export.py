@@ -24,7 +24,6 @@ def test_every_real_unit_exports_one_step_and_any_length(name: str, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step.onnx", "whole.onnx"]
 
 
-@pytest.mark.heavy
 def test_a_matrix_state_exports_at_any_length(tmp_path: Path) -> None:
     assert export_sequence(core.build("gla", 8), tmp_path / "a.onnx") < 1e-5
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
@@ -62,7 +61,6 @@ class TwoHeads(torch.nn.Module):
         return level, (level.mean(1),)
 
 
-@pytest.mark.heavy
 def test_a_network_exports_with_free_sizes_and_a_wrong_graph_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,8 +3,6 @@
 import subprocess
 import sys
 
-import pytest
-
 PROGRAM = """
 import sys
 import torch, numba, safetensors, numpy.f2py
@@ -29,7 +27,6 @@ print(*sorted(name for name in after - known if not name.startswith("_")))
 """
 
 
-@pytest.mark.heavy
 def test_units_need_nothing_else() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -50,7 +50,7 @@ def test_what_is_no_index_is_one_sentence(tmp_path: Path, text: str, message: st
 
 def test_numbers_that_are_none_are_named(tmp_path: Path) -> None:
     (row,) = read_index(index(tmp_path, "a,b,c\nx,nan,1.5\n"), ["a"])
-    with pytest.raises(DataError, match="column a: expected a number, got 'x'"):
+    with pytest.raises(DataError, match="column a: expected a finite number, got 'x'"):
         row.number("a")
     with pytest.raises(DataError, match="column b: expected a finite number, got 'nan'"):
         row.number("b")

@@ -23,24 +23,7 @@ from core.weights import (
     load_torch,
     save,
 )
-
-CARD = Card(
-    task="trajectory",
-    unit="gru",
-    data="generated flights",
-    terms="Apache-2.0",
-    settings={"model": {"hidden": 4}, "horizons": [0.5, 1.0]},
-    score={"fde": 0.25},
-    commit="abc",
-    extra={"radius": {"1.0": 0.3}},
-)
-
-
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn = nn.GRU(3, 4)
-        self.head = nn.Linear(4, 2)
+from tests.core.nets import CARD, Net, saved
 
 
 class Tied(nn.Module):
@@ -49,12 +32,6 @@ class Tied(nn.Module):
         self.first = nn.Linear(3, 3)
         self.second = nn.Linear(3, 3)
         self.second.weight = self.first.weight
-
-
-def saved(tmp_path: Path, source: Any = None, card: Card = CARD) -> Path:
-    path = tmp_path / "net.safetensors"
-    save(path, Net() if source is None else source, card)
-    return path
 
 
 def test_a_module_and_its_card_come_back_equal(tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.seconds import booked
+
+AREA = "demos, collecting"
 PATIENCE_MS = 90_000
 """Waiting for a page on a loaded machine: far more than an idle one needs."""
 START_S = 240.0
@@ -19,6 +22,13 @@ START_S = 240.0
 DESK: Any = {"width": 1280, "height": 1000}
 SETTLES_S = 20.0
 """What axe finds while a page still changes is looked at again for so long."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What asks a page that is served waits for a process and a browser's word as a browser test does."""
+    for item in items:
+        if "served" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +39,14 @@ def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
     sync_api.expect.set_options(timeout=PATIENCE_MS)
     microphone = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # it beeps
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage", *microphone]
-        )
-        yield browser
+    play = sync_api.sync_playwright().start()
+    browser = play.chromium.launch(
+        executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage", *microphone]
+    )
+    yield browser
+    with booked(AREA):
         browser.close()
+        play.stop()
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +96,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str |
         return known[name]
 
     yield start
-    try:
-        server.communicate(timeout=60)  # the end of its input ends it
-    except subprocess.TimeoutExpired:
-        server.kill()
+    with booked(AREA):
+        try:
+            server.communicate(timeout=60)  # the end of its input ends it
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The speech page as a person uses it: one visit, opened once."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,14 +62,22 @@ def test_a_dropped_file_is_cleaned(opened: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.browser
-def test_the_microphone_can_be_started(opened: Any) -> None:
+def test_the_microphone_goes_through_the_stream_live(opened: Any) -> None:
     from playwright.sync_api import expect
 
-    opened.get_by_role("button", name="Live, from your microphone").click()
-    microphone = opened.locator("#microphone")
+    page, live = opened, opened.locator("#live .r-stat")
+    page.get_by_role("button", name="Live, from your microphone").click()
+    microphone = page.locator("#microphone")
     expect(microphone.get_by_label("Select input device")).to_be_visible()
     microphone.get_by_role("button", name="Record").click()
-    expect(microphone.get_by_role("button", name="Stop")).to_be_visible()
+    expect(live.first).to_have_text(re.compile(r"^of real time, computing\d\.\d{3}$"))
+    expect(live.nth(1)).to_have_text(re.compile(r"^latency of the network3\d ms$"))
+    expect(live.nth(4)).to_have_text(
+        re.compile(r"^heard[1-9]\d*\.\d s$")
+    )  # the browser's own test device beeps
+    microphone.get_by_role("button", name="Stop").click()
+    expect(page.locator("#sounds")).to_contain_text("microphone")
+    expect(page.locator("#sounds")).to_contain_text("after the network, live")
 
 
 def test_a_live_session_gives_what_a_whole_file_gives() -> None:

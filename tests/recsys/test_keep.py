@@ -170,7 +170,6 @@ def test_a_forgotten_user_leaves_the_log(tmp_path: Path) -> None:
     assert replay(model(), tmp_path / "a.parquet")["same"] == 9
 
 
-@pytest.mark.heavy
 def test_graphs_of_state_and_scores_answer_as_torch_does(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -217,7 +217,6 @@ def test_hstu_reads_the_time_of_the_question() -> None:
     assert not torch.allclose(soon[:, -1], after[:, -1])
 
 
-@pytest.mark.heavy
 def test_a_contest_goes_on_where_it_was(tmp_path: Path) -> None:
     file = tmp_path / "log.txt"
     rows = [f"{user} {' '.join(map(str, part))}" for user, part in enumerate(walks().items)]

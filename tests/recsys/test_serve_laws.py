@@ -208,7 +208,6 @@ def test_slates_are_logged_with_their_click_and_forgotten(tmp_path: Path) -> Non
     assert replay(engine.model, tmp_path / "log")["slates"] == 1
 
 
-@pytest.mark.heavy
 def test_a_killed_server_has_lost_nothing_that_it_answered(tmp_path: Path) -> None:
     port = free_port()
     words = [sys.executable, "-m", "core", "recsys", "serve", "--weights", WEIGHTS, "--port", str(port),

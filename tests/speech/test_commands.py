@@ -74,7 +74,6 @@ def test_models_lists_what_is_bundled_for_speech() -> None:
     assert all(row["task"] in ("enhance", "separate", "voice") and row["trained_on"] for row in rows)
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["enhance", "live"])
 def test_an_exported_stream_gives_the_same_wave_with_numpy_alone(
     name: str, weights: dict[str, Path], tmp_path: Path
@@ -115,7 +114,6 @@ def test_an_exported_stream_gives_the_same_wave_with_numpy_alone(
     np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-4)
 
 
-@pytest.mark.heavy
 def test_a_whole_wave_network_is_exported_for_windows(weights: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "whole.onnx"
     words = ["--task", "separate", "--weights", weights["separate"], "--seconds", "0.5"]
@@ -124,7 +122,6 @@ def test_a_whole_wave_network_is_exported_for_windows(weights: dict[str, Path], 
     assert "largest difference" in result.output
 
 
-@pytest.mark.heavy
 def test_a_published_stream_is_exported_and_says_what_its_ends_are(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")

@@ -46,7 +46,7 @@ app = application(
 app.registered_commands += cli_files.app.registered_commands
 app.registered_groups += cli_files.app.registered_groups
 
-Task = Annotated[str, typer.Argument(help="lines or digits.")]
+TaskWord = Annotated[str, typer.Argument(help="lines or digits.")]
 Trained = Annotated[str, typer.Argument(help="lines, digits, pen or segment.")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop where an image is missing; else it is named and left out.")

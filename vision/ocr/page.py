@@ -8,7 +8,15 @@ import numpy as np
 
 from vision.ocr.answer import Line, Page, Point, Table
 from vision.ocr.segment.curves import MOST, corridors, join, ridges
-from vision.ocr.segment.ink import Ink, darkness, find_ink, thresholded, within, without_specks, written_ink
+from vision.ocr.segment.ink import (
+    InkMap,
+    darkness,
+    find_ink,
+    thresholded,
+    within,
+    without_specks,
+    written_ink,
+)
 from vision.ocr.segment.order import reading_order
 from vision.ocr.segment.outline import airy, moved, outlines, scaled, split_double
 from vision.ocr.segment.pitch import component_height, line_pitch
@@ -64,7 +72,7 @@ def find_lines(grey: np.ndarray, width: int = WIDTH) -> tuple[list[Line], list[s
     return [scaled(line, factor, W, H) for line in lines], remarks
 
 
-def lines_of(ink: Ink, scale: float) -> tuple[list[Line], bool]:
+def lines_of(ink: InkMap, scale: float) -> tuple[list[Line], bool]:
     """Lines of some ink, and whether there were more pieces than are kept."""
     white = corridors(ink, scale)
     pieces = ridges(ink, scale, white)
@@ -72,7 +80,7 @@ def lines_of(ink: Ink, scale: float) -> tuple[list[Line], bool]:
     return outlines(ink, curves, scale), len(pieces) >= MOST
 
 
-def cell_lines(ink: Ink, scale: float) -> list[Line]:
+def cell_lines(ink: InkMap, scale: float) -> list[Line]:
     """Lines of a column of cells, single signs too, with some white around them."""
     H, W = ink.mask.shape
     curves = split_double(ink, join(ridges(ink, scale), scale), scale)
@@ -103,7 +111,7 @@ def find_tables(grey: np.ndarray) -> tuple[list[Line], list[Table], list[str]]:
     return [scaled(line, factor, W, H) for line in lines], tables, []
 
 
-def table_lines(ink: Ink, grid: Grid, number: int) -> tuple[Table, list[Line]]:
+def table_lines(ink: InkMap, grid: Grid, number: int) -> tuple[Table, list[Line]]:
     """A table and its lines, in pixels of the ink."""
     parts = [(band, *within(ink, band.polygon)) for band in grid.bands]
     heights = [component_height(part) for _, part, _ in parts if part.mask.sum() > 40]
@@ -118,7 +126,7 @@ def table_lines(ink: Ink, grid: Grid, number: int) -> tuple[Table, list[Line]]:
     return tabled(grid, found, number)
 
 
-def outside(ink: Ink, grids: list[Grid], upright: list[Rule]) -> list[Line]:
+def outside(ink: InkMap, grids: list[Grid], upright: list[Rule]) -> list[Line]:
     """Lines above, below and beside tables; a long rule beside them all is the page's edge."""
     H, W = ink.mask.shape
     rest = ink.mask.copy()

@@ -33,7 +33,7 @@ TIMED = 24
 
 
 @dataclass(frozen=True)
-class Row:
+class StudyRow:
     """One training of a study."""
 
     name: str
@@ -55,7 +55,7 @@ def study(
     config: TrainConfig | None = None,
     device: Any = "cpu",
     quiet: bool = False,
-) -> list[Row]:
+) -> list[StudyRow]:
     """Train every variant into a folder of its own below `out`; one that is done is not trained again.
 
     Raises:
@@ -74,7 +74,7 @@ def study(
         if not done(run):
             train(own, run, data, device=device, quiet=quiet, resume=(run / STATE).is_file())
         card = load(run / WEIGHTS)[1]
-        rows.append(Row(name, card.score["cer"], seconds_a_step(run), speed(run, checked)))
+        rows.append(StudyRow(name, card.score["cer"], seconds_a_step(run), speed(run, checked)))
     return rows
 
 
@@ -129,7 +129,7 @@ def speed(run: Path, samples: Sequence[Any]) -> float:
         torch.set_num_threads(threads)
 
 
-def shown(what: str, rows: Sequence[Row]) -> list[str]:
+def shown(what: str, rows: Sequence[StudyRow]) -> list[str]:
     """The table for people."""
     head = ["unit" if what == "units" else "generated %", "validation CER", "s a step", "lines a s"]
     cells = [

@@ -19,7 +19,7 @@ ENDINGS = (".labels.csv", ".label.txt", ".csv", ".txt")
 
 
 @dataclass(frozen=True)
-class Rows:
+class BoxRows:
     """Boxes of one file."""
 
     boxes: np.ndarray
@@ -35,7 +35,7 @@ class Rows:
     hard: np.ndarray
 
 
-def read_rows(path: Path) -> Rows:
+def read_rows(path: Path) -> BoxRows:
     """A table of boxes: category, sizes, place, yaw; perhaps score, num_interior_pts, id, vx, vy, hard.
 
     Raises:
@@ -53,7 +53,7 @@ def read_rows(path: Path) -> Rows:
         def column(name: str, default: float) -> np.ndarray:
             return np.array([float(row[name]) if row.get(name) else default for row in table], float)
 
-        found = Rows(
+        found = BoxRows(
             np.array(boxes, float).reshape(-1, 7),
             np.array([row["category"] for row in table], dtype=object),
             column("score", 1.0),
@@ -132,7 +132,7 @@ def score(truth: str | Path, found: str | Path, metric: str) -> dict[str, Any]:
         figures = kitti_figures(files)
     else:
         none = np.zeros(0)
-        nothing = Rows(
+        nothing = BoxRows(
             np.zeros((0, 7)), none.astype(object), none, none, none, np.zeros((0, 2)), none.astype(bool)
         )
         labels = [read_rows(path) for _, path, _ in files]
@@ -174,7 +174,7 @@ def kitti_figures(files: Sequence[tuple[str, Path, Path | None]]) -> dict[str, A
     return out
 
 
-def things_of(frames: Sequence[Rows]) -> nuscenes.Things:
+def things_of(frames: Sequence[BoxRows]) -> nuscenes.Things:
     """All boxes of all files, under nuScenes' names."""
     names = [NUSCENES.get(role(str(name)), str(name)) for rows in frames for name in rows.names]
     boxes = np.concatenate([rows.boxes for rows in frames])
@@ -186,7 +186,7 @@ def things_of(frames: Sequence[Rows]) -> nuscenes.Things:
     )  # fmt: skip
 
 
-def nuscenes_figures(labels: Sequence[Rows], boxes: Sequence[Rows]) -> dict[str, Any]:
+def nuscenes_figures(labels: Sequence[BoxRows], boxes: Sequence[BoxRows]) -> dict[str, Any]:
     """mAP, NDS and the errors, over the classes that the labels have; labels without points do not count."""
     labels = [picked(rows, rows.points > 0) for rows in labels]
     truth, found = things_of(labels), things_of(boxes)
@@ -197,12 +197,12 @@ def nuscenes_figures(labels: Sequence[Rows], boxes: Sequence[Rows]) -> dict[str,
     return {"mAP": float(report["mean_ap"]), "NDS": float(report["nds"]), **errors, "AP": by_class}
 
 
-def picked(rows: Rows, keep: np.ndarray) -> Rows:
+def picked(rows: BoxRows, keep: np.ndarray) -> BoxRows:
     """The rows of a mask."""
-    return Rows(*(getattr(rows, name)[keep] for name in rows.__dataclass_fields__))
+    return BoxRows(*(getattr(rows, name)[keep] for name in rows.__dataclass_fields__))
 
 
-def scenes_of(labels: Sequence[Rows], boxes: Sequence[Rows], kind: str) -> list[overlap_ap.Scene]:
+def scenes_of(labels: Sequence[BoxRows], boxes: Sequence[BoxRows], kind: str) -> list[overlap_ap.Scene]:
     """One class of every file."""
     scenes = []
     for truth, found in zip(labels, boxes, strict=True):
@@ -216,13 +216,13 @@ def scenes_of(labels: Sequence[Rows], boxes: Sequence[Rows], kind: str) -> list[
     return scenes
 
 
-def waymo_figures(labels: Sequence[Rows], boxes: Sequence[Rows]) -> dict[str, Any]:
+def waymo_figures(labels: Sequence[BoxRows], boxes: Sequence[BoxRows]) -> dict[str, Any]:
     """AP and APH by class and level, and their means over the classes that have truth."""
     rows = {kind: overlap_ap.waymo_score(scenes_of(labels, boxes, kind), kind) for kind in overlap_ap.WAYMO}
     return {**means_of(rows, ("AP_L1", "APH_L1", "AP_L2", "APH_L2")), **rows}
 
 
-def once_figures(labels: Sequence[Rows], boxes: Sequence[Rows]) -> dict[str, Any]:
+def once_figures(labels: Sequence[BoxRows], boxes: Sequence[BoxRows]) -> dict[str, Any]:
     """AP by class and range, and their means."""
     rows = {kind: overlap_ap.once_score(scenes_of(labels, boxes, kind), kind) for kind in overlap_ap.ONCE}
     return {**means_of(rows, tuple(overlap_ap.ONCE_RANGES)), **rows}
@@ -237,7 +237,7 @@ def means_of(rows: dict[str, dict[str, float | None]], names: Sequence[str]) -> 
     return out
 
 
-def argoverse_figures(labels: Sequence[Rows], boxes: Sequence[Rows]) -> dict[str, Any]:
+def argoverse_figures(labels: Sequence[BoxRows], boxes: Sequence[BoxRows]) -> dict[str, Any]:
     """AP, errors and CDS by class of the labels, and their means."""
     kinds = sorted({str(name) for rows in labels for name in rows.names})
     sides = []
@@ -261,7 +261,7 @@ def argoverse_figures(labels: Sequence[Rows], boxes: Sequence[Rows]) -> dict[str
     return {**means, **by_class}
 
 
-def tracking_figures(labels: Sequence[Rows], boxes: Sequence[Rows]) -> dict[str, Any]:
+def tracking_figures(labels: Sequence[BoxRows], boxes: Sequence[BoxRows]) -> dict[str, Any]:
     """MOTA, IDF1, HOTA of cars over files in the order of their names.
 
     Raises:

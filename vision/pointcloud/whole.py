@@ -30,7 +30,7 @@ NONE = 1 << 40
 """The key of a row that is not used; larger than any."""
 
 
-class Rows(NamedTuple):
+class VoxelRows(NamedTuple):
     """Voxels of one crop in a list with room for more."""
 
     features: Tensor
@@ -41,7 +41,7 @@ class Rows(NamedTuple):
     """(V,) bool, the used ones first."""
     shape: tuple[int, int, int]
 
-    def having(self, features: Tensor) -> "Rows":
+    def having(self, features: Tensor) -> "VoxelRows":
         """The same voxels with other features."""
         return self._replace(features=features)
 
@@ -62,10 +62,10 @@ def distinct(key: Tensor, room: int) -> tuple[Tensor, Tensor]:
     return found[:room], torch.empty_like(rank).scatter(0, order, rank)
 
 
-def rows_of(key: Tensor, features: Tensor, shape: tuple[int, int, int]) -> Rows:
+def rows_of(key: Tensor, features: Tensor, shape: tuple[int, int, int]) -> VoxelRows:
     """Rows of distinct keys."""
     valid = key < NONE
-    return Rows(features, from_keys(torch.where(valid, key, 0), shape), valid, shape)
+    return VoxelRows(features, from_keys(torch.where(valid, key, 0), shape), valid, shape)
 
 
 def summed(x: Tensor, place: Tensor, room: int) -> Tensor:
@@ -130,7 +130,7 @@ class Whole(nn.Module):
         both = torch.cat([network.flat(self.above(rows)), network.stem(image)], 1)
         return network.head(network.pyramid(network.join(both)))
 
-    def voxels(self, points: Tensor) -> Rows:
+    def voxels(self, points: Tensor) -> VoxelRows:
         """Points as voxels with learned features."""
         vfe = self.network.voxels
         low, size = points.new_tensor(vfe.bounds[:3]), points.new_tensor(vfe.size)
@@ -155,7 +155,7 @@ class Whole(nn.Module):
             x = top[: self.room] if layer.last else torch.cat([own, top.index_select(0, place)], 1)
         return rows_of(key, x, shape)
 
-    def layer(self, layer: nn.Module, rows: Rows) -> Rows:
+    def layer(self, layer: nn.Module, rows: VoxelRows) -> VoxelRows:
         """A LION layer: each operator along its order."""
         assert isinstance(layer, LIONLayer)
         features = rows.features
@@ -187,7 +187,7 @@ class Whole(nn.Module):
         a, b, kept = unit.decays(x)
         return unit.readout(scan(a, b), kept)
 
-    def block(self, block: LIONBlock, rows: Rows) -> Rows:
+    def block(self, block: LIONBlock, rows: VoxelRows) -> VoxelRows:
         """Encoder and decoder."""
         levels = []
         for layer, place, merge in zip(block.encoder, block.pos_emb_list, block.downsample_list, strict=True):
@@ -201,7 +201,7 @@ class Whole(nn.Module):
             rows = fine.having(norm(fine.features + taken(self.layer(layer, rows).features, inverse)))
         return rows
 
-    def merged(self, merge: nn.Module, rows: Rows) -> tuple[Rows, Tensor]:
+    def merged(self, merge: nn.Module, rows: VoxelRows) -> tuple[VoxelRows, Tensor]:
         """Described and merged voxels, and where each row went."""
         assert isinstance(merge, PatchMerging3D)
         convolution, norm, act = merge.sub_conv
@@ -215,7 +215,7 @@ class Whole(nn.Module):
         key, inverse = distinct(key, self.room)
         return rows_of(key, merge.norm(summed(described, inverse, self.room)), shape), inverse
 
-    def convolved(self, convolution: nn.Module, rows: Rows) -> Tensor:
+    def convolved(self, convolution: nn.Module, rows: VoxelRows) -> Tensor:
         """A submanifold convolution by a dense table of rows."""
         assert isinstance(convolution, SubmanifoldConv)
         depth, height, width = rows.shape
@@ -234,7 +234,7 @@ class Whole(nn.Module):
         out = (taken(rows.features, source.flatten()).unflatten(0, source.shape) @ weight).sum(0)
         return out if convolution.bias is None else out + convolution.bias
 
-    def above(self, rows: Rows) -> Tensor:
+    def above(self, rows: VoxelRows) -> Tensor:
         """The volume seen from above, (1, C * Z, Y, X)."""
         depth, height, width = rows.shape
         _, z, y, x = rows.coords.unbind(1)

@@ -11,7 +11,7 @@ from apps.trajectory.config import AugmentConfig, DataConfig, ModelConfig, Train
 from apps.trajectory.data import Track, flights
 from apps.trajectory.evaluate import evaluate
 from apps.trajectory.mixture import lines
-from apps.trajectory.pools import Pool, Windows, deal, gather, pooled, shared_out
+from apps.trajectory.pools import MakeWindows, Pool, deal, gather, pooled, shared_out
 from apps.trajectory.predict import load_model
 from apps.trajectory.synth import curriculum
 from apps.trajectory.train import fresh, train
@@ -171,7 +171,7 @@ def test_fast_recorders_bring_the_lines_through_all_samples() -> None:
     ends, rough = (windows[:, 20] + one[:, 1, 0] for one in (through, thin))
     further = windows[:, 20:].mean(1) - 10 * through[:, 1, 1]  # the middle of what comes, led back
     assert (ends - further).norm(dim=1).mean() < (rough - further).norm(dim=1).mean()
-    batch = Windows(replace(config, augment=AugmentConfig(shorten=0.0)), pools, sources.yards)(
+    batch = MakeWindows(replace(config, augment=AugmentConfig(shorten=0.0)), pools, sources.yards)(
         {"motion turn": 3, "fast noisy_100hz": 4, "fast rest": 2}, torch.Generator().manual_seed(1)
     )
     assert batch.past.shape == (9, 21, 3)

@@ -163,7 +163,6 @@ def test_shares_are_rounded_at_their_borders() -> None:
         split_count({"a": 1, "b": -1}, 10)
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["shuffled", "bucketed"])
 def test_any_number_of_workers_gives_the_same_bits_from_one_pool(kind: str) -> None:
     given = []
@@ -184,7 +183,6 @@ def test_any_number_of_workers_gives_the_same_bits_from_one_pool(kind: str) -> N
         assert all(torch.equal(a, b) for a, b in zip(given[0], other, strict=True))
 
 
-@pytest.mark.heavy
 def test_a_sentence_from_a_worker_stays_a_sentence() -> None:
     batches = ShuffledBatches(20, 4, fails_at_7, 3, workers=1)
     with pytest.raises(DataError, match=r"^seven.wav line 7: no sound here.$"):
@@ -192,7 +190,6 @@ def test_a_sentence_from_a_worker_stays_a_sentence() -> None:
     batches.close()
 
 
-@pytest.mark.heavy
 def test_a_worker_that_dies_is_a_failed_work() -> None:
     batches = ShuffledBatches(20, 4, dies, 3, workers=1)
     with pytest.raises(WorkError, match="a process that makes batches died"):

@@ -179,7 +179,6 @@ def test_after_step_sees_every_change_of_the_weights(tmp_path: Path) -> None:
     assert (model.head.weight[1] != 0).all()
 
 
-@pytest.mark.heavy
 def test_workers_of_the_options_change_nothing_and_are_free_on_resume(tmp_path: Path) -> None:
     run(tmp_path / "a", options=PLAIN)
     run(tmp_path / "b", options=dataclasses.replace(PLAIN, workers=1, max_steps=None))

@@ -58,7 +58,6 @@ def test_one_process_is_an_embedding() -> None:
         ShardedTable(1, 4, Place(0, 2))
 
 
-@pytest.mark.heavy
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", __file__]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OUT": str(tmp_path), "PYTHONPATH": os.getcwd()}

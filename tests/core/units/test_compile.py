@@ -9,7 +9,6 @@ SOME = ("gru", "mamba2", "rg_lru")
 """One of each kind in the daily suite, the others in the long one."""
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[] if n in SOME else [pytest.mark.slow]) for n in core.unit_names()]
 )
@@ -26,7 +25,6 @@ ANY_LENGTH = {"min_gru", "min_lstm", "lru", "s5", "hgrn", "qrnn", "rg_lru", "fsm
 FEW = ("gru", "min_gru", "mamba")
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[] if n in FEW else [pytest.mark.slow]) for n in core.unit_names()]
 )

@@ -85,7 +85,7 @@ def from_hocr(path: Path) -> list[Page]:
         text = read_bytes(path, LARGEST).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not text in UTF-8 (byte {error.start}).") from error
-    reader = Reader()
+    reader = HocrParser()
     reader.feed(text)
     reader.close()
     if not reader.pages:
@@ -93,7 +93,7 @@ def from_hocr(path: Path) -> list[Page]:
     return [replace(page, lines=tuple(lines)) for page, lines in reader.pages]
 
 
-class Reader(HTMLParser):
+class HocrParser(HTMLParser):
     """Pages and lines of hOCR; nothing is resolved or fetched."""
 
     def __init__(self) -> None:

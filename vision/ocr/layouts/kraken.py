@@ -20,7 +20,7 @@ from vision.ocr.models.vgsl import VGSL
 
 LARGEST = 1 << 30
 """Bytes of a file of models; those that are published have up to 20 MB."""
-Row = tuple[Any, int, int, float]
+Decoded = tuple[Any, int, int, float]
 """Label or character, first frame, last frame, confidence."""
 
 
@@ -72,12 +72,12 @@ class KrakenCodec:
             at += len(key) if key else 1
         return labels
 
-    def decode(self, rows: Sequence[Row]) -> list[Row]:
+    def decode(self, rows: Sequence[Decoded]) -> list[Decoded]:
         """Characters of labels: those of one code share its frames and mean confidence."""
         texts = {code: text for text, code in self.codes.items()}
         several = sorted((code for code in texts if len(code) > 1), key=lambda code: code)
         labels = [row[0] for row in rows]
-        found: list[Row] = []
+        found: list[Decoded] = []
         at = 0
         while at < len(rows):
             code: tuple[int, ...] | None = (labels[at],)
@@ -118,7 +118,7 @@ class KrakenCodec:
         return KrakenCodec(codes), removed
 
 
-def greedy_rows(logits: np.ndarray, temperature: float = 1.0) -> list[Row]:
+def greedy_rows(logits: np.ndarray, temperature: float = 1.0) -> list[Decoded]:
     """Runs of equal best labels of logits (V, T) without blanks: label, first and last frame, maximum."""
     scaled = logits.T / temperature
     p = np.exp(scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True))
@@ -152,7 +152,7 @@ class KrakenModel:
         found, _ = self.network(line[None])
         return found[0, :, 0].numpy()
 
-    def read(self, line: Tensor) -> list[Row]:
+    def read(self, line: Tensor) -> list[Decoded]:
         """Characters with frames and confidences.
 
         Raises:

@@ -78,7 +78,7 @@ def parameter(data: Tensor, *_: Any) -> Tensor:
     return data
 
 
-class Reader(pickle.Unpickler):
+class StateUnpickler(pickle.Unpickler):
     """Unpickles with stand-ins; tensors come from the archive's members."""
 
     def __init__(self, data: bytes, storages: Mapping[str, bytes]) -> None:
@@ -128,7 +128,7 @@ def read_pickle(path: Path) -> Any:
                 for name, member in inside.items()
                 if name.startswith(root)
             }
-            return Reader(archive.read(main), storages).load()
+            return StateUnpickler(archive.read(main), storages).load()
     except WeightsError:
         raise
     except OSError as error:

@@ -119,7 +119,7 @@ class RCNN(nn.Module):
         return self.ConvNet(x)
 
 
-class BasicBlock(nn.Module):
+class SceneBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv1, self.bn1 = conv(inputs, outputs, bias=False), nn.BatchNorm2d(outputs)
@@ -158,7 +158,7 @@ class Layers29(nn.Module):
         for number, (count, width) in enumerate(((1, C // 4), (2, C // 2), (5, C), (3, C)), 1):
             blocks = []
             for _ in range(count):
-                blocks.append(BasicBlock(before, width))
+                blocks.append(SceneBlock(before, width))
                 before = width
             self.add_module(f"layer{number}", nn.Sequential(*blocks))
 

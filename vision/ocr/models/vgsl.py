@@ -82,7 +82,7 @@ def activated(x: Tensor, kind: str) -> Tensor:
     return x
 
 
-class Pool(Layer):
+class MaxPool(Layer):
     def __init__(self, kernel: Any, stride: Any) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
@@ -306,7 +306,7 @@ def leaf(block: str, shape: Shape) -> tuple[Layer, str, Shape]:
     if found := re.fullmatch(r"Mp([\d,]+)", block):
         kh, kw, *rest = numbers(found[1])
         stride = tuple(rest) if rest else (kh, kw)
-        return Pool((kh, kw), stride), "Mp", Shape(C, (H - kh) // stride[0] + 1 if H else 0)
+        return MaxPool((kh, kw), stride), "Mp", Shape(C, (H - kh) // stride[0] + 1 if H else 0)
     if found := re.fullmatch(r"([LG])([frb])([xy])(s?)([co]?)(\d+)", block):
         hidden, both = int(found[6]), found[2] == "b"
         vertical, last = found[3] == "y", bool(found[4])

@@ -7,7 +7,7 @@ by itself when nothing is learned; in training they are padded, as kraken's own 
 import torch
 from torch import Tensor, nn
 
-from vision.ocr.models.vgsl import VGSL, Convolution, Pool
+from vision.ocr.models.vgsl import VGSL, Convolution, MaxPool
 
 SPEC = (
     "[1,{height},0,1 Cr3,13,32 Do0.1,2 Mp2,2 Cr3,13,32 Do0.1,2 Mp2,2 Cr3,9,64 Do0.1,2 Mp2,2 "
@@ -27,7 +27,7 @@ class VGSLLines(nn.Module):
         self.steps = [
             (*across(layer), isinstance(layer, Convolution))
             for layer in self.network.modules()
-            if isinstance(layer, Convolution | Pool)
+            if isinstance(layer, Convolution | MaxPool)
         ]
         self.stride = 1
         for _, step, _, _ in self.steps:
@@ -47,9 +47,9 @@ class VGSLLines(nn.Module):
         return found[:, :, 0].permute(2, 0, 1), None
 
 
-def across(layer: Convolution | Pool) -> tuple[int, int, int]:
+def across(layer: Convolution | MaxPool) -> tuple[int, int, int]:
     """Kernel (dilated), stride and padding along x."""
-    if isinstance(layer, Pool):
+    if isinstance(layer, MaxPool):
         return int(layer.kernel[1]), int(layer.stride[1]), 0
     conv = layer.co
     reach = int(conv.dilation[1]) * (int(conv.kernel_size[1]) - 1) + 1

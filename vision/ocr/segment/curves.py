@@ -6,7 +6,7 @@ from heapq import heappop, heappush
 import cv2
 import numpy as np
 
-from vision.ocr.segment.ink import Ink
+from vision.ocr.segment.ink import InkMap
 
 MOST = 1000
 """Pieces, and lines, of a page: the longest are kept."""
@@ -42,7 +42,7 @@ class Curve:
         return float(y.mean() + slope * ((n - 1) / 2 if right else -(n - 1) / 2)), slope
 
 
-def corridors(ink: Ink, scale: float) -> np.ndarray:
+def corridors(ink: InkMap, scale: float) -> np.ndarray:
     """White between columns (H, W) of bool: three scales wide, empty over five lines, ink on both sides."""
     tall, wide = int(12 * scale) | 1, max(3, int(3 * scale))
     dirt = max(1.0, 0.3 * scale * scale)  # specks may lie in it
@@ -55,7 +55,7 @@ def corridors(ink: Ink, scale: float) -> np.ndarray:
     return white & (x > first[:, None] + wide) & (x < last[:, None] - wide)
 
 
-def ridges(ink: Ink, scale: float, white: np.ndarray | None = None) -> list[Curve]:
+def ridges(ink: InkMap, scale: float, white: np.ndarray | None = None) -> list[Curve]:
     """Maxima along y of the smoothed ink, in connected pieces wider than two scales; none in `white`."""
     smooth = cv2.GaussianBlur(ink.strength, (0, 0), sigmaX=3.2 * scale, sigmaY=max(0.55 * scale, 0.8))
     level = smooth[smooth > 1e-4]

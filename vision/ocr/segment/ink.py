@@ -10,7 +10,7 @@ MOST_COMPONENTS = 20_000
 
 
 @dataclass(frozen=True)
-class Ink:
+class InkMap:
     """What is written on a page at working size."""
 
     strength: np.ndarray
@@ -39,7 +39,7 @@ def thresholded(dark: np.ndarray, window: int = 41) -> np.ndarray:
     return ((dark > mean + 0.2 * deviation + 0.04) & (dark > 0.14)).astype(np.uint8)
 
 
-def find_ink(grey: np.ndarray, rule_length: float = 0.12) -> Ink:
+def find_ink(grey: np.ndarray, rule_length: float = 0.12) -> InkMap:
     """The ink of a grey page (H, W) at working size.
 
     `rule_length`: thin straight components longer than this share of the page are rules, not writing.
@@ -48,7 +48,7 @@ def find_ink(grey: np.ndarray, rule_length: float = 0.12) -> Ink:
     return written_ink(dark, thresholded(dark), rule_length)
 
 
-def written_ink(dark: np.ndarray, binary: np.ndarray, rule_length: float = 0.12) -> Ink:
+def written_ink(dark: np.ndarray, binary: np.ndarray, rule_length: float = 0.12) -> InkMap:
     """What is written among the dark pixels `binary` (H, W): no rules, edges, specks."""
     H, W = binary.shape
     count, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
@@ -68,10 +68,10 @@ def written_ink(dark: np.ndarray, binary: np.ndarray, rule_length: float = 0.12)
         kept = np.zeros(count, bool)
         kept[chosen] = True
     mask = np.asarray(kept)[np.asarray(labels, np.int64)]
-    return Ink(dark * mask, mask, h[chosen].astype(float), area[chosen].astype(float))
+    return InkMap(dark * mask, mask, h[chosen].astype(float), area[chosen].astype(float))
 
 
-def within(ink: Ink, polygon: tuple[tuple[float, float], ...]) -> tuple[Ink, tuple[int, int]]:
+def within(ink: InkMap, polygon: tuple[tuple[float, float], ...]) -> tuple[InkMap, tuple[int, int]]:
     """The ink inside a polygon, cut to its box, and where that box begins (x, y)."""
     H, W = ink.mask.shape
     points = np.array(polygon)
@@ -83,17 +83,17 @@ def within(ink: Ink, polygon: tuple[tuple[float, float], ...]) -> tuple[Ink, tup
         cv2.fillPoly(inside, [np.round(points - [x0, y0]).astype(np.int32)], 1)
     part &= inside
     if not part.any():
-        return Ink(np.zeros(part.shape, np.float32), part > 0, np.zeros(0), np.zeros(0)), (x0, y0)
+        return InkMap(np.zeros(part.shape, np.float32), part > 0, np.zeros(0), np.zeros(0)), (x0, y0)
     _, _, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
     strength = ink.strength[y0:y1, x0:x1] * part
-    return Ink(strength, part > 0, stats[1:, 3].astype(float), stats[1:, 4].astype(float)), (x0, y0)
+    return InkMap(strength, part > 0, stats[1:, 3].astype(float), stats[1:, 4].astype(float)), (x0, y0)
 
 
-def without_specks(ink: Ink, least: float) -> Ink:
+def without_specks(ink: InkMap, least: float) -> InkMap:
     """The ink without components of fewer pixels than `least`."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(ink.mask.astype(np.uint8), connectivity=8)
     kept = stats[:, 4] >= least
     kept[0] = False
     mask = kept[np.asarray(labels, np.int64)]
     chosen = stats[kept]
-    return Ink(ink.strength * mask, mask, chosen[:, 3].astype(float), chosen[:, 4].astype(float))
+    return InkMap(ink.strength * mask, mask, chosen[:, 3].astype(float), chosen[:, 4].astype(float))

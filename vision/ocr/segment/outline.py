@@ -7,7 +7,7 @@ import numpy as np
 
 from vision.ocr.answer import Line, Point
 from vision.ocr.segment.curves import Curve
-from vision.ocr.segment.ink import Ink
+from vision.ocr.segment.ink import InkMap
 
 VALLEY = 0.12
 """Ink between two lines as a share of the lesser one, at most."""
@@ -18,7 +18,7 @@ KNOT = 2.0
 
 
 def owners(
-    ink: Ink, curves: list[Curve], scale: float
+    ink: InkMap, curves: list[Curve], scale: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Rows, columns of the ink, the curve each pixel belongs to (-1: none), and how far below it lies."""
     rows, columns = np.nonzero(ink.mask)
@@ -41,7 +41,7 @@ def owners(
     return rows, columns, owner, below
 
 
-def outlines(ink: Ink, curves: list[Curve], scale: float, *, small: bool = False) -> list[Line]:
+def outlines(ink: InkMap, curves: list[Curve], scale: float, *, small: bool = False) -> list[Line]:
     """Lines with polygon and baseline in pixels of the working page; curves without ink are left out.
 
     small: also what is no more than a sign, such as the ditto marks of a column.
@@ -99,7 +99,7 @@ def slight(ink: np.ndarray, run: tuple[int, int], total: float, least: float) ->
     return bool(ink[run[0] : run[1]].sum() < 0.03 * total and run[1] - run[0] < 4 * least)
 
 
-def split_double(ink: Ink, curves: list[Curve], scale: float) -> list[Curve]:
+def split_double(ink: InkMap, curves: list[Curve], scale: float) -> list[Curve]:
     """Curves that took two lines of smaller writing become two, where the ink leaves a valley between."""
     _, columns, owner, below = owners(ink, curves, scale)
     found = []

@@ -3,14 +3,14 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from vision.ocr.segment.ink import Ink
+from vision.ocr.segment.ink import InkMap
 
 STRIPS = 8
 BLANK = 12.0
 """Pitch of a page without ink, in pixels."""
 
 
-def component_height(ink: Ink) -> float:
+def component_height(ink: InkMap) -> float:
     """The ink-weighted median height of components: specks count little."""
     if not len(ink.heights):
         return BLANK / 2.2
@@ -19,7 +19,7 @@ def component_height(ink: Ink) -> float:
     return float(ink.heights[order][np.searchsorted(weight, weight[-1] / 2)])
 
 
-def line_pitch(ink: Ink) -> float:
+def line_pitch(ink: InkMap) -> float:
     """Distance of lines in pixels, from the autocorrelation of the rows' ink in vertical strips."""
     height = component_height(ink)
     total = np.zeros(len(ink.strength))

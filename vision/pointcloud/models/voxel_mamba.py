@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from core.parts.norm import RMSNorm
 from core.units.diagonal.mamba import Mamba
 from vision.pointcloud.orders import hilbert
 from vision.pointcloud.sparse_conv import InverseConv, StridedConv, SubmanifoldConv
@@ -25,23 +26,12 @@ def norm(width: int) -> nn.BatchNorm1d:
     return nn.BatchNorm1d(width, eps=1e-3, momentum=0.01)
 
 
-class RMSNorm(nn.Module):
-    """x / rms(x) * w."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5) * self.weight
-
-
 class Mixer(nn.Module):
     """A normalised sequence through one unit, without a residual: (1, T, C) -> same."""
 
     def __init__(self, width: int, unit: Unit) -> None:
         super().__init__()
-        self.norm = RMSNorm(width)
+        self.norm = RMSNorm(width, 1e-5)
         self.mixer = unit(width)
 
     def forward(self, x: Tensor) -> Tensor:

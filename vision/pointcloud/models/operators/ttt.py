@@ -12,20 +12,9 @@ from torch.nn import functional
 from core.errors import ConfigError
 from core.kernels.ttt_scan import Learned, ttt_scan
 from core.parts.drop_path import DropPath
+from core.parts.norm import RMSNorm
 
 MINI, BASE, EPS = 16, 10000.0, 1e-6
-
-
-class RMSNorm(nn.Module):
-    """x / rms(x) * w."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        wide = x.float() if x.dtype != torch.float64 else x
-        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + EPS)).to(x.dtype) * self.weight
 
 
 def rotate(x: Tensor, place: Tensor) -> Tensor:
@@ -110,7 +99,7 @@ class TTTOperator(nn.Module):
             raise ConfigError(
                 f"TTT: heads of even width that divide {width}, no gate; got {n_head}, {use_gate}."
             )
-        self.seq_norm, self.ffn_norm = RMSNorm(width), RMSNorm(width)
+        self.seq_norm, self.ffn_norm = RMSNorm(width, EPS), RMSNorm(width, EPS)
         self.seq_modeling_block = TTTLinear(width, n_head)
         self.mlp = SwiGLU(width)
         self.drop_path = DropPath(drop_path)
