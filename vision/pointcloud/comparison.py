@@ -7,7 +7,7 @@ slows each of them alike. A row that was finished is not made again.
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from core.errors import ConfigError, DataError
+from core.errors import ConfigError, DataError, WeightsError
 from core.files import write_text
 from core.fitting import load_part
 from core.training import DrawnBatches
@@ -29,6 +29,7 @@ from vision.pointcloud.evaluate import figures, network_finder, seen_part
 from vision.pointcloud.examples import Example, find_examples, generated, read_example
 from vision.pointcloud.models.detector import build_network
 from vision.pointcloud.predict import Detector
+from vision.pointcloud.predict import network_of as network_of_card
 from vision.pointcloud.train import describe, learn
 
 OPERATORS = ("min_gru", "hgrn", "gated_delta_net", "mamba2", "Mamba", "RWKV", "RetNet", "xLSTM", "TTT")
@@ -44,6 +45,8 @@ START_LR = 1e-3
 UNTIMED = 2
 BATCH_SCANS = 1
 """Scans of a batch, each seen twice: up to 8 crops. All networks of a table are in memory at once."""
+RACE = "race"
+"""What the card of a row's weights says of how they were trained."""
 HARD = 6
 """Scans that thresholds come from."""
 
@@ -59,6 +62,10 @@ class Plan:
     scans: int
     """Generated scans that score."""
     names: tuple[str, ...]
+    pool: int = 0
+    """Different scans to learn from; 0: a fresh one for every batch."""
+    store: str = ""
+    """Folder that keeps them."""
 
     def __post_init__(self) -> None:
         if self.minutes is None and self.steps is None:
@@ -102,35 +109,21 @@ def compare(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{out}: cannot be made ({error.strerror}).") from error
-    examples = [seen_part(example) for example in generated(plan.scans, "hdl64", True, FIRST)]
-    folders = {
-        Path(folder).name: [
-            seen_part(read_example(path, format)) for path in find_examples(folder, format)[0]
-        ]
-        for folder, format in real
-    }
     best = ("min_gru", -1.0)
+    scored: Scored | None = None
     groups = [[name for name in plan.names if (name in BACKBONES) == other] for other in (False, True)]
     for names in groups:
         for kind in ("time", "steps"):
             if (plan.minutes if kind == "time" else plan.steps) is None:
                 continue
-            rows = {name: row_of(out / f"{name}-{kind}.json") for name in names}
-            racers = [
-                Racer(name, network_of(name, best[0]), seed, torch.device(device), start)
-                for name, row in rows.items()
-                if row is None
-            ]
-            race(racers, plan, kind, seed, workers)
-            for racer in racers:
-                row = {"name": racer.name, "by": kind, **finished(racer, out, kind, examples, folders)}
-                write_text(out / f"{racer.name}-{kind}.json", json.dumps(row, indent=2) + "\n")
-                rows[racer.name] = row
+            learn_all(names, best[0], plan, kind, out, seed, device, workers, start)
+            for name in names:
+                row = row_of(out / f"{name}-{kind}.json")
+                if row is None:
+                    scored = scored or Scored(plan, real)
+                    row = scored.row(out / f"{name}-{kind}.safetensors", device)
+                    write_text(out / f"{name}-{kind}.json", json.dumps(row, indent=2) + "\n")
                 yield row
-            for name, row in rows.items():
-                assert row is not None
-                if all(racer.name != name for racer in racers):
-                    yield row
                 area = row["bev@0.5"] if row["bev@0.5"] is not None else 0.0
                 if name not in BACKBONES and area > best[1]:
                     best = name, area
@@ -139,6 +132,28 @@ def compare(
 def row_of(path: Path) -> dict[str, Any] | None:
     """A row that was finished in an earlier sitting."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def learn_all(
+    names: Sequence[str],
+    best: str,
+    plan: Plan,
+    kind: str,
+    out: Path,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    start: str | None = None,
+) -> None:
+    """Weights in `out` of all rows without any, by "time" or "steps"; other backbones run the `best` one."""
+    racers = [
+        Racer(name, network_of(name, best), seed, torch.device(device), start)
+        for name in names
+        if not (out / f"{name}-{kind}.safetensors").is_file()
+    ]
+    race(racers, plan, kind, seed, workers)
+    for racer in racers:
+        racer.keep(out / f"{racer.name}-{kind}.safetensors", kind)
 
 
 class Racer:
@@ -178,13 +193,29 @@ class Racer:
             self.seconds += time.perf_counter() - began
         self.steps += 1
 
+    def keep(self, path: Path, kind: str) -> None:
+        """Write the averaged weights, with what the race was in their card."""
+        with self.learner.averaged():
+            tensors = {name: part.detach().cpu().clone() for name, part in self.network.state_dict().items()}
+        facts = {
+            "name": self.name,
+            "by": kind,
+            "steps": self.steps,
+            "seconds": round(self.seconds, 1),
+            "step_ms": round(1000 * self.pace, 1),
+            "device": self.device.type,
+        }
+        card = replace(describe(self.config, False), settings=asdict(self.config), extra={RACE: facts})
+        save(path, tensors, card)
+
 
 def race(racers: Sequence[Racer], plan: Plan, kind: str, seed: int, workers: int) -> None:
     """Give every network the same time or the same steps, on batches that all of them share.
 
     By time, the fastest one takes every batch, and a slower one takes a batch whenever it has had less time.
     """
-    batches = DrawnBatches(100, BATCH_SCANS, MakeCrops("mixture", 2), seed, workers)
+    make = MakeCrops("mixture", 2, pool=plan.pool, store=plan.store)
+    batches = DrawnBatches(100, BATCH_SCANS, make, seed, workers)
     budget = 60 * (plan.minutes or 0.0)
     clock = 0.0
     stream = (batch for epoch in count() for batch in batches.epoch(epoch, 0, 1, 0))
@@ -206,30 +237,40 @@ def race(racers: Sequence[Racer], plan: Plan, kind: str, seed: int, workers: int
     batches.close()
 
 
-def finished(
-    racer: Racer, out: Path, kind: str, examples: Sequence[Example], folders: dict[str, list[Example]]
-) -> dict[str, Any]:
-    """The averaged weights of a network on disk, and what they score."""
-    with racer.learner.averaged():
-        tensors = {name: part.detach().cpu().clone() for name, part in racer.network.state_dict().items()}
-    load_into(racer.network, tensors)
-    card = replace(describe(racer.config, False), settings=asdict(racer.config))
-    card = replace(card, extra=thresholds(racer.network, HARD))
-    path = out / f"{racer.name}-{kind}.safetensors"
-    save(path, tensors, card)
-    detector = Detector.open(path, racer.device)
-    model = racer.config.model
-    return {
-        "operator": model.operator,
-        "backbone": model.backbone,
-        "steps": racer.steps,
-        "seconds": round(racer.seconds, 1),
-        "step_ms": round(1000 * racer.pace, 1),
-        "parameters": sum(part.numel() for part in racer.network.parameters()),
-        "kept_mb": kept_mb(racer.network),
-        **scored(detector, examples),
-        "real": {folder: scored(detector, rows) for folder, rows in folders.items()},
-    }
+class Scored:
+    """Generated and recorded scans that every row of a table is scored on."""
+
+    def __init__(self, plan: Plan, real: Sequence[tuple[str, str]]) -> None:
+        self.examples = [seen_part(example) for example in generated(plan.scans, "hdl64", True, FIRST)]
+        self.folders = {
+            Path(folder).name: [
+                seen_part(read_example(path, format)) for path in find_examples(folder, format)[0]
+            ]
+            for folder, format in real
+        }
+
+    def row(self, path: Path, device: torch.device | str) -> dict[str, Any]:
+        """What the weights of a race score, at thresholds that are found here."""
+        tensors, card = load(path)
+        facts = card.extra.get(RACE)
+        if not isinstance(facts, Mapping):
+            raise WeightsError(f"{path}: no weights of a race; give another --out.")
+        network = network_of_card(card).to(device)
+        load_into(network, tensors)
+        kept = kept_mb(network)
+        parameters = sum(part.numel() for part in network.parameters())
+        save(path, tensors, replace(card, extra={**card.extra, **thresholds(network.eval(), HARD)}))
+        detector = Detector.open(path, device)
+        model = card.settings["model"]
+        return {
+            **facts,
+            "operator": model["operator"],
+            "backbone": model["backbone"],
+            "parameters": parameters,
+            "kept_mb": kept,
+            **scored(detector, self.examples),
+            "real": {folder: scored(detector, rows) for folder, rows in self.folders.items()},
+        }
 
 
 def scored(detector: Detector, examples: Sequence[Example]) -> dict[str, Any]:

@@ -76,6 +76,10 @@ class DataConfig:
     """New scans of a step."""
     views: int = 2
     """Ways each is seen; each view gives up to four crops."""
+    pool: int = 0
+    """Different scans that are drawn again and again, each time seen otherwise; 0: a fresh one every time."""
+    store: str = ""
+    """Folder that keeps the scans of the pool, for all workers and for other runs; empty: made anew."""
     sweeps: int = 10
     """Sweeps of a drive that a memory learns from."""
     check: int = 24
@@ -87,6 +91,8 @@ class DataConfig:
     """Harder scans that the thresholds of the finished weights come from."""
 
     def __post_init__(self) -> None:
+        if self.pool < 0 or (self.store and not self.pool):
+            raise ConfigError("data.pool is a number of scans, 0 for fresh ones; data.store keeps a pool.")
         if min(self.scans, self.views, self.sweeps, self.check, self.hard) < 1:
             raise ConfigError("data.scans, views, sweeps, check and hard must be at least 1.")
 
@@ -103,6 +109,8 @@ class TrainConfig:
     workers: int = 0
     """Processes that make scans ahead; the result does not depend on how many."""
     seed: int = 0
+    balance: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Weights of cars, pedestrians and cyclists in the loss."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     loop: LoopOptions = field(
@@ -122,6 +130,8 @@ class TrainConfig:
             raise ConfigError(
                 f"steps must be at least 1 and workers not negative, got {self.steps}, {self.workers}."
             )
+        if len(self.balance) != 3 or min(self.balance) <= 0:
+            raise ConfigError(f"balance is three weights above 0, got {self.balance}.")
         if self.minutes is not None and self.minutes <= 0:
             raise ConfigError(f"minutes must be positive, got {self.minutes}.")
 

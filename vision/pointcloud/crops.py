@@ -16,9 +16,8 @@ from torch import Generator, Tensor
 from core.kernels.jit import compiled
 from vision.pointcloud.assign import CAR, CYCLIST, NEUTRAL, PEDESTRIAN, draw_targets, empty_targets
 from vision.pointcloud.ground import estimate_ground
-from vision.pointcloud.merge import merged
-from vision.pointcloud.synth.scan import Scan, simulate
-from vision.pointcloud.synth.sequence import sequence
+from vision.pointcloud.synth.kept import kept_scan, made_scan
+from vision.pointcloud.synth.scan import Scan
 
 LOW, SIZE = -1.6, 51.2
 CELL, OUT_CELL = 0.2, 0.4
@@ -236,27 +235,33 @@ def batch_of(crops: Sequence[tuple[np.ndarray, tuple[np.ndarray, ...]]]) -> Crop
     )
 
 
-def scan_of(seed: int, sensor: str, sweeps: int) -> Scan:
-    """A generated scan, or so many sweeps as one."""
-    return simulate(seed, sensor) if sweeps == 1 else merged(sequence(seed, sensor, sweeps))
-
-
 @dataclass(frozen=True)
 class MakeCrops:
-    """Makes a batch of crops from fresh scans; whatever is random comes from the generator."""
+    """Makes a batch of crops from generated scans; whatever is random comes from the generator."""
 
     sensor: str
     views: int
     sweeps: int = 1
+    pool: int = 0
+    """How many different scans there are; 0: a fresh one each time."""
+    store: str = ""
+    """Folder that keeps them; empty: each is made again when it is drawn."""
 
     def __call__(self, scans: int, generator: Generator) -> Crops:
         """So many scans, each seen `views` times, each view up to four crops."""
         crops = []
+        last = FIRST_TRAINING + self.pool if self.pool else FIRST_TEST
         while not crops:
             for _ in range(scans):
-                seed = int(torch.randint(FIRST_TRAINING, FIRST_TEST, (), generator=generator))
-                scan = scan_of(seed, self.sensor, self.sweeps)
-                rng = np.random.default_rng(seed)
+                seed, way = torch.randint(FIRST_TRAINING, last, (2,), generator=generator).tolist()
+                scan = self.scan(seed)
+                rng = np.random.default_rng((seed, way))
                 for _ in range(self.views):
                     crops += crops_of(view(scan, rng))
         return batch_of(crops)
+
+    def scan(self, seed: int) -> Scan:
+        """A scan by its seed."""
+        if self.store:
+            return kept_scan(seed, self.sensor, self.sweeps, self.store)
+        return made_scan(seed, self.sensor, self.sweeps)

@@ -170,3 +170,16 @@ def best_threshold(
     best = int(f1.argmax())
     following = rows[best + 1, 0] if best + 1 < len(rows) else rows[best, 0] * 0.9
     return float((rows[best, 0] + following) / 2), float(f1[best])
+
+
+def precise_threshold(
+    frames: Sequence[Frame], overlap: float, precision: float, range_m: float | None = None
+) -> float:
+    """The lowest score from which on detections are right as often as asked; else that of the best F1."""
+    rows = curve(frames, overlap, False, range_m)
+    good = np.flatnonzero(rows[:, 2] >= precision) if len(rows) else []
+    if not len(good):
+        return best_threshold(frames, overlap, range_m)[0]
+    last = int(good[-1])
+    following = rows[last + 1, 0] if last + 1 < len(rows) else rows[last, 0] * 0.9
+    return float((rows[last, 0] + following) / 2)

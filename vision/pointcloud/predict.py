@@ -192,6 +192,7 @@ class Detector:
         self.network, self.thresholds, self.name, self.card = network.eval(), dict(thresholds), name, card
         self.curves: dict[str, tuple[float, float]] = dict.fromkeys(NAMES, (1.0, 0.0))
         """Slope and offset of every class's logits, fitted on generated scans: scores become chances."""
+        self.quick_thresholds = dict(thresholds)
         self.mirror = True
         """Look at each quadrant twice, once mirrored at its diagonal: twice the work, fewer false alarms."""
 
@@ -205,9 +206,18 @@ class Detector:
         loaded = load_network(weights or DEFAULT, "pointcloud", network_of, device=device)
         detector = cls(folded(loaded.network.eval()), THRESHOLDS, str(weights or DEFAULT), loaded.card)
         detector.curves.update(checked_curves(loaded.path, loaded.card.extra.get("calibration", {})))
-        for name, value in checked_thresholds(loaded.path, loaded.card.extra.get("thresholds", {})).items():
-            detector.thresholds[name] = round(float(detector.chance(np.array([value]), name)[0]), 4)
+        usual = loaded.card.extra.get("thresholds", {})
+        for limits, stored in (
+            (detector.thresholds, usual),
+            (detector.quick_thresholds, loaded.card.extra.get("quick_thresholds", usual)),
+        ):
+            for name, value in checked_thresholds(loaded.path, stored).items():
+                limits[name] = round(float(detector.chance(np.array([value]), name)[0]), 4)
         return detector
+
+    def hurry(self) -> None:
+        """Look at each quadrant once from now on, with the thresholds for that."""
+        self.mirror, self.thresholds = False, dict(self.quick_thresholds)
 
     def chance(self, score: np.ndarray, name: str) -> np.ndarray:
         """What a network's score says, as a chance to be right."""

@@ -19,12 +19,13 @@ from core.training.start import Start
 from core.weights import Card, find, load
 from vision.pointcloud.calibrate import calibrated
 from vision.pointcloud.config import TrainConfig, preset
-from vision.pointcloud.crops import FIRST_TEST, Crops, MakeCrops, batch_of, crops_of, scan_of, view
+from vision.pointcloud.crops import FIRST_TEST, Crops, MakeCrops, batch_of, crops_of, view
 from vision.pointcloud.drives import DriveCrops, MakeDrives, check_drives, learn_drive
 from vision.pointcloud.hidden import memory_thresholds
-from vision.pointcloud.loss import FRONT, REGRESSION, SPEED, focal_loss, numbers_loss
+from vision.pointcloud.loss import FRONT, REGRESSION, SPEED, focal_loss, numbers_loss, weighed
 from vision.pointcloud.models.detector import build_network
 from vision.pointcloud.own import Labelled, SameCrops, find_own, learnt, make_of, read_own, split_own
+from vision.pointcloud.synth.kept import made_scan
 
 SPARE = 0.88
 """Share of the minutes that are planned for; the rest is for validation and what was not foreseen."""
@@ -76,13 +77,14 @@ def train(
     make, check, finish = sources_of(config, data, overfit)
     if config.minutes is not None and not resume:
         config = planned(config, model, make)
+    step = partial(taught, balance=config.balance)
     return run_loop(
         model,
-        taught,
+        step,
         DrawnBatches(config.steps, config.data.scans, make, config.seed, config.workers),
         config.loop,
         out,
-        validate=validation(check),
+        validate=validation(check, step),
         finish=finish,
         settings=asdict(config),
         seed=config.seed,
@@ -126,7 +128,8 @@ def sources_of(
     if config.data.paste:
         make = make_of([], config.data.views, config.data.paste, config.data.sensor)
     else:
-        make = MakeCrops(config.data.sensor, config.data.views, config.model.sweeps)
+        made = config.data
+        make = MakeCrops(made.sensor, made.views, config.model.sweeps, made.pool, made.store)
     finish = partial(calibrated, scans=config.data.hard, sensor=config.data.sensor)
     return make, check_batches(config), finish
 
@@ -159,39 +162,44 @@ def own_batches(scans: Sequence[Labelled]) -> list[Crops]:
     return [batch_of(crops[k : k + CHECK_BATCH]) for k in range(0, len(crops), CHECK_BATCH)]
 
 
-def learn(model: nn.Module, batch: Crops) -> dict[str, Tensor]:
-    """The step of the loop."""
+def learn(model: nn.Module, batch: Crops, balance: Sequence[float] = (1.0, 1.0, 1.0)) -> dict[str, Tensor]:
+    """The losses of crops; `balance` weighs cars, pedestrians, cyclists."""
     device = next(model.parameters()).device
     heat, numbers = model(*batch.cloud(device))
     wanted, mask, cells, target, weight = batch.targets(device)
-    focal = focal_loss(heat, wanted, mask)
+    focal = focal_loss(heat, wanted, mask, balance)
+    weight = weighed(weight, wanted, cells, balance)
     l1, front, *more = numbers_loss(numbers, cells, target, weight)
     loss = focal + REGRESSION * l1 + FRONT * front + SPEED * sum(more)
     speed = {"speed": more[0]} if more else {}
     return {"loss": loss, "focal": focal, "l1": l1, "front": front, **speed}
 
 
-def taught(model: nn.Module, batch: Crops | DriveCrops) -> dict[str, Tensor]:
-    """The losses of crops or of drives."""
-    return learn_drive(model, batch) if isinstance(batch, DriveCrops) else learn(model, batch)
+def taught(
+    model: nn.Module, batch: Crops | DriveCrops, balance: Sequence[float] = (1.0, 1.0, 1.0)
+) -> dict[str, Tensor]:
+    """The losses of crops or of drives: the step of the loop."""
+    return learn_drive(model, batch) if isinstance(batch, DriveCrops) else learn(model, batch, balance)
 
 
 def check_batches(config: TrainConfig) -> list[Crops]:
     """Crops of scans that nothing is trained on: the best epoch is chosen by their loss."""
     crops = []
     for k in range(config.data.check):
-        crops += crops_of(view(scan_of(FIRST_TEST - 1 - k, config.data.sensor, config.model.sweeps), None))
+        crops += crops_of(view(made_scan(FIRST_TEST - 1 - k, config.data.sensor, config.model.sweeps), None))
     return [batch_of(crops[k : k + CHECK_BATCH]) for k in range(0, len(crops), CHECK_BATCH)]
 
 
-def validation(check: list[Crops] | list[DriveCrops]) -> Callable[[nn.Module], dict[str, float]]:
+def validation(
+    check: list[Crops] | list[DriveCrops], step: Callable[..., dict[str, Tensor]] = taught
+) -> Callable[[nn.Module], dict[str, float]]:
     """Mean losses over the crops that nothing is trained on."""
 
     def validate(model: nn.Module) -> dict[str, float]:
         sums: dict[str, float] = {}
         crops = 0
         for batch in check:
-            parts = taught(model, batch)
+            parts = step(model, batch)
             crops += len(batch)
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(batch)

@@ -116,8 +116,9 @@ def detect(
     if sweeps > 1 and pose is None:
         raise ConfigError("--sweeps wants --pose: where the vehicle was at every scan.")
     detector = Detector.open(weights or (MEMORY if memory else None), named_device(device))
+    if quick:
+        detector.hurry()
     detector.thresholds.update(limits)
-    detector.mirror = not quick
     if track is not None and not track > 0:
         raise ConfigError(f"--track is scans a second, above 0; got {track}.")
     if watch or inputs == ["-"]:

@@ -38,6 +38,7 @@ def evaluate(
         str | None, typer.Option("--disturb", help="Scans and labels moved: turn=DEG,tilt=DEG,thin.")
     ] = None,
     baselines: Annotated[bool, typer.Option("--baselines/--alone", help="Score the baselines too.")] = True,
+    quick: Annotated[bool, typer.Option("--quick", help="As detect --quick: half of the work.")] = False,
     device: Device = None,
     threads: Threads = None,
     json_path: Json = None,
@@ -62,6 +63,8 @@ def evaluate(
     set_threads(threads)
     where = named_device(device)
     detector = Detector.open(weights, where)
+    if quick:
+        detector.hurry()
     moved = None if disturb is None else partial(disturbed, how=parsed(disturb))
     if format in ("synthetic", "sensors", "drives") and not (
         folder.isdigit() and 1 <= int(folder) <= 100_000
@@ -142,6 +145,10 @@ def operators(
         str | None, typer.Option("--start", help="Weights that all but the operators begin with.")
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that make scans ahead.")] = 0,
+    pool: Annotated[
+        int, typer.Option("--pool", min=0, help="Different scans to learn from; 0: always fresh ones.")
+    ] = 0,
+    store: Annotated[str, typer.Option("--store", help="Folder that keeps the scans of the pool.")] = "",
     device: Device = None,
     seed: Seed = 0,
     threads: Threads = None,
@@ -168,7 +175,7 @@ def operators(
         if any(not format for _, format in folders):
             raise ConfigError(f"--real is FOLDER=FORMAT, such as kitti/=kitti; got {(real or [''])[0]!r}.")
         names = tuple(only.split(",")) if only else (*OPERATORS, *BACKBONES)
-        plan, found = Plan(minutes, steps, scans, names), []
+        plan, found = Plan(minutes, steps, scans, names, pool, store), []
         for row in compare(plan, out, folders, seed, named_device(device), workers, start):
             found.append(row)
             say(lines_of([row])[1])
