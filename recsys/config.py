@@ -174,6 +174,7 @@ class NextConfig:
     heads: Count = 2
     length: int = 0  # of the window; 0: what holds 95 of 100 sequences, at most 50
     dropout: Share = 0.3
+    sharded: bool = False  # rows of the item table are dealt out to the processes of a torchrun
     sparse: bool = False  # gradients of the item table by rows: a step costs what its rows cost
 
     def __post_init__(self) -> None:
@@ -217,9 +218,13 @@ class NextRun:
             raise ConfigError("session-parallel batches (lanes) are gru4rec's.")
         if self.loss in ("bpr_max", "in_batch") and not self.lanes:
             raise ConfigError(f"{self.loss} takes the other lanes' targets as negatives: set lanes.")
-        if self.model.sparse and self.loss == "softmax":
+        if (self.model.sparse or self.model.sharded) and self.loss == "softmax":
             raise ConfigError(
-                "softmax over all items has no rows to spare: take another loss, or not sparse."
+                "softmax over all items has no rows to spare: take another loss, or not sparse or sharded."
+            )
+        if self.model.sharded and (self.lanes or self.model.sparse):
+            raise ConfigError(
+                "a sharded table is for rows of users (no lanes), with gradients that are dense."
             )
         if self.seconds is not None and not self.seconds > 0:
             raise ConfigError(f"seconds must be positive, got {self.seconds}.")

@@ -4,7 +4,7 @@ They are shared once a step, after all its pieces, and not while each is compute
 method of the model, leave parts of it unused, or find nothing to learn in one process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,16 @@ from core.training.distributed import Place
 
 
 def shared(
-    parameters: Sequence[nn.Parameter], weights: Sequence[Tensor | float], complete: bool, place: Place
+    parameters: Sequence[nn.Parameter],
+    weights: Sequence[Tensor | float],
+    complete: bool,
+    place: Place,
+    whole: Set[int] = frozenset(),
 ) -> bool:
     """Turn sums of weighted gradients into their mean, in place; False where there was nothing to learn.
 
     `weights` are those of this process's pieces. `complete` says that they add up to one, so that in a single
-    process nothing is left to do.
+    process nothing is left to do. `whole` are ids of parameters whose gradients hold everybody's already.
     """
     total = sum(weights)
     if place.world == 1:
@@ -39,11 +43,12 @@ def shared(
         given = [bool(number) for number in users]
     gather_sparse(parameters, place)
     factor = 1 / about[0]
+    scale([parameter for parameter in parameters if id(parameter) in whole], factor)
     for dtype in sorted({parameter.dtype for parameter in parameters}, key=str):
         members = [
             parameter
             for parameter, used in zip(parameters, given, strict=True)
-            if used and parameter.dtype == dtype and not is_sparse(parameter)
+            if used and parameter.dtype == dtype and not is_sparse(parameter) and id(parameter) not in whole
         ]
         if not members:
             continue

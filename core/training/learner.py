@@ -14,6 +14,7 @@ from core.training.gradients import shared
 from core.training.optim import build_optimizers, clip_gradients
 from core.training.options import LoopOptions
 from core.training.schedule import factor, momentum
+from core.training.sharded import clip_over_shards, own_rows, shards
 from core.weights import load_into
 
 Step = Callable[[nn.Module, Any], Tensor | dict[str, Tensor] | None]
@@ -43,7 +44,9 @@ class Learner:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "float16")  # pyright: ignore[reportPrivateImportUsage]
         self.average = None if options.ema is None else Average(model, options.ema, options.ema_statistics)
         self.rate = 0.0  # of the last step, before slow_factor
-        place.same([*model.parameters(), *model.buffers()])
+        self.shards = shards(model)
+        place.same([one for one in model.parameters() if id(one) not in self.shards])
+        place.same(model.buffers())
 
     def update(
         self, step: Step, stream: Iterator[Any], number: int, height: float = 1.0
@@ -75,7 +78,7 @@ class Learner:
             self.scaler.scale(loss).backward()
             add(sums, values, 1.0 if count is None else count)
         whole = len(weights) == accumulate and not any(isinstance(weight, Tensor) for weight in weights)
-        changed = shared(self.learning, weights, alone or whole, self.place)
+        changed = shared(self.learning, weights, alone or whole, self.place, self.shards)
         if changed:
             self.apply()
         return sums, accumulate - len(weights), changed
@@ -88,7 +91,10 @@ class Learner:
         if self.options.clip is not None:
             for optimizer in active:
                 self.scaler.unscale_(optimizer)
-            clip_gradients(self.learning, self.options.clip)
+            if self.shards:
+                clip_over_shards(self.model, self.options.clip, self.place)
+            else:
+                clip_gradients(self.learning, self.options.clip)
         for optimizer in active:
             self.scaler.step(optimizer)
         self.scaler.update()
@@ -118,7 +124,7 @@ class Learner:
 
     def restart(self, weights: dict[str, Tensor]) -> None:
         """Go on from these weights with fresh moments."""
-        load_into(self.model, weights)
+        load_into(self.model, own_rows(self.model, weights))
         self.optimizers = build_optimizers(self.model, self.options)
         if self.average is not None:
             self.average.restart(self.model)

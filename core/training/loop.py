@@ -27,6 +27,7 @@ from core.training.learner import AfterStep, Step
 from core.training.log import MetricsLog, progress
 from core.training.options import LoopOptions
 from core.training.run import WEIGHTS, Finish, Run, Validation
+from core.training.sharded import own_rows
 from core.training.start import PARENT, Parent, Start
 from core.weights import UNFINISHED, Card, load, load_into
 
@@ -192,7 +193,7 @@ def train(
             )
         place.share(None)  # by now the first process has written every file
     tensors, card = load(out / WEIGHTS)
-    load_into(model, tensors)
+    load_into(model, own_rows(model, tensors))
     at = run.at
     return Outcome(
         weights=out / WEIGHTS,

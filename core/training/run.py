@@ -24,6 +24,7 @@ from core.training.interrupt import Stopped
 from core.training.learner import AfterStep, Learner, Step, Sums, means, merged
 from core.training.log import Show
 from core.training.options import LoopOptions
+from core.training.sharded import whole_state
 from core.weights import UNFINISHED, Card, load, load_into, save
 
 Validation = Callable[[nn.Module], Mapping[str, float]] | Callable[[nn.Module, Place], Mapping[str, float]]
@@ -94,7 +95,7 @@ class Run:
     def restore(self, state: dict[str, Any]) -> None:
         """Take over a checkpoint: weights, optimisers, position, generators."""
         device, own = self.learner.device, state["processes"][self.place.rank]
-        self.learner.load_state_dict(state["learner"])
+        self.learner.load_state_dict(own.get("learner", state["learner"]))
         self.at = Position(**state["position"])
         self.sums = {name: both.to(device) for name, both in own["sums"].items()}
         self.fresh = {name: both.to(device) for name, both in own["fresh"].items()}
@@ -297,8 +298,9 @@ class Run:
             self.restart()
 
     def save(self, card: Card) -> None:
-        """Write the weights that the model has, in the first process."""
-        self.place.agree(lambda: save(self.out / WEIGHTS, self.model, card))
+        """Write the weights that the model has, in the first process; rows of dealt tables come together."""
+        source = whole_state(self.model) if self.learner.shards else self.model
+        self.place.agree(lambda: save(self.out / WEIGHTS, source, card))
 
     def validated(self, validate: Validation) -> dict[str, float]:
         """The domain's figures, without a trace in the run's generators."""
@@ -344,9 +346,12 @@ class Run:
             "skips": self.skips,
             "generators": rng_states(self.learner.device),
         }
+        if self.learner.shards:
+            own["learner"] = self.learner.state_dict()  # with the rows of this process
         everyone = self.place.gather(own)
         if self.place.first:
-            state = {"learner": self.learner.state_dict(), "position": asdict(self.at), "processes": everyone}
+            learner = None if self.learner.shards else self.learner.state_dict()
+            state = {"learner": learner, "position": asdict(self.at), "processes": everyone}
             save_state(self.out / STATE, self.origin, state)
 
     def save_unjudged(self, validate: Validation | None, card: Card) -> None:
@@ -360,7 +365,14 @@ class Run:
 
         After a kill in between it runs again, with the same bits. `undone` says why the run is not over: the
         weights as they were are kept for `unfinish`, and the card stays an unfinished one.
+
+        Raises:
+            ConfigError: tables are dealt out, so that no process has the whole model.
         """
+        if self.learner.shards:
+            raise ConfigError(
+                "what follows training asks one process for the whole model; tables are dealt out."
+            )
 
         def act() -> None:
             tensors, card = load(self.out / WEIGHTS)

@@ -5,11 +5,12 @@
     backward   everybody's gradients go to everybody, each keeps what belongs to its rows
 
 The table stays out of what is shared by all processes: its gradients are whole already, the norm for clipping
-is summed over the shards, and `gathered` puts the rows together for a checkpoint or an export. One process is
-the same code with all rows. All processes must look up at the same moments, with batches of one size.
+is summed over the shards, and `gathered` puts the rows together for weights and exports. One process is the
+same code with all rows. All processes must look up at the same moments, with batches of one size. The one
+training loop knows these tables: nothing but the model and a validation of all processes is asked for.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,24 +18,35 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from core.errors import ConfigError
+from core.training.batches import mix
 from core.training.distributed import Place
+
+BLOCK = 4096
+"""Rows that are drawn by one generator."""
 
 
 class ShardedTable(nn.Module):
-    """Indices (...) -> rows (..., D) of a table (N, D) of which this process holds a part."""
+    """Indices (...) -> rows (..., D) of a table (N, D) of which this process holds a part.
 
-    def __init__(self, rows: int, width: int, place: Place, start: Tensor | None = None) -> None:
+    Args:
+        start: the whole table, of which this process takes its rows; None: zeros.
+        padding: a row that never learns.
+    """
+
+    def __init__(
+        self, rows: int, width: int, place: Place, start: Tensor | None = None, padding: int | None = None
+    ) -> None:
         super().__init__()
         if rows < place.world:
             raise ConfigError(f"{rows} rows cannot be shared by {place.world} processes.")
-        self.rows, self.place = rows, place
+        self.rows, self.embedding_dim, self.place, self.padding = rows, width, place, padding
         self.first, self.last = edges(rows, place.rank, place.world)
         own = torch.zeros(self.last - self.first, width) if start is None else start[self.first : self.last]
         self.weight = nn.Parameter(own.clone())
 
     def forward(self, indices: Tensor) -> Tensor:
         flat = indices.reshape(-1)
-        found: Any = Lookup.apply(self.weight, flat, self.first, self.place)
+        found: Any = Lookup.apply(self.weight, flat, self.first, self.place, self.padding)
         return found.reshape(*indices.shape, -1)
 
     def gathered(self) -> Tensor:
@@ -47,12 +59,14 @@ class Lookup(torch.autograd.Function):
     """Rows of a table whose parts lie in several processes."""
 
     @staticmethod
-    def forward(context: Any, weight: Tensor, flat: Tensor, first: int, place: Place) -> Tensor:
+    def forward(
+        context: Any, weight: Tensor, flat: Tensor, first: int, place: Place, padding: int | None
+    ) -> Tensor:
         everyone = all_of(flat, place)  # (R, n)
         inside = (everyone >= first) & (everyone < first + len(weight))
         local = (everyone - first).clamp(0, len(weight) - 1)
         rows = weight[local] * inside[..., None]  # (R, n, D)
-        context.save_for_backward(local, inside)
+        context.save_for_backward(local, inside if padding is None else inside & (everyone != padding))
         context.shape, context.place = weight.shape, place
         return place.add(rows)[place.rank]
 
@@ -62,7 +76,7 @@ class Lookup(torch.autograd.Function):
         everyone = all_of(gradients[0].contiguous(), context.place)  # (R, n, D)
         whole = everyone.new_zeros(context.shape)
         whole.index_add_(0, local[inside], everyone[inside])
-        return whole, None, None, None
+        return whole, None, None, None, None
 
 
 def edges(rows: int, rank: int, world: int) -> tuple[int, int]:
@@ -79,9 +93,42 @@ def all_of(part: Tensor, place: Place) -> Tensor:
     return torch.stack(parts)
 
 
+def drawn_rows(rows: int, width: int, scale: float, place: Place, seed: int) -> Tensor:
+    """This process's rows of a normal table (rows, width), the same table for any number of processes.
+
+    The whole of it is nowhere: blocks of rows have generators of their own.
+    """
+    first, last = edges(rows, place.rank, place.world)
+    parts = []
+    for block in range(first // BLOCK, (last - 1) // BLOCK + 1):
+        generator = torch.Generator().manual_seed(mix(seed, block))
+        drawn = torch.randn(BLOCK, width, generator=generator) * scale
+        start = block * BLOCK
+        parts.append(drawn[max(first - start, 0) : last - start])
+    return torch.cat(parts)
+
+
+def tables(model: nn.Module) -> dict[str, ShardedTable]:
+    """The tables that are dealt out, by the name of their weight."""
+    return {
+        f"{name}.weight" if name else "weight": module
+        for name, module in model.named_modules()
+        if isinstance(module, ShardedTable)
+    }
+
+
 def shards(model: nn.Module) -> set[int]:
     """Ids of the parameters that are parts of a table."""
-    return {id(module.weight) for module in model.modules() if isinstance(module, ShardedTable)}
+    return {id(table.weight) for table in tables(model).values()}
+
+
+def own_rows(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by name, of whole tables the rows of this process alone."""
+    own = dict(tensors)
+    for name, table in tables(model).items():
+        if name in own and len(own[name]) == table.rows:
+            own[name] = own[name][table.first : table.last]
+    return own
 
 
 def share_gradients(model: nn.Module, place: Place) -> None:
@@ -118,7 +165,4 @@ def total_square(parameters: Iterable[nn.Parameter]) -> Tensor:
 def whole_state(model: nn.Module) -> dict[str, Tensor]:
     """Tensors by name with the tables put together, everywhere; every process must ask."""
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    for name, module in model.named_modules():
-        if isinstance(module, ShardedTable):
-            state[f"{name}.weight" if name else "weight"] = module.gathered()
-    return state
+    return state | {name: table.gathered() for name, table in tables(model).items()}

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from core.fitting import KeyMap
+from core.training.sharded import own_rows
 from core.weights import find, load, load_into, load_part
 
 PARENT = "parent"
@@ -47,8 +48,8 @@ class Parent:
         """
         about: dict[str, Any] = {"weights": self.name, "sha256": self.sha256}
         if self.start.part:
-            taken = load_part(model, self.tensors, self.start.rename)
+            taken = load_part(model, own_rows(model, self.tensors), self.start.rename)
             about |= {"taken": len(taken.taken), "of": len(model.state_dict())}
         else:
-            load_into(model, self.tensors, self.start.rename)
+            load_into(model, own_rows(model, self.tensors), self.start.rename)
         return about

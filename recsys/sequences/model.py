@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from core import registry
 from core.errors import ConfigError
+from core.training.sharded import ShardedTable
 from recsys.config import NextConfig
 from recsys.models.next.attention import check_heads
 from recsys.models.next.esasrec import ESASRec, SwiGLU
@@ -24,6 +25,14 @@ from recsys.models.next.hstu import HSTU
 from recsys.models.next.sasrec import SASRec
 
 BLOCKS = ("sasrec", "esasrec", "gsasrec", "fmlp", "gru4rec", "hstu")
+TABLES: dict[str, str | None] = {
+    "sasrec": "item_emb",
+    "esasrec": "item_model.ids_emb",
+    "gsasrec": "item_embedding",
+    "fmlp": "item_embeddings",
+    "gru4rec": None,  # has a bias an item beside it
+}
+"""Where a block keeps its item table; others name it `embedding`."""
 SHARPNESS = 0.05
 """Temperature of HSTU's cosine scores."""
 
@@ -77,8 +86,16 @@ class NextItem(nn.Module):
         return self.block(items)
 
     @property
+    def held(self) -> nn.Module | None:
+        """The module of the item table, where the block has one that can be dealt out."""
+        name = TABLES.get(self.config.block, "embedding")
+        return None if name is None else self.block.get_submodule(name)
+
+    @property
     def table(self) -> Tensor:
-        """(items + 1, H), row 0 is padding."""
+        """(items + 1, H), row 0 is padding; of a table that is dealt out, this process's rows."""
+        if isinstance(self.held, ShardedTable):
+            return self.held.weight
         if self.config.block == "gru4rec":
             return self.block.Wy.weight
         return self.block.table[: self.items + 1]
@@ -86,6 +103,11 @@ class NextItem(nn.Module):
     def output(self, items: Tensor) -> tuple[Tensor, Tensor | float]:
         """Rows (N, H) that features are multiplied with for these items (N,), and what is added (N,)."""
         sparse = self.config.sparse
+        if isinstance(self.held, ShardedTable):
+            rows = self.held(items)
+            return (
+                F.normalize(rows, dim=-1, eps=1e-6) / SHARPNESS if self.config.block == "hstu" else rows
+            ), 0.0
         if self.config.block == "gru4rec":
             rows = F.embedding(items, self.block.Wy.weight, sparse=sparse)
             return rows, F.embedding(items, self.block.By.weight, sparse=sparse)[..., 0]

@@ -12,6 +12,7 @@ from core.config import to_dict
 from core.errors import ConfigError
 from core.training import GroupOptions, LoopOptions, Outcome, ShuffledBatches, check_folder
 from core.training import train as run_loop
+from core.training.distributed import Place, join
 from core.weights import Card
 from recsys.config import NextRun
 from recsys.models.next.losses import (
@@ -26,6 +27,7 @@ from recsys.sequences.batches import Batch, Drawer, LaneBatches, RowBatches
 from recsys.sequences.data import Questions, Sequences, divided, window_of
 from recsys.sequences.evaluate import ranked
 from recsys.sequences.model import NextItem
+from recsys.sequences.sharded import ranked_by_shards, sharded_model
 from recsys.training import budgeted
 
 
@@ -43,25 +45,37 @@ def train_next(
     Raises:
         ConfigError: too few sequences for a batch, or settings that contradict each other.
     """
-    check_folder(out, resume)
+    place = join(torch.device("cpu") if device is None else device, config.loop.patience_s)
+    place.agree(lambda: check_folder(out, resume))
     learned, _ = divided(data, config.split, config.support)
     usable = [row for row, part in enumerate(learned.items) if len(part) > 1]
     config = fitted(config, learned, len(usable))
     items = len(data.names)
     learned, held = apart(learned, usable, config.validation, config.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = NextItem(config.model, items, learned.times is not None)
+    timed = learned.times is not None
+    if config.model.sharded:
+        model = sharded_model(config.model, items, timed, place, config.seed)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            model = NextItem(config.model, items, timed)
     if device is not None:
         model.to(device)
-    step, batches = stepper(config, learned)
+    step, batches = stepper(config, learned, place)
     loop = by_rows(config, model) if config.model.sparse else config.loop
     if config.seconds is not None:
+        if place.world > 1:
+            raise ConfigError(
+                "a budget of seconds is for one process; give several loop.epochs or max_steps."
+            )
         loop = budgeted(loop, model, step, batches, len(learned), config.batch, config.seconds, out)
 
-    def validate(model: nn.Module) -> dict[str, float]:
+    def validate(model: nn.Module, place: Place) -> dict[str, float]:
         assert isinstance(model, NextItem)
-        ranks = ranked(model, held)
+        if config.model.sharded:
+            ranks = ranked_by_shards(model, held, place)
+        else:
+            ranks = ranked(model, held)
         return {"NDCG@10": float(((ranks <= 10) / np.log2(ranks + 1)).mean())}
 
     return run_loop(
@@ -131,33 +145,41 @@ def apart(learned: Sequences, usable: list[int], count: int, seed: int) -> tuple
     return kept, Questions(learned, rows, stops, targets, "last known items")
 
 
-def stepper(config: NextRun, learned: Sequences) -> tuple[Any, Any]:
+def stepper(config: NextRun, learned: Sequences, place: Place) -> tuple[Any, Any]:
     """The step of a loss, and what makes its batches."""
     draw = Drawer(learned, config.negatives, config.alpha)
     if config.lanes:
         return lane_step(config, draw), LaneBatches(learned, config.model.length, config.lanes, draw)
     beta = gbce_beta(config.negatives, len(learned.names), config.t if config.loss == "gbce" else 0.0)
 
-    def step(model: nn.Module, batch: Batch) -> Tensor | None:
+    def step(model: nn.Module, batch: Batch) -> dict[str, Tensor] | None:
         assert isinstance(model, NextItem)
         features = model(batch.seen, batch.time, batch.following)
         seen, target = batch.seen, batch.target
         if not model.causal:  # a circular filter sees the future: the last position alone may learn
             features, target, seen = features[:, -1:], target[:, -1:], seen[:, -1:]
         used = (target > 0) & (seen > 0)
-        features, target = features[used], target[used]
-        if not len(target):
-            return None
-        ones = torch.ones_like(target)
         if config.loss == "softmax":
-            return full_softmax(model.scores(features)[:, 1:], target - 1, ones)
-        own, others = model.score_of(features, target)[:, None], model.scores(features, batch.negatives)
+            if not used.any():
+                return None
+            target = target[used]
+            logits = model.scores(features[used])[:, 1:]
+            return {"loss": full_softmax(logits, target - 1, torch.ones_like(target)), "count": used.sum()}
+        if config.model.sharded:
+            place.same([batch.negatives])
+        elif not used.any():
+            return None
+        # looked up before the positions are picked: all processes ask a table that is dealt out alike
+        own = model.score_of(features, target)[used][:, None]
+        rows, more = model.output(batch.negatives)
+        others, target = features[used] @ rows.T + more, target[used]
         if config.logq:
             drawn = draw.log_drawn.to(own)
             own = own - config.logq * drawn[target][:, None]
             others = others - config.logq * drawn[batch.negatives]
-        logits = torch.cat([own, others], 1)
-        return sampled_softmax(logits, ones) if config.loss == "sampled" else gbce(logits, ones, beta)
+        logits, ones = torch.cat([own, others], 1), torch.ones_like(target)
+        loss = sampled_softmax(logits, ones) if config.loss == "sampled" else gbce(logits, ones, beta)
+        return {"loss": loss, "count": used.sum()}
 
     return step, RowBatches(learned, config.model.length, draw, config.model.block == "fmlp")
 

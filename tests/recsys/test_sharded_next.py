@@ -1,0 +1,77 @@
+"""A next-item model whose table two processes share learns what it learns in one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.errors import ConfigError
+from core.training import LoopOptions, Outcome
+from core.weights import load
+from recsys.config import NextConfig, NextRun
+from recsys.sequences.data import Sequences
+from recsys.sequences.evaluate import evaluate_next
+from recsys.sequences.train import train_next
+
+ITEMS, ROWS = 200, 120
+
+
+def log() -> Sequences:
+    """Short sequences around a ring, so that no window is drawn."""
+    random = np.random.default_rng(0)
+    parts = []
+    for _ in range(ROWS):
+        steps = random.integers(1, 4, random.integers(4, 9))
+        parts.append((random.integers(ITEMS) + steps.cumsum()) % ITEMS + 1)
+    names = tuple(str(item) for item in range(1, ITEMS + 1))
+    return Sequences(tuple(parts), tuple(str(row) for row in range(ROWS)), names, "a ring")
+
+
+def learned(out: Path, block: str = "min_gru", steps: int = 20) -> Outcome:
+    """Twenty steps with clipping, averaged weights and a validation."""
+    model = NextConfig(block=block, hidden=16, layers=1, length=8, dropout=0.0, sharded=True)
+    loop = LoopOptions(epochs=3, max_steps=steps, lr=1e-2, ema=0.9, clip=0.5)
+    config = NextRun(model, loop, loss="sampled", negatives=32, batch=16, split="none", validation=20)
+    return train_next(config, log(), out, quiet=True)
+
+
+@pytest.mark.parametrize("block", ["esasrec", "gsasrec", "hstu"])
+def test_weights_of_a_dealt_table_are_those_of_any_run(tmp_path: Path, block: str) -> None:
+    outcome = learned(tmp_path / "run", block, steps=3)
+    report = evaluate_next(log(), outcome.weights.parent, split="last", beside=False)
+    assert report["n"] == ROWS
+    assert 0 <= report["model"]["HR@10"] <= 1
+
+
+def test_losses_over_the_whole_table_and_lanes_are_refused() -> None:
+    model = NextConfig(sharded=True)
+    with pytest.raises(ConfigError, match="no rows to spare"):
+        NextRun(model, loss="softmax")
+    with pytest.raises(ConfigError, match="no lanes"):
+        NextRun(NextConfig(block="gru4rec", sharded=True), loss="in_batch", lanes=4)
+
+
+@pytest.mark.heavy
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", __file__]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "OUT": str(tmp_path / "two"),
+        "PYTHONPATH": os.getcwd(),
+    }
+    subprocess.run(words, check=True, env=environment, timeout=280, capture_output=True)
+    one = learned(tmp_path / "one")
+    alone, both = (load(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert one.steps == 20
+    assert set(alone[0]) == set(both[0])
+    for name, tensor in alone[0].items():
+        torch.testing.assert_close(both[0][name], tensor, atol=1e-5, rtol=1e-5)
+    assert both[1].score["NDCG@10"] == pytest.approx(alone[1].score["NDCG@10"], abs=1e-6)
+
+
+if __name__ == "__main__":
+    learned(Path(os.environ["OUT"]))
