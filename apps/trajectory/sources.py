@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from apps.trajectory.formats.axes import east_north_up
 from apps.trajectory.geo import Origin, to_enu
 from apps.trajectory.samples import MAX_LINE, Origins, Sample, parse_sample
 from core.errors import ConfigError, DataError, MissingExtraError
@@ -156,7 +157,7 @@ def from_mavlink(message: Any, origins: dict[str, Origin]) -> Sample:
         return Sample(message.time_boot_ms * 1e-3, name, (east, north, up), velocity)
     if kind == "ODOMETRY":
         # its velocity is in the body frame, so only the position is used
-        place = (message.y, message.x, -message.z)
+        place = east_north_up(message)
         return Sample(message.time_usec * 1e-6, name, place, resets=getattr(message, "reset_counter", None))
     return Sample(
         message.time_boot_ms * 1e-3,

@@ -16,6 +16,7 @@ import pandas as pd
 from apps.trajectory.formats.assemble import assemble
 from apps.trajectory.formats.columns import from_names
 from apps.trajectory.formats.options import Options
+from apps.trajectory.formats.resets import changes, leap
 from apps.trajectory.formats.stamps import Stamps
 from apps.trajectory.formats.table import Table
 from apps.trajectory.track import Track, stem_of
@@ -132,7 +133,7 @@ def without_resets(topic: dict[str, np.ndarray], positions: np.ndarray) -> tuple
         deltas = next((names for names in spellings if all(name in topic for name in names)), None)
         if counter not in topic or deltas is None:
             continue
-        for place in np.flatnonzero(np.diff(np.asarray(topic[counter]).astype(np.int64) % 256) != 0) + 1:
+        for place in changes(topic[counter]):
             shift = [float(topic[delta][place]) for delta in deltas]
             if not np.isfinite(shift).all() or not any(shift):
                 continue
@@ -160,11 +161,11 @@ def without_leaps(topic: dict[str, np.ndarray], columns: dict[str, Any]) -> tupl
         if counter not in topic or not all(name in columns for name in names):
             continue
         table = np.stack([columns[name] for name in names], 1)
-        for place in np.flatnonzero(np.diff(np.asarray(topic[counter]).astype(np.int64) % 256) != 0) + 1:
+        for place in changes(topic[counter]):
             if all(name in topic for name in deltas):
                 shift = np.array([float(topic[name][place]) for name in deltas])
             else:
-                shift = table[place] - table[place - 1] - way(time_s, table, int(place))
+                shift = leap(time_s, table, int(place))
             if not np.isfinite(shift).all() or not shift.any():
                 continue
             table[:place] += shift
@@ -175,14 +176,6 @@ def without_leaps(topic: dict[str, np.ndarray], columns: dict[str, Any]) -> tupl
             )
         columns |= dict(zip(names, table.T, strict=True))
     return columns, told
-
-
-def way(time_s: np.ndarray, table: np.ndarray, place: int) -> np.ndarray:
-    """What a mover does from sample `place` - 1 to `place`, by its way just before."""
-    if place < 2:
-        return np.zeros(table.shape[1])
-    share = (time_s[place] - time_s[place - 1]) / max(time_s[place - 1] - time_s[place - 2], 1e-9)
-    return (table[place - 1] - table[place - 2]) * min(share, 2.0)
 
 
 def check_definitions(path: Path, data: bytes) -> None:

@@ -200,3 +200,54 @@ def test_speeds_that_lead_elsewhere_are_not_believed(tmp_path: Path) -> None:
     table = np.stack([47 + TENTHS * 5e-5, 8 + 0 * TENTHS, 0 * TENTHS + 3, 0 * TENTHS + 200], 1)
     track = one(tmp_path, "time,lat,lon,speed,heading\n" + rows(TENTHS.tolist(), table))
     assert of_the_path(track.time_s, track.positions, track.velocities) is None
+
+
+def tlog(path: Path, messages: list[tuple[float, Any]]) -> Path:
+    """A telemetry log of messages with the seconds at which they were received."""
+    dialect = pytest.importorskip("pymavlink.dialects.v20.ardupilotmega")
+    sender = dialect.MAVLink(None, srcSystem=7, srcComponent=1)
+    begin = 1_770_000_000 * 10**6
+    parts = [
+        (begin + round(at * 1e6)).to_bytes(8, "big") + bytes(message.pack(sender)) for at, message in messages
+    ]
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+@pytest.mark.parametrize(("frame", "order"), [(1, "ned"), (20, "ned"), (4, "enu"), (21, "enu")])
+def test_odometry_of_a_tlog_is_read_and_its_counted_leaps_are_taken_out(
+    frame: int, order: str, tmp_path: Path
+) -> None:
+    dialect = pytest.importorskip("pymavlink.dialects.v20.ardupilotmega")
+    leap, nothing = np.array([28.0, -9.0, 1.5]), [float("nan")] * 21
+    seen = WAY + np.where(TENTHS[:, None] < 6, leap, 0)
+    table = seen if order == "enu" else np.stack([seen[:, 1], seen[:, 0], -seen[:, 2]], 1)
+    messages = [
+        (
+            float(t) + 0.02,
+            dialect.MAVLink_odometry_message(
+                round(t * 1e6), frame, 8, *place, [1, 0, 0, 0], 0, 0, 0, 0, 0, 0, nothing, nothing,
+                255 if t < 6 else 0,
+            ),
+        )
+        for t, place in zip(TENTHS, table.tolist(), strict=True)
+    ]  # fmt: skip
+    (track,) = read_tracks(tlog(tmp_path / "a.tlog", messages))
+    np.testing.assert_allclose(track.positions, WAY, atol=1e-4)
+    np.testing.assert_allclose(track.time_s, TENTHS, atol=1e-6)
+    assert any("reset (ODOMETRY) at 6.000 s moved it by -28, 9, -1.5 m" in told for told in track.warnings)
+
+
+def test_a_local_position_leaps_where_the_odometry_beside_it_counts_a_reset(tmp_path: Path) -> None:
+    dialect = pytest.importorskip("pymavlink.dialects.v20.ardupilotmega")
+    nothing, messages = [float("nan")] * 21, []
+    for t, (x, y, z) in zip(TENTHS.tolist(), WAY.tolist(), strict=True):
+        east = x + 3.0 * (t < 4)  # less than what the gate of jumps would notice at this speed
+        local = dialect.MAVLink_local_position_ned_message(round(t * 1e3), y, east, -z, 0, 0, 0)
+        counts = dialect.MAVLink_odometry_message(
+            round(t * 1e6), 1, 8, 0, 0, 0, [1, 0, 0, 0], 0, 0, 0, 0, 0, 0, nothing, nothing, int(t >= 4)
+        )
+        messages += [(t + 0.01, local), (t + 0.03, counts)]
+    (track,) = read_tracks(tlog(tmp_path / "a.tlog", messages))
+    np.testing.assert_allclose(track.positions, WAY, atol=1e-4)
+    assert any("reset (ODOMETRY)" in told for told in track.warnings)
