@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from apps.trajectory.formats.ardupilot import read_ardupilot
+from apps.trajectory.formats.basestation import is_basestation, read_basestation
 from apps.trajectory.formats.columns import from_names
 from apps.trajectory.formats.dataflash import read_dataflash
 from apps.trajectory.formats.euroc import read_euroc
@@ -26,7 +27,7 @@ from core.errors import DataError
 
 FORMATS = (
     "tum", "euroc", "kitti", "csv", "parquet", "ulog", "jsonl", "gpx", "ardupilot",
-    "dataflash", "tlog", "rosbag", "nmea", "walkers", "boxes",
+    "dataflash", "tlog", "rosbag", "nmea", "walkers", "boxes", "basestation",
 )  # fmt: skip
 """`csv` is any text table with names: the paper's, geographic, rosbag exports, one's own."""
 
@@ -88,6 +89,8 @@ def read_text(path: Path, text: bytes, options: Options) -> list[Track]:
         return read_walkers(table, options)
     if kind == "boxes":
         return read_boxes(table, options)
+    if kind == "basestation":
+        return read_basestation(table, options)
     if kind == "euroc" and not (table.named and table.sure):
         return read_euroc(table, options)
     return from_names(table, options)
@@ -131,6 +134,8 @@ def detect(table: Table, options: Options) -> str:
         return "walkers"
     if is_boxes(table):
         return "boxes"
+    if is_basestation(table):
+        return "basestation"
     columns = list(table.rows.columns)
     if len(columns) == 12:
         return "kitti"

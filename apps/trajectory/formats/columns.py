@@ -9,7 +9,7 @@ import pandas as pd
 from apps.trajectory.formats.assemble import assemble
 from apps.trajectory.formats.counts import counted
 from apps.trajectory.formats.ids import groups
-from apps.trajectory.formats.names import DATES, find_columns, plain
+from apps.trajectory.formats.names import DATES, PAIRS, find_columns, plain
 from apps.trajectory.formats.options import TIME_UNITS, Options
 from apps.trajectory.formats.places import Places, local, places
 from apps.trajectory.formats.stamps import (
@@ -28,6 +28,8 @@ from apps.trajectory.formats.units import factor, word
 from apps.trajectory.track import Track, stem_of
 from core.errors import DataError
 
+FEET = "altitude [ft]"
+IN_FEET = "the altitude of an aircraft with a callsign is read as feet; --read alt=m overrules."
 STEPPED = "seconds of steps"
 """Column of times that are worked out from counted samples."""
 
@@ -47,6 +49,8 @@ def from_names(table: Table, options: Options) -> list[Track]:
     if any(name in given for name in ("x", "y", "z")):
         found = {name: column for name, column in found.items() if name not in ("x", "y", "z", "down")}
     found |= given
+    if not {"x", "y"} <= found.keys() and not {"lat", "lon"} <= found.keys():
+        table, found = in_pairs(table, found)
     if "t" not in given and (options.rate is None or "t" not in found):
         steps = None if "t" in found or "sec" in found else counted(table, options)
         if steps is not None:
@@ -65,6 +69,27 @@ def from_names(table: Table, options: Options) -> list[Track]:
             f"It has {table.listed}."
         )
     return tracks_of(table, found, options)
+
+
+def in_pairs(table: Table, found: Mapping[str, str]) -> tuple[Table, dict[str, str]]:
+    """The table with latitude and longitude of their own where one column holds both, as `47.1,8.2`."""
+    for name in table.rows.columns:
+        if plain(str(name)) in PAIRS and not pd.api.types.is_numeric_dtype(table.column(name)):
+            halves = table.column(name).astype("str").str.strip(" ()[]").str.split(r"[,; ]+", n=1, regex=True)
+            both = halves.str.len() == 2
+            if both.mean() > 0.5:
+                columns = {
+                    axis: pd.to_numeric(halves.str[index].where(both), errors="coerce")
+                    for index, axis in enumerate(("lat", "lon"))
+                }
+                said, found = table.said, {**found, "lat": "lat", "lon": "lon"}
+                rows = table.rows.assign(**columns)
+                called = any(plain(str(other)) == "callsign" for other in rows.columns)
+                if called and "alt" in found and word(found["alt"]) is None:
+                    rows, said = rows.rename(columns={found["alt"]: FEET}), (*said, IN_FEET)
+                    found["alt"] = FEET
+                return replace(table, rows=rows, said=said), found
+    return table, dict(found)
 
 
 def tracks_of(

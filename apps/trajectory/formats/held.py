@@ -37,7 +37,7 @@ def means_something(name: str) -> bool:
         name in SPELLED
         or bare(name) in SPELLED
         or name in IDS
-        or any(pattern.fullmatch(name) for pattern in SUFFIXED)
+        or any(pattern.fullmatch(spelled) for pattern in SUFFIXED for spelled in (name, bare(name)))
     )
 
 

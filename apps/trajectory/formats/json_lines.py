@@ -158,6 +158,8 @@ def samples_of(found: Any, depth: int = 0) -> list[Any]:
         return found
     if not isinstance(found, dict) or depth > 3:
         return [found]
+    if isinstance(found.get("trace"), list) and isinstance(found.get("timestamp"), int | float):
+        return aircraft(found)
     long = {key: value for key, value in found.items() if isinstance(value, list) and len(value) > 3}
     columns = {key: value for key, value in long.items() if not isinstance(value[0], dict)}
     if len(columns) > 1 and len({len(value) for value in columns.values()}) == 1:
@@ -171,6 +173,22 @@ def samples_of(found: Any, depth: int = 0) -> list[Any]:
         ):
             inside.append(more)
     return max(inside, key=len) if inside else [found]
+
+
+def aircraft(found: dict[str, Any]) -> list[Any]:
+    """The trace of one aircraft as readsb keeps it: `[seconds since, lat, lon, feet or "ground", ..]`."""
+    rows = [row for row in found["trace"] if isinstance(row, list) and len(row) > 3]
+    numbers = [row for row in rows if all(isinstance(cell, int | float) for cell in row[:3])]
+    return [
+        {
+            "t": found["timestamp"] + row[0],
+            "icao24": str(found.get("icao", "aircraft")),
+            "lat": row[1],
+            "lon": row[2],
+            "alt_ft": row[3] if isinstance(row[3], int | float) else None,
+        }
+        for row in numbers
+    ]
 
 
 def parse_json(path: Path, number: int, text: bytes) -> Any:

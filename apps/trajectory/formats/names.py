@@ -11,17 +11,21 @@ TIME = (
     "rosbagtimestamp datetime date_time utc utc_time gps_time time_usec time_boot_ms elapsed elapsed_s "
     "basedatetime timeus timems ts epoch epoch_s epoch_ms unix_time unixtime unix_timestamp posix_time tow "
     "tow_s tow_ms gps_tow timestamp_utc time_since_start uptime uptime_s uptime_ms flytime "
-    "fly_time flight_time"
+    "fly_time flight_time tstamp base_date_time global_time date_time_utc utc_datetime"
 ).split()
 AXES = {
     axis: (
         f"{axis} t{axis} p{axis} p_{axis} t_{axis} pos_{axis} pos{axis} position_{axis} p_rs_r_{axis} "
-        f"{axis}_m {axis}_pos {axis}_position local_{axis} loc_{axis} true_{axis} {words}"
+        f"{axis}_m {axis}center {axis}_center center_{axis} {axis}_pos {axis}_position local_{axis} "
+        f"loc_{axis} true_{axis} {words}"
     ).split()
     for axis, words in (("x", "e east pe"), ("y", "n north pn"), ("z", "u up"))
 }
 VELOCITIES = {
-    f"v{axis}": f"v{axis} v_{axis} vel_{axis} vel{axis} velocity_{axis} v_rs_r_{axis} {words}".split()
+    f"v{axis}": (
+        f"v{axis} v_{axis} {axis}velocity {axis}_velocity vel_{axis} vel{axis} velocity_{axis} "
+        f"v_rs_r_{axis} {words}"
+    ).split()
     for axis, words in (("x", "ve vel_e east_velocity"), ("y", "vn vel_n north_velocity"), ("z", "vu vel_u"))
 }
 GEOGRAPHIC = {
@@ -33,9 +37,10 @@ GEOGRAPHIC = {
     # absolute before relative, geometric before barometric
     "alt": (
         "alt altitude ele elevation gps_alt gps_altitude gpsaltitude geoaltitude geo_altitude alt_ellipsoid "
-        "altitude_ellipsoid "
+        "altitude_ellipsoid alt_geom geom_alt geometric_altitude altitude_geometric alt_hae altitude_hae "
         "alt_amsl altitude_amsl altitudeamsl altitude_msl alt_msl altitude_above_sealevel baroaltitude "
-        "baro_altitude height relhomealt altituderelative altitude_relative relative_alt "
+        "baro_altitude alt_baro baro_alt barometric_altitude pressure_altitude height relhomealt "
+        "altituderelative altitude_relative relative_alt "
         "relative_altitude rel_alt height_above_takeoff ascent"
     ).split(),
 }
@@ -45,6 +50,8 @@ WAYS = {
 }
 """Columns of speed and direction of movers whose places are geographic."""
 DOWN = ("d", "down", "pd")
+PAIRS = ("position", "coordinates", "coordinate", "location", "latlng", "lat_lng", "latlon", "lat_lon")
+"""Columns that hold latitude and longitude as one text."""
 DATES = ("date", "utc_date", "date_utc", "gps_date")
 """Columns of the day, where the time is one of the day."""
 COUNTS = "timestep time_step frame frame_id frame_number frame_num frame_index frameid framenum".split()
@@ -66,7 +73,7 @@ SPELLED = frozenset(
     for table in (AXES, VELOCITIES, GEOGRAPHIC, WAYS)
     for spellings in table.values()
     for spelling in spellings
-) | {*TIME, *DOWN, *DATES, *COUNTS}
+) | {*TIME, *DOWN, *DATES, *COUNTS, *PAIRS}
 SUFFIXED = (*SUFFIXES.values(), TIME_SUFFIX, SECONDS, NANOSECONDS)
 IDS: tuple[str, ...] = tuple(
     (

@@ -1,9 +1,11 @@
 """Latitude, longitude, altitude -> metres east, north, up of a track's first good fix."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from apps.trajectory.formats.assemble import plural
 from apps.trajectory.formats.table import Table
@@ -36,7 +38,7 @@ def places(table: Table, found: Mapping[str, str], warnings: list[str], unit: st
     Raises:
         DataError: no finite place, or numbers that are none.
     """
-    lat, lon = table.numbers(found["lat"]), table.numbers(found["lon"])
+    lat, lon = angles(table, found["lat"]), angles(table, found["lon"])
     told_units = [degrees(found[axis]) for axis in ("lat", "lon")]
     lat, lon = (axis * (unit or 1.0) for axis, unit in zip((lat, lon), told_units, strict=True))
     alt = None
@@ -80,6 +82,37 @@ def places(table: Table, found: Mapping[str, str], warnings: list[str], unit: st
         )
         lat, lon = np.where(nowhere, np.nan, lat), np.where(nowhere, np.nan, lon)
     return Places(lat, lon, alt)
+
+
+HEMISPHERES = re.compile(
+    r"""\s*(?P<before>[NSEW])?\s*(?P<degrees>[+-]?\d+(?:\.\d*)?)\s*\N{DEGREE SIGN}?\s*
+    (?:(?P<minutes>\d+(?:\.\d*)?)\s*['\N{PRIME}\N{RIGHT SINGLE QUOTATION MARK}]\s*)?
+    (?:(?P<seconds>\d+(?:\.\d*)?)\s*(?:["\N{DOUBLE PRIME}\N{RIGHT DOUBLE QUOTATION MARK}]|'')\s*)?
+    (?P<after>[NSEW])?\s*""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""`47.5N`, `S 33.1`, `8 degrees 30' 15" E` (with the signs of degrees, minutes and seconds)."""
+
+
+def angles(table: Table, name: str) -> np.ndarray:
+    """(rows,) numbers of a column, or degrees where its cells name a hemisphere.
+
+    Raises:
+        DataError: a cell that is neither, named by its line.
+    """
+    column = table.column(name)
+    if pd.api.types.is_numeric_dtype(column):
+        return table.numbers(name)
+    text = column.astype("str").str.strip()
+    parts = text.str.extract(HEMISPHERES.pattern, flags=HEMISPHERES.flags)
+    side = parts["before"].fillna(parts["after"]).str.upper()
+    whole = text.str.fullmatch(HEMISPHERES.pattern, flags=HEMISPHERES.flags) & side.notna()
+    if not whole.any():
+        return table.numbers(name)
+    numbers = [pd.to_numeric(parts[part]).fillna(0.0) for part in ("degrees", "minutes", "seconds")]
+    found = numbers[0] + numbers[1] / 60 + numbers[2] / 3600
+    found = found.where(~side.isin(["S", "W"]), -found)
+    return found.where(whole, np.nan).to_numpy(np.float64)
 
 
 def local(

@@ -138,9 +138,20 @@ def of_the_day(column: pd.Series, name: str) -> Stamps | None:
     return Stamps(ns, known, told)
 
 
+DIALECTS = (
+    (re.compile(r"\s*(?:UTC|GMT)\s*$"), "Z"),
+    (re.compile(r"^\s*(\d{4})/(\d{1,2})/(\d{1,2})(?=[ T]|$)"), r"\1-\2-\3"),
+)
+"""What some write in a date, and how ISO 8601 does."""
+
+
 def with_points(column: pd.Series) -> pd.Series:
-    """ISO 8601 allows a comma before the fraction of a second."""
+    """ISO 8601 allows a comma before the fraction of a second; some write the name of the zone behind it, and
+    others slashes between year, month and day."""
     text = column.astype("str")
+    for found, put in DIALECTS:
+        changed = text.str.replace(found, put, regex=True)
+        column, text = column.where(changed == text, changed), changed
     commas = text.str.contains(r":\d{2},\d", regex=True)
     return (
         column.where(~commas, text.str.replace(r"(:\d{2}),(\d)", r"\1.\2", regex=True))

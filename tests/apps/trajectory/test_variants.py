@@ -87,6 +87,9 @@ LOCAL = {
     "cut in a number": PLAIN + "10.000,63.000000,15.000000,3",
     "cut in quotes": csv("t,x,y,z,name", CLOCK, *XYZ, ['"A"'] * COUNT)[:-3],
     "UTF-16": PLAIN,
+    "zone by name": csv("TSTAMP,x,y,z", [f"{t.replace('T', ' ')} GMT" for t in OF_DAY], *XYZ),
+    "year first, slashes": csv("time,x,y,z", [t.replace("-", "/").replace("T", " ") for t in OF_DAY], *XYZ),
+    "centres of boxes": csv("t,xCenter,yCenter,zCenter,xVelocity,yVelocity", CLOCK, *XYZ, *XYZ[:2]),
     "JSON lines, cut": "".join(json.dumps(record) + "\n" for record in RECORDS)[:-9],
     "JSON, printed nicely": json.dumps({"samples": RECORDS, "by": {"name": "me"}}, indent=1),
     "JSON, one array a column": json.dumps({key: [record[key] for record in RECORDS] for key in "txyz"}),
@@ -117,6 +120,61 @@ PLACED = {
     "no fix for a while": csv("t,lat,lon,alt", CLOCK, *[without(c, lambda t: 4 < t < 5, "0") for c in PLACE]),
     "no altitude for a while": csv(
         "t,lat,lon,alt", CLOCK, *PLACE[:2], without(PLACE[2], lambda t: 4 < t < 5, "0")
+    ),
+    "feet by geometry": csv(
+        "timestamp;icao24;latitude;longitude;alt_geom_ft;gs_kt",
+        [str(round(1.78e12 + 1000 * t)) for t in T],
+        ["4b1806"] * COUNT,
+        *PLACE[:2],
+        cells(ALT / 0.3048, 2),
+        ["12.5"] * COUNT,
+        by=";",
+    ),
+    "both in one cell": csv(
+        "Timestamp,Callsign,Position,Altitude",
+        cells(1.78e9 + T, 3),
+        ["SWR12"] * COUNT,
+        [f'"{a},{b}"' for a, b in zip(*PLACE[:2], strict=True)],
+        cells(ALT / 0.3048, 2),
+    ),
+    "BaseStation": "".join(
+        f"MSG,3,1,1,4B1806,1,2026/05/01,{t[11:]},2026/05/01,{t[11:]},,{c},,,{a},{b},,,0,0,0,0\n"
+        + f"MSG,4,1,1,4B1806,1,2026/05/01,{t[11:]},2026/05/01,{t[11:]},,,160,76,,,5,,0,0,0,0\n"
+        for t, a, b, c in zip(OF_DAY, *PLACE[:2], cells(ALT / 0.3048, 2), strict=True)
+    ),
+    "readsb": json.dumps(
+        {
+            "icao": "4b1806",
+            "timestamp": 1.78e9,
+            "trace": [
+                [*map(float, row), 160.2, 76.1, 0]
+                for row in zip(CLOCK, *PLACE[:2], cells(ALT / 0.3048, 2), strict=True)
+            ],
+        }
+    ),
+    "an altitude in metres inside": "".join(
+        json.dumps({"timestamp": t, "car": {"at": {"latitude": a, "longitude": b, "altitude_m": c}}}) + "\n"
+        for t, *row in zip(OF_DAY, *PLACE, strict=True)
+        for a, b, c in [map(float, row)]
+    ),
+    "hemispheres": csv(
+        "time,latitude,longitude,alt",
+        OF_DAY,
+        [f"{a}N" for a in PLACE[0]],
+        [f"E {b}" for b in PLACE[1]],
+        PLACE[2],
+    ),
+    "degrees, minutes, seconds": csv(
+        "time,latitude,longitude,alt",
+        OF_DAY,
+        *[
+            [
+                f"{int(v)}\N{DEGREE SIGN}{int(v % 1 * 60)}'{v * 60 % 1 * 60:.4f}'' {side}"
+                for v in map(float, column)
+            ]
+            for column, side in zip(PLACE, "NE", strict=False)
+        ],
+        PLACE[2],
     ),
     "GPX, cut": points("gpx")[:-20],
     "KML": points("kml"),
