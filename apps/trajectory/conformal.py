@@ -107,9 +107,10 @@ class LiveRadius:
     def __init__(self, steps: int, alpha: float = 0.1) -> None:
         self.log = np.zeros(steps)
         self.alpha = alpha
-        self.told: deque[tuple[float, float, np.ndarray, np.ndarray]] = deque()
-        self.known: deque[int] = deque()
+        self.told: deque[Told] = deque()
         self.last = -math.inf
+        self.due = math.inf
+        """When the next step of an answer becomes known."""
 
     @property
     def factor(self) -> np.ndarray:
@@ -119,39 +120,53 @@ class LiveRadius:
     def forget(self) -> None:
         """Drop the answers whose truth will not come; what was learned stays."""
         self.told.clear()
-        self.known.clear()
-        self.last = -math.inf
+        self.last, self.due = -math.inf, math.inf
 
     def tell(self, time_s: float, step: float, mean: np.ndarray, radius: np.ndarray) -> None:
         """Follow an answer from `time_s`: mean (K, D), radius (K,) as it was told."""
         if time_s - self.last < self.REGISTER_S - 1e-9:
             return
         self.last = time_s
-        self.told.append((time_s, step, mean, radius))
-        self.known.append(0)
+        self.told.append(Told(time_s, step, mean, radius))
+        self.due = min(self.due, time_s + step * (1 - EARLY))
 
     def learn(self, now_s: float, at: Callable[[np.ndarray], np.ndarray]) -> None:
         """Compare what was told with where the track was up to `now_s`; `at` gives positions (n, D)."""
-        times, steps, means, radii, gains = [], [], [], [], []
-        for index, (time_s, step, mean, radius) in enumerate(self.told):
-            reached = min(int((now_s - time_s) / step + 1e-6), len(mean))
-            for k in range(self.known[index], reached):
-                times.append(time_s + step * (k + 1))
-                steps.append(k)
-                means.append(mean[k])
-                radii.append(radius[k])
-                gains.append(self.GAMMA * min(1.0, self.REGISTER_S / step))
-            self.known[index] = max(reached, self.known[index])
-        while self.told and self.known[0] >= len(self.told[0][2]):
-            self.told.popleft()
-            self.known.popleft()
-        if not times:
+        if now_s < self.due:
             return
-        order = np.argsort(times, kind="stable")
-        truth = at(np.minimum(np.asarray(times)[order], now_s))
-        missed = np.linalg.norm(truth - np.asarray(means)[order], axis=1) > np.asarray(radii)[order]
-        np.add.at(self.log, np.asarray(steps)[order], np.asarray(gains)[order] * (missed - self.alpha))
+        found, due = [], math.inf
+        for told in self.told:
+            reached = min(int((now_s - told.time_s) / told.step + EARLY), len(told.mean))
+            found += [(told.time_s + told.step * (k + 1), k, told) for k in range(told.known, reached)]
+            told.known = max(reached, told.known)
+            due = min(due, told.time_s + told.step * (told.known + 1 - EARLY))
+        while self.told and self.told[0].known >= len(self.told[0].mean):
+            self.told.popleft()
+        self.due = due
+        if not found:
+            return
+        found.sort(key=lambda item: item[0])
+        truth = at(np.minimum([time_s for time_s, _, _ in found], now_s))
+        gaps = truth - np.stack([told.mean[k] for _, k, told in found])
+        for (_, k, told), error in zip(found, np.sqrt((gaps * gaps).sum(1)).tolist(), strict=True):
+            gain = self.GAMMA * min(1.0, self.REGISTER_S / told.step)
+            self.log[k] += gain * ((error > told.radius[k]) - self.alpha)
         np.clip(self.log, -self.LARGEST, self.LARGEST, out=self.log)
+
+
+@dataclass
+class Told:
+    """An answer of a live track, and how many of its steps were compared with what came."""
+
+    time_s: float
+    step: float
+    mean: np.ndarray
+    radius: np.ndarray
+    known: int = 0
+
+
+EARLY = 1e-6
+"""Share of a step by which a sample may be early, by a rounding."""
 
 
 class OwnRadius:

@@ -46,15 +46,19 @@ def through_all(time_s: np.ndarray, positions: np.ndarray, grid: np.ndarray, ste
 def between(
     time_s: np.ndarray, positions: np.ndarray, velocities: np.ndarray | None, at: np.ndarray
 ) -> np.ndarray:
-    """Positions (n, D) at times inside the samples: Hermite curves where velocities are known, else lines."""
+    """Positions (n, D) at times inside the samples: Hermite curves where velocities are known, else parabolas
+    where the path bends more than its noise explains, else lines (`bent`)."""
     if len(time_s) == 1:
         return np.repeat(positions, len(at), 0)
+    if velocities is None:
+        places = np.empty((len(at), positions.shape[1]))
+        t, p, moments = (np.ascontiguousarray(x, np.float64) for x in (time_s, positions, at))
+        bend_all(t, p, moments, places)
+        return places
     right = np.clip(np.searchsorted(time_s, at, side="right"), 1, len(time_s) - 1)
     left = right - 1
     width = time_s[right] - time_s[left]
     s = ((at - time_s[left]) / width)[:, None]
-    if velocities is None:
-        return positions[left] + s * (positions[right] - positions[left])
     h = width[:, None]
     return (
         (1 + 2 * s) * (1 - s) ** 2 * positions[left]
@@ -62,6 +66,59 @@ def between(
         + s**2 * (3 - 2 * s) * positions[right]
         + s**2 * (s - 1) * h * velocities[right]
     )
+
+
+REMEMBERED = 8
+"""Newest samples by which a path is judged to bend."""
+BENT = 2.5
+"""How many times what noise alone makes of the second differences, in squares, they must be."""
+
+
+@compiled
+def second(time_s: Any, positions: Any, i: Any, d: Any) -> Any:
+    """Second divided difference through samples i - 1, i and i + 1."""
+    after = (positions[i + 1, d] - positions[i, d]) / (time_s[i + 1] - time_s[i])
+    before = (positions[i, d] - positions[i - 1, d]) / (time_s[i] - time_s[i - 1])
+    return (after - before) / (time_s[i + 1] - time_s[i - 1])
+
+
+@compiled
+def bent(time_s: Any, positions: Any, i: Any) -> Any:
+    """Whether the path to sample i + 1 bends more than noise explains.
+
+        mean |second difference|^2 > BENT 6 s^2,  s^2 = mean |third difference|^2 / 20
+
+    Differences over steps of the mean length, of the last samples up to that one: nothing later is looked at.
+    """
+    if i < 2:
+        return False
+    first = max(i - REMEMBERED + 1, 0)
+    h = (time_s[i + 1] - time_s[first]) / (i + 1 - first)
+    twice, thrice = 0.0, 0.0
+    for j in range(max(first, 1), i + 1):
+        for d in range(positions.shape[1]):
+            c = second(time_s, positions, j, d)
+            twice += (2 * h * h * c) ** 2
+            if j > max(first, 1):
+                change = (c - second(time_s, positions, j - 1, d)) / (time_s[j + 1] - time_s[j - 2])
+                thrice += (6 * h * h * h * change) ** 2
+    count = i + 1 - max(first, 1)
+    return twice / count > BENT * 6 / 20 * thrice / (count - 1)
+
+
+@compiled
+def bend_all(time_s: Any, positions: Any, at: Any, places: Any) -> None:
+    """`between` for positions alone. The parabola to sample i + 1 goes through i - 1, i and i + 1."""
+    last = len(time_s) - 2
+    for k in range(len(at)):
+        i = min(max(np.searchsorted(time_s, at[k], side="right") - 1, 0), last)
+        share = (at[k] - time_s[i]) / (time_s[i + 1] - time_s[i])
+        reach = (at[k] - time_s[i]) * (at[k] - time_s[i + 1])
+        curved = reach != 0 and bent(time_s, positions, i)
+        for d in range(positions.shape[1]):
+            places[k, d] = positions[i, d] + share * (positions[i + 1, d] - positions[i, d])
+            if curved:
+                places[k, d] += reach * second(time_s, positions, i, d)
 
 
 AGREE = 0.3

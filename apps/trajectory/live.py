@@ -1,6 +1,7 @@
 """What is kept of one live track: its recent samples, read at any time between them."""
 
 import math
+from array import array
 from bisect import bisect_right
 from collections import deque
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 
 from apps.trajectory.conformal import LiveRadius
 from apps.trajectory.data import gap, rhythm
-from apps.trajectory.dense import between, is_dense, through_all
+from apps.trajectory.dense import REMEMBERED, between, is_dense, through_all
 from apps.trajectory.geo import Origin
 from apps.trajectory.measures import LONG
 from apps.trajectory.samples import Sample
@@ -32,9 +33,13 @@ class LiveTrack:
         self, dims: int, dt: float, history: int, max_gap: float | None, *, follow: bool = True
     ) -> None:
         self.dims, self.dt, self.history, self.max_gap, self.follow = dims, dt, history, max_gap, follow
-        self.times: list[float] = []
-        self.points: list[tuple[float, ...]] = []
-        self.velocities: list[tuple[float, ...] | None] = []
+        self.times = array("d")
+        self.points, self.velocities = array("d"), array("d")
+        """Coordinates one after the other: numpy looks at them without a copy. NaN where none came."""
+        self.unknown = (math.nan,) * dims
+        self.newest: deque[tuple[float, ...]] = deque(maxlen=2)
+        self.off: tuple[Sample | None, float] = None, 0.0
+        """The last sample whose surprise was asked for, and that."""
         self.surprises: deque[float] = deque(maxlen=RECENT)
         self.speeds: deque[float] = deque(maxlen=RECENT)
         self.step = dt
@@ -54,9 +59,11 @@ class LiveTrack:
 
     def restart(self) -> None:
         """Forget where it was: the next sample begins a new track. What its balls have learned stays."""
-        for kept in (self.times, self.points, self.velocities, self.surprises, self.speeds):
-            kept.clear()
-        self.step, self.until, self.state = self.dt, 0, None
+        for kept in (self.times, self.points, self.velocities):
+            del kept[:]
+        for recent in (self.surprises, self.speeds, self.newest):
+            recent.clear()
+        self.step, self.until, self.state, self.off = self.dt, 0, None, (None, 0.0)
         if self.radius is not None:
             self.radius.forget()
 
@@ -70,28 +77,34 @@ class LiveTrack:
         self.origin = sample.origin
         if self.times:
             self.surprises.append(self.surprise(sample))
-            self.speeds.append(math.dist(sample.p, self.points[-1]) / (sample.t - self.times[-1]))
+            self.speeds.append(math.dist(sample.p, self.newest[-1]) / (sample.t - self.times[-1]))
         self.times.append(sample.t)
-        self.points.append(sample.p)
-        self.velocities.append(sample.v)
+        self.points.extend(sample.p)
+        self.velocities.extend(self.unknown if sample.v is None else sample.v)
+        self.newest.append(sample.p)
         self.until -= 1
         if self.follow and self.until < 0 and len(self.times) > 1:
-            self.step = rhythm(np.asarray(self.times[-RECENT:]), self.dt)
+            self.step = rhythm(np.array(self.times[-RECENT:]), self.dt)
             self.until = AGAIN if len(self.times) > RECENT else 0
         # drop in blocks: a list shortened at its head for each sample would cost more than the prediction
         if len(self.times) > 256:
             old = bisect_right(self.times, sample.t - self.history * self.step - self.longest_gap) - 1
             if old > 128:
-                del self.times[:old], self.points[:old], self.velocities[:old]
+                del self.times[:old]
+                del self.points[: old * self.dims], self.velocities[: old * self.dims]
 
     def surprise(self, sample: Sample) -> float:
         """Metres between a sample and where the last two say that it would be."""
-        step = sample.t - self.times[-1]
-        if len(self.times) < 2:
-            return 0.0
-        share = step / (self.times[-1] - self.times[-2])
-        expected = [b + (b - a) * share for a, b in zip(self.points[-2], self.points[-1], strict=True)]
-        return math.dist(sample.p, expected)
+        if self.off[0] is sample:
+            return self.off[1]
+        found = 0.0
+        if len(self.newest) > 1:
+            share = (sample.t - self.times[-1]) / (self.times[-1] - self.times[-2])
+            before, last = self.newest
+            expected = [b + (b - a) * share for a, b in zip(before, last, strict=True)]
+            found = math.dist(sample.p, expected)
+        self.off = sample, found
+        return found
 
     def jumps(self, sample: Sample) -> bool:
         """Whether no mover gets to a sample from where the track was: the gate of the readers.
@@ -100,15 +113,18 @@ class LiveTrack:
         """
         if len(self.times) < 3:
             return False
+        off = self.surprise(sample)
+        if off <= JUMP_M:
+            return False
         step = sample.t - self.times[-1]
         usual = sorted(self.surprises)[len(self.surprises) // 2]
         reach = JUMP_M + min(JUMP_MPS2 * step**2, JUMP_SPEEDS * max(self.speeds) * step)
-        return self.surprise(sample) > max(JUMP_MEDIANS * usual, reach)
+        return off > max(JUMP_MEDIANS * usual, reach)
 
     def grid(self) -> np.ndarray:
         """Times of the newest positions a step apart, oldest first, as far as samples reach without a gap."""
         newest, first = self.times[-1], bisect_right(self.times, self.times[-1] - self.history * self.step)
-        t = np.asarray(self.times[max(first - 1, 0) :])
+        t = self.since(max(first - 1, 0))[0]
         cuts = np.flatnonzero(np.diff(t) > self.longest_gap)
         begin = t[cuts[-1] + 1] if len(cuts) else t[0]
         count = min(int((newest - begin) / self.step + 1e-6) + 1, self.history)
@@ -117,16 +133,19 @@ class LiveTrack:
     def lines(self) -> np.ndarray | None:
         """Lines (2, 2, D) through all samples where they are denser than the model's steps."""
         first = max(bisect_right(self.times, self.times[-1] - LONG * self.step) - 1, 0)
-        t = np.asarray(self.times[first:])
+        t, points, _ = self.since(first)
         if len(t) < LONG or not self.follow or not is_dense(t, self.step):
             return None
-        return through_all(t, np.asarray(self.points[first:]), t[-1:], self.step)[0]
+        return through_all(t, points, t[-1:], self.step)[0]
+
+    def since(self, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Times (n,), positions and velocities (n, D) from a sample on: views, to be let go before `add`."""
+        t, p, v = (np.frombuffer(kept, np.float64) for kept in (self.times, self.points, self.velocities))
+        return t[first:], p.reshape(-1, self.dims)[first:], v.reshape(-1, self.dims)[first:]
 
     def at(self, times: np.ndarray) -> np.ndarray:
         """Positions (n, D) at times inside the samples."""
-        first = max(bisect_right(self.times, float(times[0])) - 1, 0)
-        t = np.asarray(self.times[first:])
-        p = np.asarray(self.points[first:])
-        velocities = self.velocities[first:]
-        curved = velocities[-1] is not None and not any(v is None for v in velocities)
-        return between(t, p, np.asarray(velocities, dtype=np.float64) if curved else None, times)
+        first = max(bisect_right(self.times, float(times[0])) - REMEMBERED, 0)
+        t, points, velocities = self.since(first)
+        curved = velocities[-1, 0] == velocities[-1, 0] and not np.isnan(velocities).any()
+        return between(t, points, velocities if curved else None, times)

@@ -183,6 +183,8 @@ class Stream:
             flat = value is not None and (len(value), dims) == (2, 3) and self.config.mode == "window"
             if value is not None and not flat:
                 check_dims(len(value), dims, name)
+        if sample.v is not None and len(sample.v) != len(sample.p):
+            raise DataError(f"v has {len(sample.v)} values and p {len(sample.p)}.")
         if sample.unit not in self.units:
             self.units.add(sample.unit)
             if sample.unit not in ("s", "date"):
@@ -288,7 +290,7 @@ class Stream:
         """Carry the encoder's state over all model steps that the newest sample completes."""
         dt = self.engine.dt
         if track.state is None:
-            track.state = self.engine.begin(np.asarray(track.points[-1]))
+            track.state = self.engine.begin(np.array(track.newest[-1]))
             track.state_time = track.times[-1]
             return
         steps = int((track.times[-1] - track.state_time) / dt + 1e-6)
