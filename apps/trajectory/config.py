@@ -68,6 +68,9 @@ class ModelConfig:
     """Width of the layer that scales the spread of a mixture by state and evidence."""
     grain: bool = True
     """Add to the spread of a mixture what the noise of the samples explains, in shares that are learned."""
+    fine: bool = True
+    """Let the spread of a mixture see how far the lines through all samples of a faster recorder are from
+    those through the window."""
     mirror: bool = True
     """Answer as the mean of the window and its mirror image: left and right are alike. Not stateful."""
 
@@ -163,6 +166,8 @@ class TrainConfig:
     batch: int = 512
     refine: int = 1500
     """Batches on flights of their own from which the spread alone is learned at the end."""
+    balls: int = 3000
+    """Batches from which a mixture learns to hold the same share of every family, see `balls`; 0: none."""
     seed: int = 3
     window: WindowConfig = field(default_factory=WindowConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -173,10 +178,10 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.refine) < 1:
+        if min(self.steps, self.batch, self.refine) < 1 or self.balls < 0:
             raise ConfigError(
-                "steps, batch and refine must be at least 1, "
-                f"got {self.steps}, {self.batch} and {self.refine}."
+                "steps, batch and refine must be at least 1 and balls not negative, "
+                f"got {self.steps}, {self.batch}, {self.refine} and {self.balls}."
             )
         if self.augment.shortest > self.window.history:
             raise ConfigError(

@@ -14,9 +14,11 @@ import numpy as np
 from apps.trajectory.config import ModelConfig, WindowConfig
 from apps.trajectory.conformal import Calibration
 from apps.trajectory.dims import history_of, position_of
-from apps.trajectory.fast_mixture import answer_simply, empty_marks, evidence_of, lines_of, mix
+from apps.trajectory.fast_mixture import answer_simply, evidence_of, finer_of, lines_of, mix
 from apps.trajectory.measures import (
     CANDIDATES,
+    EVIDENCE,
+    FINER,
     HEADING_MEMORY_S,
     NOISE_MARK,
     SPEED_FLOOR,
@@ -268,7 +270,9 @@ class FastEngine:
         self.tokens, self.seen = self.gru.tokens(self.history), self.gru.tokens(self.history)
         self.turn, self.last = np.zeros(2), np.zeros(self.dims)
         self.h = self.gru.initial_state()
-        self.marks, self.lines = empty_marks(), np.zeros((2, 2, self.dims))
+        self.told = np.zeros(EVIDENCE + FINER * config.fine, np.float32)
+        self.marks, self.fine = self.told[:EVIDENCE], self.told[EVIDENCE:]
+        self.lines, self.drawn = np.zeros((2, 2, self.dims)), np.zeros((2, 2, self.dims))
         self.answers = np.zeros((CANDIDATES, self.horizon, self.dims))
 
     def window(
@@ -313,9 +317,10 @@ class FastEngine:
             other = self.gru.advance(self.seen[:time], self.h)[-1]
         bend, reach, noise, pushed = 1.0, scale * self.ahead, self.silent, self.inner[1]
         if self.mixes:
-            lines_of(rel, time + 1, self.lines)
-            if through is not None:
-                self.lines[:] = through * shrink
+            lines_of(rel, time + 1, self.drawn)
+            self.lines[:] = self.drawn if through is None else through * shrink
+            if len(self.fine):
+                finer_of(self.lines, self.drawn, self.dt, scale, self.fine)
             answer_simply(rel, time + 1, self.dt, self.lines, self.answers)
             bend = evidence_of(rel, self.dt, self.answers, scale, self.marks)
             pushed = pushed.copy()
@@ -323,7 +328,7 @@ class FastEngine:
             tilt = self.tilt[1] + self.widen[1]
             add_product(self.marks, self.tilt[0], tilt)
             state = h if other is None else (h + other) / np.float32(2)
-            hidden = gelu_layer(np.concatenate((state, self.marks)), *self.wide)
+            hidden = gelu_layer(np.concatenate((state, self.told)), *self.wide)
             add_product(hidden, self.widen[0], tilt)
             if self.grain is not None:
                 noise = self.noise_of(hidden, scale)

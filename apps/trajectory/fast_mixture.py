@@ -8,7 +8,7 @@ import numpy as np
 from apps.trajectory.measures import (
     BACK_STEPS,
     CANDIDATES,
-    EVIDENCE,
+    FINER_STEPS,
     FLOOR_M,
     LONG,
     SHORT,
@@ -86,6 +86,17 @@ def lines_of(past: Any, end: Any, lines: Any) -> None:
 @compiled
 def mark(length: Any, scale: Any, dt: Any) -> Any:
     return math.log((length + FLOOR_M) / (scale * dt)) / 3
+
+
+@compiled
+def finer_of(lines: Any, drawn: Any, dt: Any, scale: Any, out: Any) -> None:
+    """`mixture.finer` of the lines through all samples and those through the window, (2, 2, D) each."""
+    for which in range(2):
+        for part in range(2):
+            square = 0.0
+            for d in range(lines.shape[2]):
+                square += (lines[which, part, d] - drawn[which, part, d]) ** 2
+            out[2 * which + part] = mark(math.sqrt(square) * (FINER_STEPS if part else 1), scale, dt)
 
 
 @compiled
@@ -174,8 +185,3 @@ def mix(mean: Any, anchor: Any, answers: Any, favour: Any) -> None:
             for m in range(1, count):
                 place += weight[m] * (anchor[d] + answers[m - 1, k, d])
             mean[k, d] = place / total
-
-
-def empty_marks() -> np.ndarray:
-    """(EVIDENCE,) for `evidence_of`."""
-    return np.zeros(EVIDENCE, np.float32)

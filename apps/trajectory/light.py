@@ -73,5 +73,6 @@ def configs(card: dict[str, Any]) -> tuple[Any, Any]:
     kept = {name: dict(card["settings"].get(name, {})) for name in ("model", "window")}
     kept["model"].setdefault("mirror", False)  # earlier cards do not know the words
     kept["model"].setdefault("grain", False)
+    kept["model"].setdefault("fine", False)
     config = settings.replace(TrainConfig(), kept)
     return config.model, config.window

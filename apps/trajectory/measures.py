@@ -22,6 +22,11 @@ BACK_STEPS = (5, 10)
 EVIDENCE = len(BACK_STEPS) * CANDIDATES + 8
 NOISE_MARK = len(BACK_STEPS) * CANDIDATES + 1
 """Which of the evidence tells the third differences: their deviation is sqrt(20) times that of the noise."""
+FINER = 4
+"""How far the lines through all samples of a faster recorder are from those through the window: two ends, two
+slopes."""
+FINER_STEPS = 10
+"""Steps over which a difference of slopes is told."""
 FLOOR_M = 0.002
 """Metres added to every length before its logarithm is taken."""
 STILL = 1e-3

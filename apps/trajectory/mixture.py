@@ -17,6 +17,7 @@ from torch import Tensor
 from apps.trajectory.measures import (
     BACK_STEPS,
     CANDIDATES,
+    FINER_STEPS,
     FLOOR_M,
     LONG,
     SHORT,
@@ -102,6 +103,19 @@ def evidence(past: Tensor, dt: float, answers: Tensor, scale: Tensor) -> Tensor:
     marks = logarithm(torch.stack(lengths, 1), scale[:, None], dt)
     known = (0 * scale + (time / LONG - 1))[:, None]
     return torch.cat([*errors, marks, scale.log()[:, None] / 3, known], 1)
+
+
+def finer(past: Tensor, dt: float, through: Tensor | None, scale: Tensor) -> Tensor:
+    """How far the lines through all samples are from those through the window, (B, FINER).
+
+    Args:
+        past, scale: as in `evidence`.
+        through: as in `candidates`; None: there are no other samples.
+    """
+    gaps = past.new_zeros(past.shape[0], 2, 2)
+    if through is not None:
+        gaps = (through - lines(past)).norm(dim=-1) * gaps.new_tensor([1.0, FINER_STEPS])
+    return logarithm(gaps.flatten(1), scale[:, None], dt)
 
 
 def spread(values: Tensor) -> Tensor:

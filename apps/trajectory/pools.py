@@ -190,7 +190,9 @@ def gather(config: TrainConfig, data: Sequence[str | Path]) -> Sources:
         count, dims, dt = config.data.motions, config.model.dims, config.window.dt
         made = curriculum.motions(count, dims, dt, config.seed)
         if config.model.representation == "mixture" and not config.model.stateful:
+            fewer = (count + 2) // 3
             made = chain(made, curriculum.dense(count, dims, dt, config.seed))
+            made = chain(made, curriculum.quiet(fewer, dims, dt, config.seed))
         for name, group in made:
             last = len(group) - round(len(group) * (config.data.validation + config.data.calibration))
             middle = last + round(len(group) * config.data.validation)

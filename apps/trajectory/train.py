@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from apps.trajectory.balls import fit_balls
 from apps.trajectory.config import TrainConfig
 from apps.trajectory.conformal import Calibration
 from apps.trajectory.loss import ball_loss, distance_loss, forecast_loss
@@ -118,9 +119,15 @@ def train(
         return {"loss": float(np.mean(halves)), "spread": float(np.mean(spreads)), **losses}
 
     def finish(model: nn.Module) -> dict[str, Any]:
+        if isinstance(model, Predictor) and model.grains and config.balls:
+            unseen = fresh(config)
+            own = {name: part for name, part in sources.train.items() if name not in made}
+            families = {**own, **gather(unseen, ()).train}
+            fit_balls(model, windows_of(families, unseen), config.balls, unseen.seed)
         calibration = calibrate(model, windows_of(sources.calibration, config), config)
         return {} if calibration is None else {CALIBRATED: calibration.as_dict()}
 
+    made = {*sources.yards, *(name for name in sources.train if name.startswith("generated"))}
     judged = validate if check else None
     shares = shared_out(config, sizes, sources.yards)
     batches = DrawnBatches(config.steps, config.batch, make, config.seed, shares=shares)

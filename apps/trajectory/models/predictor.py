@@ -13,7 +13,7 @@ and to its mirror image are averaged before anything is made of them, so the sym
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +29,16 @@ from apps.trajectory.features import (
     velocities,
     window_features,
 )
-from apps.trajectory.measures import EVIDENCE, FAVOURS, NOISE_MARK, TILTS, VARIANCE_FLOOR, reflection
-from apps.trajectory.mixture import bent, candidates, evidence, mixed
+from apps.trajectory.measures import (
+    EVIDENCE,
+    FAVOURS,
+    FINER,
+    NOISE_MARK,
+    TILTS,
+    VARIANCE_FLOOR,
+    reflection,
+)
+from apps.trajectory.mixture import bent, candidates, evidence, finer, mixed
 from apps.trajectory.models.forecast import Forecast
 
 NETWORK_FIRST = 3.0
@@ -54,6 +62,19 @@ class CausalTransformer(nn.Module):
         x = self.embed(x) + self.position[-x.shape[1] :]
         mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], device=x.device, dtype=x.dtype)
         return self.layers(x, mask=mask, is_causal=True), None
+
+
+class Ball(NamedTuple):
+    """What the size of a spread is made of beside its raw numbers."""
+
+    size: Tensor
+    """(B, K) metres: recent speed times time ahead, none of it on an exact line."""
+    told: Tensor | None = None
+    """(B, n) state and evidence, of a mixture."""
+    marks: Tensor | None = None
+    """(B, EVIDENCE)"""
+    noise: Tensor | None = None
+    """(B, 1) deviation per axis of the noise of the samples, metres."""
 
 
 class Predictor(nn.Module):
@@ -86,7 +107,8 @@ class Predictor(nn.Module):
             self.aside = nn.Linear(EVIDENCE, 2 * config.hidden, bias=False)
             self.favour = nn.Linear(2 * config.hidden, FAVOURS)
             self.tilt = nn.Linear(EVIDENCE, K)
-            self.wide = nn.Linear(self.encoder.output_size + EVIDENCE, config.wide)
+            seen = EVIDENCE + FINER * config.fine
+            self.wide = nn.Linear(self.encoder.output_size + seen, config.wide)
             self.widen = nn.Linear(config.wide, K)
         self.grains = self.mixes and config.grain and config.head == "gaussian"
         if self.grains:
@@ -100,12 +122,12 @@ class Predictor(nn.Module):
                 self.tilt.bias.zero_()
                 self.widen.weight.zero_()
                 self.widen.bias.zero_()
-            if self.grains:
-                self.grain.weight.zero_()
-                self.grain.bias.zero_()
                 self.favour.weight.mul_(0.1)
                 self.favour.bias.zero_()
                 self.favour.bias[0] = NETWORK_FIRST
+            if self.grains:
+                self.grain.weight.zero_()
+                self.grain.bias.zero_()
         order, sign = reflection(D, K, config.head)
         self.register_buffer("order", torch.from_numpy(order), persistent=False)
         self.register_buffer("sign", torch.from_numpy(sign), persistent=False)
@@ -122,12 +144,24 @@ class Predictor(nn.Module):
             ValueError: another number of coordinates.
         """
         self.check(past)
-        if not self.config.stateful:
-            past = past[:, -self.history :]
-        velocity = velocities(past, self.dt).to(self.outer.weight.dtype)
         if self.config.stateful:
+            velocity = velocities(past, self.dt).to(self.outer.weight.dtype)
             y, anchors = self.stream(velocity)
             return self.read_out(y[:, -1], anchors[-1]).at(past[:, -1])
+        return self.read_out(*self.encoded(past, through, both=both)).at(past[:, -1])
+
+    def ball(self, past: Tensor, through: Tensor | None = None) -> tuple[Tensor, Tensor, Ball]:
+        """Mean (B, K, D), metres, what the spread is made of: its raw numbers (B, K, n) and the rest.
+
+        For learning the ball alone, see `balls`; arguments as in `forward`.
+        """
+        mean, raw, ball = self.say(*self.encoded(past, through, both=True))
+        return mean.to(past) + past[:, -1:], raw, ball
+
+    def encoded(self, past: Tensor, through: Tensor | None, *, both: bool | None) -> Any:
+        """The arguments of `read_out` for windows; arguments as in `forward`."""
+        past = past[:, -self.history :]
+        velocity = velocities(past, self.dt).to(self.outer.weight.dtype)
         features, anchor = window_features(velocity, self.config.frame)
         y, _ = self.encoder(features)
         other = None
@@ -135,7 +169,7 @@ class Predictor(nn.Module):
             other = self.encoder(features * self.seen_in_mirror(features))[0][:, -1]
         window = (past - past[:, -1:]).to(velocity) if self.mixes else None
         through = None if through is None else through.to(velocity)
-        return self.read_out(y[:, -1], anchor, window, through, other).at(past[:, -1])
+        return y[:, -1], anchor, window, through, other
 
     def seen_in_mirror(self, features: Tensor) -> Tensor:
         """Signs (I,) of the features of a window's mirror image: left changes, all else stays."""
@@ -195,19 +229,31 @@ class Predictor(nn.Module):
             through: as in `forward`.
             other: (B, H) encoder output of the mirror images; None: one side is enough.
         """
+        mean, raw, ball = self.say(h, anchor, window, through, other)
+        return Forecast(mean, *self.uncertainty(raw, *self.sized(ball)), anchor.axes(self.dims))
+
+    def say(
+        self,
+        h: Tensor,
+        anchor: Anchor,
+        window: Tensor | None = None,
+        through: Tensor | None = None,
+        other: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Ball]:
+        """Mean (B, K, D) from the newest position, raw spread (B, K, n) and its size, as in `read_out`."""
         D, K = self.dims, self.horizon
-        reach = anchor.scale[:, None] * self.ahead(h)  # (B, K) metres
-        answers, bend, pushed, noise = None, 1.0, 0.0, None
+        ball = Ball(anchor.scale[:, None] * self.ahead(h))
+        answers, bend, pushed = None, 1.0, 0.0
         if window is not None:
             answers = candidates(window, self.dt, K, through)
             marks = evidence(window, self.dt, answers, anchor.scale)
             pushed = self.aside(marks)
             bend = bent(velocities(window, self.dt), anchor.scale)[:, None]
-            state = h if other is None else (h + other) / 2
-            seen = F.gelu(self.wide(torch.cat([state, marks], -1)))  # alike for the mirror image
-            reach = reach * bend * (self.tilt(marks) + self.widen(seen)).clamp(*TILTS).exp()
-            if self.grains:
-                noise = self.noise(marks, anchor.scale) * F.softplus(self.grain(seen))
+            told = [h if other is None else (h + other) / 2, marks]  # alike for the mirror image
+            if self.config.fine:
+                told.append(finer(window, self.dt, through, anchor.scale))
+            noise = self.noise(marks, anchor.scale) if self.grains else None
+            ball = Ball(ball.size * bend, torch.cat(told, -1), marks, noise)
         middle = F.gelu(self.inner(h) + pushed)
         raw = self.outer(middle)
         favour = self.favour(middle) if self.mixes else None
@@ -227,8 +273,15 @@ class Predictor(nn.Module):
         mean = anchor.restore(local)
         if answers is not None and favour is not None:
             mean = mixed(mean, answers, favour)
-        spread = spread.unflatten(-1, (K, self.sizes[2] // K))
-        return Forecast(mean, *self.uncertainty(spread, reach, noise), anchor.axes(D))
+        return mean, spread.unflatten(-1, (K, self.sizes[2] // K)), ball
+
+    def sized(self, ball: Ball) -> tuple[Tensor, Tensor | None]:
+        """Metres that one of the raw spread stands for (B, K), and the noise of each step (B, K) or None."""
+        if ball.told is None or ball.marks is None:
+            return ball.size, None
+        seen = F.gelu(self.wide(ball.told))
+        reach = ball.size * (self.tilt(ball.marks) + self.widen(seen)).clamp(*TILTS).exp()
+        return reach, None if ball.noise is None else ball.noise * F.softplus(self.grain(seen))
 
     def noise(self, marks: Tensor, scale: Tensor) -> Tensor:
         """Deviation per axis of the noise of the samples, by the third differences, (B, 1) metres."""

@@ -98,6 +98,38 @@ def dense(count: int, dims: int, dt: float, seed: int) -> Iterator[tuple[str, li
         yield f"fast {family}", tracks
 
 
+QUIET = (1e-5, 1e-2)
+"""Noise in metres that hardly shows: least and greatest."""
+DIGITS = {1: 0.08, 2: 0.25, 3: 0.25, 4: 0.14, 5: 0.14, 6: 0.14}
+"""Digits behind the point -> share of the records that are rounded so."""
+
+
+def quiet(count: int, dims: int, dt: float, seed: int) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Name and `count` tracks of every family, as in `dense`, as they are written by recorders that are
+    better than the family's own: hardly any noise, and places rounded to so many digits.
+
+    A third are those of faster recorders. Elsewhere the lines stand through what is seen.
+    """
+    for place, family in enumerate(MOTIONS):
+        rng = np.random.default_rng([seed, place, 37])
+        tracks = []
+        for _ in range(count):
+            fast = family != "turn_1hz" and rng.random() < 1 / 3
+            many = int(rng.integers(FAST[0], FAST[1] + 1)) if fast else 1
+            noise = float(rng.choice([0, 1])) * log_uniform(rng, *QUIET)
+            digits = int(rng.choice(list(DIGITS), p=list(DIGITS.values())))
+            step = dt / many if family != "turn_1hz" else None
+            made = motion(family, rng, step_s=step, wider=WIDER, noise=noise, digits=digits)
+            known, shrink = min(dims, made.recorded.shape[1]), dt / (made.step_s * many)
+            grid, steps = made.time_s[::many], many * made.step_s
+            lines = through_all(made.time_s, made.recorded[:, :known], grid, steps)
+            seen = np.zeros((len(lines), 5, dims))
+            seen[:, 0, :known] = made.recorded[::many, :known] * shrink
+            seen[:, 1:, :known] = lines.reshape(len(lines), 4, known) * shrink
+            tracks.append(seen.astype(np.float32).reshape(len(lines), 5 * dims))
+        yield f"quiet {family}", tracks
+
+
 def flight(length: int, dt: float, rng: Generator) -> tuple[str, np.ndarray]:
     """Family and positions (n, 3) of one flight as it is recorded; some end before `length`."""
     names = list(FAMILIES)

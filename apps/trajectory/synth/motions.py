@@ -259,6 +259,8 @@ def motion(
     span_s: float | None = None,
     wider: float = 1.0,
     scale: float = 1.0,
+    noise: float | None = None,
+    digits: int = 6,
 ) -> Motion:
     """One track of a family.
 
@@ -267,15 +269,17 @@ def motion(
         span_s: length of the track; None: 12 s, or the family's own.
         wider: stretches the family's ranges at both ends by this factor.
         scale: multiplies all of them.
+        noise: deviation of the record, m; None: the family's own.
+        digits: behind the point of what is written down.
     """
     step = step_s or STEPS_S.get(family, 0.1)
     span = span_s or SPANS_S.get(family, TRACK_S)
     t = step * np.arange(round(span / step) + 1)
     draw = Draw(rng, wider, scale)
-    truth, noise = MOTIONS[family](t, draw)
-    recorded = truth + noise * rng.normal(size=truth.shape)
+    truth, usual = MOTIONS[family](t, draw)
+    recorded = truth + (usual if noise is None else noise) * rng.normal(size=truth.shape)
     if family == "gps_grid":
         grid = DEGREE_M * 1e-7 * np.array([math.cos(LATITUDE), 1.0, 0.0]) + [0, 0, 0.05]
         recorded = np.round(recorded / grid) * grid
     dims = 2 if family in FLAT else 3
-    return Motion(family, t, truth[:, :dims], recorded[:, :dims].round(6))
+    return Motion(family, t, truth[:, :dims], recorded[:, :dims].round(digits))

@@ -254,6 +254,8 @@ def test_train_evaluate_and_resume(recurra: Terminal, tmp_path: Path) -> None:
         "--set",
         "refine=8",
         "--set",
+        "balls=8",
+        "--set",
         "batch=16",
         "--set",
         "data.generated=40",

@@ -17,6 +17,7 @@ SMALL = [
     *("--set", "steps=40", "--set", "batch=16", "--set", "loop.epochs=3", "--set", "data.generated=20"),
     *("--set", "data.length=80", "--set", "data.motions=2", "--set", "model.hidden=8"),
     *("--set", "refine=120"),
+    *("--set", "balls=20"),
     *("--set", "model.layers=1", "--threads", "1", "--set", "loop.checkpoint_steps=5", "--quiet"),
 ]
 TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

@@ -24,6 +24,7 @@ def small(**model: object) -> TrainConfig:
         steps=60,
         batch=48,
         refine=180,
+        balls=60,
         model=ModelConfig(hidden=16, layers=1, **model),  # pyright: ignore[reportArgumentType]
         data=DataConfig(generated=60, length=120, motions=2),
         loop=LoopOptions(epochs=3, lr=8e-3, ema=0.9),
@@ -48,8 +49,8 @@ def test_a_short_training_beats_constant_velocity_on_unseen_circles(tmp_path: Pa
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     config = TrainConfig(
-        steps=3, batch=16, refine=3, model=ModelConfig(hidden=8, layers=1), loop=LoopOptions(epochs=1),
-        data=DataConfig(generated=20, length=80, motions=2),
+        steps=3, batch=16, refine=3, balls=3, model=ModelConfig(hidden=8, layers=1),
+        data=DataConfig(generated=20, length=80, motions=2), loop=LoopOptions(epochs=1),
     )  # fmt: skip
     runs = [train(config, tmp_path / name, quiet=True).weights for name in ("a", "b")]
     a, b = (load_model(path).network.state_dict() for path in runs)
@@ -62,7 +63,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
 )
 def test_every_kind_of_model_trains_and_is_calibrated(tmp_path: Path, choice: dict) -> None:
     config = TrainConfig(
-        steps=2, batch=16, refine=2, model=ModelConfig(hidden=8, layers=1, **choice),
+        steps=2, batch=16, refine=2, balls=2, model=ModelConfig(hidden=8, layers=1, **choice),
         data=DataConfig(generated=20, length=80, motions=2), loop=LoopOptions(epochs=1),
     )  # fmt: skip
     model = load_model(train(config, tmp_path / "run", quiet=True).weights)
