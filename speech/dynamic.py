@@ -9,12 +9,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.fft import next_fast_len
 from torch import Generator, Tensor
 
 from core.errors import ConfigError
 from speech import noises
 from speech.data import RATE, Corpus, Voice
 from speech.noises import shaped, uniform, unit
+
+WAVE_SPEEDS = 13
+"""Speeds that the mixer of waves reads voices at, evenly spread."""
+
+
+def fast_length(samples: int) -> int:
+    """The next even length whose transform is fast."""
+    length = next_fast_len(-(-samples // 2))
+    assert length is not None
+    return 2 * length
 
 
 class Bank:
@@ -84,20 +95,24 @@ class MixConfig:
     gap_db: float = 5.0
     """Of two talkers, either may be this much louder."""
     same_sex: float = 0.55
+    women: float = 1.0
+    """The mixer of spectra takes women as first talkers so many times as often as men."""
+    turns: float = 0.0
+    """Share of two-talker mixtures, of spectra, in which the two take turns: one alone, both, nobody."""
     alone: float = 0.08
     """Share of two-talker mixtures with one talker only; the other source is silence."""
     level_db: tuple[float, float] = (-45.0, -14.0)
 
     def __post_init__(self) -> None:
-        for name in ("babble", "real", "second", "clean", "equalise", "reverb", "same_sex", "alone"):
+        for name in ("babble", "real", "second", "clean", "equalise", "reverb", "same_sex", "alone", "turns"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"mix.{name} is a share in 0..1, got {getattr(self, name)}.")
         if self.seconds < 0.5:
             raise ConfigError(f"mix.seconds must be at least 0.5, got {self.seconds}.")
         if self.speeds < 1 or not 0 <= self.formants < 0.5:
             raise ConfigError("mix.speeds is at least 1 and mix.formants lies in 0..0.5.")
-        if not 0 <= self.speed < 0.5 or self.gap_db < 0:
-            raise ConfigError("mix.speed lies in 0..0.5 and mix.gap_db is not negative.")
+        if not 0 <= self.speed < 0.5 or self.gap_db < 0 or self.women <= 0:
+            raise ConfigError("mix.speed lies in 0..0.5, mix.gap_db is not negative, mix.women is above 0.")
 
 
 class Mixer:
@@ -117,15 +132,18 @@ class Mixer:
     def generator(self, seed: int) -> Generator:
         return Generator(self.device).manual_seed(seed)
 
+    def length(self, seed: int) -> int:
+        """Samples that are read in the time of a cut, at one of a few speeds: each asks for a plan of its
+        transform, which a GPU makes far more slowly than it follows it."""
+        drawn = int(torch.randint(WAVE_SPEEDS, (), generator=Generator().manual_seed(seed % 2**31)))
+        factor = 1 + self.config.speed * (2 * drawn / (WAVE_SPEEDS - 1) - 1)
+        return self.samples if factor == 1 else fast_length(int(self.samples * factor))
+
     def talkers(self, rows: Tensor, generator: Generator, loud: bool = True) -> Tensor:
         """Pieces of voices, each group of rows read at a speed of its own. (n, samples)"""
         pieces = []
         for part in rows.split(-(-len(rows) // 4)):
-            drawn = torch.rand(
-                (), generator=torch.Generator().manual_seed(generator.initial_seed() % 2**31 + len(pieces))
-            )
-            factor = 1 + self.config.speed * (2 * float(drawn) - 1)
-            length = 2 * int(self.samples * factor / 2)
+            length = self.length(generator.initial_seed() + len(pieces))
             cut = (
                 self.speech.loud_cut(part, length, generator, 2)
                 if loud
@@ -197,10 +215,7 @@ class Mixer:
         """Of each voice a loud piece, and a clip twice as long from elsewhere, read at one speed."""
         pieces, clips = [], []
         for number, part in enumerate(rows.split(-(-len(rows) // 4))):
-            drawn = torch.rand(
-                (), generator=torch.Generator().manual_seed(generator.initial_seed() % 2**31 + number)
-            )
-            length = 2 * int(self.samples * (1 + self.config.speed * (2 * float(drawn) - 1)) / 2)
+            length = self.length(generator.initial_seed() + number)
             start = self.speech.starting(part, generator)
             tries = torch.stack([self.speech.read(part, start + k * length, length) for k in (0, 1)])
             best = tries.square().mean(-1).argmax(0)

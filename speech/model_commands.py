@@ -178,6 +178,7 @@ def units(
     names: Annotated[str | None, typer.Option("--units", help="Separated by commas.")] = None,
     sets: Sets = None,
     threads: Threads = 1,
+    device_name: Device = None,
     quiet: Quiet = False,
     json_path: Json = None,
 ) -> None:
@@ -194,9 +195,10 @@ def units(
     chosen = [name.strip() for name in names.split(",")] if names else UNITS
     settings = resolve(EnhanceRun(), None, sets)
     set_threads(threads)
+    place = device(device_name)
     reuse_memory()
     rows = []
-    for row in compare(chosen, settings, data or [], steps):
+    for row in compare(chosen, settings, data or [], steps, str(place)):
         rows.append(row)
         if not quiet:
             say(f"{row['unit']}: {row.get('error') or number(row['si_sdr'], 2) + ' dB'}")

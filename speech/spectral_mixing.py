@@ -8,12 +8,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-from scipy.fft import next_fast_len
 from torch import Generator, Tensor
 
 from core.errors import ConfigError
 from speech.data import RATE, Corpus
-from speech.dynamic import MixConfig, stretched, weighed
+from speech.dynamic import MixConfig, fast_length, stretched, weighed
 from speech.features import root_hann
 from speech.noises import uniform
 
@@ -25,13 +24,6 @@ CEPSTRUM = 30
 """Cosines that a smooth envelope is made of: the resonances of a throat, not the harmonics of a voice."""
 PIECE = 16384
 """Frames that go through a reduction at once."""
-
-
-def fast_length(samples: int) -> int:
-    """The next length whose real transform is fast."""
-    length = next_fast_len(samples, real=True)
-    assert length is not None
-    return length
 
 
 class SpectralMixer:
@@ -73,6 +65,7 @@ class SpectralMixer:
         self.voices = torch.tensor(numbers, device=device)
         self.chances = torch.tensor(chances, dtype=torch.float32, device=device)
         self.women = torch.tensor([voice.gender == "f" for voice in voices], device=device)[self.voices]
+        self.first_chances = self.chances * (1 + (config.women - 1) * self.women)
         if len({number for number, chance in zip(numbers, chances, strict=True) if chance}) < 2:
             raise ConfigError(f"no two talkers have {config.seconds} s of speech; lower mix.seconds.")
         power = torch.cat([part.float().square().sum((1, 2)) for part in self.spectra.split(PIECE)])
@@ -86,7 +79,7 @@ class SpectralMixer:
     def separation(self, seed: int, batch: int) -> tuple[Tensor, Tensor]:
         """Mixtures (B, T, F - 1, 2) of a mean power of one half, and their talkers (B, 2, T, F - 1, 2)."""
         generator = Generator(self.device).manual_seed(seed)
-        first = torch.multinomial(self.chances, batch, replacement=True, generator=generator)
+        first = torch.multinomial(self.first_chances, batch, replacement=True, generator=generator)
         same = torch.rand(batch, 1, generator=generator, device=self.device) < self.config.same_sex
         other = self.voices[first][:, None] != self.voices
         alike = other & (~same | (self.women[first][:, None] == self.women))
@@ -95,15 +88,32 @@ class SpectralMixer:
         race = torch.empty_like(chance).exponential_(generator=generator)  # no word from the device needed
         second = (chance / race).argmax(1)
         talkers = torch.stack([self.cut(rows, generator) for rows in (first, second)], 1)
+        heard = self.heard(batch, generator)
+        talkers = talkers * heard[..., None, None]
         gap = uniform(-self.config.gap_db, self.config.gap_db, (batch, 1), generator)
         gains = 10 ** (torch.cat([gap, -gap], 1) / 40)
-        gains = gains * (talkers.square().mean((2, 3, 4)) + 1e-9).rsqrt()
+        gains = gains * (heard.mean(2) / (talkers.square().mean((2, 3, 4)) + 1e-9)).sqrt()
         alone = torch.rand(batch, generator=generator, device=self.device) < self.config.alone
         gains[:, 1] *= ~alone
         talkers = talkers * gains[..., None, None, None]
         mixture = talkers.sum(1)
         scale = (2 * mixture.square().mean((1, 2, 3)) + 1e-12).rsqrt()
         return mixture * scale[:, None, None, None], talkers * scale[:, None, None, None, None]
+
+    def heard(self, batch: int, generator: Generator) -> Tensor:
+        """Ones where a talker of a mixture speaks, (B, 2, T): throughout, or in turns.
+
+        Turns are three stretches, each of both, one or nobody; both talkers have at least one of them.
+        """
+        place = torch.arange(self.frames, device=self.device) / self.frames
+        low, high = uniform(0.15, 0.5, (batch, 1), generator), uniform(0.5, 0.85, (batch, 1), generator)
+        stretch = (place > low).long() + (place > high)  # (B, T)
+        drawn = torch.rand(batch, 3, generator=generator, device=self.device)
+        one = torch.stack([drawn < 0.65, (drawn < 0.3) | ((drawn > 0.65) & (drawn < 0.95))], 1)  # (B, 2, 3)
+        ends = torch.tensor([[True, False, False], [False, False, True]], device=self.device)
+        one = one | (ends & ~one.any(2, keepdim=True))
+        turns = torch.rand(batch, 1, 1, generator=generator, device=self.device) < self.config.turns
+        return (one.gather(2, stretch[:, None].expand(-1, 2, -1)) | ~turns).float()
 
     def cut(self, rows: Tensor, generator: Generator) -> Tensor:
         """A loud piece of each row, some with a frequency response of their own. (B, T, F - 1, 2)"""

@@ -69,6 +69,8 @@ def train(
     model = build(task, config)
     if start is not None and isinstance(model, VoiceNet):
         start = begun(model, start)
+    elif start is not None and isinstance(model, SeparateNet):
+        start = grown(model, start)
     model = model.to(place)
     if place.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
@@ -201,6 +203,30 @@ def begun(model: VoiceNet, start: str | Path) -> str | Path | None:
     if card.task != "enhance":
         return start
     load_into(model.base, tensors)
+    return None
+
+
+def grown(model: SeparateNet, start: str | Path) -> str | Path | None:
+    """Take over a separation network of fewer blocks; the further ones begin as what changes nothing.
+
+    None: that was all of it. Weights with as many blocks are left to the loop.
+
+    Raises:
+        WeightsError: it differs in more than the number of blocks.
+    """
+    tensors, card = load(find(start))
+    known = {name.split(".")[1] for name in tensors if name.startswith("over.")}
+    own = model.state_dict()
+    further = {
+        name for name in own if name.split(".")[0] in ("across", "over") and name.split(".")[1] not in known
+    }
+    if card.task != "separate" or not further:
+        return start
+    with torch.no_grad():
+        for name in further:
+            if ".out." in name:
+                own[name].zero_()
+    load_into(model, {**{name: own[name] for name in further}, **tensors})
     return None
 
 

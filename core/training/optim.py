@@ -20,7 +20,7 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
     "adagrad": ("torch.optim:Adagrad", {}),
     "adam": ("torch.optim:Adam", {}),
     "adamw": ("torch.optim:AdamW", {}),
-    "muon": ("torch.optim:Muon", {"adjust_lr_fn": "match_rms_adamw"}),
+    "muon": ("core.training.muon:Muon", {"adjust_lr_fn": "match_rms_adamw"}),
     "nadam": ("torch.optim:NAdam", {}),
     "rmsprop": ("torch.optim:RMSprop", {}),
     "sgd": ("torch.optim:SGD", {"momentum": 0.9}),
