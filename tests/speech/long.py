@@ -1,89 +1,159 @@
 """A long conversation through the separator: does a voice keep its track, is the end as good as the begin?
 
-    python -m tests.speech.long DATA/speech [--minutes 20] [--passes 4]
+    python -m tests.speech.long DATA/speech [--minutes 20] [--passes 4] [--split test] [--weights W]
 
-DATA/speech holds `speech_index.csv`. Two test talkers speak in turn, into each other's words, and pause for
-30 s again and again. Printed: SI-SDR improvement of the first and the last minute with speech, each with the
-order of tracks that fits the first best; the largest state; peak memory of the process.
+DATA/speech holds `speech_index.csv`. Its first and its last minute hold the same talk of a woman and a man,
+so that what differs is drift and not material; between them they talk on and pause for 30 s again and again.
+The file goes through `recurra speech separate` in a process of its own. Printed of the first and the last
+minute, in the order of tracks that fits the first best: SI-SDR improvement, over all of it and where both
+talk; of turns that one has alone, how well the own track keeps them and how far the other one lies below;
+peak memory of that process.
 """
 
+import argparse
 import csv
 import resource
+import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import soundfile
 
 from core.errors import DataError
 from speech.audio import read_mono
 from speech.metrics import si_sdr
-from speech.model import load_model
-from speech.predict import separation_stream
 
 RATE = 16000
-PAUSE_S, TALK_S = 30.0, 45.0
-"""Both speak for TALK_S, then nobody does for PAUSE_S."""
+PAUSE_S, TALK_S, END_S = 30.0, 45.0, 60.0
+"""Between the ends both speak for TALK_S, then nobody does for PAUSE_S; either end lasts END_S."""
+EDGE_S = 0.05
+"""A turn's begin and end, where a frame holds both."""
 
 
-def voices(folder: Path) -> list[np.ndarray]:
-    """All that the first woman and the first man of the test split say."""
+def voices(folder: Path, split: str) -> list[np.ndarray]:
+    """All that the first woman and the first man of a split say."""
     rows = list(csv.DictReader((folder / "speech_index.csv").open(newline="")))
     found = []
     for gender in "fm":
-        own = [row for row in rows if row["split"] == "test" and row["gender"] == gender]
+        own = [row for row in rows if row["split"] == split and row["gender"] == gender]
         if not own:
-            raise DataError(f"{folder}: has no test talker {gender}.")
+            raise DataError(f"{folder}: has no {split} talker {gender}.")
         parts = [read_mono(folder / row["path"], RATE) for row in own if row["speaker"] == own[0]["speaker"]]
         found.append(np.concatenate(parts))
     return found
 
 
-def conversation(talkers: list[np.ndarray], minutes: float) -> np.ndarray:
+def talk(talkers: list[np.ndarray], seconds: float, seed: int) -> np.ndarray:
     """(2, N): turns of 1 to 4 s, half of them begun before the other has ended."""
-    rng = np.random.default_rng(0)
-    tracks = np.zeros((2, int(minutes * 60 * RATE)), np.float32)
-    place, at, who = 0, [0, 0], 0
+    rng = np.random.default_rng(seed)
+    tracks = np.zeros((2, int(seconds * RATE)), np.float32)
+    place, who = 0, int(rng.integers(2))
+    at = [int(rng.integers(len(talker))) for talker in talkers]
     while place < tracks.shape[1]:
-        if place / RATE % (TALK_S + PAUSE_S) > TALK_S:
-            place += int(RATE * PAUSE_S)
-            continue
         length = int(RATE * rng.uniform(1.0, 4.0))
         wave = np.take(talkers[who], np.arange(at[who], at[who] + length), mode="wrap")
         wave = wave * 0.05 / (np.sqrt(np.square(wave).mean()) + 1e-9)
         room = min(length, tracks.shape[1] - place)
-        tracks[who, place : place + room] = wave[:room]
+        tracks[who, place : place + room] += wave[:room]
         at[who] += length
         place += int(length * rng.uniform(0.5, 1.1))
         who = 1 - who
     return tracks
 
 
-def improvement(tracks: np.ndarray, truth: np.ndarray, order: tuple[int, int]) -> float:
-    """SI-SDR improvement in dB, mean of both talkers."""
+def conversation(talkers: list[np.ndarray], minutes: float) -> Iterator[np.ndarray]:
+    """Pieces (2, n) of a conversation; the first and the last are the same."""
+    ends = talk(talkers, END_S, 0)
+    yield ends
+    left, number = minutes * 60 - 2 * END_S, 1
+    while left > 0:
+        pause = min(left, PAUSE_S)
+        yield np.zeros((2, int(pause * RATE)), np.float32)
+        spoken = min(left - pause, TALK_S)
+        yield talk(talkers, spoken, number)
+        left, number = left - pause - spoken, number + 1
+    yield ends
+
+
+def figures(tracks: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Of tracks (2, N) in the order of their talkers, dB each."""
+    active = np.abs(truth) > 0
+    edge = int(EDGE_S * RATE)
+    near = [np.convolve(row, np.ones(2 * edge + 1), "same") > 0.5 for row in active.astype(np.float32)]
+    both = active[0] & active[1]
     mix = truth.sum(0)
-    return float(np.mean([si_sdr(tracks[k], truth[s]) - si_sdr(mix, truth[s]) for s, k in enumerate(order)]))
+    found: dict[str, float] = {}
+    for name, where in (("improvement", np.ones_like(both)), ("both", both)):
+        parts = [
+            si_sdr(tracks[k, where], truth[k, where]) - si_sdr(mix[where], truth[k, where]) for k in (0, 1)
+        ]
+        found[name] = float(np.mean(parts))
+    kept, below = [], []
+    for k in (0, 1):
+        alone = active[k] & ~near[1 - k]
+        own, other, said = tracks[k, alone], tracks[1 - k, alone], truth[k, alone]
+        kept.append(si_sdr(own, said))
+        below.append(10 * np.log10((np.square(said).sum() + 1e-9) / (np.square(other).sum() + 1e-9)))
+    return found | {"kept": float(np.mean(kept)), "below": float(np.mean(below))}
+
+
+def separated(mixture: Path, words: list[str]) -> tuple[list[Path], float]:
+    """The tracks that the command writes, and the peak memory of its process in GB."""
+    command = [
+        sys.executable,
+        "-m",
+        "speech",
+        "separate",
+        str(mixture),
+        "-o",
+        f"{mixture.parent}/",
+        "--quiet",
+    ]
+    subprocess.run([*command, *words], check=True, stdout=subprocess.DEVNULL)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    return [mixture.with_name(f"mix_s{k}.wav") for k in (1, 2)], peak
 
 
 def main(words: list[str]) -> None:
-    minutes = float(words[words.index("--minutes") + 1]) if "--minutes" in words else 20.0
-    passes = int(words[words.index("--passes") + 1]) if "--passes" in words else 1
-    truth = conversation(voices(Path(words[0])), minutes)
-    stream = separation_stream(load_model(None, "separate"), RATE, passes=passes)
-    parts, states = [], []
-    for start in range(0, truth.shape[1], 4 * RATE):
-        parts.append(stream.feed(truth[:, start : start + 4 * RATE].sum(0)))
-        states.append(sum(np.asarray(part).size for part in (stream.buffer, stream.mix_out)))
-    tracks = np.concatenate([*parts, stream.flush()], 1)
-    end = truth.shape[1]
-    talking = np.flatnonzero(np.abs(truth).max(0) > 0)
-    first, last = slice(0, 60 * RATE), slice(max(0, int(talking[-1]) - 60 * RATE), end)
-    order = max([(0, 1), (1, 0)], key=lambda order: improvement(tracks[:, first], truth[:, first], order))
-    figures = [improvement(tracks[:, part], truth[:, part], order) for part in (first, last)]
-    swapped = improvement(tracks[:, last], truth[:, last], (order[1], order[0]))
-    print(f"SI-SDRi of the first minute {figures[0]:.2f} dB, of the last {figures[1]:.2f} dB")
-    print(f"tracks changed places: {'yes' if swapped > figures[1] else 'no'}")
-    print(f"largest state {max(states)} samples, after the first minute {max(states[:16])}")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+    parser = argparse.ArgumentParser(prog="python -m tests.speech.long")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--passes", default="1")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--weights")
+    told: Any = parser.parse_args(words)
+    talkers = voices(told.data, told.split)
+    with tempfile.TemporaryDirectory() as folder:
+        mixture = Path(folder) / "mix.wav"
+        with soundfile.SoundFile(mixture, "w", RATE, 1, subtype="FLOAT") as file:
+            for piece in conversation(talkers, told.minutes):
+                file.write(piece.sum(0))
+        chosen = ["--passes", told.passes, *(["--weights", told.weights] if told.weights else [])]
+        paths, peak = separated(mixture, chosen)
+        end, truth = soundfile.info(mixture).frames, talk(talkers, END_S, 0)
+        count = truth.shape[1]
+        first, last = (
+            np.stack([soundfile.read(path, count, start, dtype="float32")[0] for path in paths])
+            for start in (0, end - count)
+        )
+    orders = [[0, 1], [1, 0]]
+    order = max(orders, key=lambda order: figures(first[order], truth)["improvement"])
+    begin, close = figures(first[order], truth), figures(last[order], truth)
+    swapped = figures(last[order[::-1]], truth)["improvement"] > close["improvement"]
+    print(f"{'dB':<34}{'first minute':>14}{'last minute':>14}")
+    for name, said in (
+        ("improvement", "SI-SDR improvement"),
+        ("both", "the same where both talk"),
+        ("kept", "SI-SDR of turns alone"),
+        ("below", "the other track below them"),
+    ):
+        print(f"{said:<34}{begin[name]:>14.2f}{close[name]:>14.2f}")
+    print(f"tracks changed places: {'yes' if swapped else 'no'}")
+    print(f"peak memory of {end / RATE / 60:.0f} minutes: {peak:.2f} GB")
 
 
 if __name__ == "__main__":
