@@ -14,9 +14,10 @@ from core.bench.runner import Case
 from core.errors import ConfigError
 from speech.layouts import build
 from speech.model import load_model
-from speech.models import mossformer2 as modules
+from speech.models import fsmn_memory
+from speech.models import mossformer2 as mossformer2_layers
 from speech.models.frcrn import ComplexConv
-from speech.models.mossformer2 import DilatedDense
+from speech.models.fsmn_memory import DilatedDense
 from speech.models.sepformer import Attention
 from speech.peers import rnnoise, rnnoise_library
 from speech.precision import HalfProducts
@@ -149,12 +150,17 @@ def beside_rnnoise() -> Calls:
 @contextmanager
 def as_published() -> Iterator[None]:
     """MossFormer2's layers in their plain form."""
-    kept = DilatedDense.forward, modules.compiled_here
-    DilatedDense.forward, modules.compiled_here = plain_dense, lambda _: False  # pyright: ignore
+    own: Any = DilatedDense.forward
+    DilatedDense.forward = plain_dense  # pyright: ignore[reportAttributeAccessIssue]
+    kept = [(part, part.compiled_here) for part in (mossformer2_layers, fsmn_memory)]
+    for part, _ in kept:
+        part.compiled_here = lambda _: False  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:
-        DilatedDense.forward, modules.compiled_here = kept
+        DilatedDense.forward = own  # pyright: ignore[reportAttributeAccessIssue]
+        for part, here in kept:
+            part.compiled_here = here  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def plain_dense(part: Any, x: torch.Tensor) -> torch.Tensor:

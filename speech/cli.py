@@ -221,6 +221,8 @@ def live(
     voice: VoiceClip = None,
     weights: Weights = None,
     threads: Threads = 1,
+    device_name: Device = None,
+    seed: Seed = 0,
     json_path: Json = None,
 ) -> None:
     """Clean samples as they come: stdin to stdout, or the sound card. The report goes to stderr.
@@ -235,13 +237,15 @@ def live(
     from speech.predict import open_live_separation, open_stream
 
     set_threads(threads)
+    place = str(device(device_name))
     raw = RawFormat(rate, channels_in, format)
     if voice is not None and task != "enhance":
         raise ConfigError("a voice is kept by enhancement; leave out --voice or --task separate.")
     if task == "separate":
-        stream = open_live_separation(weights, rate, channels_in)
+        stream = open_live_separation(weights, rate, channels_in, device=place)
     elif task == "enhance":
-        stream = open_stream(weights, rate, channels_in, voice=voice, limit_db=limit_db, mix=mix)
+        words: dict[str, Any] = {"voice": voice, "limit_db": limit_db, "mix": mix}
+        stream = open_stream(weights, rate, channels_in, device=place, **words)
     else:
         raise ConfigError(f"a task is enhance or separate, got {task!r}.")
     stream.warm()

@@ -2,6 +2,7 @@
 
     stream     x (1, 2 F), *state -> y (1, 2 F) or (1, S, 2 F), *state: one frame; real parts first
     whole      x (1, T, F, 2) -> y (1, S, T, F, 2): a window of so many frames at once
+    published  see `speech.published_export`
 
 What turns waves into frames stands in the metadata: rate, window, hop, the window's shape, latency. Runtimes
 have one operator for an LSTM or GRU, so the units of the network become torch's own layers first.
@@ -20,7 +21,7 @@ from core.export import answers, require_onnx, save_graph
 from core.files import check_place, whole_file
 from core.state import tensors
 from core.units.gated.gru import GRU
-from speech.model import Model
+from speech.model import LAYOUT, Model
 from speech.models.recurrence import Recurrence, is_plain
 from speech.models.separate import SeparateNet
 
@@ -138,10 +139,17 @@ def export_onnx(model: Model, path: str | Path, *, stream: bool = False, seconds
     causal = hasattr(network, "step") and getattr(getattr(network, "config", None), "causal", True)
     if stream and not causal:
         raise ConfigError(f"{model.name} needs the whole recording and cannot be exported as a stream.")
-    if not stream and not isinstance(network, SeparateNet):
-        raise ConfigError(f"{model.name} is exported frame by frame: add --stream.")
     if not seconds > 0:
         raise ConfigError(f"a window lasts more than 0 s, got {seconds}.")
+    if not stream and not model.streams and LAYOUT in model.card.settings:
+        from speech.published_export import export_published
+
+        with torch.no_grad():
+            worst, settings = export_published(model, path, seconds)
+        describe(Path(path), {**settings, "weights": model.name, "task": model.card.task})
+        return worst
+    if not stream and not isinstance(network, SeparateNet):
+        raise ConfigError(f"{model.name} is exported frame by frame: add --stream.")
     frames = -(-int(seconds * RATE) // network.hop) + 1
     ends = f"{network.window - network.hop} zeros before the wave"
     if getattr(network, "ends", "zeros") == "reflect":

@@ -55,7 +55,7 @@ class Separated:
     seconds: float
     limited: int
     talkers: int
-    """Tracks with speech in them."""
+    """Tracks with speech in them; one more than there are tracks where these hold further talkers."""
     segments: list[dict[str, Any]] = field(default_factory=list)
     """{"talker", "begin_s", "end_s"} in order of time."""
     remarks: list[str] = field(default_factory=list)
@@ -352,7 +352,7 @@ def separate_file(
     with open_sound(path, raw) as sound, ExitStack() as stack:
         if sound.channels > 1:
             remarks.append(f"{path}: {sound.channels} channels were averaged.")
-        stream = separation_stream(model, sound.rate, **words)
+        stream = separation_stream(model, sound.rate, count=isinstance(model.network, SeparateNet), **words)
         journal = None
         if resume:
             about = seen(path, model) | words
@@ -375,6 +375,9 @@ def separate_file(
     talkers = sum(bool(part) for part in who)
     if talkers < model.talkers:
         remarks.append(f"{path}: {talkers or 'no'} talker{'' if talkers == 1 else 's'} found.")
+    elif 2 * stream.crowded > stream.looked:
+        talkers += 1
+        remarks.append(f"{path}: {talkers} or more talkers are heard; {model.talkers} tracks hold them all.")
     return Separated(
         str(path),
         [str(target) for target in out],

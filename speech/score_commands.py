@@ -5,7 +5,19 @@ from typing import Annotated, Any
 
 import typer
 
-from core.terminal import Device, Json, OutFile, Quiet, Threads, Weights, device, emit, say_all, set_threads
+from core.terminal import (
+    Device,
+    Json,
+    OutFile,
+    Quiet,
+    Seed,
+    Threads,
+    Weights,
+    device,
+    emit,
+    say_all,
+    set_threads,
+)
 from speech.words import Task
 
 
@@ -25,6 +37,7 @@ def evaluate(
     group: Annotated[str | None, typer.Option("--group", help="Column to report apart.")] = None,
     threads: Threads = None,
     device_name: Device = None,
+    seed: Seed = 0,
     quiet: Quiet = False,
     json_path: Json = None,
 ) -> None:

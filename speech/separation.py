@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError
+from speech.counting import crowded
 from speech.features import analyse, synthesise
 from speech.passes import checked_passes, several
 from speech.precision import HalfProducts
@@ -32,6 +33,9 @@ QUIET_DB = -50.0
 GATE_DB = -38.0
 """A track that stays this far below the other over a whole window is leakage, not a talker: of one talker
 alone the bundled network leaves -42 dB and less, of two the weaker one lies above -37 even where it fails."""
+
+LOOK_EVERY = 4
+"""A window in so many is looked at for further talkers: one in 18 s."""
 
 
 @dataclass
@@ -68,14 +72,16 @@ class SeparateStream:
         level_db: float | None = None,
         half: bool = False,
         passes: int = 1,
+        count: bool = False,
     ) -> None:
         """`own_rate`: of the network; `level_db`: RMS that its windows are brought to and back from; `half`:
-        products in bfloat16; `passes`: how often each window goes through, see `speech.passes`."""
+        products in bfloat16; `passes`: how often each window goes through, see `speech.passes`; `count`: look
+        for further talkers in a window of four."""
         if window_s < 0.5:
             raise ConfigError(f"a window has at least 0.5 s, got {window_s}.")
         self.network, self.talkers, self.rate, self.own_rate = network, talkers, rate, own_rate
         self.level_db, self.half, self.passes = level_db, half, checked_passes(passes)
-        self.consistent, self.gate_db = consistent, gate_db
+        self.consistent, self.gate_db, self.count = consistent, gate_db, count
         self.window = int(window_s * own_rate) // 4 * 4
         self.overlap = int(self.window * OVERLAP)
         self.device = next(network.parameters()).device
@@ -93,6 +99,8 @@ class SeparateStream:
         self.silenced = np.zeros(talkers)
         """Seconds that each track was gated."""
         self.swaps = 0
+        self.windows = self.looked = self.crowded = 0
+        """Windows so far, those looked at for further talkers, and those that hold some."""
 
     def feed(self, samples: np.ndarray) -> np.ndarray:
         """Take samples (n,) at the stream's rate; gives what is final, (S, m)."""
@@ -115,7 +123,7 @@ class SeparateStream:
         """All that the stream remembers, as plain arrays and numbers."""
         return {
             "buffer": self.buffer.numpy().copy(),
-            "at": [self.first, self.start, self.heard, self.swaps],
+            "at": [self.first, self.start, self.heard, self.swaps, self.windows, self.looked, self.crowded],
             "pending": None if self.pending is None else self.pending.numpy().copy(),
             "voices": [(memory.total, memory.weight) for memory in self.voices],
             "mix": self.mix_out.copy(),
@@ -126,7 +134,8 @@ class SeparateStream:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where another stream of the same network, rate and words stood."""
         self.buffer = torch.from_numpy(np.array(state["buffer"], np.float32))
-        self.first, self.start, self.heard, self.swaps = (int(number) for number in state["at"])
+        at = [int(number) for number in state["at"]]
+        self.first, self.start, self.heard, self.swaps, self.windows, self.looked, self.crowded = at
         pending = state["pending"]
         self.pending = None if pending is None else torch.from_numpy(np.array(pending, np.float32))
         self.voices = [VoicePrint(np.array(total), float(weight)) for total, weight in state["voices"]]
@@ -205,6 +214,10 @@ class SeparateStream:
             )
         if self.gate_db is not None:
             tracks = self.gated(tracks)
+        if self.count and self.windows % LOOK_EVERY == 0 and bool((tracks.abs().amax(-1) > 0).all()):
+            self.looked += 1
+            self.crowded += crowded(self.network, tracks.to(self.device))
+        self.windows += 1
         return consistent(tracks, piece) if self.consistent else tracks
 
     def gated(self, tracks: Tensor) -> Tensor:

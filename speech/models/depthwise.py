@@ -17,16 +17,18 @@ BLOCK = 256
 
 
 @compiled
-def run(x, taps, before, out):  # noqa: ANN001, ANN201
-    """out (S, D) += sum_k taps (K, D)[k] x (S, D)[s + k - before], zeros beyond the ends."""
+def run(x, taps, before, dilation, out):  # noqa: ANN001, ANN201
+    """out (S, D) += sum_k taps (K, D)[k] x (S, D)[s + k dilation - before], zeros beyond the ends."""
     frames, width = x.shape
     count = len(taps)
     for low in range(0, width, BLOCK):
         high = min(width, low + BLOCK)
         for s in range(frames):
             target = out[s, low:high]
-            for k in range(max(0, before - s), min(count, frames + before - s)):
-                source, tap = x[s + k - before, low:high], taps[k, low:high]
+            first = max(0, (before - s + dilation - 1) // dilation)
+            last = min(count, (frames + before - s + dilation - 1) // dilation)
+            for k in range(first, last):
+                source, tap = x[s + k * dilation - before, low:high], taps[k, low:high]
                 for d in range(high - low):
                     target[d] += tap[d] * source[d]
 
@@ -38,12 +40,14 @@ def compiled_here(x: Tensor) -> bool:
     return not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # pyright: ignore[reportPrivateImportUsage]
 
 
-def add_depthwise(x: Tensor, weight: Tensor, before: int, start: Tensor | None = None) -> Tensor:
-    """start + convolution of x (B, S, D) with weight (D, 1, K), `before` of its taps on the past."""
+def add_depthwise(
+    x: Tensor, weight: Tensor, before: int, start: Tensor | None = None, *, dilation: int = 1
+) -> Tensor:
+    """start + convolution of x (B, S, D) with weight (D, 1, K), which begins `before` frames in the past."""
     source: Any = x.detach().contiguous().numpy()
     taps = np.ascontiguousarray(weight.detach().numpy()[:, 0].T)
     out = torch.zeros_like(x) if start is None else start.clone(memory_format=torch.contiguous_format)
     target: Any = out.numpy()
     for row, into in zip(source, target, strict=True):
-        run(row, taps, before, into)
+        run(row, taps, before, dilation, into)
     return out

@@ -199,9 +199,14 @@ class FRCRN(nn.Module):
 
     def mask(self, spectra: Tensor) -> Tensor:
         """Spectra (B, 321, T) -> complex mask as (B, 321, T, 2), its parts in -2..2."""
-        first = self.unet((spectra.real[:, None].contiguous(), spectra.imag[:, None].contiguous()))
+        return torch.stack(self.mask_parts(spectra.real, spectra.imag), -1)
+
+    def mask_parts(self, real: Tensor, imaginary: Tensor) -> Pair:
+        """The parts of `mask`, from those of spectra: (B, 321, T) each."""
+        first = self.unet((real[:, None].contiguous(), imaginary[:, None].contiguous()))
         second = self.unet2(first)
-        return torch.stack([(a.tanh() + b.tanh())[:, 0] for a, b in zip(first, second, strict=True)], -1)
+        a, b = ((one.tanh() + two.tanh())[:, 0] for one, two in zip(first, second, strict=True))
+        return a, b
 
     @staticmethod
     def spectra(wave: Tensor) -> Tensor:

@@ -17,13 +17,13 @@ from torch.nn import functional as F
 
 from core.errors import ConfigError
 from speech.models.depthwise import add_depthwise, compiled_here
+from speech.models.fsmn_memory import DenseFsmn, Fsmn
+from speech.models.fused import gated, scale_norm, silu_depthwise, turned
 from speech.models.parts import as_long_as, long_enough
 from speech.models.sepformer import FilterEncoder
 
 INNER = 256
 """Width of the memory, whatever that of the network is."""
-REACH = 20
-"""Frames that a memory looks to each side, itself among them."""
 
 
 class ScaleNorm(nn.Module):
@@ -35,6 +35,8 @@ class ScaleNorm(nn.Module):
         self.g = nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
+        if compiled_here(x):
+            return scale_norm(x, self.scale, self.eps) * self.g
         return x / (x.norm(dim=-1, keepdim=True) * self.scale).clamp(min=self.eps) * self.g
 
 
@@ -65,7 +67,19 @@ class ConvBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.mdl(x)
+        return self.padded(x, x.shape[1]) if compiled_here(x) else self.mdl(x)
+
+    def padded(self, x: Tensor, frames: int) -> Tensor:
+        """The same, compiled, with zeros up to so many frames."""
+        norm, linear, _, depthwise, _ = self.mdl
+        conv: Any = depthwise.sequential[1].conv  # pyright: ignore
+        weight: Any = linear.weight
+        if isinstance(norm, ScaleNorm):  # its gain is one number, which the smaller weights take
+            x, weight = scale_norm(x, norm.scale, norm.eps), weight * norm.g
+        else:
+            x = norm(x)
+        z = F.linear(x, weight)
+        return silu_depthwise(z, linear.bias, conv.weight, depthwise.pad[0], frames)  # pyright: ignore
 
 
 class Offsets(nn.Module):
@@ -121,11 +135,27 @@ class GatedAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         shifted, still = x.chunk(2, -1)
         y = torch.cat([F.pad(shifted, (0, 0, 1, -1)), still], -1)
+        if compiled_here(x) and not self.causal:
+            return x + self.to_out(self.attended(y))
         v, u = self.to_hidden(y).chunk(2, -1)
         offsets = self.qk_offset_scale(self.to_qk(y))
         quad_q, lin_q, quad_k, lin_k = [self.rotary_pos_emb(part) for part in offsets]
         a_v, a_u = self.attention(quad_q, lin_q, quad_k, lin_k, torch.cat([v, u], -1)).chunk(2, -1)
         return x + self.to_out(a_u * v * (a_v * u).sigmoid())
+
+    def attended(self, y: Tensor) -> Tensor:
+        """What goes into `to_out`, with few passes over memory: the same numbers to rounding."""
+        frames, g = y.shape[1], self.group
+        padded = frames + -frames % g
+        hidden = self.to_hidden.padded(y, padded)  # v and u side by side, as the attention wants its values
+        offsets, turns = self.qk_offset_scale, self.rotary_pos_emb.freqs
+        heads = turned(self.to_qk(y), offsets.gamma, offsets.beta, turns, padded)
+        quad_q, lin_q, quad_k, _ = heads.unflatten(2, (-1, g)).unbind(1)  # (B, G, g, D)
+        weights = torch.matmul(quad_q, quad_k.transpose(-1, -2)).mul_(1 / g).relu_().square_()
+        known = torch.matmul(heads[:, 3].transpose(1, 2), hidden).div_(frames)  # (B, D, 2 H)
+        seen = torch.matmul(weights, hidden.unflatten(1, (-1, g)))
+        seen = seen.add_(torch.matmul(lin_q, known[:, None])).flatten(1, 2)
+        return gated(seen, hidden)[:, :frames]
 
     def attention(self, quad_q: Tensor, lin_q: Tensor, quad_k: Tensor, lin_k: Tensor, y: Tensor) -> Tensor:
         """Both values side by side: local inside groups, plus global over all (causal: earlier) groups."""
@@ -143,68 +173,6 @@ class GatedAttention(nn.Module):
         else:
             known = torch.einsum("bgnd,bgne->bde", lin_k, y)[:, None] / frames
         return (weights @ y + lin_q @ known).flatten(1, 2)[:, :frames]
-
-
-class Fsmn(nn.Module):
-    """FSMN: x + p + conv(p) over 39 frames, p = W relu(V x): (B, S, D)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(width, width)
-        self.project = nn.Linear(width, width, bias=False)
-        self.remember(width)
-
-    def remember(self, width: int) -> None:
-        taps = 2 * REACH - 1
-        self.conv1 = nn.Conv2d(width, width, (taps, 1), groups=width, bias=False)
-
-    def projected(self, x: Tensor) -> Tensor:
-        return self.project(self.linear(x).relu()).transpose(1, 2)  # (B, D, S)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if compiled_here(x):
-            p = self.project(self.linear(x).relu())
-            return x + add_depthwise(p, self.conv1.weight[..., 0], REACH - 1, p)
-        p = self.projected(x)
-        seen = F.conv1d(p, self.conv1.weight[..., 0], padding=REACH - 1, groups=p.shape[1])
-        return x + (p + seen).transpose(1, 2)
-
-
-class DenseFsmn(Fsmn):
-    """x + two dilated convolutions, the second of the first's output and its input together."""
-
-    def remember(self, width: int) -> None:
-        self.conv = DilatedDense(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(self.projected(x)).transpose(1, 2)
-
-
-class DilatedDense(nn.Module):
-    """(B, D, S). A group of the second convolution has two neighbouring channels of the joined input, so it
-    is the sum of two depthwise ones: seven times faster on a CPU than the grouped 2-D kernel."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        taps = 2 * REACH - 1
-        for i in (1, 2):
-            conv = nn.Conv2d(i * width, width, (taps, 1), groups=width, bias=False, dilation=(i, 1))
-            self.add_module(f"conv{i}", conv)
-            self.add_module(f"norm{i}", nn.InstanceNorm2d(width, affine=True))
-            self.add_module(f"prelu{i}", nn.PReLU(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        skip, width = x, x.shape[1]
-        for i in (1, 2):
-            conv, norm, prelu = (getattr(self, f"{name}{i}") for name in ("conv", "norm", "prelu"))
-            reach = i * (REACH - 1)
-            parts = (
-                F.conv1d(skip[:, part::i], conv.weight[:, part : part + 1, :, 0], None, 1, reach, i, width)
-                for part in range(i)
-            )
-            x = prelu(norm(sum(parts)[..., None])[..., 0])  # pyright: ignore
-            skip = torch.cat([x, skip], 1)
-        return x
 
 
 class GatedUnit(nn.Module):
@@ -232,6 +200,11 @@ class RecurrentBlock(nn.Module):
         self.conv2 = nn.Conv1d(INNER, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        if compiled_here(x):  # a 1x1 convolution is a product on features that lie together
+            first, prelu = self.conv1
+            y = prelu(F.linear(x, first.weight[..., 0], first.bias))  # pyright: ignore
+            y = self.norm2(self.gated_fsmn(self.norm1(y)))
+            return x + F.linear(y, self.conv2.weight[..., 0], self.conv2.bias)
         y = self.norm1(self.conv1(x.transpose(1, 2)).transpose(1, 2))
         return x + self.conv2(self.norm2(self.gated_fsmn(y)).transpose(1, 2)).transpose(1, 2)
 
