@@ -5,24 +5,33 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from core.bench.memory import peak_of
 from core.bench.runner import Case
 from core.errors import ConfigError
 from speech.layouts import build
 from speech.model import load_model
+from speech.models import frcrn as frcrn_layers
 from speech.models import fsmn_memory
 from speech.models import mossformer2 as mossformer2_layers
 from speech.models.frcrn import ComplexConv
 from speech.models.fsmn_memory import DilatedDense
-from speech.models.sepformer import Attention
 from speech.peers import rnnoise, rnnoise_library
 from speech.precision import HalfProducts
 from speech.predict import enhance, open_stream
+from speech.toolkits import beside_toolkit
 
+MEMORY = (
+    ("mossformer2", "mossformer2-ss", 2.1),
+    ("sepformer", "speechbrain-sepformer", 2.0),
+    ("frcrn", "frcrn", 1.4),
+)
+"""Published networks, and what their own code takes for 10 s, in GB."""
 Calls = tuple[Callable[[], Any], Callable[[], Any] | None]
 
 
@@ -48,9 +57,36 @@ def cases() -> list[Case]:
             target=0.25,
             repeats=2,
         ),
-        Case("sepformer", "25.7 M, 1 s, 16 kHz", sepformer, "its attention as published", repeats=2),
-        Case("frcrn", "14 M, 1 s, 16 kHz", frcrn, "its layers as published", repeats=2),
+        Case(
+            "sepformer",
+            "25.7 M, 2 s, 8 kHz",
+            lambda: beside_toolkit("speechbrain-sepformer", 2.0),
+            "speechbrain",
+            target=0.67,
+            repeats=2,
+        ),
+        Case(
+            "conv-tasnet",
+            "5.1 M, 2 s, 8 kHz",
+            lambda: beside_toolkit("asteroid-conv-tasnet", 2.0),
+            "asteroid",
+            repeats=3,
+        ),
+        Case(
+            "dprnn", "3.6 M, 2 s, 8 kHz", lambda: beside_toolkit("asteroid-dprnn", 2.0), "asteroid", repeats=3
+        ),
+        Case("frcrn", "14 M, 1 s, 16 kHz", frcrn, "its layers as published", target=0.67, repeats=2),
         Case("speech enhance", "2 s, 48 kHz", beside_rnnoise, "RNNoise", repeats=5),
+        *(
+            Case(
+                f"{name}, peak memory",
+                "10 s, 16 kHz",
+                value=partial(peak, layout),
+                unit="GB",
+                at_most=most,
+            )
+            for name, layout, most in MEMORY
+        ),
         Case("mossformer2 dense memory", "D 256, 2000 frames", dense, "grouped 2-D convolution", target=0.4),
     ]
 
@@ -93,11 +129,28 @@ def mossformer2(half: bool = False) -> Calls:
     return ours, peer
 
 
-def beside(layout: str, part: type, plain: Callable[..., Any]) -> Calls:
-    """The published size with random weights, beside itself with one kind of layer in its plain form."""
-    network: Any = build(layout, {}).eval()
+def peak(layout: str) -> float:
+    """GB that a process takes which separates or cleans 10 s."""
+    return peak_of(whole, layout, 10.0)[1] / 1e9
+
+
+def whole(layout: str, seconds: float) -> None:
+    """A wave through a network of the published size."""
+    with torch.inference_mode():
+        build(layout, {}).eval()(0.05 * torch.randn(1, int(16000 * seconds)))
+
+
+def frcrn() -> Calls:
+    """The published size with random weights, beside its layers as published: complex ones of four real
+    convolutions, transposed ones as torch has them, memories with transposes around their convolution."""
+    network: Any = build("frcrn", {}).eval()
     wave = 0.05 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
-    own: Any = part.forward
+    own: Any = ComplexConv.forward
+
+    def plain(layer: Any, x: Any) -> Any:
+        re, im = (getattr(layer, name) for name in layer.names)
+        a, b = x
+        return re(a) - im(b), re(b) + im(a)
 
     @torch.inference_mode()
     def ours() -> Any:
@@ -105,33 +158,15 @@ def beside(layout: str, part: type, plain: Callable[..., Any]) -> Calls:
 
     @torch.no_grad()
     def peer() -> Any:
-        part.forward = plain  # pyright: ignore[reportAttributeAccessIssue]
+        kept = frcrn_layers.compiled_here
+        ComplexConv.forward = plain  # pyright: ignore[reportAttributeAccessIssue]
+        frcrn_layers.compiled_here = lambda _: False  # pyright: ignore[reportAttributeAccessIssue]
         try:
             return network(wave)
         finally:
-            part.forward = own  # pyright: ignore[reportAttributeAccessIssue]
+            ComplexConv.forward, frcrn_layers.compiled_here = own, kept
 
     return ours, peer
-
-
-def sepformer() -> Calls:
-    """Attention that also makes the table of its weights, as published."""
-
-    def plain(layer: Any, x: torch.Tensor) -> torch.Tensor:
-        return layer.att(x, x, x, need_weights=True)[0]
-
-    return beside("speechbrain-sepformer", Attention, plain)
-
-
-def frcrn() -> Calls:
-    """Complex layers of four real convolutions, as published."""
-
-    def plain(layer: Any, x: Any) -> Any:
-        re, im = (getattr(layer, name) for name in layer.names)
-        a, b = x
-        return re(a) - im(b), re(b) + im(a)
-
-    return beside("frcrn", ComplexConv, plain)
 
 
 def beside_rnnoise() -> Calls:

@@ -141,7 +141,7 @@ class Learning:
     def __init__(self, task: str, mixer: Mixer | SpectralMixer, batch: int, *, replay: bool = False) -> None:
         self.task, self.mixer, self.batch = task, mixer, batch
         self.replay = replay and mixer.device.type == "cuda"
-        self.recorded: tuple[Any, Any] | None = None  # a network, and its loss as a graph of launches
+        self.recorded: tuple[list[int], Any] | None = None  # where weights lay, and the loss as a graph
 
     def __call__(self, model: Any, number: int) -> dict[str, Tensor]:
         if isinstance(self.mixer, SpectralMixer):
@@ -159,13 +159,16 @@ class Learning:
         """(mixtures, talkers) -> loss, by launches that were recorded once if so asked."""
         if not self.replay:
             return SpectralLoss(model)
-        if self.recorded is None or self.recorded[0] is not model:
+        places = [parameter.data_ptr() for parameter in model.parameters()]
+        if self.recorded is None or self.recorded[0] != places:  # another network, or weights that were moved
             assert isinstance(self.mixer, SpectralMixer)
             example = self.mixer.separation(0, self.batch)
+            with torch.no_grad(), torch.autocast("cuda", enabled=False):
+                SpectralLoss(model)(*example)  # lays the weights as validation will want them
             enabled = torch.is_autocast_enabled("cuda")
             with torch.autocast("cuda", torch.get_autocast_dtype("cuda"), enabled, cache_enabled=False):
                 graph = torch.cuda.make_graphed_callables(SpectralLoss(model), example)
-            self.recorded = model, graph
+            self.recorded = [parameter.data_ptr() for parameter in model.parameters()], graph
         return self.recorded[1]
 
 

@@ -18,8 +18,9 @@ from core.errors import RecurraError
 from speech import metrics
 from speech.config import EnhanceRun
 from speech.dynamic import RATE, Mixer
+from speech.loss import enhancement_loss
 from speech.stream import EnhanceStream
-from speech.train import VALIDATION_SEED, Learning, build, gather, now
+from speech.train import VALIDATION_SEED, build, gather, now
 
 UNITS = ("gru", "lstm", "min_gru", "hgrn", "mamba2", "gated_delta_net", "rwkv7", "fsmn")
 COLUMNS = {
@@ -42,18 +43,20 @@ def compare(
     steps: int,
     device: str = "cpu",
 ) -> Iterator[dict[str, Any]]:
-    """One row a unit, as it is done; a unit that cannot be used here has an `error` in place of figures.
+    """One row a unit, in their order; a unit that cannot be used here has an `error` in place of figures.
 
     Raises:
         DataError, ConfigError: the data or the settings are wrong.
     """
     mixer, noisy, clean = mixtures(config, data, device)
+    models, errors = built(units, config, mixer.device)
+    times = trained(models, config, mixer, steps)
     for unit in units:
-        try:
-            model, times = trained(unit, config, mixer, steps)
-            yield {"unit": unit, **scored(model, noisy, clean), "step_s": statistics.median(times)}
-        except RecurraError as error:
-            yield {"unit": unit, "error": str(error)}
+        if unit in errors:
+            yield {"unit": unit, "error": errors[unit]}
+        else:
+            model = models[unit].eval().cpu()
+            yield {"unit": unit, **scored(model, noisy, clean), "step_s": statistics.median(times[unit])}
 
 
 def mixtures(
@@ -65,23 +68,48 @@ def mixtures(
     return Mixer(corpora, config.mix, torch.device(device)), *check.enhancement(VALIDATION_SEED, CLIPS)
 
 
-def trained(unit: str, config: EnhanceRun, mixer: Mixer, steps: int) -> tuple[Any, list[float]]:
-    """The network with a unit after so many steps, and the seconds of each."""
-    model: Any = build("enhance", replace(config, model=replace(config.model, unit=unit))).to(mixer.device)
-    step = Learning("enhance", mixer, config.batch)
-    optimizer = torch.optim.AdamW(model.parameters(), config.loop.lr, weight_decay=config.loop.weight_decay)
-    times = []
+def built(
+    units: Sequence[str], config: EnhanceRun, device: torch.device
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The network with each unit, and why there is none with some."""
+    models: dict[str, Any] = {}
+    errors: dict[str, str] = {}
+    for unit in units:
+        try:
+            one = replace(config, model=replace(config.model, unit=unit))
+            models[unit] = build("enhance", one).to(device)
+        except RecurraError as error:
+            errors[unit] = str(error)
+    return models, errors
+
+
+def trained(models: dict[str, Any], config: EnhanceRun, mixer: Mixer, steps: int) -> dict[str, list[float]]:
+    """Train all networks side by side, each on every mixture; gives the seconds of their steps.
+
+    A step's time holds that of its mixtures, which are made once for all.
+    """
+    decay = config.loop.weight_decay
+    optimizers = {
+        unit: torch.optim.AdamW(model.parameters(), config.loop.lr, weight_decay=decay)
+        for unit, model in models.items()
+    }
+    times: dict[str, list[float]] = {unit: [] for unit in models}
     for number in range(steps):
         rise = min(1.0, (number + 1) / max(1.0, WARMUP * steps))
-        for group in optimizer.param_groups:
-            group["lr"] = config.loop.lr * rise * 0.5 * (1 + math.cos(math.pi * number / steps))
+        rate = config.loop.lr * rise * 0.5 * (1 + math.cos(math.pi * number / steps))
         began = now(mixer.device)
-        optimizer.zero_grad()
-        step(model, number)["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.loop.clip or math.inf)
-        optimizer.step()
-        times.append(now(mixer.device) - began)
-    return model.eval().cpu(), times
+        with torch.no_grad():
+            noisy, clean = mixer.enhancement(number, config.batch)
+        drawn = now(mixer.device) - began
+        for unit, model in models.items():
+            began = now(mixer.device)
+            optimizers[unit].param_groups[0]["lr"] = rate
+            optimizers[unit].zero_grad()
+            enhancement_loss(model(noisy), clean)["loss"].backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.loop.clip or math.inf)
+            optimizers[unit].step()
+            times[unit].append(drawn + now(mixer.device) - began)
+    return times
 
 
 def scored(model: Any, noisy: torch.Tensor, clean: torch.Tensor) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speech.features import root_hann
+from speech.models.depthwise import add_depthwise, compiled_here
 from speech.models.parts import as_long_as
 
 WINDOW, HOP, BINS = 640, 320, 321
@@ -34,6 +35,30 @@ def complex_product(re: Any, im: Any, x: Pair) -> Pair:
     return ra - ib, rb + ia
 
 
+def transposed(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: tuple[int, int], padding: tuple[int, int]
+) -> Tensor:
+    """A transposed convolution of stride (2, 1) as two plain ones, for even and odd bins.
+
+    Torch's own one on a CPU multiplies with all taps at once and adds up afterwards.
+    """
+    if stride != (2, 1) or padding[0] or padding[1] >= weight.shape[3]:
+        return F.conv_transpose2d(x, weight, bias, stride, padding)
+    back = weight.transpose(0, 1).flip(2, 3)  # (out, in, K, L), the last tap first
+    taps, aside = weight.shape[2], weight.shape[3] - 1 - padding[1]
+    phases = [back[:, :, (taps - 1 - phase) % 2 :: 2] for phase in (0, 1)]
+    found = [F.conv2d(x, part, bias, 1, (part.shape[2] - 1, aside)) for part in phases]
+    shape = (len(x), len(back), 2 * x.shape[2] + taps - 2, found[0].shape[3])
+    near = (
+        torch.channels_last
+        if found[0].is_contiguous(memory_format=torch.channels_last)
+        else torch.contiguous_format
+    )
+    out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=near)
+    out[:, :, 0::2], out[:, :, 1::2] = found
+    return out
+
+
 class ComplexConv(nn.Module):
     """Two real convolutions, of which three are made (Gauss): R (a + b), (I - R) a, (R + I) b."""
 
@@ -51,7 +76,7 @@ class ComplexConv(nn.Module):
 
     def forward(self, x: Pair) -> Pair:
         re, im = getattr(self, self.names[0]), getattr(self, self.names[1])
-        conv = F.conv_transpose2d if self.up else F.conv2d
+        conv = transposed if self.up else F.conv2d
         a, b = x
         both = conv(a + b, re.weight, re.bias, **self.places)
         real = both - conv(b, re.weight + im.weight, im.bias, **self.places)
@@ -93,7 +118,16 @@ class FrequencyFsmn(nn.Module):
         self.project = nn.Linear(width, width, bias=False)
         self.conv1 = nn.Conv2d(width, width, (PAST, 1), groups=width, bias=False)
 
+    def over_rows(self, x: Tensor) -> Tensor:
+        """The same along the first axis of (S, T, C)."""
+        p = self.project(self.linear(x).relu_())
+        taps = self.conv1.weight[..., 0].repeat(x.shape[1], 1, 1)
+        return add_depthwise(p.flatten(1)[None], taps, PAST - 1, (x + p).flatten(1)[None]).view(p.shape)
+
     def forward(self, x: Tensor) -> Tensor:
+        if compiled_here(x):
+            p = self.project(self.linear(x).relu_())
+            return add_depthwise(p, self.conv1.weight[..., 0], PAST - 1, x + p)
         p = self.project(self.linear(x).relu()).transpose(1, 2)
         seen = F.conv1d(F.pad(p, (PAST - 1, 0)), self.conv1.weight[..., 0], groups=p.shape[1])
         return x + (p + seen).transpose(1, 2)
@@ -110,6 +144,8 @@ class ComplexMemory(nn.Module):
             self.add_module(f"fsmn_im_L{layer}", FrequencyFsmn(width))
 
     def forward(self, x: Pair) -> Pair:
+        if compiled_here(x[0]) and not self.along_time and len(x[0]) == 1:
+            return self.across(x)
         order = (0, 3, 1, 2) if self.along_time else (0, 3, 2, 1)
         shape = x[0].permute(order).shape
         # time: (B, T, C F); frequency: (B T, F, C)
@@ -120,6 +156,16 @@ class ComplexMemory(nn.Module):
             y = complex_product(re, im, y)  # pyright: ignore[reportArgumentType]
         back = (0, 2, 3, 1) if self.along_time else (0, 3, 2, 1)
         real, imaginary = (part.reshape(shape).permute(back) for part in y)
+        return real, imaginary
+
+    def across(self, x: Pair) -> Pair:
+        """Memories over the bins of all frames at once, where features lie next to each other: no copies."""
+        y = tuple(part[0].permute(1, 2, 0) for part in x)  # (F, T, C)
+        for layer in range(1, self.layers + 1):
+            re, im = (getattr(self, f"fsmn_{part}_L{layer}").over_rows for part in ("re", "im"))
+            (ra, ia), (rb, ib) = ((re(part), im(part)) for part in y)
+            y = ra.sub_(ib), rb.add_(ia)
+        real, imaginary = (part.permute(2, 0, 1)[None] for part in y)
         return real, imaginary
 
 
@@ -168,6 +214,11 @@ class UNet(nn.Module):
             if i:
                 x = getattr(self, f"fsmn_enc{i}")(x)
             x = getattr(self, f"encoder{i}")(x)
+            if i == 0 and compiled_here(x[0]):  # the memories want features that lie together
+                x = (
+                    x[0].contiguous(memory_format=torch.channels_last),
+                    x[1].contiguous(memory_format=torch.channels_last),
+                )
             skips.append(getattr(self, f"se_layer_enc{i}")(x))
         x = self.fsmn(x)
         for i in range(DEPTH):
@@ -203,7 +254,10 @@ class FRCRN(nn.Module):
 
     def mask_parts(self, real: Tensor, imaginary: Tensor) -> Pair:
         """The parts of `mask`, from those of spectra: (B, 321, T) each."""
-        first = self.unet((real[:, None].contiguous(), imaginary[:, None].contiguous()))
+        near = torch.channels_last if compiled_here(real) else torch.contiguous_format
+        first = self.unet(
+            (real[:, None].contiguous(memory_format=near), imaginary[:, None].contiguous(memory_format=near))
+        )
         second = self.unet2(first)
         a, b = ((one.tanh() + two.tanh())[:, 0] for one, two in zip(first, second, strict=True))
         return a, b

@@ -117,14 +117,9 @@ def scale_norm(x: Tensor, scale: float, eps: float) -> Tensor:
     return out
 
 
-def silu_depthwise(z: Tensor, bias: Tensor, weight: Tensor, before: int, padded: int | None = None) -> Tensor:
-    """y + depthwise convolution of y = silu(z + bias): z (B, S, D), weight (D, 1, K) -> (B, padded, D).
-
-    Frames beyond those of z are zeros.
-    """
-    frames = z.shape[1]
-    out = z.new_empty(len(z), frames if padded is None else padded, z.shape[2])
-    out[:, frames:] = 0
+def silu_depthwise(z: Tensor, bias: Tensor, weight: Tensor, before: int) -> Tensor:
+    """y + depthwise convolution of y = silu(z + bias): z (B, S, D), weight (D, 1, K)."""
+    out = torch.empty_like(z, memory_format=torch.contiguous_format)
     taps = np.ascontiguousarray(weight.detach().numpy()[:, 0].T)
     shift = array(bias)
     for row, into in zip(array(z), out.numpy(), strict=True):

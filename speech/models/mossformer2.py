@@ -67,10 +67,8 @@ class ConvBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.padded(x, x.shape[1]) if compiled_here(x) else self.mdl(x)
-
-    def padded(self, x: Tensor, frames: int) -> Tensor:
-        """The same, compiled, with zeros up to so many frames."""
+        if not compiled_here(x):
+            return self.mdl(x)
         norm, linear, _, depthwise, _ = self.mdl
         conv: Any = depthwise.sequential[1].conv  # pyright: ignore
         weight: Any = linear.weight
@@ -79,7 +77,7 @@ class ConvBlock(nn.Module):
         else:
             x = norm(x)
         z = F.linear(x, weight)
-        return silu_depthwise(z, linear.bias, conv.weight, depthwise.pad[0], frames)  # pyright: ignore
+        return silu_depthwise(z, linear.bias, conv.weight, depthwise.pad[0])  # pyright: ignore
 
 
 class Offsets(nn.Module):
@@ -147,15 +145,16 @@ class GatedAttention(nn.Module):
         """What goes into `to_out`, with few passes over memory: the same numbers to rounding."""
         frames, g = y.shape[1], self.group
         padded = frames + -frames % g
-        hidden = self.to_hidden.padded(y, padded)  # v and u side by side, as the attention wants its values
+        hidden = self.to_hidden(y)  # v and u side by side, as the attention wants its values
         offsets, turns = self.qk_offset_scale, self.rotary_pos_emb.freqs
         heads = turned(self.to_qk(y), offsets.gamma, offsets.beta, turns, padded)
         quad_q, lin_q, quad_k, _ = heads.unflatten(2, (-1, g)).unbind(1)  # (B, G, g, D)
         weights = torch.matmul(quad_q, quad_k.transpose(-1, -2)).mul_(1 / g).relu_().square_()
-        known = torch.matmul(heads[:, 3].transpose(1, 2), hidden).div_(frames)  # (B, D, 2 H)
-        seen = torch.matmul(weights, hidden.unflatten(1, (-1, g)))
+        known = torch.matmul(heads[:, 3, :frames].transpose(1, 2), hidden).div_(frames)  # (B, D, 2 H)
+        values = F.pad(hidden, (0, 0, 0, padded - frames)) if padded > frames else hidden
+        seen = torch.matmul(weights, values.unflatten(1, (-1, g)))
         seen = seen.add_(torch.matmul(lin_q, known[:, None])).flatten(1, 2)
-        return gated(seen, hidden)[:, :frames]
+        return gated(seen[:, :frames], hidden)
 
     def attention(self, quad_q: Tensor, lin_q: Tensor, quad_k: Tensor, lin_k: Tensor, y: Tensor) -> Tensor:
         """Both values side by side: local inside groups, plus global over all (causal: earlier) groups."""
