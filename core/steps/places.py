@@ -16,7 +16,7 @@ class NoProgram(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class Slot:
     """A tensor in a memory: 0 float32, 1 float64."""
 
     memory: int
@@ -31,7 +31,7 @@ class Place:
             for size, own, want in zip(self.shape, self.strides, dense(self.shape), strict=True)
         )
 
-    def expanded(self, shape: tuple[int, ...]) -> "Place":
+    def expanded(self, shape: tuple[int, ...]) -> "Slot":
         """The same numbers in a larger shape, stride 0 where they repeat."""
         missing = len(shape) - len(self.shape)
         own = ((1,) * missing + self.shape, (0,) * missing + self.strides)
@@ -43,8 +43,8 @@ class Place:
 class Pair:
     """A complex tensor."""
 
-    re: Place
-    im: Place
+    re: Slot
+    im: Slot
 
 
 def dense(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -52,7 +52,7 @@ def dense(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def view(value: Place, order: list[int]) -> Place:
+def view(value: Slot, order: list[int]) -> Slot:
     """Axes in another order."""
     return replace(
         value, shape=tuple(value.shape[a] for a in order), strides=tuple(value.strides[a] for a in order)

@@ -22,8 +22,8 @@ from core.kernels.choice import RECORDING
 from core.state import rebuild, tensors
 from core.steps import codes as do
 from core.steps.joining import joined, operands, room_of, sorted_starts
-from core.steps.places import NoProgram, Pair, Place, dense, memory_of, view
-from core.steps.weights import Weights
+from core.steps.places import NoProgram, Pair, Slot, dense, memory_of, view
+from core.steps.weights import LiveWeights
 
 aten = torch.ops.aten
 
@@ -75,20 +75,20 @@ class Program:
         NoProgram: the machine lacks an operator.
     """
 
-    def __init__(self, unit: Any, batch: int, dtype: torch.dtype, weights: Weights | None = None) -> None:
+    def __init__(self, unit: Any, batch: int, dtype: torch.dtype, weights: LiveWeights | None = None) -> None:
         x = torch.zeros(batch, unit.input_size, dtype=dtype)
         state = [part.contiguous().clone() for part in tensors(unit.initial_state(x))]
         self.weights = weights
         self.rows: list[list[int]] = []
         self.sizes = [0, 0]
         self.rooms: dict[tuple[int, int], int] = {}
-        self.flat: dict[Place, Place] = {}
-        self.pairs: dict[Place, Pair] = {}
-        self.constants: list[tuple[Place, np.ndarray]] = []
-        self.known: dict[tuple[int, float], Place] = {}
+        self.flat: dict[Slot, Slot] = {}
+        self.pairs: dict[Slot, Pair] = {}
+        self.constants: list[tuple[Slot, np.ndarray]] = []
+        self.known: dict[tuple[int, float], Slot] = {}
         module = record(unit, x, state)
         values: dict[Any, Any] = {}
-        inputs: list[Place] = []
+        inputs: list[Slot] = []
         outputs: Any = ()
         for node in module.graph.nodes:
             if node.op == "placeholder":
@@ -121,25 +121,25 @@ class Program:
             memory = self.memories[place.memory]
             memory[place.offset : place.offset + numbers.size] = numbers.ravel()
 
-    def input_room(self, given: Tensor) -> Place:
+    def input_room(self, given: Tensor) -> Slot:
         """Room for a token or a state; where that holds pairs (Re, Im), all Re come first."""
         memory, shape = memory_of(given.dtype), tuple(given.shape)
         if given.ndim < 3 or shape[-1] != 2:
             return self.room(memory, shape)
         return view(self.room(memory, (2, *shape[:-1])), [*range(1, given.ndim), 0])
 
-    def split(self, re: Place, im: Place) -> Place:
+    def split(self, re: Slot, im: Slot) -> Slot:
         """Pairs (..., 2) of two copies that each lie together."""
         both = self.room(re.memory, (2, *re.shape))
         size = prod(re.shape)
         for place, value in enumerate((re, im)):
-            target = Place(re.memory, both.offset + place * size, re.shape, dense(re.shape))
+            target = Slot(re.memory, both.offset + place * size, re.shape, dense(re.shape))
             self.row(do.COPY, target, value)
         pairs = view(both, [*range(1, len(re.shape) + 1), 0])
         self.pairs[pairs] = Pair(re, im)
         return pairs
 
-    def own_room(self, part: Place, before: Place, taken: set[tuple[int, int]]) -> Place:
+    def own_room(self, part: Slot, before: Slot, taken: set[tuple[int, int]]) -> Slot:
         """The place of a next state, laid out as before, copied unless it fills a room that a row wrote."""
         place = (part.memory, part.offset)
         whole = self.rooms.get(place) == prod(before.shape) and part.memory == before.memory
@@ -183,16 +183,16 @@ class Program:
 
     # places
 
-    def room(self, memory: int, shape: tuple[int, ...]) -> Place:
+    def room(self, memory: int, shape: tuple[int, ...]) -> Slot:
         """Fresh memory for a tensor, on a border of 64 bytes."""
         at = self.sizes[memory]
         self.rooms[memory, at] = prod(shape)
         self.sizes[memory] = at + -(-max(1, prod(shape)) // 16) * 16
-        return Place(memory, at, tuple(shape), dense(tuple(shape)))
+        return Slot(memory, at, tuple(shape), dense(tuple(shape)))
 
     def placed(self, value: Any) -> Any:
         """A value as a place: constants go into memory."""
-        if isinstance(value, Place | Pair):
+        if isinstance(value, Slot | Pair):
             return value
         if isinstance(value, Tensor):
             if value.is_complex():
@@ -207,7 +207,7 @@ class Program:
             return view(place, [order.index(axis) for axis in range(value.ndim)])
         raise NoProgram(f"a {type(value).__name__} among the tensors")
 
-    def number(self, memory: int, value: float) -> Place:
+    def number(self, memory: int, value: float) -> Slot:
         """A number as a tensor of no axes."""
         key = (memory, float(value))
         if key not in self.known:
@@ -216,15 +216,15 @@ class Program:
             self.known[key] = place
         return self.known[key]
 
-    def solid(self, value: Place) -> Place:
+    def solid(self, value: Slot) -> Slot:
         return value if value.contiguous else self.copied(value)
 
-    def copied(self, value: Place) -> Place:
+    def copied(self, value: Slot) -> Slot:
         out = self.room(value.memory, value.shape)
         self.row(do.COPY, out, value)
         return out
 
-    def cast(self, value: Place, memory: int) -> Place:
+    def cast(self, value: Slot, memory: int) -> Slot:
         if value.memory == memory:
             return value
         out = self.room(memory, value.shape)
@@ -233,7 +233,7 @@ class Program:
 
     # rows
 
-    def row(self, kind: int, target: Place, *operands: Place) -> None:
+    def row(self, kind: int, target: Slot, *operands: Slot) -> None:
         """An operator element by element; axes that lie together in all become one."""
         if not prod(target.shape):
             return
@@ -258,27 +258,27 @@ class Program:
             line += [part.offset, *(axis[1 + place] for axis in merged)]
         self.rows.append(line + [0] * (do.WIDTH - len(line)))
 
-    def of_one(self, kind: int, value: Place) -> Place:
+    def of_one(self, kind: int, value: Slot) -> Slot:
         out = self.room(value.memory, value.shape)
         self.row(kind, out, value)
         return out
 
-    def of_two(self, kind: int, a: Any, b: Any) -> Place:
-        memory = max(part.memory for part in (a, b) if isinstance(part, Place))
-        a, b = (self.cast(p, memory) if isinstance(p, Place) else self.number(memory, p) for p in (a, b))
+    def of_two(self, kind: int, a: Any, b: Any) -> Slot:
+        memory = max(part.memory for part in (a, b) if isinstance(part, Slot))
+        a, b = (self.cast(p, memory) if isinstance(p, Slot) else self.number(memory, p) for p in (a, b))
         shape = tuple(torch.broadcast_shapes(a.shape, b.shape))
         out = self.room(memory, shape)
         a, b = (part if part.strides[-1:] in ((), (0,), (1,)) else self.together(part) for part in (a, b))
         self.row(kind, out, a.expanded(shape), b.expanded(shape))
         return out
 
-    def together(self, value: Place) -> Place:
+    def together(self, value: Slot) -> Slot:
         """A copy whose last axis lies together, made once: loops over such run many times as fast."""
         if value not in self.flat:
             self.flat[value] = self.copied(value)
         return self.flat[value]
 
-    def product(self, a: Place, b: Place, plus: Place | None = None, *, less: bool = False) -> Place:
+    def product(self, a: Slot, b: Slot, plus: Slot | None = None, *, less: bool = False) -> Slot:
         """plus + a b for a (N, M, K), b (N, K, J)."""
         shape = (*a.shape[:2], b.shape[2])
         out = self.room(a.memory, shape)
@@ -290,7 +290,7 @@ class Program:
             self.rows.append(line)
         return out
 
-    def reduced(self, kind: int, value: Place, axes: Any, keep: bool) -> Place:
+    def reduced(self, kind: int, value: Slot, axes: Any, keep: bool) -> Slot:
         """Over some axes; the target lies as torch's does."""
         rank = len(value.shape)
         over = sorted({axis % rank for axis in axes} if axes else set(range(rank)))
@@ -313,7 +313,7 @@ class Program:
     def apply(self, target: Any, args: Any, kwargs: Any) -> Any:
         """The value of an operator: a tensor if it depends on parameters alone, else places."""
         flat = list(leaves((args, kwargs)))
-        if not any(isinstance(part, Place | Pair) for part in flat):
+        if not any(isinstance(part, Slot | Pair) for part in flat):
             if self.weights is not None and str(target) not in VIEWS:
                 self.weights.copied(*flat)
             with torch.no_grad():
@@ -353,18 +353,18 @@ class Program:
         return found
 
     @staticmethod
-    def as_torch(value: Place, target: Any, rest: Any, kwargs: Any) -> Any:
+    def as_torch(value: Slot, target: Any, rest: Any, kwargs: Any) -> Any:
         storage = torch.empty(0, device="meta").new_empty(value.offset + reach(value))
         own = storage.as_strided(value.shape, value.strides, value.offset)
         found = target(own, *rest, **kwargs)
 
-        def back(part: Tensor) -> Place:
-            return Place(value.memory, int(part.storage_offset()), tuple(part.shape), tuple(part.stride()))
+        def back(part: Tensor) -> Slot:
+            return Slot(value.memory, int(part.storage_offset()), tuple(part.shape), tuple(part.stride()))
 
         return [back(part) for part in found] if isinstance(found, tuple | list) else back(found)
 
 
-def reach(value: Place) -> int:
+def reach(value: Slot) -> int:
     """Numbers from the first to behind the last."""
     return 1 + sum((size - 1) * step for size, step in zip(value.shape, value.strides, strict=True) if size)
 

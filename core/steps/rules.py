@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from core.steps import codes as do
-from core.steps.places import NoProgram, Pair, Place, dense, memory_of
+from core.steps.places import NoProgram, Pair, Slot, dense, memory_of
 from core.steps.program import RULES, Program
 
 
@@ -56,7 +56,7 @@ def sum_of(p: Program, kind: int, a: Any, b: Any) -> Any:
 @rule("mul.Tensor", "mul.Scalar", "mul_.Tensor")
 def multiply(p: Program, a: Any, b: Any) -> Any:
     (ar, ai), (br, bi) = parts(a), parts(b)
-    if not isinstance(ar, Place) and not isinstance(br, Place):
+    if not isinstance(ar, Slot) and not isinstance(br, Slot):
         return ar * br
     re = p.of_two(do.MULTIPLY, ar, br)
     if ai is None and bi is None:
@@ -77,46 +77,46 @@ def divide(p: Program, a: Any, b: Any) -> Any:
 
 
 @rule("maximum.default")
-def maximum(p: Program, a: Any, b: Any) -> Place:
+def maximum(p: Program, a: Any, b: Any) -> Slot:
     return p.of_two(do.MAXIMUM, a, b)
 
 
 @rule("minimum.default")
-def minimum(p: Program, a: Any, b: Any) -> Place:
+def minimum(p: Program, a: Any, b: Any) -> Slot:
     return p.of_two(do.MINIMUM, a, b)
 
 
 @rule("clamp.default", "clamp_min.default")
-def clamp(p: Program, a: Place, low: float | None = None, high: float | None = None) -> Place:
+def clamp(p: Program, a: Slot, low: float | None = None, high: float | None = None) -> Slot:
     a = a if low is None else p.of_two(do.MAXIMUM, a, low)
     return a if high is None else p.of_two(do.MINIMUM, a, high)
 
 
 @rule("eq.Scalar", "eq.Tensor")
-def equal(p: Program, a: Any, b: Any) -> Place:
+def equal(p: Program, a: Any, b: Any) -> Slot:
     return p.cast(p.of_two(do.EQUAL, a, b), 0)
 
 
 @rule("lt.Scalar", "lt.Tensor")
-def less(p: Program, a: Any, b: Any) -> Place:
+def less(p: Program, a: Any, b: Any) -> Slot:
     return p.cast(p.of_two(do.LESS_THAN, a, b), 0)
 
 
 @rule("gt.Scalar", "gt.Tensor")
-def greater(p: Program, a: Place, b: Any) -> Place:
-    b = b if isinstance(b, Place) else p.number(a.memory, b).expanded(a.shape)
+def greater(p: Program, a: Slot, b: Any) -> Slot:
+    b = b if isinstance(b, Slot) else p.number(a.memory, b).expanded(a.shape)
     return p.cast(p.of_two(do.LESS_THAN, b, a), 0)
 
 
 @rule("remainder.Scalar")
-def remainder(p: Program, a: Place, b: float) -> Place:
+def remainder(p: Program, a: Slot, b: float) -> Slot:
     return p.of_two(do.REMAINDER, a, b)
 
 
 @rule("where.self")
-def where(p: Program, condition: Place, a: Any, b: Any) -> Place:
-    memory = max([part.memory for part in (a, b) if isinstance(part, Place)])
-    a, b = (p.cast(part, memory) if isinstance(part, Place) else p.number(memory, part) for part in (a, b))
+def where(p: Program, condition: Slot, a: Any, b: Any) -> Slot:
+    memory = max([part.memory for part in (a, b) if isinstance(part, Slot)])
+    a, b = (p.cast(part, memory) if isinstance(part, Slot) else p.number(memory, part) for part in (a, b))
     shape = tuple(torch.broadcast_shapes(condition.shape, a.shape, b.shape))
     out = p.room(memory, shape)
     chosen = p.cast(condition, memory)
@@ -125,7 +125,7 @@ def where(p: Program, condition: Place, a: Any, b: Any) -> Place:
 
 
 @rule("masked_fill.Scalar")
-def masked_fill(p: Program, a: Place, mask: Place, value: float) -> Place:
+def masked_fill(p: Program, a: Slot, mask: Slot, value: float) -> Slot:
     return where(p, mask, p.number(a.memory, value), a)
 
 
@@ -140,7 +140,7 @@ def lerp(p: Program, a: Any, b: Any, weight: Any) -> Any:
 
 
 @rule("pow.Tensor_Scalar")
-def power(p: Program, a: Place, exponent: float) -> Place:
+def power(p: Program, a: Slot, exponent: float) -> Slot:
     if exponent == 2:
         return p.of_one(do.SQUARE, a)
     if exponent in (0.5, -0.5):
@@ -149,24 +149,24 @@ def power(p: Program, a: Place, exponent: float) -> Place:
 
 
 @rule("softplus.default")
-def softplus(p: Program, a: Place, beta: float = 1, threshold: float = 20) -> Place:
+def softplus(p: Program, a: Slot, beta: float = 1, threshold: float = 20) -> Slot:
     if beta != 1:
         raise NoProgram(f"a softplus of beta {beta}")
     return p.of_one(do.SOFTPLUS, a)
 
 
 @rule("log_sigmoid_forward.default")
-def log_sigmoid(p: Program, a: Place) -> list[Place]:
+def log_sigmoid(p: Program, a: Slot) -> list[Slot]:
     return [p.of_one(do.LOG_SIGMOID, a)]
 
 
 @rule("logaddexp.default")
-def logaddexp(p: Program, a: Any, b: Any) -> Place:
+def logaddexp(p: Program, a: Any, b: Any) -> Slot:
     return p.of_two(do.ADD, a, p.of_one(do.SOFTPLUS, p.of_two(do.SUBTRACT, b, a)))
 
 
 @rule("glu.default")
-def glu(p: Program, a: Place, axis: int = -1) -> Place:
+def glu(p: Program, a: Slot, axis: int = -1) -> Slot:
     half = a.shape[axis] // 2
     shape = list(a.shape)
     shape[axis] = half
@@ -187,12 +187,12 @@ def clone(p: Program, a: Any, *, dtype: torch.dtype | None = None, **_: Any) -> 
 
 
 @rule("ones_like.default")
-def ones_like(p: Program, a: Place, **_: Any) -> Place:
+def ones_like(p: Program, a: Slot, **_: Any) -> Slot:
     return p.number(a.memory, 1).expanded(a.shape)
 
 
 @rule("zeros_like.default")
-def zeros_like(p: Program, a: Place, **_: Any) -> Place:
+def zeros_like(p: Program, a: Slot, **_: Any) -> Slot:
     return p.number(a.memory, 0).expanded(a.shape)
 
 
@@ -202,18 +202,18 @@ def conjugate(p: Program, a: Any) -> Any:
 
 
 @rule("complex.default")
-def to_complex(p: Program, re: Place, im: Place) -> Pair:
+def to_complex(p: Program, re: Slot, im: Slot) -> Pair:
     return Pair(re, im)
 
 
 @rule("view_as_complex.default")
-def view_as_complex(p: Program, a: Place) -> Pair:
+def view_as_complex(p: Program, a: Slot) -> Pair:
     re = replace(a, shape=a.shape[:-1], strides=a.strides[:-1])
     return Pair(re, replace(re, offset=re.offset + a.strides[-1]))
 
 
 @rule("view_as_real.default")
-def view_as_real(p: Program, a: Pair) -> Place:
+def view_as_real(p: Program, a: Pair) -> Slot:
     re, im = a.re, a.im
     joined = replace(re, shape=(*re.shape, 2), strides=(*re.strides, im.offset - re.offset))
     if re.strides == im.strides and im.offset - re.offset == 1:  # it was such a view before
@@ -248,7 +248,7 @@ def stack(p: Program, values: list[Any], axis: int = 0) -> Any:
         return Pair(*(stack(p, [getattr(value, name) for value in values], axis) for name in ("re", "im")))
     axis %= len(values[0].shape) + 1
 
-    def wider(value: Place) -> Place:
+    def wider(value: Slot) -> Slot:
         shape, strides = list(value.shape), list(value.strides)
         shape.insert(axis, 1)
         strides.insert(axis, 0)
@@ -258,7 +258,7 @@ def stack(p: Program, values: list[Any], axis: int = 0) -> Any:
 
 
 @rule("flip.default")
-def flip(p: Program, a: Place, axes: list[int]) -> Place:
+def flip(p: Program, a: Slot, axes: list[int]) -> Slot:
     offset, strides = a.offset, list(a.strides)
     for axis in axes:
         offset += (a.shape[axis] - 1) * strides[axis]
@@ -266,7 +266,7 @@ def flip(p: Program, a: Place, axes: list[int]) -> Place:
     return p.copied(replace(a, offset=offset, strides=tuple(strides)))
 
 
-def matrices(*places: Place) -> tuple[Place, ...]:
+def matrices(*places: Slot) -> tuple[Slot, ...]:
     """(M, K) -> (1, M, K), and three axes as they are."""
     return tuple(
         part if len(part.shape) == 3 else replace(part, shape=(1, *part.shape), strides=(0, *part.strides))
@@ -275,7 +275,7 @@ def matrices(*places: Place) -> tuple[Place, ...]:
 
 
 @rule("mm.default", "bmm.default")
-def mm(p: Program, a: Place, b: Place) -> Place:
+def mm(p: Program, a: Slot, b: Slot) -> Slot:
     first, second = matrices(a, b)
     out = p.product(first, second)
     shape = out.shape[1:] if len(a.shape) == 2 else out.shape
@@ -283,7 +283,7 @@ def mm(p: Program, a: Place, b: Place) -> Place:
 
 
 @rule("addmm.default", "baddbmm.default")
-def addmm(p: Program, plus: Place, a: Place, b: Place, *, beta: float = 1, alpha: float = 1) -> Place:
+def addmm(p: Program, plus: Slot, a: Slot, b: Slot, *, beta: float = 1, alpha: float = 1) -> Slot:
     if beta != 1 or alpha not in (1, -1):
         raise NoProgram(f"a product times {alpha} plus {beta} times another tensor")
     flat = len(a.shape) == 2
@@ -302,25 +302,25 @@ def total(p: Program, a: Any, axes: Any = None, keep: bool = False) -> Any:
 
 
 @rule("mean.dim")
-def mean(p: Program, a: Place, axes: Any, keep: bool = False) -> Place:
+def mean(p: Program, a: Slot, axes: Any, keep: bool = False) -> Slot:
     found = p.reduced(do.SUM, a, axes, keep)
     return p.of_two(do.MULTIPLY, found, prod(found.shape) / prod(a.shape))
 
 
 @rule("amax.default")
-def amax(p: Program, a: Place, axes: Any = None, keep: bool = False) -> Place:
+def amax(p: Program, a: Slot, axes: Any = None, keep: bool = False) -> Slot:
     return p.reduced(do.LARGEST, a, axes, keep)
 
 
 @rule("linalg_vector_norm.default")
-def vector_norm(p: Program, a: Place, order: float = 2, axes: Any = None, keep: bool = False) -> Place:
+def vector_norm(p: Program, a: Slot, order: float = 2, axes: Any = None, keep: bool = False) -> Slot:
     if order != 2:
         raise NoProgram(f"a norm of order {order}")
     return p.of_one(do.SQRT, p.reduced(do.SUM, p.of_one(do.SQUARE, a), axes, keep))
 
 
 @rule("native_layer_norm.default")
-def layer_norm(p: Program, a: Place, shape: Any, weight: Any, bias: Any, eps: float) -> list[Any]:
+def layer_norm(p: Program, a: Slot, shape: Any, weight: Any, bias: Any, eps: float) -> list[Any]:
     if len(shape) != 1:
         raise NoProgram("a layer norm over several axes")
     a, out = p.solid(a), p.room(a.memory, a.shape)
@@ -332,7 +332,7 @@ def layer_norm(p: Program, a: Place, shape: Any, weight: Any, bias: Any, eps: fl
 
 
 @rule("index.Tensor")
-def index(p: Program, table: Place, places: list[Any]) -> Place:
+def index(p: Program, table: Slot, places: list[Any]) -> Slot:
     """Rows of a table by number."""
     if len(places) != 1 or places[0] is None:
         raise NoProgram("an index on several axes")

@@ -14,14 +14,14 @@ from core.state import rebuild, tensors
 from core.steps.machine import execute
 from core.steps.places import KINDS, NoProgram, plain
 from core.steps.program import Program, agrees
-from core.steps.weights import Weights, same_numbers
+from core.steps.weights import LiveWeights, same_numbers
 
 
 class Way:
     """A program and all that has to be as it was when it was made."""
 
     def __init__(self, unit: Any, x: Tensor, state: Any) -> None:
-        self.weights = Weights(unit)
+        self.weights = LiveWeights(unit)
         random = torch.random.get_rng_state()
         try:
             self.program = program = Program(unit, len(x), x.dtype, self.weights)

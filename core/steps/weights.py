@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from core.kernels.jit import compiled
 from core.kernels.vector_math import part
 from core.steps import codes as do
-from core.steps.places import NoProgram, Place, memory_of
+from core.steps.places import NoProgram, Slot, memory_of
 
 OUTSIDE, SPAN = 1 << 60, 1 << 40
 """Offsets in a program that mean a number of a parameter, until its memory is known."""
@@ -17,7 +17,7 @@ WORTH = 1024
 """Numbers from which on a weight is read where it lies."""
 
 
-class Weights:
+class LiveWeights:
     """Parameters and buffers of a network while a program is made of its step, and afterwards.
 
     Weights of products are read in place, so that whatever changes their numbers is seen. All others were
@@ -41,14 +41,14 @@ class Weights:
         """A program holds copies of these, or what follows from them."""
         self.used |= {found for found in map(self.place_of, values) if found is not None}
 
-    def left_alone(self, value: Any, rooms: dict[tuple[int, int], int]) -> Place | None:
+    def left_alone(self, value: Any, rooms: dict[tuple[int, int], int]) -> Slot | None:
         """A weight of a product where it lies, or None if it is to be copied."""
         found = self.place_of(value)
         if found is None or value.numel() < WORTH or value.dtype not in (torch.float32, torch.float64):
             return None
         memory, start = memory_of(value.dtype), OUTSIDE + found * SPAN
         rooms[memory, start] = SPAN
-        return Place(memory, start + value.storage_offset(), tuple(value.shape), value.stride())
+        return Slot(memory, start + value.storage_offset(), tuple(value.shape), value.stride())
 
     def point(self, table: np.ndarray, memories: tuple[np.ndarray, np.ndarray]) -> None:
         """Put in where weights lie, seen from the memory of a program."""

@@ -19,7 +19,7 @@ import core.steps.rules  # noqa: F401
 from core.parts.undisturbed import undisturbed
 from core.state import rebuild, shapes, tensors
 from core.steps.machine import execute
-from core.steps.places import NoProgram, Place
+from core.steps.places import NoProgram, Slot
 from core.steps.program import Program, agrees
 
 
@@ -130,12 +130,12 @@ class Streamer:
         for place, part in zip(self.places(), tensors(state), strict=True):
             self.numbers(place)[...] = part.detach().cpu().numpy()
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[Slot]:
         """Where the state lies now: before and after change places at every step."""
         assert self.program is not None
         return self.program.after if self.turn else self.program.state
 
-    def numbers(self, place: Place) -> np.ndarray:
+    def numbers(self, place: Slot) -> np.ndarray:
         """The numbers at a place, as a view."""
         assert self.program is not None
         memory = self.program.memories[place.memory][place.offset :]

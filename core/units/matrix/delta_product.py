@@ -10,25 +10,16 @@ The product of n generalised Householder matrices can rotate, which one of them 
 The query is not scaled: the norm that follows would undo it.
 """
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from core.kernels.matrix_scan import delta_product_scan, delta_step
-from core.parts.conv import CausalConv
 from core.parts.heads import empty_state, head_count, split, unit_length
-from core.parts.lengths import still
-from core.parts.memory import Tokens, rate_for, time_constants
-from core.parts.norm import GatedRMSNorm
 from core.parts.options import sizes
-from core.parts.start import step_bias
-from core.units.contract import Unit
-from core.units.matrix.gated_delta_net import log_decay_of
-
-State = tuple[Tensor, Tensor]
+from core.units.matrix.gated_delta_unit import GatedDeltaUnit, State
 
 
-class DeltaProduct(Unit):
+class DeltaProduct(GatedDeltaUnit):
     """x (B, T, I), state: conv window (B, conv_width, (1 + 2 n) H), S (B, h, K, K) -> y (B, T, H), state.
 
     Args:
@@ -37,11 +28,9 @@ class DeltaProduct(Unit):
         conv_width: taps of the short convolution.
     """
 
-    modes = ("step", "sequential", "chunkwise")
-    freezes = True
+    title = "DeltaProduct"
     paper = "Siems et al. 2025, arXiv 2502.10297"
-    no_decay = ("norm.weight",)
-    slow = ("A_log", "dt_bias")
+    scan = staticmethod(delta_product_scan)
 
     def __init__(
         self,
@@ -57,17 +46,8 @@ class DeltaProduct(Unit):
         self.heads = head_count("DeltaProduct", hidden_size, heads)
         self.steps = steps
         h = self.heads
-        self.widths = ((1 + 2 * steps) * hidden_size, hidden_size, steps * h, h)
-        self.qkvzba = nn.Linear(input_size, sum(self.widths), bias=False)
-        self.conv = CausalConv(self.widths[0], conv_width, bias=False)
-        self.A_log = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
-        self.dt_bias = nn.Parameter(step_bias(self.heads))
-        self.norm = GatedRMSNorm(hidden_size // self.heads, 1e-5, norm_first=True)
-        self.output = nn.Linear(hidden_size, hidden_size, bias=False)
-
-    @torch.no_grad()
-    def remember(self, tokens: Tokens) -> None:
-        self.A_log.copy_(rate_for(time_constants("a DeltaProduct", self.heads, tokens), self.dt_bias))
+        widths = ((1 + 2 * steps) * hidden_size, hidden_size, steps * h, h)
+        self.add_parts(widths, hidden_size // h, conv_width, 1e-5)
 
     def initial_state(self, x: Tensor) -> State:
         width = self.hidden_size // self.heads
@@ -78,12 +58,8 @@ class DeltaProduct(Unit):
         n, h = self.steps, self.heads
         qk, v = split(F.silu(mixed), (1 + 2 * n) * h).split([(1 + n) * h, n * h], -2)
         q, k = unit_length(qk).split([h, n * h], -2)
-        log_decay = log_decay_of(a, self.A_log, self.dt_bias)
         k, v = (part.view(*b.shape[:-1], n, h, part.shape[-1]) for part in (k, v))
-        return q, k, v, split(2 * b.sigmoid(), n), log_decay
-
-    def finish(self, o: Tensor, z: Tensor) -> Tensor:
-        return self.output(self.norm(o, split(z, self.heads)).flatten(-2))
+        return q, k, v, split(2 * b.sigmoid(), n), self.log_decay(a)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         window, memory = state
@@ -94,15 +70,4 @@ class DeltaProduct(Unit):
         for k, v, beta in zip(ks.unbind(1), vs.unbind(1), betas.unbind(1), strict=True):
             o, memory = delta_step(q, k, v, beta, log_decay, memory)
             log_decay = None
-        return self.finish(o, z), (window, memory)
-
-    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
-        if mode == "sequential":
-            return super().run(x, state, mode, lengths)
-        window, memory = state
-        mixed, z, b, a = self.qkvzba(x).split(self.widths, -1)
-        mixed, window = self.conv(mixed, window, lengths)
-        q, k, v, beta, log_decay = self.inputs(mixed, b, a)
-        beta, log_decay = still(beta, lengths), still(log_decay, lengths)
-        o, memory = delta_product_scan(q, k, v, beta, log_decay, memory)
         return self.finish(o, z), (window, memory)

@@ -12,26 +12,17 @@ With fewer key heads than heads, heads / key_heads neighbouring heads share thei
 uses this layer; `core.layouts.qwen3_next` reads its weights.
 """
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from core.errors import ConfigError
 from core.kernels.matrix_scan import delta_scan, delta_step
-from core.kernels.precision import at_least_single
-from core.parts.conv import CausalConv
 from core.parts.heads import empty_state, head_count, split, unit_length
-from core.parts.lengths import still
-from core.parts.memory import Tokens, rate_for, time_constants
-from core.parts.norm import GatedRMSNorm
 from core.parts.options import above_zero, sizes
-from core.parts.start import step_bias
-from core.units.contract import Unit
-
-State = tuple[Tensor, Tensor]
+from core.units.matrix.gated_delta_unit import GatedDeltaUnit, State
 
 
-class GatedDeltaNet(Unit):
+class GatedDeltaNet(GatedDeltaUnit):
     """x (B, T, I), state: conv window (B, conv_width, C) and S (B, h, K, V) -> y (B, T, H), state.
 
     V = value_size, by default H / h; K = key_size, by default V; C = 2 key_heads K + h V channels q;k;v.
@@ -46,11 +37,9 @@ class GatedDeltaNet(Unit):
         norm_eps: of the norm before the output.
     """
 
-    modes = ("step", "sequential", "chunkwise")
-    freezes = True
+    title = "Gated DeltaNet"
     paper = "Yang et al. 2024, arXiv 2412.06464"
-    no_decay = ("norm.weight",)
-    slow = ("A_log", "dt_bias")
+    scan = staticmethod(delta_scan)
 
     def __init__(
         self,
@@ -80,17 +69,7 @@ class GatedDeltaNet(Unit):
         self.key_size = self.value_size if key_size is None else key_size
         self.beta_range = 2 if negative_eigenvalues else 1
         keys, values = self.key_heads * self.key_size, heads * self.value_size
-        self.widths = (2 * keys + values, values, heads, heads)
-        self.qkvzba = nn.Linear(input_size, sum(self.widths), bias=False)
-        self.conv = CausalConv(2 * keys + values, conv_width, bias=False)
-        self.A_log = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
-        self.dt_bias = nn.Parameter(step_bias(heads))
-        self.norm = GatedRMSNorm(self.value_size, norm_eps, norm_first=True)
-        self.output = nn.Linear(values, hidden_size, bias=False)
-
-    @torch.no_grad()
-    def remember(self, tokens: Tokens) -> None:
-        self.A_log.copy_(rate_for(time_constants("a Gated DeltaNet", self.heads, tokens), self.dt_bias))
+        self.add_parts((2 * keys + values, values, heads, heads), self.value_size, conv_width, norm_eps)
 
     def initial_state(self, x: Tensor) -> State:
         return self.conv.initial_state(x), empty_state(x, self.heads, self.key_size, self.value_size)
@@ -103,11 +82,8 @@ class GatedDeltaNet(Unit):
         if self.heads > self.key_heads:
             shared = self.heads // self.key_heads
             q, k = q.repeat_interleave(shared, -2), k.repeat_interleave(shared, -2)
-        log_decay = log_decay_of(a, self.A_log, self.dt_bias)
-        return q * self.key_size**-0.5, k, split(v, self.heads), self.beta_range * b.sigmoid(), log_decay
-
-    def finish(self, o: Tensor, z: Tensor) -> Tensor:
-        return self.output(self.norm(o, split(z, self.heads)).flatten(-2))
+        beta = self.beta_range * b.sigmoid()
+        return q * self.key_size**-0.5, k, split(v, self.heads), beta, self.log_decay(a)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         window, memory = state
@@ -116,18 +92,3 @@ class GatedDeltaNet(Unit):
         q, k, v, beta, log_decay = self.inputs(mixed, b, a)
         o, memory = delta_step(q, k, v, beta, log_decay, memory)
         return self.finish(o, z), (window, memory)
-
-    def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
-        if mode == "sequential":
-            return super().run(x, state, mode, lengths)
-        window, memory = state
-        mixed, z, b, a = self.qkvzba(x).split(self.widths, -1)
-        mixed, window = self.conv(mixed, window, lengths)
-        q, k, v, beta, log_decay = self.inputs(mixed, b, a)
-        o, memory = delta_scan(q, k, v, still(beta, lengths), still(log_decay, lengths), memory)
-        return self.finish(o, z), (window, memory)
-
-
-def log_decay_of(a: Tensor, A_log: Tensor, dt_bias: Tensor) -> Tensor:
-    """-exp(A) softplus(a + b) per head, in float32 at least."""
-    return -at_least_single(A_log).exp() * F.softplus(at_least_single(a) + dt_bias)
