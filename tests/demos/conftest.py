@@ -15,6 +15,7 @@ import pytest
 from tests.seconds import booked
 
 AREA = "demos, collecting"
+ALONE = "trajectory"
 PATIENCE_MS = 90_000
 """Waiting for a page on a loaded machine: far more than an idle one needs."""
 START_S = 240.0
@@ -69,7 +70,8 @@ def page(browser: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str | None], str]]:
-    """The address of a pipeline's page, or of the hub; each is served once for all tests of a process."""
+    """The address of a pipeline's page, or of the hub; the hub is served once for all tests of a process, and
+    one page also alone, as `recurra demo trajectory` serves it."""
     told = tmp_path_factory.mktemp("server") / "stderr.txt"
     with told.open("w") as stderr:
         server = subprocess.Popen(
@@ -84,6 +86,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str |
     known: dict[str | None, str] = {}
 
     def start(name: str | None = None) -> str:
+        if name not in (None, ALONE):
+            return start(None) + name
         if name not in known:
             assert server.stdin is not None
             assert server.stdout is not None
