@@ -1,9 +1,11 @@
 """Fill the compile cache in one process, while types are checked on the other core: `python -m tests.warm`.
 
-Two workers that meet an empty cache compile the same loops twice.
+Two workers that meet an empty cache compile the same loops twice, the process that serves the pages a third
+time.
 """
 
 import time
+from importlib import import_module
 
 import torch
 
@@ -11,11 +13,17 @@ import core
 from core import registry
 from core.state import tensors
 from core.steps.way import Way
+from demos.places import places
 
 
-def compile_all() -> None:
+def compile_pipelines() -> None:
+    """What each pipeline needs for its part of the report."""
+    for module in places("section").values():
+        import_module(module).section(0)
+
+
+def compile_units() -> None:
     """Every unit of ours in both precisions, forward, backward, and step by step without gradients."""
-    torch.set_num_threads(1)
     for name in registry.names():
         if registry.find(name).origin != "recurra":
             continue
@@ -35,5 +43,7 @@ def compile_all() -> None:
 
 if __name__ == "__main__":
     begun = time.process_time()
-    compile_all()
+    torch.set_num_threads(1)
+    compile_units()
+    compile_pipelines()
     print(f"compiled loops are there ({time.process_time() - begun:.0f} CPU s)")

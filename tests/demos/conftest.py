@@ -19,7 +19,7 @@ ALONE = "trajectory"
 PATIENCE_MS = 90_000
 """Waiting for a page on a loaded machine: far more than an idle one needs."""
 START_S = 240.0
-"""Until the process that serves has imported what its first page needs."""
+"""Until the process that serves has imported a page and computed, perhaps compiled, what it opens with."""
 DESK: Any = {"width": 1280, "height": 1000}
 SETTLES_S = 20.0
 """What axe finds while a page still changes is looked at again for so long."""
@@ -83,21 +83,25 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str |
             stderr=stderr,
             text=True,
         )
-    known: dict[str | None, str] = {}
+    known: dict[str, str] = {}
 
-    def start(name: str | None = None) -> str:
-        if name not in (None, ALONE):
-            return start(None) + name
-        if name not in known:
+    def told_address(word: str) -> str:
+        if word not in known:
             assert server.stdin is not None
             assert server.stdout is not None
-            server.stdin.write(f"{name or ''}\n")
+            server.stdin.write(f"{word}\n")
             server.stdin.flush()
             ready, _, _ = select.select([server.stdout], [], [], START_S)
             answer = server.stdout.readline().strip() if ready else ""
-            assert answer.startswith("http://"), f"no page {name}: {told.read_text()[-2000:]}"
-            known[name] = answer
-        return known[name]
+            assert answer.startswith("http://"), f"no {word}: {told.read_text()[-2000:]}"
+            known[word] = answer
+        return known[word]
+
+    def start(name: str | None = None) -> str:
+        if name is None:
+            return told_address("hub")
+        first = told_address(f"first {name}")
+        return told_address(name) if name == ALONE else first + name
 
     yield start
     with booked(AREA):
