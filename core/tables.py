@@ -33,7 +33,7 @@ def finite(text: str) -> float:
 
 
 @dataclass(frozen=True)
-class Row:
+class IndexRow:
     """One row of an index."""
 
     table: Path
@@ -105,7 +105,7 @@ class Row:
 
 def read_index(
     path: str | Path, required: Sequence[str], *, split: str | None = None, optional: Sequence[str] = ()
-) -> list[Row]:
+) -> list[IndexRow]:
     """Rows of an index with a header, in UTF-8, separated by commas, semicolons or tabs; packed ones too.
 
     Args:
@@ -129,7 +129,7 @@ def read_index(
     if text.count("\n") * (first.count(delimiter) + 1) > CELLS:
         raise DataError(f"{path}: more than {CELLS:,} cells; an index lists files, so cut it into parts.")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[Row] = []
+    rows: list[IndexRow] = []
     head: list[str] = []
     try:
         for cells in reader:
@@ -143,7 +143,7 @@ def read_index(
                     f"{path} line {reader.line_num}: {len(cells)} cells, the header has {len(head)}."
                 )
             values = {name: from_cell(cell.strip()) for name, cell in zip(head, cells, strict=True)}
-            rows.append(Row(path, reader.line_num, values))
+            rows.append(IndexRow(path, reader.line_num, values))
     except csv.Error as error:
         raise DataError(f"{path} line {reader.line_num}: not CSV ({error}).") from error
     if not head:
@@ -172,7 +172,7 @@ def header(path: Path, cells: Sequence[str], required: Sequence[str], optional: 
     return names
 
 
-def of_split(path: Path, rows: Sequence[Row], head: Sequence[str], split: str) -> list[Row]:
+def of_split(path: Path, rows: Sequence[IndexRow], head: Sequence[str], split: str) -> list[IndexRow]:
     """Rows of one split.
 
     Raises:

@@ -17,7 +17,7 @@ import numpy as np
 
 from core.errors import ConfigError, DataError, RecurraError
 from core.metrics.bootstrap import mean_interval
-from core.tables import Row, read_index
+from core.tables import IndexRow, read_index
 from core.terminal import watched
 from speech import metrics
 from speech.audio import read_sound
@@ -99,7 +99,7 @@ def evaluate(
     return report
 
 
-def kept_clean(rows: Sequence[Row], model: Model, device: str, voices: bool = False) -> dict[str, Any]:
+def kept_clean(rows: Sequence[IndexRow], model: Model, device: str, voices: bool = False) -> dict[str, Any]:
     """Means over the different clean files of an index, each through the model: do no harm."""
     scores, seen = [], set()
     for row in rows:
@@ -139,7 +139,7 @@ class Enhancement:
     ) -> None:
         self.model, self.device, self.others, self.voices = model, device, others, voices
 
-    def __call__(self, row: Row) -> dict[str, Scores]:
+    def __call__(self, row: IndexRow) -> dict[str, Scores]:
         (noisy, rate), (clean, other) = (mono(row, name) for name in ("noisy", "clean"))
         if rate != other or len(noisy) != len(clean):
             raise row.wrong("clean", f"{len(clean)} samples at {other} Hz beside {len(noisy)} at {rate} Hz.")
@@ -163,7 +163,7 @@ class Separation:
     def __init__(self, model: Model, device: str) -> None:
         self.model, self.device = model, device
 
-    def __call__(self, row: Row) -> dict[str, Scores]:
+    def __call__(self, row: IndexRow) -> dict[str, Scores]:
         names = [name for name in row.values if name[0] == "s" and name[1:].isdigit() and row.values[name]]
         mixture, rate = mono(row, "mix")
         sources = []
@@ -181,7 +181,7 @@ class Separation:
         }
 
 
-def mono(row: Row, column: str) -> tuple[np.ndarray, int]:
+def mono(row: IndexRow, column: str) -> tuple[np.ndarray, int]:
     """A recording named in a row, its channels averaged."""
     wave, rate = read_sound(row.file(column))
     return wave.mean(1), rate

@@ -156,6 +156,18 @@ def test_nothing_below_the_commands_prints() -> None:
     assert not found, found
 
 
+@pytest.mark.parametrize(
+    "package", ["core", "apps/trajectory", "recsys", "speech", "vision/ocr", "vision/pointcloud"]
+)
+def test_no_two_classes_of_a_package_have_one_name(package: str) -> None:
+    places: dict[str, list[str]] = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    assert not {name: files for name, files in places.items() if len(files) > 1}
+
+
 def test_no_file_is_longer_than_one_sitting() -> None:
     tests = sorted((ROOT / "tests").rglob("*.py"))
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in [*files(), *tests]}

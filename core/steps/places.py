@@ -40,7 +40,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ComplexSlot:
     """A complex tensor."""
 
     re: Slot

@@ -22,7 +22,7 @@ from core.kernels.choice import RECORDING
 from core.state import rebuild, tensors
 from core.steps import codes as do
 from core.steps.joining import joined, operands, room_of, sorted_starts
-from core.steps.places import NoProgram, Pair, Slot, dense, memory_of, view
+from core.steps.places import ComplexSlot, NoProgram, Slot, dense, memory_of, view
 from core.steps.weights import LiveWeights
 
 aten = torch.ops.aten
@@ -83,7 +83,7 @@ class Program:
         self.sizes = [0, 0]
         self.rooms: dict[tuple[int, int], int] = {}
         self.flat: dict[Slot, Slot] = {}
-        self.pairs: dict[Slot, Pair] = {}
+        self.pairs: dict[Slot, ComplexSlot] = {}
         self.constants: list[tuple[Slot, np.ndarray]] = []
         self.known: dict[tuple[int, float], Slot] = {}
         module = record(unit, x, state)
@@ -136,7 +136,7 @@ class Program:
             target = Slot(re.memory, both.offset + place * size, re.shape, dense(re.shape))
             self.row(do.COPY, target, value)
         pairs = view(both, [*range(1, len(re.shape) + 1), 0])
-        self.pairs[pairs] = Pair(re, im)
+        self.pairs[pairs] = ComplexSlot(re, im)
         return pairs
 
     def own_room(self, part: Slot, before: Slot, taken: set[tuple[int, int]]) -> Slot:
@@ -192,11 +192,11 @@ class Program:
 
     def placed(self, value: Any) -> Any:
         """A value as a place: constants go into memory."""
-        if isinstance(value, Slot | Pair):
+        if isinstance(value, Slot | ComplexSlot):
             return value
         if isinstance(value, Tensor):
             if value.is_complex():
-                return Pair(self.placed(value.real), self.placed(value.imag))
+                return ComplexSlot(self.placed(value.real), self.placed(value.imag))
             if self.weights is not None:
                 self.weights.copied(value)
             # in the order in which it lies in memory: rows of a weight stay rows when it is transposed
@@ -313,7 +313,7 @@ class Program:
     def apply(self, target: Any, args: Any, kwargs: Any) -> Any:
         """The value of an operator: a tensor if it depends on parameters alone, else places."""
         flat = list(leaves((args, kwargs)))
-        if not any(isinstance(part, Slot | Pair) for part in flat):
+        if not any(isinstance(part, Slot | ComplexSlot) for part in flat):
             if self.weights is not None and str(target) not in VIEWS:
                 self.weights.copied(*flat)
             with torch.no_grad():
@@ -337,11 +337,11 @@ class Program:
     def seen(self, target: Any, args: Any, kwargs: Any) -> Any:
         """A view: torch says what it makes of a tensor that lies in memory as ours does."""
         value = self.placed(args[0])
-        if isinstance(value, Pair):
+        if isinstance(value, ComplexSlot):
             pair = [self.seen(target, (part, *args[1:]), kwargs) for part in (value.re, value.im)]
             if isinstance(pair[0], list):
-                return [Pair(re, im) for re, im in zip(*pair, strict=True)]
-            return Pair(*pair)
+                return [ComplexSlot(re, im) for re, im in zip(*pair, strict=True)]
+            return ComplexSlot(*pair)
         known = self.pairs.get(value)
         if known is not None and str(target) == "aten.select.int" and args[1] in (-1, len(value.shape) - 1):
             return (known.re, known.im)[args[2]]  # no need of the copy

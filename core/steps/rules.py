@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from core.steps import codes as do
-from core.steps.places import NoProgram, Pair, Slot, dense, memory_of
+from core.steps.places import ComplexSlot, NoProgram, Slot, dense, memory_of
 from core.steps.program import RULES, Program
 
 
@@ -24,7 +24,7 @@ def rule(*names: str) -> Callable[[Any], Any]:
 
 def parts(value: Any) -> tuple[Any, Any]:
     """Re and Im of a complex place, or a real one and nothing."""
-    return (value.re, value.im) if isinstance(value, Pair) else (value, None)
+    return (value.re, value.im) if isinstance(value, ComplexSlot) else (value, None)
 
 
 @rule("add.Tensor", "add.Scalar", "add_.Scalar", "add_.Tensor")
@@ -43,14 +43,14 @@ def subtract_from(p: Program, a: Any, b: Any, alpha: float = 1) -> Any:
 
 
 def sum_of(p: Program, kind: int, a: Any, b: Any) -> Any:
-    if not isinstance(a, Pair) and not isinstance(b, Pair):
+    if not isinstance(a, ComplexSlot) and not isinstance(b, ComplexSlot):
         return p.of_two(kind, a, b)
     (ar, ai), (br, bi) = parts(a), parts(b)
     if ai is None:
         im = bi if kind == do.ADD else p.of_one(do.NEGATE, bi)
     else:
         im = ai if bi is None else p.of_two(kind, ai, bi)
-    return Pair(p.of_two(kind, ar, br), im)
+    return ComplexSlot(p.of_two(kind, ar, br), im)
 
 
 @rule("mul.Tensor", "mul.Scalar", "mul_.Tensor")
@@ -62,17 +62,17 @@ def multiply(p: Program, a: Any, b: Any) -> Any:
     if ai is None and bi is None:
         return re
     if ai is None or bi is None:
-        return Pair(re, p.of_two(do.MULTIPLY, *((ar, bi) if ai is None else (ai, br))))
+        return ComplexSlot(re, p.of_two(do.MULTIPLY, *((ar, bi) if ai is None else (ai, br))))
     re = p.of_two(do.SUBTRACT, re, p.of_two(do.MULTIPLY, ai, bi))
-    return Pair(re, p.of_two(do.ADD, p.of_two(do.MULTIPLY, ar, bi), p.of_two(do.MULTIPLY, ai, br)))
+    return ComplexSlot(re, p.of_two(do.ADD, p.of_two(do.MULTIPLY, ar, bi), p.of_two(do.MULTIPLY, ai, br)))
 
 
 @rule("div.Tensor", "div.Scalar")
 def divide(p: Program, a: Any, b: Any) -> Any:
-    if isinstance(b, Pair):
+    if isinstance(b, ComplexSlot):
         raise NoProgram("division by complex numbers")
-    if isinstance(a, Pair):
-        return Pair(p.of_two(do.DIVIDE, a.re, b), p.of_two(do.DIVIDE, a.im, b))
+    if isinstance(a, ComplexSlot):
+        return ComplexSlot(p.of_two(do.DIVIDE, a.re, b), p.of_two(do.DIVIDE, a.im, b))
     return p.of_two(do.DIVIDE, a, b)
 
 
@@ -177,8 +177,8 @@ def glu(p: Program, a: Slot, axis: int = -1) -> Slot:
 
 @rule("clone.default", "_to_copy.default", "contiguous.default")
 def clone(p: Program, a: Any, *, dtype: torch.dtype | None = None, **_: Any) -> Any:
-    if isinstance(a, Pair):
-        return Pair(p.copied(a.re), p.copied(a.im))
+    if isinstance(a, ComplexSlot):
+        return ComplexSlot(p.copied(a.re), p.copied(a.im))
     memory = a.memory if dtype is None else memory_of(dtype)
     if dtype is torch.bool:
         raise NoProgram("a change to truth values")
@@ -198,22 +198,22 @@ def zeros_like(p: Program, a: Slot, **_: Any) -> Slot:
 
 @rule("_conj.default", "conj.default")
 def conjugate(p: Program, a: Any) -> Any:
-    return Pair(a.re, p.of_one(do.NEGATE, a.im)) if isinstance(a, Pair) else a
+    return ComplexSlot(a.re, p.of_one(do.NEGATE, a.im)) if isinstance(a, ComplexSlot) else a
 
 
 @rule("complex.default")
-def to_complex(p: Program, re: Slot, im: Slot) -> Pair:
-    return Pair(re, im)
+def to_complex(p: Program, re: Slot, im: Slot) -> ComplexSlot:
+    return ComplexSlot(re, im)
 
 
 @rule("view_as_complex.default")
-def view_as_complex(p: Program, a: Slot) -> Pair:
+def view_as_complex(p: Program, a: Slot) -> ComplexSlot:
     re = replace(a, shape=a.shape[:-1], strides=a.strides[:-1])
-    return Pair(re, replace(re, offset=re.offset + a.strides[-1]))
+    return ComplexSlot(re, replace(re, offset=re.offset + a.strides[-1]))
 
 
 @rule("view_as_real.default")
-def view_as_real(p: Program, a: Pair) -> Slot:
+def view_as_real(p: Program, a: ComplexSlot) -> Slot:
     re, im = a.re, a.im
     joined = replace(re, shape=(*re.shape, 2), strides=(*re.strides, im.offset - re.offset))
     if re.strides == im.strides and im.offset - re.offset == 1:  # it was such a view before
@@ -224,8 +224,8 @@ def view_as_real(p: Program, a: Pair) -> Slot:
 @rule("cat.default")
 def cat(p: Program, values: list[Any], axis: int = 0) -> Any:
     values = [p.placed(value) for value in values]
-    if isinstance(values[0], Pair):
-        return Pair(
+    if isinstance(values[0], ComplexSlot):
+        return ComplexSlot(
             cat(p, [value.re for value in values], axis), cat(p, [value.im for value in values], axis)
         )
     memory = max(value.memory for value in values)
@@ -244,8 +244,10 @@ def cat(p: Program, values: list[Any], axis: int = 0) -> Any:
 @rule("stack.default")
 def stack(p: Program, values: list[Any], axis: int = 0) -> Any:
     values = [p.placed(value) for value in values]
-    if isinstance(values[0], Pair):
-        return Pair(*(stack(p, [getattr(value, name) for value in values], axis) for name in ("re", "im")))
+    if isinstance(values[0], ComplexSlot):
+        return ComplexSlot(
+            *(stack(p, [getattr(value, name) for value in values], axis) for name in ("re", "im"))
+        )
     axis %= len(values[0].shape) + 1
 
     def wider(value: Slot) -> Slot:
@@ -296,8 +298,8 @@ def addmm(p: Program, plus: Slot, a: Slot, b: Slot, *, beta: float = 1, alpha: f
 
 @rule("sum.dim_IntList", "sum.default")
 def total(p: Program, a: Any, axes: Any = None, keep: bool = False) -> Any:
-    if isinstance(a, Pair):
-        return Pair(p.reduced(do.SUM, a.re, axes, keep), p.reduced(do.SUM, a.im, axes, keep))
+    if isinstance(a, ComplexSlot):
+        return ComplexSlot(p.reduced(do.SUM, a.re, axes, keep), p.reduced(do.SUM, a.im, axes, keep))
     return p.reduced(do.SUM, a, axes, keep)
 
 

@@ -202,14 +202,14 @@ def picked(rows: BoxRows, keep: np.ndarray) -> BoxRows:
     return BoxRows(*(getattr(rows, name)[keep] for name in rows.__dataclass_fields__))
 
 
-def scenes_of(labels: Sequence[BoxRows], boxes: Sequence[BoxRows], kind: str) -> list[overlap_ap.Scene]:
+def scenes_of(labels: Sequence[BoxRows], boxes: Sequence[BoxRows], kind: str) -> list[overlap_ap.JudgedScene]:
     """One class of every file."""
     scenes = []
     for truth, found in zip(labels, boxes, strict=True):
         mine = np.array([role(str(name)) == kind for name in truth.names], bool)
         own = np.array([role(str(name)) == kind for name in found.names], bool)
         scenes.append(
-            overlap_ap.Scene(
+            overlap_ap.JudgedScene(
                 truth.boxes[mine], truth.points[mine], truth.hard[mine], found.boxes[own], found.scores[own]
             )
         )

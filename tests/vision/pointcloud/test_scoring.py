@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from core.errors import DataError
 from vision.pointcloud.cli import app
 from vision.pointcloud.nms import circle_nms, nms_per_class, soft_nms
-from vision.pointcloud.protocols.overlap_ap import Scene, once_score, waymo_score
+from vision.pointcloud.protocols.overlap_ap import JudgedScene, once_score, waymo_score
 from vision.pointcloud.scoring import METRICS, paired, score
 from vision.pointcloud.write import write_scans
 
@@ -34,9 +34,9 @@ def table(path: Path, boxes: np.ndarray, scores: list[float], points: int = 50, 
     path.write_text("\n".join(rows) + "\n")
 
 
-def scene(boxes: np.ndarray, scores: list[float], points: list[int] | None = None) -> Scene:
+def scene(boxes: np.ndarray, scores: list[float], points: list[int] | None = None) -> JudgedScene:
     known = np.array(points or [50] * len(CARS))
-    return Scene(CARS, known, np.zeros(len(CARS), bool), boxes, np.array(scores))
+    return JudgedScene(CARS, known, np.zeros(len(CARS), bool), boxes, np.array(scores))
 
 
 def test_waymo_weighs_headings_and_sets_hard_truth_aside() -> None:
@@ -64,7 +64,8 @@ def test_once_wants_the_heading_and_splits_by_range() -> None:
     assert figures["0-30"] == 0.0
     assert figures["30-50"] == figures["50-"] == 1.0
     assert (
-        once_score([Scene(CARS[:0], np.zeros(0), np.zeros(0, bool), CARS, np.ones(3))], "Car")["all"] is None
+        once_score([JudgedScene(CARS[:0], np.zeros(0), np.zeros(0, bool), CARS, np.ones(3))], "Car")["all"]
+        is None
     )
 
 

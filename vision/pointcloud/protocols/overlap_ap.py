@@ -22,7 +22,7 @@ ONCE_RANGES = {"all": (0.0, math.inf), "0-30": (0.0, 30.0), "30-50": (30.0, 50.0
 
 
 @dataclass(frozen=True)
-class Scene:
+class JudgedScene:
     """Labels and detections of one class in one scan."""
 
     truth: np.ndarray
@@ -37,7 +37,9 @@ class Scene:
     """(M,)"""
 
 
-def taken_by(scene: Scene, asked: np.ndarray, overlap: np.ndarray, least: float) -> tuple[np.ndarray, ...]:
+def taken_by(
+    scene: JudgedScene, asked: np.ndarray, overlap: np.ndarray, least: float
+) -> tuple[np.ndarray, ...]:
     """For each detection 1, 0 or -1 (does not count) and the truth that it takes, or -1.
 
     Best score first; each takes the free truth that it overlaps most. One that takes a truth which is not
@@ -55,7 +57,7 @@ def taken_by(scene: Scene, asked: np.ndarray, overlap: np.ndarray, least: float)
     return state, which
 
 
-def waymo_score(scenes: Sequence[Scene], kind: str) -> dict[str, float | None]:
+def waymo_score(scenes: Sequence[JudgedScene], kind: str) -> dict[str, float | None]:
     """AP and APH of both levels, 0..1; None without truth.
 
     Level 1 asks for labels with more than five points that are not hard, level 2 for all with a point;
@@ -94,7 +96,7 @@ def area(recall: np.ndarray, precision: np.ndarray, truths: int) -> float | None
     return float((np.diff(recall, prepend=0.0) * precision).sum())
 
 
-def once_score(scenes: Sequence[Scene], kind: str) -> dict[str, float | None]:
+def once_score(scenes: Sequence[JudgedScene], kind: str) -> dict[str, float | None]:
     """AP at 50 recalls over all ranges and by range; a box that is turned by over 90 degrees is false."""
     out: dict[str, float | None] = {}
     for name, (low, high) in ONCE_RANGES.items():
