@@ -8,7 +8,9 @@ by finding the lines of three training pages and fails where fewer than half of 
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,14 @@ from core.training import train as run_loop
 from core.training.drawn import DrawnBatches
 from core.training.options import LoopOptions
 from core.weights import Card
-from vision.ocr.answer import Line, Page
+from vision.ocr.answer import Line, Page, Point
 from vision.ocr.formats import read_page_file
 from vision.ocr.image import read_grey
 from vision.ocr.metrics import matched
 from vision.ocr.models.marks import SPEC, STRIDE, WIDTH, Marks, seen
 from vision.ocr.readers import page_files
 from vision.ocr.segment.baselines import lines_from_map
-from vision.ocr.synth.pages import two_columns, with_notes
-from vision.ocr.synth.writing import letter
+from vision.ocr.synth.pages import Placed, dense, leaning, register, two_columns, with_notes
 
 PATCH = 384
 THICK = 8
@@ -47,6 +48,7 @@ class SegmentConfig:
     steps: int = 40
     batch: int = 4
     generated: int = 24
+    makers: int = 1  # processes that make the generated pages
     loop: LoopOptions = field(
         default_factory=lambda: LoopOptions(epochs=15, lr=2e-3, weight_decay=1e-4, warmup=0.1)
     )
@@ -120,7 +122,7 @@ def train_segmenter(
     pages = read_pages(data) if data else []
     if data and not pages:
         raise DataError("there is no page with lines in these files.")
-    pages += generated(config.generated, config.seed)
+    pages += generated(config.generated, config.seed, config.makers)
     if not pages:
         raise ConfigError("there is nothing to train on: give data, or set generated.")
     ready = [(seen(grey), page) for grey, page in pages]
@@ -140,13 +142,15 @@ def train_segmenter(
             ]
         return {"loss_val": float(np.mean(losses))}
 
-    loop = config.loop if minutes is None else replace(config.loop, max_minutes=minutes)
     source = DrawnBatches(config.steps, config.batch, Patches(examples[held:] or examples), config.seed)
+    if minutes is not None:
+        config = planned(config, model, step, source, 60 * minutes - (time.monotonic() - began), resume)
+        config = replace(config, loop=replace(config.loop, max_minutes=minutes))
     outcome = run_loop(
         model,
         step,
         source,
-        loop,
+        config.loop,
         out,
         validate=validate,
         score="loss_val",
@@ -191,13 +195,35 @@ def read_pages(data: Sequence[str | Path]) -> list[tuple[np.ndarray, Page]]:
     return found
 
 
-def generated(count: int, seed: int) -> list[tuple[np.ndarray, Page]]:
-    """Generated pages whose truth is what our own steps find there."""
-    from vision.ocr.page import find_page
+MAKERS = (dense, dense, dense, two_columns, with_notes, register)
+LEAN = 1.2
+"""Degrees, the spread of how far generated pages lie askew."""
 
-    makers = (lambda s: letter(s), lambda s: two_columns(s), lambda s: with_notes(s))
-    found = []
-    for number in range(count):
-        grey = makers[number % 3](seed * 1000 + number)[0]
-        found.append((grey, find_page(grey)))
-    return found
+
+def generated(count: int, seed: int, makers: int = 1) -> list[tuple[np.ndarray, Page]]:
+    """Generated pages, made by `makers` processes, with the baselines on which they were written."""
+    numbers = [seed * 1000 + number for number in range(count)]
+    if makers == 1 or count < 2:
+        return [one_page(number) for number in numbers]
+    with ProcessPoolExecutor(makers, mp_context=get_context("forkserver")) as pool:
+        return list(pool.map(one_page, numbers))
+
+
+def one_page(number: int) -> tuple[np.ndarray, Page]:
+    """One generated page."""
+    rng = np.random.default_rng([number, 80])
+    grey, placed = MAKERS[number % len(MAKERS)](number)
+    grey, baselines = leaning(grey, placed, float(rng.normal(0, LEAN)))
+    height, width = grey.shape
+    lines = tuple(
+        Line(text.text, 1.0, polygon=around(line, text), baseline=line)
+        for text, line in zip(placed, baselines, strict=True)
+    )
+    return grey, Page(f"generated {number}", width, height, lines)
+
+
+def around(line: tuple[Point, Point], text: Placed) -> tuple[Point, ...]:
+    """A quadrangle about a baseline, as high as the ink of its text."""
+    (x0, y0), (x1, y1) = line
+    up, down = text.row - text.box[1], max(text.box[3] - text.row, 1.0)
+    return ((x0, y0 - up), (x1, y1 - up), (x1, y1 + down), (x0, y0 + down))

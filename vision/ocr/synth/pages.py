@@ -1,4 +1,4 @@
-"""Generated pages with their truth: two columns, marginal notes, ruled registers."""
+"""Generated pages with their truth: letters, two columns, marginal notes, ruled registers."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from vision.ocr.synth.paper import paper
-from vision.ocr.synth.writing import Writer, ink, made_up, write
+from vision.ocr.synth.writing import Writer, ink_on_line, made_up, write
 
 Box = tuple[int, int, int, int]
 
@@ -19,6 +19,8 @@ class Placed:
     text: str
     box: Box
     cell: tuple[int, int] | None = None
+    row: float = 0.0
+    """Of the pixels on which its letters stand."""
 
 
 class Sheet:
@@ -31,13 +33,15 @@ class Sheet:
 
     def put(self, text: str, left: int, top: int, widest: int, cell: tuple[int, int] | None = None) -> Placed:
         """A text with the upper left corner of its line there; it is cut off after `widest` columns."""
-        drawn = ink(write(text, self.writer, self.rng), self.writer, self.x_height, self.rng)[:, :widest]
+        strokes = write(text, self.writer, self.rng)
+        drawn, row = ink_on_line(strokes, self.writer, self.x_height, self.rng)
+        drawn = drawn[:, :widest]
         spot = self.ink[top : top + drawn.shape[0], left : left + drawn.shape[1]]
         np.maximum(spot, drawn[: spot.shape[0], : spot.shape[1]], out=spot)
         rows, columns = np.nonzero(drawn > 0.3)
         box = (left + columns.min(), top + rows.min(), left + columns.max() + 1, top + rows.max() + 1)
         x0, y0, x1, y1 = (int(v) for v in box)
-        return Placed(text, (x0, y0, x1, y1), cell)
+        return Placed(text, (x0, y0, x1, y1), cell, top + row)
 
     def rule(self, a: tuple[float, float], b: tuple[float, float], broken: bool) -> None:
         """A ruled line from a to b, with a few gaps where it is broken."""
@@ -113,3 +117,44 @@ def register(
             text = made_up(sheet.rng, 9)
             placed.append(sheet.put(text, int(x), int(y), 260, (row, column)))
     return sheet.grey(), placed
+
+
+def dense(seed: int) -> tuple[np.ndarray, list[Placed]]:
+    """A page as archives hold them: many lines of any size and distance, a heading, notes beside them."""
+    rng = np.random.default_rng([seed, 79])
+    x_height, width = rng.uniform(11, 24), int(rng.integers(1100, 1900))
+    pitch = int(x_height * rng.uniform(2.7, 4.2))
+    count = int(min(rng.integers(10, 30), 2400 // pitch))
+    sheet = Sheet(pitch * count + 260, width, seed, x_height)
+    margin = int(width * rng.choice([rng.uniform(0.03, 0.1), rng.uniform(0.2, 0.3)]))
+    widest = width - margin - 30
+    letters = max(8, int(widest / (0.9 * x_height)))
+    placed, top = [], 60
+    for number in range(count):
+        short = rng.random() < 0.15 or number == 0
+        left = margin + int(rng.integers(0, widest // 2 if short else 14))
+        text = made_up(rng, max(6, letters // 3 if short else letters))
+        placed.append(sheet.put(text, left, top, min(widest, width - left - 20)))
+        if margin > 0.18 * width and rng.random() < 0.2:
+            placed.append(sheet.put(made_up(rng, 7), 14, top + int(rng.integers(0, 9)), margin - 40))
+        top += int(pitch * (1.6 if rng.random() < 0.08 else rng.uniform(0.93, 1.07)))
+    if rng.random() < 0.3:  # the edge of the sheet and the fold beside it
+        x = int(rng.choice([rng.uniform(2, 20), width - rng.uniform(2, 20)]))
+        sheet.rule((x, 0), (x + rng.uniform(-6, 6), len(sheet.ink)), broken=False)
+    return sheet.grey(), placed
+
+
+def leaning(
+    grey: np.ndarray, placed: list[Placed], degrees: float
+) -> tuple[np.ndarray, list[tuple[tuple[float, float], tuple[float, float]]]]:
+    """A page turned about its middle, and the baselines of its texts there, ends (x, y) in pixels."""
+    height, width = grey.shape
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    around = float(np.percentile(grey, 80))
+    turned = cv2.warpAffine(grey, turn, (width, height), borderValue=(around,))
+    lines = []
+    for text in placed:
+        ends = np.array([[text.box[0], text.row, 1.0], [text.box[2], text.row, 1.0]]) @ turn.T
+        (x0, y0), (x1, y1) = ends.clip(0, [width - 1, height - 1]).tolist()
+        lines.append(((x0, y0), (x1, y1)))
+    return turned, lines

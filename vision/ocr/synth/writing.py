@@ -107,6 +107,13 @@ def smooth(points: np.ndarray, writer: Writer, rng: np.random.Generator) -> np.n
 
 def ink(strokes: list[np.ndarray], writer: Writer, x_height: float, rng: np.random.Generator) -> np.ndarray:
     """Strokes drawn as ink 0..1 (h, w); downstrokes thicker by the writer's nib."""
+    return ink_on_line(strokes, writer, x_height, rng)[0]
+
+
+def ink_on_line(
+    strokes: list[np.ndarray], writer: Writer, x_height: float, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    """Ink 0..1 (h, w) and the row on which its letters stand."""
     everything = np.concatenate(strokes) if strokes else np.zeros((1, 2))
     left = everything[:, 0].min()
     up, down = 1.9 + rng.uniform(0, 0.3), 0.85 + rng.uniform(0, 0.3)
@@ -123,7 +130,7 @@ def ink(strokes: list[np.ndarray], writer: Writer, x_height: float, rng: np.rand
         fixed = np.round(at * 8).astype(np.int32)
         for i in range(len(step)):
             cv2.line(out, fixed[i], fixed[i + 1], 255, round(thick[i]), cv2.LINE_AA, 3)  # pyright: ignore
-    return out.astype(np.float32) / 255
+    return out.astype(np.float32) / 255, up * x_height
 
 
 def picture(text: str, rng: np.random.Generator) -> np.ndarray:
