@@ -17,15 +17,15 @@ DOMAIN = Domain(
 
 PUBLIC = {
     "Char": ".answer",
-    "Decoding": ".decode",
+    "Decoding": ".decoding",
     "Line": ".answer",
     "Page": ".answer",
     "PenStream": ".pen.stream",
     "Table": ".answer",
-    "align": ".converting:aligned",
-    "aligned": ".converting",
-    "evaluate": ".evaluate",
-    "evaluate_pages": ".evaluate",
+    "align": ".converting",
+    "decode": ".stored",
+    "evaluate": ".evaluation",
+    "evaluate_pages": ".evaluation",
     "find_page": ".page",
     "fine_tune": ".finetune",
     "load_reader": ".predict",
@@ -34,7 +34,8 @@ PUBLIC = {
     "read_lines": ".predict",
     "read_page": ".predict",
     "read_pen": ".pen.stream",
-    "train": ".train",
+    "segment": ".segmentation.finder",
+    "train": ".training",
 }
 __all__ = ["DOMAIN", *PUBLIC]
 __getattr__, __dir__ = lazy(globals(), PUBLIC)

@@ -15,7 +15,7 @@ from core.metrics.edit_distance import edit_distance
 from core.weights import bundle as put_beside
 from core.weights import find, load, save
 from vision.ocr.confidence import Calibration, fit
-from vision.ocr.decode import Decoding
+from vision.ocr.decoding import Decoding
 from vision.ocr.metrics import right_characters
 from vision.ocr.predict import MODELS, Reader, likely, load_reader, tidy
 from vision.ocr.sample import Sample

@@ -189,7 +189,7 @@ def train(
     from core.terminal import device as device_of
     from core.terminal import emit, set_threads
     from vision.ocr.config import defaults
-    from vision.ocr.train import train as run
+    from vision.ocr.training import train as run
 
     set_threads(threads)
     if task in ("pen", "segment") and (digits is not None or strict):
@@ -208,7 +208,7 @@ def train(
         settings = resolve(PenConfig(), config, sets, seed=seed)
         outcome = train_pen(settings, out, data or [], start=start, **about)
     elif task == "segment":
-        from vision.ocr.segment.training import SegmentConfig, train_segmenter
+        from vision.ocr.segmentation.training import SegmentConfig, train_segmenter
 
         outcome = train_segmenter(resolve(SegmentConfig(), config, sets, seed=seed), out, data or [], **about)
     else:

@@ -76,9 +76,9 @@ def align(
     Example: recurra ocr align line.png "Ceci est mon testament" --json boxes.json
     """
     from core.terminal import emit
-    from vision.ocr.converting import aligned
+    from vision.ocr.converting import align as run
 
-    line = aligned(image, text, weights)
+    line = run(image, text, weights)
     rows = [f"{c.x0_px:7.1f} {c.x1_px:7.1f}  {c.confidence:.2f}  {c.text}" for c in line.chars]
     emit(line.as_dict(), json_path, rows)
 

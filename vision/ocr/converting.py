@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from core.files import write_bytes, write_text
 from core.jobs import Job, finish, gather, mirror, run
 from vision.ocr.answer import Line, Page
 from vision.ocr.codec import clean
-from vision.ocr.decode import Decoding
+from vision.ocr.decoding import Decoding
 from vision.ocr.formats import READ, SUFFIXES, read_page_files, written
 from vision.ocr.formats.pdf import to_pdf
 from vision.ocr.formats.regions import page_regions
@@ -23,8 +24,8 @@ from vision.ocr.page import find_page
 from vision.ocr.predict import load_reader
 from vision.ocr.reading import write_pages
 from vision.ocr.sample import PICTURES
-from vision.ocr.segment.joining import joined
-from vision.ocr.segment.kraken import line_finder
+from vision.ocr.segmentation.finder import line_finder
+from vision.ocr.segmentation.joining import joined
 from vision.ocr.sources import pictures
 
 
@@ -131,8 +132,11 @@ def middle(line: Line) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def aligned(image: Path, text: str, weights: str | None = None) -> Line:
-    """The line with the places of a known text's characters.
+def align(image: Any, text: str, weights: str | Path | None = None) -> Line:
+    """The line of an image with the places of a known text's characters.
+
+    Args:
+        image: path, bytes, file object, PIL image or array.
 
     Raises:
         DataError: a character outside the alphabet, or a text longer than the line's frames.
@@ -140,7 +144,8 @@ def aligned(image: Path, text: str, weights: str | None = None) -> Line:
     reader = load_reader(weights, "lines", lm=False)
     line = reader.read([read_grey(image)], Decoding(choices=(clean(text),)))[0]
     if not line.chars:
-        raise DataError(f"{image}: the line has too few frames for {len(clean(text))} characters.")
+        name = image if isinstance(image, (str, Path)) else "the image"
+        raise DataError(f"{name}: the line has too few frames for {len(clean(text))} characters.")
     return line
 
 

@@ -24,8 +24,8 @@ from vision.ocr.fitting import Fitted
 from vision.ocr.guard import Guard
 from vision.ocr.models.presets import build
 from vision.ocr.sample import Sample
-from vision.ocr.segment import VERSION
-from vision.ocr.train import Validation, batches, describe, learn, learnable, print_remark, split
+from vision.ocr.segmentation import VERSION
+from vision.ocr.training import Validation, batches, describe, learn, learnable, print_remark, split
 
 Mode = Literal["add", "union", "keep", "new"]
 MODES = ("add", "union", "keep", "new")

@@ -13,7 +13,7 @@ from vision.ocr.batches import Pool
 from vision.ocr.codec import Codec
 from vision.ocr.confidence import Calibration, fit
 from vision.ocr.config import TrainConfig
-from vision.ocr.decode import Decoding
+from vision.ocr.decoding import Decoding
 from vision.ocr.metrics import right_characters
 from vision.ocr.recognise import log_probabilities, spell
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from core.errors import ConfigError, WeightsError
 from vision.ocr.answer import Char, Line
-from vision.ocr.decode import Decoding
+from vision.ocr.decoding import Decoding
 from vision.ocr.layouts.kraken import KrakenModel, load_kraken
 from vision.ocr.layouts.kraken_line import PADDING, prepared
 

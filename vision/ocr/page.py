@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from vision.ocr.answer import Line, Page, Point, Table
-from vision.ocr.segment.curves import MOST, corridors, join, ridges
-from vision.ocr.segment.ink import (
+from vision.ocr.segmentation.curves import MOST, corridors, join, ridges
+from vision.ocr.segmentation.ink import (
     InkMap,
     darkness,
     find_ink,
@@ -17,11 +17,11 @@ from vision.ocr.segment.ink import (
     without_specks,
     written_ink,
 )
-from vision.ocr.segment.order import reading_order
-from vision.ocr.segment.outline import airy, moved, outlines, scaled, split_double
-from vision.ocr.segment.pitch import component_height, line_pitch
-from vision.ocr.segment.rules import Rule, erased, find_rules
-from vision.ocr.segment.table import Grid, find_grids, tabled
+from vision.ocr.segmentation.order import reading_order
+from vision.ocr.segmentation.outline import airy, moved, outlines, scaled, split_double
+from vision.ocr.segmentation.pitch import component_height, line_pitch
+from vision.ocr.segmentation.rules import Rule, erased, find_rules
+from vision.ocr.segmentation.table import Grid, find_grids, tabled
 
 WIDTH = 1000
 """Columns of the page while lines are looked for."""

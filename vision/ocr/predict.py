@@ -23,7 +23,7 @@ from vision.ocr.answer import Char, Line, Page
 from vision.ocr.codec import Codec
 from vision.ocr.confidence import Calibration
 from vision.ocr.config import TrainConfig
-from vision.ocr.decode import Decoding, decode, rule_of
+from vision.ocr.decoding import Decoding, labellings, rule_of
 from vision.ocr.gaps import gaps
 from vision.ocr.given import fitting
 from vision.ocr.image import read_grey
@@ -103,11 +103,11 @@ class Reader:
     def hypotheses(self, views: list[np.ndarray], decoding: Decoding, rule: Any) -> list[Hypothesis]:
         """Labellings of a line, best first; with views, those that every view finds probable."""
         if len(views) == 1:
-            return decode(views[0], self.codec, decoding, rule)
+            return labellings(views[0], self.codec, decoding, rule)
         wide = replace(decoding, alternatives=max(decoding.alternatives, CANDIDATES))
-        proposals = [hypothesis for view in views for hypothesis in decode(view, self.codec, wide, rule)]
+        proposals = [hypothesis for view in views for hypothesis in labellings(view, self.codec, wide, rule)]
         proposals = [hypothesis for hypothesis in proposals if np.isfinite(hypothesis.score)]
-        return agreed(proposals, views) or decode(views[0], self.codec, decoding, rule)
+        return agreed(proposals, views) or labellings(views[0], self.codec, decoding, rule)
 
     def read_both(self, greys: Sequence[np.ndarray], decoding: Decoding) -> tuple[list[Line], list[Line]]:
         """The same lines by `decoding` and by the best label of each frame, from one pass of the network."""

@@ -17,7 +17,7 @@ from core.jobs import Job, finish, gather, mirror, run
 from core.terminal import device, put, say, say_all, set_threads
 from core.text import in_json
 from vision.ocr.answer import Line, Page
-from vision.ocr.decode import Decoding
+from vision.ocr.decoding import Decoding
 from vision.ocr.foreign import KrakenReader, is_kraken, kraken_reader
 from vision.ocr.formats import SUFFIXES, read_page_file, written
 from vision.ocr.formats.pdf import to_pdf

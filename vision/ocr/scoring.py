@@ -6,7 +6,7 @@ from typing import Any
 
 from core.errors import ConfigError
 from core.report import number, percent, table
-from vision.ocr.evaluate import evaluate, evaluate_pages
+from vision.ocr.evaluation import evaluate, evaluate_pages
 from vision.ocr.predict import load_reader
 
 

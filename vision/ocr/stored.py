@@ -1,5 +1,6 @@
 """`recurra ocr decode`: log-probabilities of any network, from a file, through our decoders."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from core.ctc.char_lm import load_char_lm
 from core.door import arrays
 from core.errors import ConfigError, DataError
 from vision.ocr.codec import Codec
-from vision.ocr.decode import Decoding, decode, rule_of
+from vision.ocr.decoding import Decoding, labellings, rule_of
 
 LARGEST = 1 << 30
 """Bytes of a file of log-probabilities."""
@@ -51,6 +52,32 @@ def decoding_of(
     )
 
 
+def decode(
+    frames: np.ndarray, alphabet: Codec | Sequence[str], decoding: Decoding | None = None
+) -> list[tuple[str, float]]:
+    """Texts of one line with their log-probability, the answer first; more with `Decoding(alternatives=n)`.
+
+    Args:
+        frames: (T, V) of logits, probabilities or log-probabilities; label 0 is the blank.
+        alphabet: the characters of the labels from 1 on.
+
+    Raises:
+        DataError: numbers that are not finite, or an alphabet of another size.
+        ConfigError: a rule that nothing fits.
+    """
+    codec = alphabet if isinstance(alphabet, Codec) else Codec(tuple(alphabet))
+    how = Decoding() if decoding is None else decoding
+    frames = np.asarray(frames)
+    if frames.ndim != 2:
+        raise DataError(f"frames of a line are (T, V), got {frames.shape}.")
+    return texts_of(as_log(frames, "the line"), codec, how, rule_of(how, codec))
+
+
+def texts_of(log_probs: np.ndarray, codec: Codec, how: Decoding, rule: Any) -> list[tuple[str, float]]:
+    """Texts and their log-probabilities, best first."""
+    return [(codec.decode(h.labels).strip(), float(h.score)) for h in labellings(log_probs, codec, how, rule)]
+
+
 def decoded(
     file: Path, decoding: Decoding, alphabet: Path | None = None, weights: str | None = None
 ) -> list[dict[str, Any]]:
@@ -67,8 +94,7 @@ def decoded(
     for name, array in arrays.items():
         if array.dtype.kind != "f" or array.ndim != 2:
             continue
-        hypotheses = decode(as_log(array, f"{file}: {name}"), codec, decoding, rule)
-        texts = [(codec.decode(h.labels).strip(), float(h.score)) for h in hypotheses]
+        texts = texts_of(as_log(array, f"{file}: {name}"), codec, decoding, rule)
         item: dict[str, Any] = {"name": name, "text": texts[0][0], "log_probability": texts[0][1]}
         if decoding.alternatives:
             item["alternatives"] = [{"text": text, "log_probability": score} for text, score in texts]

@@ -11,7 +11,7 @@ import numpy as np
 
 from vision.ocr.answer import Line, Page, Point
 from vision.ocr.crop import cut_line
-from vision.ocr.decode import Decoding
+from vision.ocr.decoding import Decoding
 from vision.ocr.page import find_page
 
 DOUBTFUL = 0.85

@@ -11,9 +11,9 @@ from core.errors import ConfigError
 from tests.vision.ocr.test_commands import run
 from vision.ocr.answer import Line
 from vision.ocr.codec import Codec
-from vision.ocr.decode import Decoding, decode, rule_of
+from vision.ocr.decoding import Decoding, labellings, rule_of
 from vision.ocr.formats import read_page_file
-from vision.ocr.segment.joining import joined
+from vision.ocr.segmentation.joining import joined
 from vision.ocr.simulate import write_set
 from vision.ocr.synth.pages import two_columns
 
@@ -32,7 +32,7 @@ def frames(text: str, doubt: dict[int, str] | None = None) -> np.ndarray:
 
 
 def text_of(y: np.ndarray, decoding: Decoding) -> str:
-    return CODEC.decode(decode(y, CODEC, decoding, rule_of(decoding, CODEC))[0].labels)
+    return CODEC.decode(labellings(y, CODEC, decoding, rule_of(decoding, CODEC))[0].labels)
 
 
 def test_words_are_those_of_the_lexicon_or_cost_something() -> None:

@@ -20,7 +20,7 @@ from tests.vision.ocr.test_commands import run
 from vision.ocr.answer import Line
 from vision.ocr.codec import Codec
 from vision.ocr.crop import cut_line
-from vision.ocr.decode import Decoding, decode, rule_of
+from vision.ocr.decoding import Decoding, labellings, rule_of
 from vision.ocr.formats import read_page_files
 from vision.ocr.image import read_grey
 from vision.ocr.line import LineSettings, pieces, prepare
@@ -113,7 +113,7 @@ def test_every_matrix_is_decoded_by_every_decoder(data: Any) -> None:
             ]
         )
     )
-    found = decode(y, codec, how, rule_of(how, codec))
+    found = labellings(y, codec, how, rule_of(how, codec))
     assert found
     texts = [codec.decode(h.labels) for h in found]
     assert len(set(texts)) == len(texts)

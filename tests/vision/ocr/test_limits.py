@@ -19,7 +19,7 @@ from core.streaming import Streamer
 from tests.vision.ocr.test_commands import run
 from tests.vision.ocr.test_pen import pen
 from vision.ocr.config import ModelConfig, defaults
-from vision.ocr.decode import Decoding
+from vision.ocr.decoding import Decoding
 from vision.ocr.gaps import gaps
 from vision.ocr.metrics import matched
 from vision.ocr.models.lines import LineNetwork
@@ -27,9 +27,9 @@ from vision.ocr.models.marks import Marks
 from vision.ocr.page import find_page
 from vision.ocr.precision import timed_stages
 from vision.ocr.predict import load_reader
-from vision.ocr.segment.baselines import lines_from_map
-from vision.ocr.segment.kraken import line_finder
-from vision.ocr.segment.training import SegmentConfig, drawn, loss_of, train_segmenter
+from vision.ocr.segmentation.baselines import lines_from_map
+from vision.ocr.segmentation.finder import line_finder
+from vision.ocr.segmentation.training import SegmentConfig, drawn, loss_of, train_segmenter
 from vision.ocr.synth.writing import letter
 
 

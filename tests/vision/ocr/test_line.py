@@ -97,7 +97,7 @@ def test_views_agree_on_what_all_of_them_find_probable(scribble: np.ndarray) -> 
 def test_a_character_model_that_does_not_know_the_text_counts_less() -> None:
     from core.ctc.char_lm import train_char_lm
     from vision.ocr.codec import Codec
-    from vision.ocr.decode import Decoding, decode
+    from vision.ocr.decoding import Decoding, labellings
 
     codec = Codec(tuple("abcd"))
     lm = train_char_lm(["abababab"] * 20, 3)
@@ -105,7 +105,9 @@ def test_a_character_model_that_does_not_know_the_text_counts_less() -> None:
     y = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
 
     def score(doubt: float | None, weight: float, bonus: float) -> float:
-        return decode(y, codec, Decoding(lm=lm, lm_weight=weight, lm_bonus=bonus, lm_doubt=doubt))[0].score
+        return labellings(y, codec, Decoding(lm=lm, lm_weight=weight, lm_bonus=bonus, lm_doubt=doubt))[
+            0
+        ].score
 
     assert score(1e9, 1.5, 2.0) == score(None, 1.5, 2.0)
     assert score(0.0, 1.5, 2.0) == pytest.approx(score(None, 0.45, 0.6))

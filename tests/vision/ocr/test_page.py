@@ -12,7 +12,7 @@ from vision.ocr.answer import Line
 from vision.ocr.crop import cut_line
 from vision.ocr.metrics import matched, overlaps, page_figures
 from vision.ocr.page import find_page
-from vision.ocr.segment.order import reading_order
+from vision.ocr.segmentation.order import reading_order
 from vision.ocr.synth.pages import Placed, register, two_columns, with_notes
 from vision.ocr.synth.writing import letter
 

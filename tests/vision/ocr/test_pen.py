@@ -12,7 +12,7 @@ from core.errors import DataError
 from core.metrics.edit_distance import edit_distance
 from tests.vision.ocr.test_commands import run
 from vision.ocr.codec import Codec
-from vision.ocr.decode import Decoding
+from vision.ocr.decoding import Decoding
 from vision.ocr.pen.growing import GrowingBatches
 from vision.ocr.pen.imu import LetterConfig, Motion, read_motions, train_letters
 from vision.ocr.pen.model import PenNetwork

@@ -52,7 +52,7 @@ def test_frames_are_counted_as_they_come(name: str) -> None:
 @pytest.mark.parametrize("name", ["lines", "easter2", *SPELLERS])
 def test_two_lines_are_learned(name: str) -> None:
     from vision.ocr.batches import MakeLines, Pool
-    from vision.ocr.train import learn
+    from vision.ocr.training import learn
 
     net, height = network(name, dropout=0.0, between_dropout=0.0, hidden_share=0.0)
     torch.manual_seed(1)

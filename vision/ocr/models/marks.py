@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from core.weights import Card
 from vision.ocr.models.vgsl import VGSL
-from vision.ocr.segment.ink import darkness
+from vision.ocr.segmentation.ink import darkness
 
 WIDTH, STRIDE = 800, 4
 SPEC = "[1,0,0,1 Cr5,5,16,2,2 Cr3,3,32,2,2 Gn8 Cr3,3,32 Cr3,3,32 Gn8 Lbx16 Lby16 Cr3,3,32 Gn8 O2l1]"

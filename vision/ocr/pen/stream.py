@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from core.errors import ConfigError
 from core.weights import load_network
 from vision.ocr.codec import Codec, clean
-from vision.ocr.decode import Decoding, decode, rule_of
+from vision.ocr.decoding import Decoding, labellings, rule_of
 from vision.ocr.pen.strokes import Ink, Steps, steps_of
 
 BUNDLED = "ocr-pen"
@@ -129,6 +129,6 @@ def read_pens(
     for ink in inks:
         points = ink.points if isinstance(ink, Ink) else np.asarray(ink, float)
         logits, _ = network(torch.from_numpy(steps_of(points))[None])
-        labels = decode(logits[0].log_softmax(-1).numpy(), codec, how, rule)[0].labels
+        labels = labellings(logits[0].log_softmax(-1).numpy(), codec, how, rule)[0].labels
         found.append(clean(codec.decode(labels)))
     return found

@@ -28,7 +28,7 @@ from vision.ocr.pen.model import PenNetwork
 from vision.ocr.pen.strokes import FARTHEST, FEATURES, PIECES, Ink, read_ink, steps_of
 from vision.ocr.pen.synth import inks, lessons
 from vision.ocr.synth.alphabet import glyphs
-from vision.ocr.train import planned
+from vision.ocr.training import planned
 
 VALIDATED = 300
 PORTION = 1000

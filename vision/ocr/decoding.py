@@ -156,7 +156,7 @@ def words_in(text: str, letters: Collection[str]) -> list[str]:
     return "".join(c if c in letters else " " for c in clean(text)).split()
 
 
-def decode(log_probs: np.ndarray, codec: Codec, decoding: Decoding, rule: Any = None) -> list[Hypothesis]:
+def labellings(log_probs: np.ndarray, codec: Codec, decoding: Decoding, rule: Any = None) -> list[Hypothesis]:
     """The best labellings of (T, V), at least one; the first is the answer.
 
     Without a labelling that the rule allows the answer is empty, with score -inf.

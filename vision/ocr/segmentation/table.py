@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from vision.ocr.answer import Cell, Line, Point, Table
-from vision.ocr.segment.rules import Rule
+from vision.ocr.segmentation.rules import Rule
 
 LEAST_VERTICAL, LEAST_HORIZONTAL = 0.12, 0.08
 """Of the page's height and width: shorter rules make no table."""

@@ -3,19 +3,36 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from core.errors import WeightsError
 from vision.ocr.answer import Page
+from vision.ocr.image import read_grey
 from vision.ocr.page import find_page
-from vision.ocr.segment.baselines import lines_from_map
-from vision.ocr.segment.order import reading_order
+from vision.ocr.segmentation.baselines import lines_from_map
+from vision.ocr.segmentation.order import reading_order
 
 Finder = Callable[..., Page]
 HIGHEST = 1800
 """Rows of a page for segmenters that take any."""
+
+
+def segment(image: Any, weights: str | Path | None = None, *, right_to_left: bool = False) -> Page:
+    """The lines of a page in reading order, without text: polygon and baseline of each.
+
+    Args:
+        image: path, bytes, file object, PIL image or array.
+        weights: a segmenter, kraken's or one of `train segment`; None finds lines without a model.
+
+    Raises:
+        DataError: not an image.
+        WeightsError: missing, damaged, or no segmenter.
+    """
+    name = Path(image).name if isinstance(image, (str, Path)) else "image"
+    return line_finder(weights)(read_grey(image), name, right_to_left=right_to_left)
 
 
 def line_finder(weights: str | Path | None = None) -> Finder:

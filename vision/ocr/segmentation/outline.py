@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from vision.ocr.answer import Line, Point
-from vision.ocr.segment.curves import Curve
-from vision.ocr.segment.ink import InkMap
+from vision.ocr.segmentation.curves import Curve
+from vision.ocr.segmentation.ink import InkMap
 
 VALLEY = 0.12
 """Ink between two lines as a share of the lesser one, at most."""

@@ -32,8 +32,9 @@ from vision.ocr.image import read_grey
 from vision.ocr.metrics import matched
 from vision.ocr.models.marks import SPEC, STRIDE, WIDTH, Marks, seen
 from vision.ocr.readers import page_files
-from vision.ocr.segment.baselines import lines_from_map
+from vision.ocr.segmentation.baselines import lines_from_map
 from vision.ocr.synth.pages import Placed, dense, leaning, register, two_columns, with_notes
+from vision.ocr.training import planned
 
 PATCH = 384
 THICK = 8
@@ -174,7 +175,7 @@ def train_segmenter(
 
 def found_again(weights: Path, pages: Sequence[tuple[np.ndarray, Page]]) -> float:
     """Share of the lines of pages that weights find."""
-    from vision.ocr.segment.kraken import own_heat
+    from vision.ocr.segmentation.finder import own_heat
 
     heat = own_heat(weights)
     total = hits = 0

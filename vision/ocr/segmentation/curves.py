@@ -6,7 +6,7 @@ from heapq import heappop, heappush
 import cv2
 import numpy as np
 
-from vision.ocr.segment.ink import InkMap
+from vision.ocr.segmentation.ink import InkMap
 
 MOST = 1000
 """Pieces, and lines, of a page: the longest are kept."""

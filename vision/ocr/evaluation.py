@@ -11,7 +11,7 @@ from core.errors import RecurraError
 from vision.ocr.answer import Line, Page
 from vision.ocr.codec import clean
 from vision.ocr.data import read_samples
-from vision.ocr.decode import Decoding
+from vision.ocr.decoding import Decoding
 from vision.ocr.foreign import KrakenReader, is_kraken, kraken_reader
 from vision.ocr.formats import read_page_file
 from vision.ocr.metrics import calibration_figures, page_figures, text_figures

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 
 from vision.ocr.answer import Line
-from vision.ocr.segment.curves import MOST, Curve, join
-from vision.ocr.segment.ink import find_ink
-from vision.ocr.segment.outline import outlines, scaled
-from vision.ocr.segment.pitch import line_pitch
+from vision.ocr.segmentation.curves import MOST, Curve, join
+from vision.ocr.segmentation.ink import find_ink
+from vision.ocr.segmentation.outline import outlines, scaled
+from vision.ocr.segmentation.pitch import line_pitch
 
 THRESHOLD = 0.3
 WIDTH = 1000

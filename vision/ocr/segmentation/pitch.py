@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from vision.ocr.segment.ink import InkMap
+from vision.ocr.segmentation.ink import InkMap
 
 STRIPS = 8
 BLANK = 12.0
