@@ -30,13 +30,16 @@ from vision.ocr.cli_words import (
     Alternatives,
     Choices,
     Deny,
+    Jobs,
     Lexicon,
     Regex,
+    Report,
     SoManyDigits,
     UnknownWord,
     WordSearch,
     WordText,
     WordWeight,
+    begin,
 )
 
 app = application(
@@ -56,7 +59,9 @@ Made = Annotated[str, typer.Argument(help="lines, digits or pen.")]
 
 @app.command()
 def read(
-    inputs: Annotated[list[str], typer.Argument(help="Images, folders, globs, or - for a list on stdin.")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Images, folders, globs, a CSV with a column image, or - for a list.")
+    ],
     task: Annotated[str, typer.Option(help="lines, digits or page.")] = "lines",
     form: Annotated[
         str, typer.Option("--format", help="text, json, jsonl, csv, alto, page, hocr or pdf.")
@@ -83,11 +88,13 @@ def read(
     rotate: Annotated[
         str, typer.Option(help="Turn pages clockwise by 0, 90, 180 or 270 degrees; auto finds it.")
     ] = "auto",
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Pages read at a time, each by a process.")] = 1,
+    jobs: Jobs = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what is written already.")] = False,
     device: Device = None,
     threads: Threads = None,
+    seed: Seed = 0,
     quiet: Quiet = False,
+    json_path: Report = None,
 ) -> None:
     """Read images and write their text; folders mirror their tree and go on after a bad image.
 
@@ -97,6 +104,7 @@ def read(
     """
     from vision.ocr.reading import Request, read_all
 
+    begin(threads, seed)
     request = Request(
         task=task,
         form=form,
@@ -120,7 +128,7 @@ def read(
         device=device,
         threads=threads,
     )
-    read_all(inputs, out, request, resume=resume, quiet=quiet, jobs=jobs)
+    read_all(inputs, out, request, resume=resume, quiet=quiet, jobs=jobs, report=json_path)
 
 
 @app.command()
@@ -133,26 +141,29 @@ def evaluate(
     json_path: Json = None,
     split: Split = None,
     lm: Annotated[str | None, typer.Option("--lm", help="Character model: a file, or none.")] = None,
+    jobs: Jobs = 1,
     device: Device = None,
     threads: Threads = None,
+    seed: Seed = 0,
 ) -> None:
     """Score weights on labelled data; every row counts.
 
     Example: recurra ocr evaluate lines data/lines/index.csv --split test --json report.json
     """
     from core.terminal import device as device_of
-    from core.terminal import emit, set_threads
+    from core.terminal import emit
     from vision.ocr.scoring import page_report, text_report
 
-    set_threads(threads)
+    begin(threads, seed)
     if task == "pen":
         from vision.ocr.pen.score import report as pen_report
 
         report, lines = pen_report(files, weights)
     elif task == "page":
-        report, lines = page_report(files, weights, device=device_of(device))
+        report, lines = page_report(files, weights, device=device_of(device), jobs=jobs)
     else:
-        report, lines = text_report(task, files, weights, split=split, lm=lm, device=device_of(device))
+        how: dict[str, Any] = {"split": split, "lm": lm, "device": device_of(device), "seed": seed}
+        report, lines = text_report(task, files, weights, **how)
     emit(report, json_path, lines)
 
 
@@ -187,11 +198,11 @@ def train(
     """
     from core.config import resolve
     from core.terminal import device as device_of
-    from core.terminal import emit, set_threads
+    from core.terminal import emit
     from vision.ocr.config import defaults
     from vision.ocr.training import train as run
 
-    set_threads(threads)
+    begin(threads)
     if task in ("pen", "segment") and (digits is not None or strict):
         raise ConfigError(f"--digits and --strict are of lines and digits, not of {task}.")
     if task == "segment" and start is not None:
@@ -244,11 +255,11 @@ def fine_tune(
     """
     from core.config import resolve
     from core.terminal import device as device_of
-    from core.terminal import emit, set_threads
+    from core.terminal import emit
     from vision.ocr.finetune import fine_tune as run
     from vision.ocr.finetune import settings_for
 
-    set_threads(threads)
+    begin(threads)
     outcome = run(
         resolve(settings_for(weights), None, sets, seed=seed),
         weights,
@@ -278,12 +289,14 @@ def simulate(
     longest: Annotated[int, typer.Option(min=1, max=60, help="Most digits.")] = 10,
     show: Annotated[bool, typer.Option("--show", help="Also write a sheet of examples.")] = False,
     seed: Seed = 0,
+    json_path: Json = None,
 ) -> None:
     """Write generated lines or digit strings with their index.
 
     Example: recurra ocr simulate digits -o strings --digits data/digits --count 500 --seed 1
     """
+    from core.terminal import emit
     from vision.ocr.simulate import write_set
 
     written = write_set(task, out, count, digits, part, shortest, longest, seed, show=show)
-    print(f"{written}: {count} {task}")
+    emit({"index": str(written), "n": count}, json_path, [f"{written}: {count} {task}"])

@@ -5,19 +5,35 @@ from typing import Annotated
 
 import typer
 
-from core.terminal import OUTPUTS, Device, Json, Quiet, RunFolder, Sets, Weights, application, target
+from core.terminal import (
+    OUTPUTS,
+    Device,
+    Json,
+    Quiet,
+    RunFolder,
+    Seed,
+    Sets,
+    SetSeed,
+    Threads,
+    Weights,
+    application,
+    target,
+)
 from vision.ocr.cli_words import (
     Allow,
     Alternatives,
     Choices,
     Deny,
+    Jobs,
     Lexicon,
     Regex,
+    Report,
     SoManyDigits,
     UnknownWord,
     WordSearch,
     WordText,
     WordWeight,
+    begin,
 )
 
 app = application("")
@@ -29,6 +45,11 @@ def convert(
     inputs: Annotated[list[str], typer.Argument(help="ALTO, PAGE, hOCR, JSON, text, PDF files or folders.")],
     form: Annotated[str, typer.Option("--format", help="text, json, csv, alto, page, hocr or pdf.")],
     out: Annotated[Path, OUTPUTS],
+    jobs: Jobs = 1,
+    threads: Threads = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json_path: Report = None,
 ) -> None:
     """Write pages in another format without reading them again; pdf needs the image beside the file.
 
@@ -36,14 +57,17 @@ def convert(
     """
     from vision.ocr.converting import convert_all
 
-    convert_all(inputs, form, out)
+    begin(threads, seed)
+    convert_all(inputs, form, out, jobs=jobs, quiet=quiet, report=json_path)
 
 
 @app.command()
 def segment(
     inputs: Annotated[
         list[str],
-        typer.Argument(help="Page images, PDFs, folders, globs; ALTO or PAGE whose regions are filled."),
+        typer.Argument(
+            help="Page images, PDFs, folders, globs, a CSV; ALTO or PAGE whose regions are filled."
+        ),
     ],
     out: Annotated[Path, OUTPUTS],
     form: Annotated[str, typer.Option("--format", help="json, alto or page.")] = "alto",
@@ -54,6 +78,12 @@ def segment(
         bool, typer.Option("--join", help="Pieces of a row inside a region of an XML are one line.")
     ] = False,
     rtl: Annotated[bool, typer.Option("--rtl", help="Lines run from right to left.")] = False,
+    jobs: Jobs = 1,
+    device: Device = None,
+    threads: Threads = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json_path: Report = None,
 ) -> None:
     """Find the lines of pages and their reading order, without reading them.
 
@@ -61,26 +91,53 @@ def segment(
     """
     from vision.ocr.converting import segment_all
 
-    segment_all(inputs, form, out, right_to_left=rtl, weights=weights, join=join)
+    begin(threads, seed)
+    segment_all(
+        inputs,
+        form,
+        out,
+        right_to_left=rtl,
+        weights=weights,
+        join=join,
+        device=device,
+        jobs=jobs,
+        quiet=quiet,
+        report=json_path,
+    )
 
 
 @app.command()
 def align(
-    image: Annotated[Path, typer.Argument(help="Image of one line.")],
-    text: Annotated[str, typer.Argument(help="What it says.")],
+    image: Annotated[str, typer.Argument(help="Image of one line; or an index CSV, a folder of pairs, XML.")],
+    text: Annotated[
+        str | None, typer.Argument(help="What the image says; tables and folders know it.")
+    ] = None,
     weights: Weights = None,
+    jobs: Jobs = 1,
+    device: Device = None,
+    threads: Threads = None,
+    seed: Seed = 0,
     json_path: Json = None,
 ) -> None:
     """Where each character of a known text stands in a line.
 
     Example: recurra ocr align line.png "Ceci est mon testament" --json boxes.json
     """
+    from core.terminal import device as device_of
     from core.terminal import emit
-    from vision.ocr.converting import align as run
+    from vision.ocr.converting import align as one
+    from vision.ocr.converting import align_all, placed
 
-    line = run(image, text, weights)
-    rows = [f"{c.x0_px:7.1f} {c.x1_px:7.1f}  {c.confidence:.2f}  {c.text}" for c in line.chars]
-    emit(line.as_dict(), json_path, rows)
+    begin(threads, seed)
+    if text is not None:
+        line = one(image, text, weights, device=device_of(device)).as_dict()
+        emit(line, json_path, placed(line))
+        return
+    items, failed = align_all(image, weights, device=device, jobs=jobs)
+    rows = [row for item in items for row in (item["image"], *placed(item))]
+    emit({"items": items}, json_path, rows)
+    if failed:
+        raise typer.Exit(2)
 
 
 lm = typer.Typer(no_args_is_help=True, add_completion=False, help="Character models: train, score.")
@@ -110,6 +167,8 @@ def decode(
     word_weight: WordWeight = 1.0,
     unknown_word: UnknownWord = None,
     alternatives: Alternatives = 0,
+    threads: Threads = None,
+    seed: Seed = 0,
     json_path: Json = None,
 ) -> None:
     """Text of stored log-probabilities through any decoder; label 0 is the blank.
@@ -120,6 +179,7 @@ def decode(
     from vision.ocr.reading import listed
     from vision.ocr.stored import decoded, decoding_of
 
+    begin(threads, seed)
     how = decoding_of(
         (lm_file, lm_weight, lm_bonus, beam),
         (allow, deny, regex, digits, listed(choices), listed(lexicon)),
@@ -141,15 +201,17 @@ def import_(
     alphabet: Annotated[
         Path | None, typer.Option(help="Characters of the labels, one a line, where the checkpoint has none.")
     ] = None,
+    json_path: Json = None,
 ) -> None:
     """Turn a published checkpoint into weights that `read --weights` takes; no code of it is run.
 
     Example: recurra ocr import htr.mlmodel -o htr.safetensors
     """
+    from core.terminal import emit
     from vision.ocr.layouts.published import bring_in
 
-    for line in bring_in(file, out, layout, alphabet):
-        print(line)
+    said = bring_in(file, out, layout, alphabet)
+    emit({"weights": str(out), "remarks": said}, json_path, said)
 
 
 @app.command()
@@ -157,15 +219,20 @@ def export(
     out: Annotated[Path, target("graph.onnx, or kraken's .safetensors for a VGSL network.")],
     weights: Weights = None,
     task: Annotated[str, typer.Option(help="lines or digits: whose bundled weights.")] = "lines",
+    threads: Threads = None,
+    seed: Seed = 0,
+    json_path: Json = None,
 ) -> None:
     """Write a network as ONNX, compared with the network at another width, or as a file of kraken.
 
     Example: recurra ocr export -o lines.onnx
     """
+    from core.terminal import emit
     from vision.ocr.export import export_file
 
-    for line in export_file(out, weights, task):
-        print(line)
+    begin(threads, seed)
+    said = export_file(out, weights, task)
+    emit({"file": str(out), "remarks": said}, json_path, said)
 
 
 @app.command()
@@ -177,6 +244,8 @@ def study(
     steps: Annotated[int, typer.Option(min=1, help="Of every training.")] = 1500,
     sets: Sets = None,
     device: Device = None,
+    threads: Threads = None,
+    seed: SetSeed = None,
     quiet: Quiet = False,
     json_path: Json = None,
 ) -> None:
@@ -191,8 +260,9 @@ def study(
     from vision.ocr.study import shown
     from vision.ocr.study import study as run
 
+    begin(threads)
     names = tuple(name.strip() for name in (only or "").split(",") if name.strip())
-    config = resolve(defaults("lines"), None, sets, seed=None)
+    config = resolve(defaults("lines"), None, sets, seed=seed)
     rows = run(
         what, data, out, names=names, steps=steps, config=config, device=device_of(device), quiet=quiet
     )
@@ -204,6 +274,7 @@ def models(
     settings: Annotated[
         str | None, typer.Option(help="Print the TOML that these weights were trained with, for --config.")
     ] = None,
+    json_path: Json = None,
 ) -> None:
     """Bundled weights with language, period and score; or how some of them were trained.
 
@@ -220,13 +291,12 @@ def models(
         return
     from core.bundled import bundled
     from core.report import table
+    from core.terminal import emit
 
-    rows = [
-        [row["name"], str(row.get("language", "")), str(row.get("period", "")), str(row.get("score", ""))]
-        for row in bundled()
-        if str(row.get("task", "")).startswith("ocr")
-    ]
-    print("\n".join(table(["name", "language", "period", "score"], rows, left=4)))
+    found = [row for row in bundled() if str(row.get("task", "")).startswith("ocr")]
+    told = ("name", "language", "period", "score")
+    rows = [[str(row.get(column, "")) for column in told] for row in found]
+    emit({"items": found}, json_path, table(list(told), rows, left=4))
 
 
 @lm.command("train")
@@ -234,25 +304,32 @@ def lm_train(
     texts: Annotated[list[Path], typer.Argument(help="Text files, a line of writing a line.")],
     out: Annotated[Path, target("Model to write; .arpa is ARPA text.")],
     order: Annotated[int, typer.Option(min=1, max=10, help="Longest n-gram.")] = 6,
+    json_path: Json = None,
 ) -> None:
     """Train an interpolated modified Kneser-Ney model of characters.
 
     Example: recurra ocr lm train letters.txt -o letters.npz --order 6
     """
+    from core.terminal import emit
     from vision.ocr.converting import train_model
 
-    print(train_model(texts, out, order))
+    count = train_model(texts, out, order)
+    said = f"{out}: order {order}, {count:,} n-grams"
+    emit({"model": str(out), "order": order, "ngrams": count}, json_path, [said])
 
 
 @lm.command("score")
 def lm_score(
     model: Annotated[Path, typer.Argument(help="Model of `lm train`, or ARPA.")],
     texts: Annotated[list[Path], typer.Argument(help="Text files.")],
+    json_path: Json = None,
 ) -> None:
     """Perplexity per character, ends of lines counted.
 
     Example: recurra ocr lm score letters.npz other.txt
     """
+    from core.terminal import emit
     from vision.ocr.converting import perplexity
 
-    print(f"{perplexity(model, texts):.3f}")
+    found = perplexity(model, texts)
+    emit({"model": str(model), "perplexity": found}, json_path, [f"{found:.3f}"])

@@ -1,9 +1,11 @@
-"""Options that reading pictures and decoding stored log-probabilities share."""
+"""Options that several commands share, and how each of them begins."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from core.terminal import checked_place, set_threads
 
 Allow = Annotated[str | None, typer.Option(help="Only these characters.")]
 Deny = Annotated[str | None, typer.Option(help="None of these characters.")]
@@ -22,3 +24,19 @@ UnknownWord = Annotated[
     float | None, typer.Option(help="Log cost of a word outside the lexicon; none: there is none.")
 ]
 Alternatives = Annotated[int, typer.Option(min=0, max=100, help="Other texts to give.")]
+Jobs = Annotated[int, typer.Option(min=1, max=256, help="Files or pages at a time, each by a process.")]
+Report = Annotated[
+    str | None,
+    typer.Option(
+        "--json", callback=checked_place, help="Write what became of every input as JSON; - is stdout."
+    ),
+]
+
+
+def begin(threads: int | None, seed: int | None = None) -> None:
+    """Threads and random numbers of a command, before anything is loaded."""
+    set_threads(threads)
+    if seed is not None:
+        import torch
+
+        torch.manual_seed(seed)

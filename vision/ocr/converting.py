@@ -1,6 +1,6 @@
 """What needs no reading: `recurra ocr convert`, `segment`, `align` and `lm`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,53 +9,72 @@ import cv2
 import numpy as np
 
 from core.ctc.char_lm import load_char_lm, save_char_lm, to_arpa, train_char_lm
-from core.errors import ConfigError, DataError
+from core.errors import ConfigError, DataError, RecurraError
 from core.files import write_bytes, write_text
-from core.jobs import Job, finish, gather, mirror, run
+from core.jobs import Input, Job, finish, gather, mirror, run
+from core.terminal import device as device_of
 from vision.ocr.answer import Line, Page
 from vision.ocr.codec import clean
+from vision.ocr.data import read_samples
 from vision.ocr.decoding import Decoding
-from vision.ocr.formats import READ, SUFFIXES, read_page_files, written
+from vision.ocr.formats import READ, SUFFIXES, read_page_files
 from vision.ocr.formats.pdf import to_pdf
 from vision.ocr.formats.regions import page_regions
 from vision.ocr.given import fitting
 from vision.ocr.image import read_grey
-from vision.ocr.page import find_page
-from vision.ocr.predict import load_reader
+from vision.ocr.inputs import gather_pictures, write_report
+from vision.ocr.predict import Reader, load_reader
 from vision.ocr.reading import write_pages
-from vision.ocr.sample import PICTURES
-from vision.ocr.segmentation.finder import line_finder
+from vision.ocr.sample import Sample
+from vision.ocr.segmentation.finder import Finder, line_finder
 from vision.ocr.segmentation.joining import joined
 from vision.ocr.sources import pictures
+from vision.ocr.spread import spread
+
+Pages = list[Page]
 
 
-def convert_all(inputs: Sequence[str], form: str, out: Path) -> None:
+def convert_all(
+    inputs: Sequence[str],
+    form: str,
+    out: Path,
+    *,
+    jobs: int = 1,
+    quiet: bool = False,
+    report: str | None = None,
+) -> None:
     """Write the pages of every file in a format; goes on after a file that cannot be read.
+
+    Args:
+        jobs: files at a time, each by a process.
+        report: file for what became of every input, as JSON; - is stdout.
 
     Raises:
         ConfigError: no such format.
     """
     if form not in SUFFIXES:
         raise ConfigError(f"no format {form!r}; there are {', '.join(SUFFIXES)}.")
+    every(gather(inputs, READ), converter, (form,), form, out, jobs, quiet, report)
 
-    def work(job: Job) -> None:
-        assert job.target is not None
-        pages = read_page_files(job.source.path)
+
+def converter(form: str) -> Callable[[Path], tuple[Pages, bytes | None]]:
+    """Path -> its pages, and the PDF of their image where that is the format."""
+
+    def convert(path: Path) -> tuple[Pages, bytes | None]:
+        pages = read_page_files(path)
         if form != "pdf":
-            write_pages(job.target, pages, form)
-            return
-        image = job.source.path.parent / pages[0].image
+            return pages, None
+        image = path.parent / pages[0].image
         if not pages[0].image or not image.is_file():
-            raise DataError(f"{job.source.path}: its image {pages[0].image or '(none)'} is not beside it.")
+            raise DataError(f"{path}: its image {pages[0].image or '(none)'} is not beside it.")
         seen = list(pictures(image))
         if len(seen) != len(pages):
-            raise DataError(f"{image}: {len(seen)} pages, {job.source.path.name} has {len(pages)}.")
+            raise DataError(f"{image}: {len(seen)} pages, {path.name} has {len(pages)}.")
         for page, picture in zip(pages, seen, strict=True):
             fitting(page, picture.grey)
-        write_bytes(job.target, to_pdf(pages, image, [picture.dpi for picture in seen]))
+        return pages, to_pdf(pages, image, [picture.dpi for picture in seen])
 
-    found = gather(inputs, READ)
-    finish(run(mirror(found, out, SUFFIXES[form]), work, "pages", again=True))
+    return convert
 
 
 def segment_all(
@@ -66,6 +85,10 @@ def segment_all(
     right_to_left: bool = False,
     weights: str | None = None,
     join: bool = False,
+    device: str | None = None,
+    jobs: int = 1,
+    quiet: bool = False,
+    report: str | None = None,
 ) -> None:
     """Find the lines of every page and write them.
 
@@ -73,6 +96,9 @@ def segment_all(
 
     Args:
         join: pieces of a row inside a region of such a file are one line, whatever gap lies between.
+        device: where the network of a segmenter runs.
+        jobs: pages at a time, each by a process.
+        report: file for what became of every input, as JSON; - is stdout.
 
     Raises:
         ConfigError: a format that holds no lines; pieces are to be joined where there are no regions.
@@ -80,27 +106,60 @@ def segment_all(
     """
     if form not in ("json", "alto", "page"):
         raise ConfigError(f"lines are written as json, alto or page, not as {form!r}.")
-    found = gather(inputs, (*PICTURES, ".pdf"))
+    found = gather_pictures(inputs)
     if join and not all(source.path.suffix.lower() == ".xml" for source in found):
         raise ConfigError("--join is for the regions of ALTO or PAGE files; give those and no images.")
-    finder = line_finder(weights)
+    about = (weights, right_to_left, join, device)
+    every(found, segmenter, about, form, out, jobs, quiet, report)
 
-    def work(job: Job) -> None:
-        assert job.target is not None
-        path = job.source.path
+
+def segmenter(
+    weights: str | None, right_to_left: bool, join: bool, device: str | None
+) -> Callable[[Path], tuple[Pages, None]]:
+    """Path -> its pages with the lines that were found."""
+    finder = line_finder(weights, device_of(device))
+
+    def find(path: Path) -> tuple[Pages, None]:
         if path.suffix.lower() == ".xml":
-            write_text(job.target, written(in_regions(path, join=join), form))
-            return
+            return [in_regions(path, finder, join=join)], None
         pages = []
         for picture in pictures(path):
             page = finder(picture.grey, path.name, right_to_left=right_to_left)
             pages.append(replace(page, number=picture.number, dpi=picture.dpi))
-        write_pages(job.target, pages, form)
+        return pages, None
 
-    finish(run(mirror(found, out, SUFFIXES[form]), work, "pages", again=True))
+    return find
 
 
-def in_regions(path: Path, *, join: bool = False) -> Page:
+def every(
+    found: Sequence[Input],
+    make: Callable[..., Callable[[Path], tuple[Pages, bytes | None]]],
+    about: tuple[Any, ...],
+    form: str,
+    out: Path,
+    jobs: int,
+    quiet: bool,
+    report: str | None,
+) -> None:
+    """Work on every input, write its pages, and say what failed."""
+    todo = mirror(found, out, SUFFIXES[form])
+    with spread(make, about, [job.source.path for job in todo], jobs) as work:
+
+        def write(job: Job) -> Pages:
+            assert job.target is not None
+            pages, whole = work(job.source.path)
+            if whole is not None:
+                write_bytes(job.target, whole)
+            else:
+                write_pages(job.target, pages, form)
+            return pages
+
+        done = run(todo, write, "pages", again=True, quiet=quiet)
+    write_report(done, report)
+    finish(done)
+
+
+def in_regions(path: Path, finder: Finder, *, join: bool = False) -> Page:
     """The page of an XML with the lines that lie in its regions; a page without regions is one.
 
     Raises:
@@ -112,7 +171,7 @@ def in_regions(path: Path, *, join: bool = False) -> Page:
         raise DataError(f"{path}: its image {page.image or '(none)'} is not beside it.")
     grey = read_grey(image)
     fitting(page, grey)
-    found = find_page(grey, page.image)
+    found = finder(grey, page.image)
     if not regions:
         return found
     lines: list[Line] = []
@@ -132,7 +191,7 @@ def middle(line: Line) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def align(image: Any, text: str, weights: str | Path | None = None) -> Line:
+def align(image: Any, text: str, weights: str | Path | None = None, *, device: Any = "cpu") -> Line:
     """The line of an image with the places of a known text's characters.
 
     Args:
@@ -141,12 +200,51 @@ def align(image: Any, text: str, weights: str | Path | None = None) -> Line:
     Raises:
         DataError: a character outside the alphabet, or a text longer than the line's frames.
     """
-    reader = load_reader(weights, "lines", lm=False)
-    line = reader.read([read_grey(image)], Decoding(choices=(clean(text),)))[0]
+    name = image if isinstance(image, (str, Path)) else "the image"
+    return laid_out(load_reader(weights, "lines", lm=False, device=device), read_grey(image), text, str(name))
+
+
+def laid_out(reader: Reader, grey: np.ndarray, text: str, name: str) -> Line:
+    """A known text along a line."""
+    line = reader.read([grey], Decoding(choices=(clean(text),)))[0]
     if not line.chars:
-        name = image if isinstance(image, (str, Path)) else "the image"
         raise DataError(f"{name}: the line has too few frames for {len(clean(text))} characters.")
     return line
+
+
+def align_all(
+    source: str, weights: str | None = None, *, device: str | None = None, jobs: int = 1
+) -> tuple[list[dict[str, Any]], int]:
+    """Every line of an index, of pairs or of pages along its text; what failed says so. And how many did.
+
+    Raises:
+        DataError: nothing there.
+    """
+    samples = list(dict.fromkeys(read_samples([source])))
+    with spread(aligner, (weights, device), samples, jobs) as work:
+        items = [work(sample) for sample in samples]
+    return items, sum("error" in item for item in items)
+
+
+def aligner(weights: str | None, device: str | None) -> Callable[[Sample], dict[str, Any]]:
+    """Line with its text -> where its characters stand, or what is wrong with it."""
+    reader = load_reader(weights, "lines", lm=False, device=device_of(device))
+
+    def one(sample: Sample) -> dict[str, Any]:
+        try:
+            line = laid_out(reader, sample.grey(), sample.text, str(sample.image))
+        except RecurraError as error:
+            return {"image": sample.name, "error": str(error)}
+        return {"image": sample.name, **line.as_dict()}
+
+    return one
+
+
+def placed(item: dict[str, Any]) -> list[str]:
+    """Rows for people: where each character stands, how sure, which."""
+    if "error" in item:
+        return [f"  {item['error']}"]
+    return [f"{c['x0_px']:7.1f} {c['x1_px']:7.1f}  {c['confidence']:.2f}  {c['c']}" for c in item["chars"]]
 
 
 def lines_of(files: Sequence[Path]) -> list[str]:
@@ -167,14 +265,14 @@ def lines_of(files: Sequence[Path]) -> list[str]:
     return kept
 
 
-def train_model(files: Sequence[Path], out: Path, order: int) -> str:
-    """Train and write a character model; says what was written."""
+def train_model(files: Sequence[Path], out: Path, order: int) -> int:
+    """Train and write a character model; gives how many n-grams it has."""
     model = train_char_lm(lines_of(files), order)
     if out.suffix == ".arpa":
         write_text(out, to_arpa(model))
     else:
         save_char_lm(out, model)
-    return f"{out}: order {order}, {sum(model.counts):,} n-grams"
+    return int(sum(model.counts))
 
 
 def perplexity(model: Path, files: Sequence[Path]) -> float:

@@ -73,24 +73,8 @@ def read_index(path: Path) -> list[Sample]:
     Raises:
         DataError: unreadable, empty, or a column is missing.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            names = reader.fieldnames or []
-            missing = [name for name in ("image", "text") if name not in names]
-            if missing:
-                raise DataError(
-                    f"{path}: no column {' and '.join(missing)}; it has {', '.join(names) or 'none'}."
-                )
-            rows = list(reader)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a CSV table in UTF-8 ({error}).") from error
-    if not rows:
-        raise DataError(f"{path}: the table has no rows.")
     samples = []
-    for number, row in enumerate(rows, 2):
+    for number, row in enumerate(table_rows(path, ("image", "text")), 2):
         if row["image"] is None or row["text"] is None:
             raise DataError(f"{path} line {number}: fewer values than columns.")
         samples.append(
@@ -104,6 +88,41 @@ def read_index(path: Path) -> list[Sample]:
             )
         )
     return samples
+
+
+def read_pictures(path: Path) -> list[tuple[Path, str]]:
+    """The images of a CSV with a column image, and their names there, each once.
+
+    Raises:
+        DataError: unreadable, empty, or there is no such column.
+    """
+    names = dict.fromkeys((row["image"] or "").strip() for row in table_rows(path, ("image",)))
+    return [(beside(path.parent, name), name) for name in names if name]
+
+
+def table_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV that has these columns.
+
+    Raises:
+        DataError: unreadable, empty, or a column is missing.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            names = reader.fieldnames or []
+            missing = [name for name in columns if name not in names]
+            if missing:
+                raise DataError(
+                    f"{path}: no column {' and '.join(missing)}; it has {', '.join(names) or 'none'}."
+                )
+            rows = list(reader)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a CSV table in UTF-8 ({error}).") from error
+    if not rows:
+        raise DataError(f"{path}: the table has no rows.")
+    return rows
 
 
 NAMED = 5

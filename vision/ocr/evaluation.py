@@ -1,6 +1,6 @@
 """Figures of weights on labelled lines, digit strings and pages; one path with what `read` does."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from vision.ocr.formats import read_page_file
 from vision.ocr.metrics import calibration_figures, page_figures, text_figures
 from vision.ocr.predict import Reader, load_reader, read_page
 from vision.ocr.sample import Sample
+from vision.ocr.spread import spread
 
 PROTOCOL = (
     "Every row is scored. CER and WER are micro averages on NFC text with single spaces, words are "
@@ -27,7 +28,7 @@ PROTOCOL = (
 PAGE_PROTOCOL = (
     "Lines are the axis-aligned boxes of non-empty TextLines, matched one to one at intersection over union "
     "0.5; recall and precision are micro over all pages; CER over matched lines, unmatched true lines count "
-    "as deleted."
+    "as deleted, and so do all lines of a page whose image cannot be read."
 )
 
 
@@ -39,8 +40,12 @@ def evaluate(
     split: str | None = None,
     decoding: Decoding | None = None,
     device: Any = "cpu",
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Report on an index: n, model, baselines, groups by corpus, items in the order of the rows, protocol.
+
+    Args:
+        seed: of the drawing of documents for the intervals.
 
     Raises:
         DataError: the index cannot be read.
@@ -50,17 +55,24 @@ def evaluate(
     reader = any_reader(weights, task, device)
     chosen = reader.decoding if decoding is None else decoding
     lines, greedy, errors = answers(reader, samples, chosen)
-    readings: dict[str, list[Line]] = {"greedy": greedy}
-    if chosen.lm is not None:
-        readings["without lm"] = answers(reader, samples, replace(chosen, lm=None, alternatives=1))[0]
+    known = chosen.lm or reader.decoding.lm
+
+    def with_model(lm: Any) -> list[Line]:
+        return (
+            lines if lm is chosen.lm else answers(reader, samples, replace(chosen, lm=lm, alternatives=1))[0]
+        )
+
+    readings = {"greedy": greedy, "without lm": with_model(None)}
+    if known is not None:
+        readings["with lm"] = with_model(known)
     truths = [sample.text for sample in samples]
     corpora = [sample.corpus for sample in samples]
-    report = figures(samples, truths, lines, readings, range(len(samples)))
+    report = figures(samples, truths, lines, readings, range(len(samples)), seed)
     groups = {}
     for corpus in dict.fromkeys(corpora):
         rows = [i for i, name in enumerate(corpora) if name == corpus]
         if corpus and len(rows) < len(samples):
-            groups[corpus] = figures(samples, truths, lines, readings, rows)
+            groups[corpus] = figures(samples, truths, lines, readings, rows, seed)
     items = []
     for sample, line, error in zip(samples, lines, errors, strict=True):
         item = {"image": sample.name, "text": line.text, "confidence": line.confidence, "truth": sample.text}
@@ -81,14 +93,16 @@ def figures(
     lines: Sequence[Line],
     readings: dict[str, list[Line]],
     rows: Sequence[int],
+    seed: int,
 ) -> dict[str, Any]:
     """n, model and baselines of some rows."""
     true = [truths[i] for i in rows]
     owners = [samples[i].document or samples[i].name for i in rows]
     own = [lines[i] for i in rows]
-    model = text_figures(true, [line.text for line in own], owners) | calibration_figures(true, own)
+    model = text_figures(true, [line.text for line in own], owners, seed) | calibration_figures(true, own)
     baselines = {
-        name: text_figures(true, [read[i].text for i in rows], owners) for name, read in readings.items()
+        name: text_figures(true, [read[i].text for i in rows], owners, seed)
+        for name, read in readings.items()
     }
     return {"n": len(rows), "model": model, "baselines": baselines}
 
@@ -114,26 +128,19 @@ def answers(
 
 
 def evaluate_pages(
-    files: Sequence[str | Path], weights: str | Path | None = None, *, device: Any = "cpu"
+    files: Sequence[str | Path], weights: str | Path | None = None, *, device: Any = "cpu", jobs: int = 1
 ) -> dict[str, Any]:
-    """Report on pages with ALTO or PAGE truth: recall and precision of lines, CER, items page by page."""
-    totals: dict[str, int] = dict.fromkeys(("lines", "found", "matched", "characters", "errors"), 0)
-    given_errors = 0
-    items = []
-    for file in files:
-        item: dict[str, Any] = {"page": str(file)}
-        try:
-            truth = read_page_file(file)
-            truth = replace(truth, lines=tuple(replace(line, text=clean(line.text)) for line in truth.lines))
-            image = Path(file).parent / truth.image
-            counts = page_figures(truth.lines, read_page(image, weights, device=device).lines)
-            given = given_lines(truth, image, weights, device)
-            item |= counts | {"errors_on_given_lines": given}
-            given_errors += given
-            totals = {name: totals[name] + counts[name] for name in totals}
-        except RecurraError as error:
-            item["error"] = str(error)
-        items.append(item)
+    """Report on pages with ALTO or PAGE truth: recall and precision of lines, CER, items page by page.
+
+    Args:
+        jobs: pages at a time, each by a process.
+    """
+    paths = list(dict.fromkeys(Path(file) for file in files))
+    with spread(page_counter, (weights, device), paths, jobs) as count:
+        items = [count(path) for path in paths]
+    names = ("lines", "found", "matched", "characters", "errors", "errors_on_given_lines")
+    totals = {name: sum(item.get(name, 0) for item in items) for name in names}
+    given = share(totals["errors_on_given_lines"], totals["characters"])
     return {
         "n": totals["lines"],
         "model": {
@@ -141,18 +148,39 @@ def evaluate_pages(
             "line_precision": share(totals["matched"], totals["found"]),
             "cer": share(totals["errors"], totals["characters"]),
         },
-        "baselines": {"given lines": {"cer": share(given_errors, totals["characters"])}},
+        "baselines": {"given lines": {"cer": given}},
         "items": items,
         "protocol": PAGE_PROTOCOL,
     }
 
 
-def given_lines(truth: Page, image: Path, weights: str | Path | None, device: Any) -> int:
+def page_counter(weights: str | Path | None, device: Any) -> Callable[[Path], dict[str, Any]]:
+    """File with the truth of a page -> its counts, or what is wrong with it."""
+    reader = any_reader(weights, "lines", device)
+
+    def count(file: Path) -> dict[str, Any]:
+        item: dict[str, Any] = {"page": str(file)}
+        try:
+            truth = read_page_file(file)
+            truth = replace(truth, lines=tuple(replace(line, text=clean(line.text)) for line in truth.lines))
+            item |= page_figures(truth.lines, ())  # of a page that cannot be read every line is lost
+            item["errors_on_given_lines"] = item["errors"]
+            image = file.parent / truth.image
+            item |= page_figures(truth.lines, read_page(image, reader=reader).lines)
+            item["errors_on_given_lines"] = given_errors(truth, image, reader)
+        except RecurraError as error:
+            item["error"] = str(error)
+        return item
+
+    return count
+
+
+def given_errors(truth: Page, image: Path, reader: Reader | KrakenReader) -> int:
     """Character errors where the true lines are read as they are drawn."""
     from core.metrics.edit_distance import edit_distance
 
     kept = replace(truth, lines=tuple(line for line in truth.lines if line.text))
-    read = read_page(image, weights, given=kept, device=device)
+    read = read_page(image, given=kept, reader=reader)
     return sum(edit_distance(a.text, b.text) for a, b in zip(kept.lines, read.lines, strict=True))
 
 

@@ -20,7 +20,7 @@ Box = tuple[int, int, int, int]
 
 
 def text_figures(
-    truths: Sequence[str], answers: Sequence[str], groups: Sequence[str] | None = None
+    truths: Sequence[str], answers: Sequence[str], groups: Sequence[str] | None = None, seed: int = 0
 ) -> dict[str, float | None]:
     """cer, wer, string_accuracy, each with `_low` and `_high` of a 95 % interval drawn over `groups`."""
     pairs = list(zip(truths, answers, strict=True))
@@ -34,7 +34,7 @@ def text_figures(
         ("cer", errors, [len(truth) for truth in truths]),
         ("wer", words, [len(truth.split()) for truth in truths]),
     ):
-        figures |= ratio_interval(above, below, owners).as_dict(name)
+        figures |= ratio_interval(above, below, owners, seed=seed).as_dict(name)
     return figures
 
 

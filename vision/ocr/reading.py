@@ -1,11 +1,9 @@
 """`recurra ocr read`: many images through one reader to text or files."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 
 from core.errors import ConfigError, DataError
 from core.files import write_bytes, write_text
-from core.jobs import Job, finish, gather, mirror, run
+from core.jobs import Job, finish, mirror, run
 from core.terminal import device, put, say, say_all, set_threads
 from core.text import in_json
 from vision.ocr.answer import Line, Page
@@ -22,9 +20,10 @@ from vision.ocr.foreign import KrakenReader, is_kraken, kraken_reader
 from vision.ocr.formats import SUFFIXES, read_page_file, written
 from vision.ocr.formats.pdf import to_pdf
 from vision.ocr.given import fitting
+from vision.ocr.inputs import gather_pictures, write_report
 from vision.ocr.predict import Reader, load_reader, read_found, read_lines_of
-from vision.ocr.sample import PICTURES
 from vision.ocr.sources import pictures
+from vision.ocr.spread import spread
 from vision.ocr.upright import sureness
 
 AnyReader = Reader | KrakenReader
@@ -131,6 +130,7 @@ def read_all(
     resume: bool = False,
     quiet: bool = False,
     jobs: int = 1,
+    report: str | None = None,
 ) -> None:
     """Read every input; print, or write one file each (jsonl: one file for all).
 
@@ -138,9 +138,10 @@ def read_all(
 
     Args:
         jobs: processes that read, each with one thread; the answers do not depend on it.
+        report: file for what became of every input, as JSON; - is stdout.
     """
     set_threads(request.threads)
-    found = gather(inputs, (*PICTURES, ".pdf"))
+    found = gather_pictures(inputs)
     stream = request.form == "jsonl"
     if request.form == "pdf" and out is None:
         raise ConfigError("a PDF is written to a file; give -o.")
@@ -150,9 +151,9 @@ def read_all(
     if rows is not None and resume:
         todo = [job for job in todo if str(job.source.path) not in rows.done]
     open_jobs = [job for job in todo if not (resume and job.done)]
-    with readers(request, [job.source.path for job in open_jobs], min(jobs, max(len(open_jobs), 1))) as read:
+    with spread(reads, (request,), [job.source.path for job in open_jobs], jobs) as read:
 
-        def work(job: Job) -> None:
+        def work(job: Job) -> list[Page]:
             pages = read(job.source.path)
             told.about(job.source.path, pages)
             if rows is not None:
@@ -165,43 +166,18 @@ def read_all(
                 write_pages(job.target, pages, request.form)
             else:
                 told.show(job.source.path, pages)
+            return pages
 
         done = run(todo, work, "images", again=not resume, quiet=quiet)
     if not quiet:
         told.finish()
+    write_report(done, report)
     finish(done)
 
 
-@contextmanager
-def readers(request: Request, paths: Sequence[Path], jobs: int) -> Iterator[Callable[[Path], list[Page]]]:
-    """What reads a path: here, or in processes that have begun with the first ones."""
-    if jobs <= 1:
-        reader = request.reader()
-        yield lambda path: pages_of(path, reader, request)
-        return
-    request.reader()  # what is wrong with the words is said once, and here
-    with ProcessPoolExecutor(jobs, get_context("forkserver"), start_reader, (request,)) as pool:
-        waiting = {path: pool.submit(read_there, path) for path in paths}
-        try:
-            yield lambda path: waiting.pop(path).result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-STARTED: list[tuple[AnyReader, Request]] = []
-"""The reader of a process of `--jobs`."""
-
-
-def start_reader(request: Request) -> None:
-    """Make the reader of a process."""
-    set_threads(1)
-    STARTED[:] = [(request.reader(), request)]
-
-
-def read_there(path: Path) -> list[Page]:
-    """Read in a process of `--jobs`."""
-    reader, request = STARTED[0]
-    return pages_of(path, reader, request)
+def reads(request: Request) -> Callable[[Path], list[Page]]:
+    """What reads a path as it was asked."""
+    return partial(pages_of, reader=request.reader(), request=request)
 
 
 @dataclass

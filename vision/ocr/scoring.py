@@ -18,6 +18,7 @@ def text_report(
     split: str | None = None,
     lm: str | None = None,
     device: Any = "cpu",
+    seed: int = 0,
 ) -> tuple[dict[str, Any], list[str]]:
     """Report on one index of lines or digit strings.
 
@@ -32,7 +33,7 @@ def text_report(
     if lm is not None:
         found = load_reader(weights, task, device=device, lm=False if lm == "none" else lm).decoding
         decoding = replace(found, lm=found.lm)
-    report = evaluate(task, files[0], weights, split=split, decoding=decoding, device=device)
+    report = evaluate(task, files[0], weights, split=split, decoding=decoding, device=device, seed=seed)
     rows = [shown("all", report["n"], "model", report["model"])]
     rows += [shown("", report["n"], name, found) for name, found in report["baselines"].items()]
     for group, part in report.get("groups", {}).items():
@@ -59,10 +60,10 @@ def shown(group: str, n: int, name: str, figures: dict[str, Any]) -> list[str]:
 
 
 def page_report(
-    files: Sequence[str], weights: str | None, *, device: Any = "cpu"
+    files: Sequence[str], weights: str | None, *, device: Any = "cpu", jobs: int = 1
 ) -> tuple[dict[str, Any], list[str]]:
     """Report on pages."""
-    report = evaluate_pages(files, weights, device=device)
+    report = evaluate_pages(files, weights, device=device, jobs=jobs)
     rows = []
     for item in report["items"]:
         if "error" in item:

@@ -35,7 +35,7 @@ def segment(image: Any, weights: str | Path | None = None, *, right_to_left: boo
     return line_finder(weights)(read_grey(image), name, right_to_left=right_to_left)
 
 
-def line_finder(weights: str | Path | None = None) -> Finder:
+def line_finder(weights: str | Path | None = None, device: Any = "cpu") -> Finder:
     """`find(grey, name, right_to_left=...) -> Page` without weights, or with those of a segmenter.
 
     Raises:
@@ -45,7 +45,7 @@ def line_finder(weights: str | Path | None = None) -> Finder:
         return find_page
     from vision.ocr.foreign import is_kraken
 
-    heat = kraken_heat(Path(weights)) if is_kraken(Path(weights)) else own_heat(weights)
+    heat = (kraken_heat if is_kraken(Path(weights)) else own_heat)(Path(weights), device)
 
     def find(grey: np.ndarray, name: str = "image", *, right_to_left: bool = False) -> Page:
         lines = lines_from_map(heat(grey), grey) if min(grey.shape) >= 8 else []
@@ -56,7 +56,7 @@ def line_finder(weights: str | Path | None = None) -> Finder:
     return find
 
 
-def kraken_heat(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+def kraken_heat(path: Path, device: Any = "cpu") -> Callable[[np.ndarray], np.ndarray]:
     """Page -> probability of a baseline (h, w), by the first segmenter of a kraken file."""
     from vision.ocr.layouts.kraken import load_kraken
     from vision.ocr.layouts.kraken_line import prepared
@@ -68,25 +68,26 @@ def kraken_heat(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     classes = (model.about.get("class_mapping") or {}).get("baselines", {})
     chosen = sorted({int(i) for i in classes.values()}) or [model.network.outputs - 1]
     batch, height, width, channels = model.network.input
+    network = model.network.to(device)
 
     @torch.no_grad()
     def heat(grey: np.ndarray) -> np.ndarray:
         page = prepared(grey, (batch, height or min(len(grey), HIGHEST), width, channels), 0)
-        found, _ = model.network(page[None])
-        return found[0, chosen].sigmoid().amax(0).numpy()
+        found, _ = network(page[None].to(device))
+        return found[0, chosen].sigmoid().amax(0).cpu().numpy()
 
     return heat
 
 
-def own_heat(weights: str | Path) -> Callable[[np.ndarray], np.ndarray]:
+def own_heat(weights: str | Path, device: Any = "cpu") -> Callable[[np.ndarray], np.ndarray]:
     """Page -> probability of a baseline (h, w), by weights of `train segment`."""
     from core.weights import load_network
     from vision.ocr.models.marks import build_from, seen
 
-    network = load_network(weights, ["ocr segment"], build_from).network
+    network = load_network(weights, ["ocr segment"], build_from, device=torch.device(device)).network
 
     @torch.no_grad()
     def heat(grey: np.ndarray) -> np.ndarray:
-        return network(seen(grey)[None, None])[0, 0].sigmoid().numpy()
+        return network(seen(grey)[None, None].to(device))[0, 0].sigmoid().cpu().numpy()
 
     return heat
