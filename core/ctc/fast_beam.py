@@ -180,6 +180,7 @@ def search(
     count = 1
     keys, b, nb = np.zeros(1, np.int64), np.zeros(1), np.full(1, -np.inf)
     chosen, taken = np.zeros(V, np.int64), np.zeros(V, np.bool_)
+    below = np.full(V, -1)  # the children of a prefix by their label
     for t in range(T):
         frame = y[t]
         size = choose(frame, top, floor, skip, chosen)
@@ -226,6 +227,12 @@ def search(
             key = keys[i]
             total, last = log_sum(b[i], nb[i]), label[key]
             told = alpha * lm[key] + beta * (length[key] + 1)
+            if size and total + frame[order[0]] + told < limit:
+                continue
+            found = child[key]
+            while found >= 0:
+                below[label[found]] = found
+                found = sibling[found]
             for k in range(size):
                 s = order[k]
                 if total + frame[s] + told < limit:
@@ -233,9 +240,7 @@ def search(
                 mass = (b[i] if s == last else total) + frame[s]
                 if mass == -np.inf or mass + told < limit:
                     continue
-                found = child[key]
-                while found >= 0 and label[found] != s:
-                    found = sibling[found]
+                found = below[s]
                 if found >= 0 and stamp[found] == t:
                     continue  # it stays in the beam, and has this mass already
                 if found < 0:
@@ -255,11 +260,19 @@ def search(
                 more[many], more_nb[many], more_turn[many] = found, mass, i * V + s
                 more_rank[many] = mass + alpha * lm[found] + beta * length[found]
                 many += 1
+            found = child[key]
+            while found >= 0:
+                below[label[found]] = -1
+                found = sibling[found]
         every = np.concatenate((keys, more[:many]))
         every_b = np.concatenate((b_new, np.full(many, -np.inf)))
         every_nb = np.concatenate((nb_new, more_nb[:many]))
         every_rank = np.concatenate((rank, more_rank[:many]))
-        first = np.argsort(np.concatenate((turn, more_turn[:many])), kind="mergesort")
+        every_turn = np.concatenate((turn, more_turn[:many]))
+        kept = np.arange(len(every))
+        if len(every) > width:  # only those that may be among the best are put in order
+            kept = np.flatnonzero(every_rank >= -np.partition(-every_rank, width - 1)[width - 1])
+        first = kept[np.argsort(every_turn[kept], kind="mergesort")]
         best = first[np.argsort(-every_rank[first], kind="mergesort")][:width]
         keys, b, nb = every[best], every_b[best], every_nb[best]
     return parent[:count], label[:count], born[:count], length[:count], lm[:count], state[:count], keys, b, nb

@@ -24,6 +24,7 @@ from vision.ocr.given import fitting
 from vision.ocr.image import read_grey
 from vision.ocr.inputs import gather_pictures, write_report
 from vision.ocr.predict import Reader, load_reader
+from vision.ocr.readers import image_of
 from vision.ocr.reading import write_pages
 from vision.ocr.sample import Sample
 from vision.ocr.segmentation.finder import Finder, line_finder
@@ -64,9 +65,7 @@ def converter(form: str) -> Callable[[Path], tuple[Pages, bytes | None]]:
         pages = read_page_files(path)
         if form != "pdf":
             return pages, None
-        image = path.parent / pages[0].image
-        if not pages[0].image or not image.is_file():
-            raise DataError(f"{path}: its image {pages[0].image or '(none)'} is not beside it.")
+        image = image_of(path, pages[0].image)
         seen = list(pictures(image))
         if len(seen) != len(pages):
             raise DataError(f"{image}: {len(seen)} pages, {path.name} has {len(pages)}.")
@@ -166,10 +165,7 @@ def in_regions(path: Path, finder: Finder, *, join: bool = False) -> Page:
         DataError: its image is missing, or of another size.
     """
     page, regions = page_regions(path)
-    image = path.parent / page.image
-    if not image.is_file():
-        raise DataError(f"{path}: its image {page.image or '(none)'} is not beside it.")
-    grey = read_grey(image)
+    grey = read_grey(image_of(path, page.image))
     fitting(page, grey)
     found = finder(grey, page.image)
     if not regions:

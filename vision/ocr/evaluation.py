@@ -16,6 +16,7 @@ from vision.ocr.foreign import KrakenReader, is_kraken, kraken_reader
 from vision.ocr.formats import read_page_file
 from vision.ocr.metrics import calibration_figures, page_figures, text_figures
 from vision.ocr.predict import Reader, load_reader, read_page
+from vision.ocr.readers import image_of
 from vision.ocr.sample import Sample
 from vision.ocr.spread import spread
 
@@ -165,7 +166,7 @@ def page_counter(weights: str | Path | None, device: Any) -> Callable[[Path], di
             truth = replace(truth, lines=tuple(replace(line, text=clean(line.text)) for line in truth.lines))
             item |= page_figures(truth.lines, ())  # of a page that cannot be read every line is lost
             item["errors_on_given_lines"] = item["errors"]
-            image = file.parent / truth.image
+            image = image_of(file, truth.image)
             item |= page_figures(truth.lines, read_page(image, reader=reader).lines)
             item["errors_on_given_lines"] = given_errors(truth, image, reader)
         except RecurraError as error:

@@ -9,7 +9,9 @@ from vision.ocr.answer import Line, Page
 
 
 def fitting(given: Page, grey: np.ndarray) -> Page:
-    """Given lines, checked against the image."""
+    """Given lines, checked against the image; a page that tells no size has that of its image."""
+    if not given.width_px and not given.height_px:
+        given = replace(given, width_px=grey.shape[1], height_px=grey.shape[0])
     if (given.width_px, given.height_px) != (grey.shape[1], grey.shape[0]):
         raise DataError(
             f"{given.image}: the lines are of an image of {given.width_px} x {given.height_px} pixels, "

@@ -52,6 +52,13 @@ def ink_is_bright(grey: np.ndarray) -> bool:
     return bool(level < 100 and bright - level > 2 * (level - dark))
 
 
+def positive(grey: np.ndarray) -> np.ndarray:
+    """A page (H, W) with dark ink: that of a negative is turned over, judged without the page's edges."""
+    H, W = grey.shape
+    inside = grey[H // 8 : H - H // 8, W // 8 : W - W // 8]
+    return 255 - grey if inside.size and ink_is_bright(inside) else grey
+
+
 def prepare(grey: np.ndarray, settings: LineSettings) -> np.ndarray:
     """Grey line (h, w) of uint8 -> ink (height, W) of uint8, 255 = ink, W a multiple of `GRAIN`."""
     import cv2

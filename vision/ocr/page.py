@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from vision.ocr.answer import Line, Page, Point, Table
+from vision.ocr.line import positive
 from vision.ocr.segmentation.curves import MOST, corridors, join, ridges
 from vision.ocr.segmentation.ink import (
     InkMap,
@@ -39,6 +40,7 @@ def find_page(grey: np.ndarray, name: str = "image", *, right_to_left: bool = Fa
     Where rules make a table its cells are read row by row, and lines say their table, row and column.
     """
     H, W = grey.shape
+    grey = positive(grey)
     if min(H, W) < 8 or float(grey.std()) < 1.0:
         return Page(name, W, H, remarks=("there is no ink on this page.",))
     lines, tables, remarks = find_tables(grey)

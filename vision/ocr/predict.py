@@ -27,7 +27,7 @@ from vision.ocr.decoding import Decoding, labellings, rule_of
 from vision.ocr.gaps import gaps
 from vision.ocr.given import fitting
 from vision.ocr.image import read_grey
-from vision.ocr.line import LineSettings, pieces, prepare
+from vision.ocr.line import LineSettings, pieces, positive, prepare
 from vision.ocr.models.presets import build
 from vision.ocr.recognise import log_probabilities, spell
 from vision.ocr.views import CANDIDATES, LEAST, agreed, variants
@@ -398,6 +398,7 @@ def read_lines_of(
     """The lines of a page with their text."""
     from vision.ocr.crop import cut_line
 
+    grey = positive(grey)
     read = reader.read([cut_line(grey, line) for line in page.lines], decoding)
     lines = [
         replace(

@@ -39,10 +39,11 @@ class Sample:
 
 @lru_cache(maxsize=3)
 def page_grey(path: Path) -> np.ndarray:
-    """A page's grey, kept for its next line."""
+    """A page's grey, kept for its next line; a negative is turned over."""
     from vision.ocr.image import read_grey
+    from vision.ocr.line import positive
 
-    return read_grey(path)
+    return positive(read_grey(path))
 
 
 def pictures(folder: Path) -> list[Path]:

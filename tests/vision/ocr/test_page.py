@@ -10,6 +10,7 @@ import pytest
 
 from vision.ocr.answer import Line
 from vision.ocr.crop import cut_line
+from vision.ocr.line import positive
 from vision.ocr.metrics import matched, overlaps, page_figures
 from vision.ocr.page import find_page
 from vision.ocr.segmentation.order import reading_order
@@ -49,6 +50,15 @@ def test_a_slanted_line_is_turned_level() -> None:
     line = Line("", 0, polygon=((30, 55), (370, 112), (370, 135), (30, 78)), baseline=((40, 68), (360, 121)))
     rows = np.flatnonzero((cut_line(grey, line) < 100).any(1))
     assert rows[-1] - rows[0] < 16
+
+
+def test_a_negative_has_the_lines_of_its_positive() -> None:
+    grey, _ = two_columns(3, 3)
+    framed = np.pad(grey, 120, constant_values=8)  # a scanner's lid
+    assert (positive(framed) == framed).all()
+    assert (positive(255 - grey) == grey).all()
+    assert find_page(255 - grey).lines == find_page(grey).lines
+    assert (positive(np.zeros((3, 2), np.uint8)) == 0).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 300), (300, 200), (2000, 1500)])

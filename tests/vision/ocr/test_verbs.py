@@ -59,7 +59,7 @@ def pages(tmp_path: Path) -> Path:
 
 def test_segment_takes_a_table_and_processes_and_reports(pages: Path, tmp_path: Path) -> None:
     (pages / "index.csv").write_text("image\n0.png\n1.png\nmissing.png\n")
-    words = ["segment", pages / "index.csv", "--format", "page", "--quiet"]
+    words = ["segment", pages / "index.csv", "--format", "alto", "--quiet"]
     code, _, said = run(*words, "-o", tmp_path / "one", "--json", tmp_path / "r.json")
     assert code == 2
     assert "missing.png: there is no such file" in said
@@ -98,11 +98,11 @@ def test_convert_does_not_depend_on_the_processes(pages: Path, tmp_path: Path) -
         (pages / f"{seed}.xml").write_text(written(page, "alto"))
     for jobs in (1, 2):
         out = tmp_path / str(jobs)
-        code, said, _ = run("convert", pages, "--format", "page", "-o", out, "--jobs", jobs, "--json", "-")
+        code, said, _ = run("convert", pages, "--format", "json", "-o", out, "--jobs", jobs, "--json", "-")
         assert code == 0
         assert [item["lines"] for item in json.loads(said)["items"]] == [4, 4]
-    assert (tmp_path / "1" / "0.xml").read_text() == (tmp_path / "2" / "0.xml").read_text()
-    assert len(read_page_file(tmp_path / "2" / "1.xml").lines) == 4
+    assert (tmp_path / "1" / "0.json").read_text() == (tmp_path / "2" / "0.json").read_text()
+    assert len(read_page_file(tmp_path / "2" / "1.json").lines) == 4
 
 
 def test_align_takes_a_table(scribble: np.ndarray, untrained: dict[str, Path], tmp_path: Path) -> None:

@@ -229,21 +229,36 @@ def custom_index(element: Any) -> int | None:
 
 
 def read_line(element: Any) -> Line:
-    """The line of a TextLine: its text is the TextEquiv of lowest index."""
-    told = [e for e in element if local_name(e) == "TextEquiv"]
-    told.sort(key=lambda e: int(e.get("index", 0) or 0) if str(e.get("index", 0)).isdigit() else 0)
-    texts = [((child(e, "Unicode").text or "") if child(e, "Unicode") is not None else "", e) for e in told]
+    """The line of a TextLine: its text is the TextEquiv of lowest index, else that of its words."""
+    texts = equivalents(element)
+    if not texts:
+        words = [found[0] for word in element if local_name(word) == "Word" if (found := equivalents(word))]
+        sure = [confidence for _, confidence in words if confidence == confidence]
+        mean = sum(sure) / len(sure) if sure else float("nan")
+        texts = [(" ".join(text for text, _ in words if text), mean)] if words else []
     coords, base = child(element, "Coords"), child(element, "Baseline")
-    try:
-        confidence = float(told[0].get("conf")) if told and told[0].get("conf") else float("nan")
-    except ValueError:
-        confidence = float("nan")
-    others = [(text, float(e.get("conf") or 0)) for text, e in texts[1:]]
+    text, confidence = texts[0] if texts else ("", float("nan"))
+    others = [(other, share if share == share else 0.0) for other, share in texts[1:]]
     return Line(
-        texts[0][0] if texts else "",
+        text,
         confidence,
         polygon=() if coords is None else points_of(coords.get("points")),
         baseline=() if base is None else points_of(base.get("points")),
         name=element.get("id", ""),
-        alternatives=tuple([(texts[0][0], confidence), *others]) if others else (),
+        alternatives=((text, confidence), *others) if others else (),
     )
+
+
+def equivalents(element: Any) -> list[tuple[str, float]]:
+    """Texts of an element and their confidence (NaN where none is told), by their index."""
+    told = [e for e in element if local_name(e) == "TextEquiv"]
+    told.sort(key=lambda e: int(e.get("index")) if str(e.get("index")).isdecimal() else 0)
+    found = []
+    for e in told:
+        text = next((part.text for part in e if local_name(part) in ("Unicode", "PlainText")), None)
+        try:
+            confidence = float(e.get("conf", "nan"))
+        except ValueError:
+            confidence = float("nan")
+        found.append((text or "", confidence))
+    return found

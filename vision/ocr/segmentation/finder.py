@@ -11,6 +11,7 @@ import torch
 from core.errors import WeightsError
 from vision.ocr.answer import Page
 from vision.ocr.image import read_grey
+from vision.ocr.line import positive
 from vision.ocr.page import find_page
 from vision.ocr.segmentation.baselines import lines_from_map
 from vision.ocr.segmentation.order import reading_order
@@ -48,6 +49,7 @@ def line_finder(weights: str | Path | None = None, device: Any = "cpu") -> Finde
     heat = (kraken_heat if is_kraken(Path(weights)) else own_heat)(Path(weights), device)
 
     def find(grey: np.ndarray, name: str = "image", *, right_to_left: bool = False) -> Page:
+        grey = positive(grey)
         lines = lines_from_map(heat(grey), grey) if min(grey.shape) >= 8 else []
         lines = reading_order(lines, right_to_left=right_to_left)
         named = [replace(line, name=f"line_{number}") for number, line in enumerate(lines, 1)]
