@@ -28,7 +28,8 @@ from vision.ocr.foreign import KrakenReader, is_kraken, kraken_reader
 from vision.ocr.formats import SUFFIXES, written
 from vision.ocr.formats.pdf import to_pdf
 from vision.ocr.image import read_grey
-from vision.ocr.predict import Reader, load_reader, read_page
+from vision.ocr.predict import read_page
+from vision.ocr.reader import Reader, load_reader
 from vision.ocr.sources import pictures
 from vision.ocr.synth.writing import digit_strings, letter, lines
 

@@ -23,7 +23,8 @@ def section(seed: int) -> Section:
     from vision.ocr.answer import Line
     from vision.ocr.metrics import calibration_figures, text_figures
     from vision.ocr.page import find_page
-    from vision.ocr.predict import load_reader, read_page
+    from vision.ocr.predict import read_page
+    from vision.ocr.reader import load_reader
     from vision.ocr.synth.writing import digit_strings, letter, lines
 
     reader = load_reader(task="lines")

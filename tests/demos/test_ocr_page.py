@@ -28,7 +28,8 @@ def test_the_page_opens_with_a_reading_and_a_control_changes_it(
     from playwright.sync_api import expect
 
     from demos.pages.ocr import MODELS
-    from vision.ocr.predict import load_reader, read_page
+    from vision.ocr.predict import read_page
+    from vision.ocr.reader import load_reader
     from vision.ocr.synth.writing import letter
 
     expect(page.locator("#stats .r-stat").nth(1)).to_contain_text("7")

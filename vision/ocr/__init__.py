@@ -28,7 +28,7 @@ PUBLIC = {
     "evaluate_pages": ".evaluation",
     "find_page": ".page",
     "fine_tune": ".finetune",
-    "load_reader": ".predict",
+    "load_reader": ".reader",
     "read_document": ".predict",
     "read_line": ".predict",
     "read_lines": ".predict",

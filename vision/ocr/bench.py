@@ -22,7 +22,7 @@ from vision.ocr.line import LineSettings, prepare
 from vision.ocr.models.vgsl import VGSL
 from vision.ocr.page import find_page
 from vision.ocr.peers import SPEC, flashlight, kraken, labels_of, named
-from vision.ocr.predict import load_reader
+from vision.ocr.reader import load_reader
 from vision.ocr.synth.writing import letter, lines
 
 KRAKEN, FLASHLIGHT = "RECURRA_KRAKEN", "RECURRA_FLASHLIGHT"

@@ -17,7 +17,7 @@ from core.weights import find, load, save
 from vision.ocr.confidence import Calibration, fit
 from vision.ocr.decoding import Decoding
 from vision.ocr.metrics import right_characters
-from vision.ocr.predict import MODELS, Reader, likely, load_reader, tidy
+from vision.ocr.reader import MODELS, Reader, likely, load_reader, tidy
 from vision.ocr.sample import Sample
 
 WEIGHTS = (0.3, 0.5, 0.7, 0.9, 1.2)

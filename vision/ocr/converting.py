@@ -23,7 +23,7 @@ from vision.ocr.formats.regions import page_regions
 from vision.ocr.given import fitting
 from vision.ocr.image import read_grey
 from vision.ocr.inputs import gather_pictures, write_report
-from vision.ocr.predict import Reader, load_reader
+from vision.ocr.reader import Reader, load_reader
 from vision.ocr.readers import image_of
 from vision.ocr.reading import write_pages
 from vision.ocr.sample import Sample

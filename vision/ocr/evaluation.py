@@ -15,7 +15,8 @@ from vision.ocr.decoding import Decoding
 from vision.ocr.foreign import KrakenReader, is_kraken, kraken_reader
 from vision.ocr.formats import read_page_file
 from vision.ocr.metrics import calibration_figures, page_figures, text_figures
-from vision.ocr.predict import Reader, load_reader, read_page
+from vision.ocr.predict import read_page
+from vision.ocr.reader import Reader, load_reader
 from vision.ocr.readers import image_of
 from vision.ocr.sample import Sample
 from vision.ocr.spread import spread

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from vision.ocr.line import GRAIN
-from vision.ocr.predict import Reader, load_reader
+from vision.ocr.reader import Reader, load_reader
 
 
 class Graph(nn.Module):

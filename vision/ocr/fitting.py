@@ -29,7 +29,7 @@ class Fitted:
 
     def __call__(self, model: nn.Module) -> dict[str, Any]:
         from vision.ocr.calibrate import character_errors, fit_confidence
-        from vision.ocr.predict import MODELS, Reader
+        from vision.ocr.reader import MODELS, Reader
 
         if hasattr(model, "spell"):
             return {"calibration": self.of_spelling(model).as_dict()}

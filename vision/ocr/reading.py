@@ -21,7 +21,8 @@ from vision.ocr.formats import SUFFIXES, read_page_file, written
 from vision.ocr.formats.pdf import to_pdf
 from vision.ocr.given import fitting
 from vision.ocr.inputs import gather_pictures, write_report
-from vision.ocr.predict import Reader, load_reader, read_found, read_lines_of
+from vision.ocr.predict import read_found, read_lines_of
+from vision.ocr.reader import Reader, load_reader
 from vision.ocr.sources import pictures
 from vision.ocr.spread import spread
 from vision.ocr.upright import sureness

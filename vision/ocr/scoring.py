@@ -7,7 +7,7 @@ from typing import Any
 from core.errors import ConfigError
 from core.report import number, percent, table
 from vision.ocr.evaluation import evaluate, evaluate_pages
-from vision.ocr.predict import load_reader
+from vision.ocr.reader import load_reader
 
 
 def text_report(

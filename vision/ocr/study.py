@@ -23,7 +23,7 @@ from core.training.run import WEIGHTS
 from core.weights import UNFINISHED, load
 from vision.ocr.config import TrainConfig, defaults
 from vision.ocr.data import read_samples
-from vision.ocr.predict import load_reader
+from vision.ocr.reader import load_reader
 from vision.ocr.training import split, train
 
 UNITS = ("lstm", "gru", "min_gru", "hgrn", "mamba2", "gated_delta_net", "rwkv7", "plstm")

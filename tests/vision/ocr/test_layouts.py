@@ -19,7 +19,7 @@ from vision.ocr.layouts.published import bring_in
 from vision.ocr.line import LineSettings, prepare
 from vision.ocr.models.scene import Model
 from vision.ocr.models.spelling import spelled, unlooped
-from vision.ocr.predict import load_reader
+from vision.ocr.reader import load_reader
 
 
 def entry(start: str) -> Entry:

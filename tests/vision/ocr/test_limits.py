@@ -26,7 +26,7 @@ from vision.ocr.models.lines import LineNetwork
 from vision.ocr.models.marks import Marks
 from vision.ocr.page import find_page
 from vision.ocr.precision import timed_stages
-from vision.ocr.predict import load_reader
+from vision.ocr.reader import load_reader
 from vision.ocr.segmentation.baselines import lines_from_map
 from vision.ocr.segmentation.finder import line_finder
 from vision.ocr.segmentation.training import SegmentConfig, drawn, loss_of, train_segmenter
