@@ -34,6 +34,7 @@ from vision.ocr.cli_words import (
     Lexicon,
     Regex,
     Report,
+    Segmenter,
     SoManyDigits,
     UnknownWord,
     WordSearch,
@@ -84,6 +85,7 @@ def read(
     word_weight: WordWeight = 1.0,
     unknown_word: UnknownWord = None,
     alternatives: Alternatives = 0,
+    segmenter: Segmenter = None,
     rtl: Annotated[bool, typer.Option("--rtl", help="Lines of a page run from right to left.")] = False,
     rotate: Annotated[
         str, typer.Option(help="Turn pages clockwise by 0, 90, 180 or 270 degrees; auto finds it.")
@@ -123,6 +125,7 @@ def read(
         word_weight=word_weight,
         unknown_word=unknown_word,
         alternatives=alternatives,
+        segmenter=segmenter,
         right_to_left=rtl,
         rotate=rotate,
         device=device,
@@ -141,6 +144,7 @@ def evaluate(
     json_path: Json = None,
     split: Split = None,
     lm: Annotated[str | None, typer.Option("--lm", help="Character model: a file, or none.")] = None,
+    segmenter: Segmenter = None,
     jobs: Jobs = 1,
     device: Device = None,
     threads: Threads = None,
@@ -160,7 +164,7 @@ def evaluate(
 
         report, lines = pen_report(files, weights)
     elif task == "page":
-        report, lines = page_report(files, weights, device=device_of(device), jobs=jobs)
+        report, lines = page_report(files, weights, segmenter=segmenter, device=device_of(device), jobs=jobs)
     else:
         how: dict[str, Any] = {"split": split, "lm": lm, "device": device_of(device), "seed": seed}
         report, lines = text_report(task, files, weights, **how)

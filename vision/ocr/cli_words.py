@@ -24,6 +24,9 @@ UnknownWord = Annotated[
     float | None, typer.Option(help="Log cost of a word outside the lexicon; none: there is none.")
 ]
 Alternatives = Annotated[int, typer.Option(min=0, max=100, help="Other texts to give.")]
+Segmenter = Annotated[
+    str | None, typer.Option(help="What finds the lines of pages: kraken's, or of `train segment`.")
+]
 Jobs = Annotated[int, typer.Option(min=1, max=256, help="Files or pages at a time, each by a process.")]
 Report = Annotated[
     str | None,

@@ -14,11 +14,13 @@ from vision.ocr.data import read_samples
 from vision.ocr.decoding import Decoding
 from vision.ocr.foreign import KrakenReader, is_kraken, kraken_reader
 from vision.ocr.formats import read_page_file
+from vision.ocr.image import read_grey
 from vision.ocr.metrics import calibration_figures, page_figures, text_figures
-from vision.ocr.predict import read_page
+from vision.ocr.predict import read_found, read_page
 from vision.ocr.reader import Reader, load_reader
 from vision.ocr.readers import image_of
 from vision.ocr.sample import Sample
+from vision.ocr.segmentation.finder import line_finder
 from vision.ocr.spread import spread
 
 PROTOCOL = (
@@ -73,13 +75,13 @@ def evaluate(
     groups = {}
     for corpus in dict.fromkeys(corpora):
         rows = [i for i, name in enumerate(corpora) if name == corpus]
-        if corpus and len(rows) < len(samples):
+        if corpus:
             groups[corpus] = figures(samples, truths, lines, readings, rows, seed)
     items = []
     for sample, line, error in zip(samples, lines, errors, strict=True):
         item = {"image": sample.name, "text": line.text, "confidence": line.confidence, "truth": sample.text}
         items.append(item | ({"error": error} if error else {}))
-    return {**report, **({"groups": groups} if groups else {}), "items": items, "protocol": PROTOCOL}
+    return {**report, "groups": groups, "items": items, "protocol": PROTOCOL}
 
 
 def any_reader(weights: str | Path | None, task: str, device: Any) -> Reader | KrakenReader:
@@ -130,15 +132,21 @@ def answers(
 
 
 def evaluate_pages(
-    files: Sequence[str | Path], weights: str | Path | None = None, *, device: Any = "cpu", jobs: int = 1
+    files: Sequence[str | Path],
+    weights: str | Path | None = None,
+    *,
+    segmenter: str | Path | None = None,
+    device: Any = "cpu",
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """Report on pages with ALTO or PAGE truth: recall and precision of lines, CER, items page by page.
 
     Args:
+        segmenter: weights that find the lines, as in `read_page`.
         jobs: pages at a time, each by a process.
     """
     paths = list(dict.fromkeys(Path(file) for file in files))
-    with spread(page_counter, (weights, device), paths, jobs) as count:
+    with spread(page_counter, (weights, segmenter, device), paths, jobs) as count:
         items = [count(path) for path in paths]
     names = ("lines", "found", "matched", "characters", "errors", "errors_on_given_lines")
     totals = {name: sum(item.get(name, 0) for item in items) for name in names}
@@ -156,9 +164,12 @@ def evaluate_pages(
     }
 
 
-def page_counter(weights: str | Path | None, device: Any) -> Callable[[Path], dict[str, Any]]:
+def page_counter(
+    weights: str | Path | None, segmenter: str | Path | None, device: Any
+) -> Callable[[Path], dict[str, Any]]:
     """File with the truth of a page -> its counts, or what is wrong with it."""
     reader = any_reader(weights, "lines", device)
+    finder = line_finder(segmenter, device)
 
     def count(file: Path) -> dict[str, Any]:
         item: dict[str, Any] = {"page": str(file)}
@@ -168,7 +179,8 @@ def page_counter(weights: str | Path | None, device: Any) -> Callable[[Path], di
             item |= page_figures(truth.lines, ())  # of a page that cannot be read every line is lost
             item["errors_on_given_lines"] = item["errors"]
             image = image_of(file, truth.image)
-            item |= page_figures(truth.lines, read_page(image, reader=reader).lines)
+            read = read_found(read_grey(image), image.name, reader, None, finder)
+            item |= page_figures(truth.lines, read.lines)
             item["errors_on_given_lines"] = given_errors(truth, image, reader)
         except RecurraError as error:
             item["error"] = str(error)

@@ -13,7 +13,9 @@ from vision.ocr.decoding import Decoding
 from vision.ocr.given import fitting
 from vision.ocr.image import read_grey
 from vision.ocr.line import positive
+from vision.ocr.page import find_page
 from vision.ocr.reader import Reader, load_reader
+from vision.ocr.segmentation.finder import Finder, line_finder
 
 if TYPE_CHECKING:
     from vision.ocr.foreign import KrakenReader
@@ -52,6 +54,7 @@ def read_page(
     given: Page | None = None,
     decoding: Decoding | None = None,
     reader: "Reader | KrakenReader | None" = None,
+    segmenter: str | Path | None = None,
     right_to_left: bool = False,
     rotate: int | None = None,
     device: Any = "cpu",
@@ -59,6 +62,7 @@ def read_page(
     """Lines of a page found (or taken from `given`) and read, in reading order.
 
     Args:
+        segmenter: weights that find the lines, kraken's or those of `train segment`; None needs no model.
         rotate: degrees by which the page is turned clockwise to be read; None finds it where the page is
             read with doubt. Coordinates stay those of the image as it came.
 
@@ -72,7 +76,8 @@ def read_page(
     if given is not None:
         page = replace(fitting(given, grey), image=name)
         return read_lines_of(page, grey, reader, decoding)
-    return read_found(grey, name, reader, decoding, right_to_left=right_to_left, rotate=rotate)
+    finder = line_finder(segmenter, device)
+    return read_found(grey, name, reader, decoding, finder, right_to_left=right_to_left, rotate=rotate)
 
 
 def read_document(
@@ -80,6 +85,7 @@ def read_document(
     weights: str | Path | None = None,
     *,
     decoding: Decoding | None = None,
+    segmenter: str | Path | None = None,
     right_to_left: bool = False,
     rotate: int | None = None,
     device: Any = "cpu",
@@ -88,10 +94,13 @@ def read_document(
     from vision.ocr.sources import pictures
 
     reader = load_reader(weights, "lines", device=device)
+    finder = line_finder(segmenter, device)
     name = Path(source).name if isinstance(source, (str, Path)) else "document"
     how: dict[str, Any] = {"right_to_left": right_to_left, "rotate": rotate}
     return [
-        replace(read_found(part.grey, name, reader, decoding, **how), number=part.number, dpi=part.dpi)
+        replace(
+            read_found(part.grey, name, reader, decoding, finder, **how), number=part.number, dpi=part.dpi
+        )
         for part in pictures(source)
     ]
 
@@ -101,25 +110,25 @@ def read_found(
     name: str,
     reader: "Reader | KrakenReader",
     decoding: Decoding | None = None,
+    finder: Finder = find_page,
     *,
     right_to_left: bool = False,
     rotate: int | None = None,
 ) -> Page:
     """Lines of a grey page found and read, the page turned as `rotate` says or as the reader finds."""
-    from vision.ocr.page import find_page
     from vision.ocr.upright import DOUBTFUL, as_delivered, rotation_of, sureness, turned
 
     if rotate not in (None, 0, 90, 180, 270):
         raise ConfigError(f"a page is turned by 0, 90, 180 or 270 degrees, not by {rotate}.")
-    rotation = rotate or 0
+    grey, rotation = positive(grey), rotate or 0
     upright = turned(grey, rotation)
-    found = find_page(upright, name, right_to_left=right_to_left)
+    found = finder(upright, name, right_to_left=right_to_left)
     page = read_lines_of(found, upright, reader, decoding)
     if rotate is None and page.lines and sureness(page.lines) < DOUBTFUL:
         rotation = rotation_of(grey, reader, found)
         if rotation:
             upright = turned(grey, rotation)
-            found = find_page(upright, name, right_to_left=right_to_left)
+            found = finder(upright, name, right_to_left=right_to_left)
             page = read_lines_of(found, upright, reader, decoding)
             page = replace(page, remarks=(*page.remarks, f"turned by {rotation} degrees to be read."))
     return as_delivered(page, rotation)

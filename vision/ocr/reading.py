@@ -23,6 +23,7 @@ from vision.ocr.given import fitting
 from vision.ocr.inputs import gather_pictures, write_report
 from vision.ocr.predict import read_found, read_lines_of
 from vision.ocr.reader import Reader, load_reader
+from vision.ocr.segmentation.finder import Finder, line_finder
 from vision.ocr.sources import pictures
 from vision.ocr.spread import spread
 from vision.ocr.upright import sureness
@@ -53,6 +54,7 @@ class Request:
     word_weight: float = 1.0
     unknown_word: float | None = None
     alternatives: int = 0
+    segmenter: str | None = None
     right_to_left: bool = False
     rotate: str = "auto"
     device: str | None = None
@@ -64,6 +66,8 @@ class Request:
         if self.form not in (*SUFFIXES, "jsonl"):
             raise ConfigError(f"no format {self.form!r}; there are {', '.join(SUFFIXES)}, jsonl.")
 
+        if self.segmenter is not None and self.task != "page":
+            raise ConfigError(f"--segmenter finds lines of pages; --task is {self.task}.")
         if self.rotate not in ("auto", "0", "90", "180", "270"):
             raise ConfigError(f"--rotate is auto, 0, 90, 180 or 270, got {self.rotate!r}.")
 
@@ -178,7 +182,8 @@ def read_all(
 
 def reads(request: Request) -> Callable[[Path], list[Page]]:
     """What reads a path as it was asked."""
-    return partial(pages_of, reader=request.reader(), request=request)
+    finder = line_finder(request.segmenter, device(request.device))
+    return partial(pages_of, reader=request.reader(), finder=finder, request=request)
 
 
 @dataclass
@@ -271,25 +276,26 @@ def write_pages(target: Path, pages: Sequence[Page], form: str) -> None:
         write_text(place, written([page], form))
 
 
-def pages_of(path: Path, reader: AnyReader, request: Request) -> list[Page]:
+def pages_of(path: Path, reader: AnyReader, finder: Finder, request: Request) -> list[Page]:
     """Every page of a file read; a line image is a page of one line."""
     found = []
     for picture in pictures(path):
-        page = page_of(picture.grey, path, reader, request, picture.count)
+        page = page_of(picture.grey, path, reader, finder, request, picture.count)
         found.append(replace(page, number=picture.number, dpi=picture.dpi))
     return found
 
 
-def page_of(grey: np.ndarray, path: Path, reader: AnyReader, request: Request, count: int) -> Page:
+def page_of(
+    grey: np.ndarray, path: Path, reader: AnyReader, finder: Finder, request: Request, count: int
+) -> Page:
     """A page read, or a line image as a page of one line."""
     if request.task == "page":
         given = given_lines(path) if count == 1 else None
         if given is not None:
             page = replace(fitting(given, grey), image=path.name)
             return read_lines_of(page, grey, reader, None)
-        return read_found(
-            grey, path.name, reader, right_to_left=request.right_to_left, rotate=request.rotation
-        )
+        how: dict[str, Any] = {"right_to_left": request.right_to_left, "rotate": request.rotation}
+        return read_found(grey, path.name, reader, None, finder, **how)
     h, w = grey.shape
     line: Line = reader.read([grey])[0]
     corners = ((0.0, 0.0), (w - 1.0, 0.0), (w - 1.0, h - 1.0), (0.0, h - 1.0))

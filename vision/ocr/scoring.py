@@ -36,7 +36,8 @@ def text_report(
     report = evaluate(task, files[0], weights, split=split, decoding=decoding, device=device, seed=seed)
     rows = [shown("all", report["n"], "model", report["model"])]
     rows += [shown("", report["n"], name, found) for name, found in report["baselines"].items()]
-    for group, part in report.get("groups", {}).items():
+    groups = report["groups"] if len(report["groups"]) > 1 else {}
+    for group, part in groups.items():
         rows.append(shown(group, part["n"], "model", part["model"]))
         rows += [shown("", part["n"], name, found) for name, found in part["baselines"].items()]
     head = ["corpus", "n", "reading", "exact", "CER", "95 %", "WER", "ECE"]
@@ -60,10 +61,15 @@ def shown(group: str, n: int, name: str, figures: dict[str, Any]) -> list[str]:
 
 
 def page_report(
-    files: Sequence[str], weights: str | None, *, device: Any = "cpu", jobs: int = 1
+    files: Sequence[str],
+    weights: str | None,
+    *,
+    segmenter: str | None = None,
+    device: Any = "cpu",
+    jobs: int = 1,
 ) -> tuple[dict[str, Any], list[str]]:
     """Report on pages."""
-    report = evaluate_pages(files, weights, device=device, jobs=jobs)
+    report = evaluate_pages(files, weights, segmenter=segmenter, device=device, jobs=jobs)
     rows = []
     for item in report["items"]:
         if "error" in item:

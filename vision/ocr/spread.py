@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
 
+from core.errors import WorkError
 from core.terminal import set_threads
 
 Work = Callable[[Any], Any]
@@ -21,6 +23,9 @@ def spread(
         items: each once, of a kind that can be a key.
         make: a function of a module; it and `about` travel to the processes.
         jobs: processes, each with one thread.
+
+    Raises:
+        WorkError: where a result is asked for, a process was lost.
     """
     work = make(*about)  # what is wrong with the words is said once, and here
     jobs = min(jobs, len(items))
@@ -29,8 +34,15 @@ def spread(
         return
     with ProcessPoolExecutor(jobs, get_context("forkserver"), begin, (make, about)) as pool:
         waiting = {item: pool.submit(there, item) for item in items}
+
+        def result(item: Any) -> Any:
+            try:
+                return waiting.pop(item).result()
+            except BrokenProcessPool as error:
+                raise WorkError("a process of --jobs was lost, perhaps for want of memory.") from error
+
         try:
-            yield lambda item: waiting.pop(item).result()
+            yield result
         finally:
             pool.shutdown(cancel_futures=True)
 
