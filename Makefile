@@ -14,7 +14,7 @@ export MALLOC_MMAP_MAX_ ?= 0
 export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
 
 # two workers of one thread each; the compile cache is shared by them and by the next run
-ENV := OMP_NUM_THREADS=1 NUMBA_CACHE_DIR=$(CURDIR)/.venv/numba
+ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive NUMBA_CACHE_DIR=$(CURDIR)/.venv/numba
 TESTS := $(ENV) $(BIN)/python -m pytest -n 2 -q --dist loadfile
 
 .PHONY: quickstart test test-fast test-all lint checked clean

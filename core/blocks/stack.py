@@ -136,6 +136,8 @@ class Stack(nn.Module):
             if lengths is not None or mask is not None or dt is not None:
                 raise ValueError("a PackedSequence has lengths of its own; give no lengths, mask or dt")
             return self.forward_packed(x, state, reset, mode, final)
+        if not isinstance(x, Tensor):
+            raise ValueError(f"the stack expects a tensor or a PackedSequence, got {type(x).__name__}")
         if x.ndim != 3 or x.shape[-1] != self.input_size:
             raise ValueError(f"the stack expects x of shape (B, T, {self.input_size}), got {tuple(x.shape)}")
         state = self.initial_state(x) if state is None else self.checked_state(state)
@@ -184,7 +186,7 @@ class Stack(nn.Module):
         free = x.shape[2] == self.input_size and all(skips(unit, x, mode) for unit in units)  # no gaps
         causal = all(unit.causal for unit in units)
         ends = lengths.tolist()
-        most = 1 if free or x.is_cuda else min(unit.groups for unit in units)
+        most = 1 if free or x.is_cuda else min(unit.row_groups for unit in units)
         groups = grouped(ends, self.input_size, causal=causal, most=most)
         parts, finals = [], []
         for group in groups:
@@ -329,6 +331,8 @@ class Stack(nn.Module):
         """
         if self.directions == 2:
             raise ValueError("a stack with two directions reads the future; it cannot go step by step")
+        if not isinstance(x, Tensor):
+            raise ValueError(f"the stack steps on a tensor, got {type(x).__name__}")
         if x.ndim != 2 or x.shape[1] != self.input_size:
             raise ValueError(
                 f"the stack steps on a token of shape (B, {self.input_size}), got {tuple(x.shape)}"
@@ -369,7 +373,7 @@ def truths(name: str, values: Any, x: Tensor) -> Tensor | None:
     """A mask or resets (B, T) as booleans on the device of x, from booleans or numbers 0 and 1."""
     if values is None:
         return None
-    values = torch.as_tensor(values, device=x.device)
+    values = as_numbers(name, values, x)
     if values.shape != x.shape[:2]:
         raise ValueError(f"{name} must be of shape {tuple(x.shape[:2])}, got {tuple(values.shape)}")
     if values.dtype == torch.bool:
@@ -379,6 +383,14 @@ def truths(name: str, values: Any, x: Tensor) -> Tensor | None:
     return values == 1
 
 
+def as_numbers(name: str, values: Any, x: Tensor) -> Tensor:
+    """Numbers of any kind as a tensor on the device of x."""
+    try:
+        return torch.as_tensor(values, device=x.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be numbers, got {type(values).__name__} ({error})") from None
+
+
 def checked_lengths(x: Tensor, lengths: Tensor | None, mask: Any) -> Tensor | None:
     """Lengths as (B,) int64 on the device of x, after checking them."""
     batch, time = x.shape[:2]
@@ -386,7 +398,7 @@ def checked_lengths(x: Tensor, lengths: Tensor | None, mask: Any) -> Tensor | No
         raise ValueError("give lengths or a mask, not both")
     if lengths is None:
         return None
-    lengths = torch.as_tensor(lengths, device=x.device)
+    lengths = as_numbers("lengths", lengths, x)
     if lengths.shape != (batch,) or lengths.is_floating_point() or lengths.dtype == torch.bool:
         raise ValueError(f"lengths must be {batch} integers, got {tuple(lengths.shape)} of {lengths.dtype}")
     if batch and (lengths.min() < 0 or lengths.max() > time):

@@ -12,10 +12,12 @@ its tokens are dense products; token i answers with what the tokens up to it hav
 tokens that the open mini-batch has seen may be handed on at any token.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 EPS = 1e-6
 
@@ -71,35 +73,53 @@ def ttt_step(
 
 def ttt_scan(
     q: Tensor, k: Tensor, v: Tensor, a: Tensor, rate: Tensor, gain: Tensor, offset: Tensor, state: Learned,
-    size: int, place: int = 0, eps: float = EPS,
+    size: int, place: int = 0, eps: float = EPS, ends: list[int] | None = None,
 ) -> tuple[Tensor, Learned]:  # fmt: skip
     """A sequence by whole mini-batches: q, k, v (B, h, T, K), a, rate (B, h, T) -> o (B, h, T, K), state.
 
     Args:
         size: tokens of a mini-batch.
         place: tokens that the open one has seen already.
+        ends: falling lengths of the rows; `rate` is zero on padding. A row that ended is left out of what
+            follows: o is zero there, and its state is that after its last token.
     """
-    weight, bias, open_weight, open_bias = state
     gain, offset = gain[:, None], offset[:, None]  # (h, 1, K)
-    outputs, start, total = [], 0, q.shape[2]
-    while start < total:
-        stop = min(total, start + size - place)
-        qs, ks, vs = q[:, :, start:stop], k[:, :, start:stop], v[:, :, start:stop]
-        read, teach = a[:, :, start:stop, None], rate[:, :, start:stop, None]
+    outputs, ended, total, active = [], [], q.shape[2], q.shape[0]
+    cuts = [0, *range(min(size - place, total), total, size), total]
+    widths = [stop - start for start, stop in pairwise(cuts)]
+    pieces = zip(*(part.split(widths, 2) for part in (q, k, v, a[..., None], rate[..., None])), strict=True)
+    for stop, piece in zip(cuts[1:], pieces, strict=True):
+        if ends is not None:
+            active, state = left(ends, stop - piece[0].shape[2], active, state, ended)
+        qs, ks, vs, read, teach = (part[:active] for part in piece)
+        weight, bias, open_weight, open_bias = state
         taught = teach * inner_gradient(ks @ weight + bias[:, :, None], vs - ks, gain, offset, eps)
         before = qs @ open_weight + open_bias[:, :, None]
         own = (qs @ ks.mT).tril() @ taught + taught.cumsum(2)
-        outputs.append(qs @ weight + bias[:, :, None] - read * (before + own))
-        open_weight = open_weight + ks.mT @ taught
-        open_bias = open_bias + taught.sum(2)
-        place += stop - start
+        o = qs @ weight + bias[:, :, None] - read * (before + own)
+        outputs.append(F.pad(o, (0, 0) * 3 + (0, q.shape[0] - active)) if active < q.shape[0] else o)
+        state = Learned(weight, bias, open_weight + ks.mT @ taught, open_bias + taught.sum(2))
+        place += piece[0].shape[2]
         if place == size:
-            end = read[:, :, -1]  # (B, h, 1)
-            weight, bias = weight - end[..., None] * open_weight, bias - end * open_bias
-            open_weight, open_bias = torch.zeros_like(open_weight), torch.zeros_like(open_bias)
+            if ends is not None:  # the mini-batch of a row that ended inside it stays open
+                active, state = left(ends, stop - 1, active, state, ended)
+            last = read[:active, :, -1, 0]  # (B, h)
+            weight, bias = closed(state, last)
+            state = Learned(weight, bias, torch.zeros_like(weight), torch.zeros_like(bias))
             place = 0
-        start = stop
-    return torch.cat(outputs, 2), Learned(weight, bias, open_weight, open_bias)
+    y = torch.cat(outputs, 2)
+    return y, Learned(*map(torch.cat, zip(state, *ended[::-1], strict=True))) if ended else state
+
+
+def left(
+    ends: list[int], passed: int, active: int, state: Learned, ended: list[Learned]
+) -> tuple[int, Learned]:
+    """How many of the rows go on after `passed` tokens, and their state; that of the others is put aside."""
+    going = sum(end > passed for end in ends[:active])
+    if going == active:
+        return active, state
+    ended.append(Learned(*(part[going:] for part in state)))
+    return going, Learned(*(part[:going] for part in state))
 
 
 def closed(state: Learned, a: Tensor) -> tuple[Tensor, Tensor]:

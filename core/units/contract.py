@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from core.errors import ConfigError
 from core.kernels.choice import recording
 from core.parts.memory import Tokens
-from core.state import choose, join, map_state, rows, shapes
+from core.state import choose, join, map_state, rows, shapes, tensors
 
 MODES = ("step", "sequential", "scan", "chunkwise", "convolution", "newton")
 TOGETHER = ("chunkwise", "convolution")
@@ -48,7 +48,7 @@ class Unit(nn.Module):
     """`run` takes lengths and returns states as of each row's last token. A subclass with a `run` of its own
     says so again."""
 
-    groups: int = 4
+    row_groups: int = 4
     """Into so many groups rows of different length may be split, each of which is a call of its own."""
     timed: str | None = None
     """The mode in which a unit that is continuous in time runs over gaps `dt`; None: it takes none."""
@@ -220,6 +220,8 @@ class Unit(nn.Module):
     def checked_state(self, x: Tensor, state: Any) -> Any:
         """The given state, or the initial one, after checking that both x and state fit."""
         name = type(self).__name__
+        if not isinstance(x, Tensor):
+            raise ValueError(f"{name} expects a tensor x, got {type(x).__name__}")
         if x.ndim != 3 or x.shape[-1] != self.input_size:
             raise ValueError(f"{name} expects x of shape (B, T, {self.input_size}), got {tuple(x.shape)}")
         if not x.is_floating_point():
@@ -238,6 +240,9 @@ class Unit(nn.Module):
             given = type(state).__name__
         if expected != given:
             raise ValueError(f"{type(self).__name__} expects a state of shape {expected}, got {given}")
+        for part, other in zip(tensors(state), tensors(initial), strict=True):
+            if other.is_floating_point() and not part.is_floating_point():
+                raise ValueError(f"{type(self).__name__} expects a floating-point state, got {part.dtype}")
         return state
 
 
@@ -253,6 +258,8 @@ def checked_step(step: Step) -> Step:
 
     @wraps(step)
     def checked(self: Any, x: Tensor, state: Any, dt: Any = None) -> tuple[Tensor, Any]:
+        if not isinstance(x, Tensor):
+            raise ValueError(f"{type(self).__name__} steps on a tensor, got {type(x).__name__}")
         shape = x.shape
         if len(shape) != 2 or shape[1] != self.input_size or not x.is_floating_point():
             raise ValueError(

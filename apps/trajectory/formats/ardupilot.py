@@ -36,7 +36,8 @@ def read_ardupilot(path: Path, text: bytes, options: Options) -> list[Track]:
             continue
         cells = [cell.strip() for cell in line.decode(errors="replace").split(",")]
         if cells[0] == "FMT" and len(cells) > 5:
-            columns[cells[3]] = cells[5:]
+            if not rows.get(cells[3]):  # the names of rows that were read stay
+                columns[cells[3]] = cells[5:]
         elif cells[0] in rows and len(cells) - 1 == len(columns.get(cells[0], ())):
             rows[cells[0]].append(cells[1:])
             if len(rows[cells[0]]) > OBJECTS:

@@ -14,6 +14,9 @@ from apps.trajectory.formats.table import Table, unique
 from apps.trajectory.track import Track
 from core.errors import DataError
 
+BATCH = 1 << 20
+"""Rows that are unpacked at a time."""
+
 
 def read_parquet(path: Path, data: bytes, options: Options) -> list[Track]:
     """Tracks of the columns that names or `columns` tell.
@@ -34,7 +37,7 @@ def read_parquet(path: Path, data: bytes, options: Options) -> list[Track]:
 
 
 def columns_in_use(path: Path, data: bytes, options: Options) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The columns that may mean something, counted before they are unpacked, and the names of all.
+    """The columns that may mean something, counted before and while they are unpacked, and the names of all.
 
     Raises:
         DataError: more than can be held. What pyarrow raises on a damaged file.
@@ -54,17 +57,19 @@ def columns_in_use(path: Path, data: bytes, options: Options) -> tuple[pd.DataFr
             unique(schema.names)
         )
     check_held(path, meta.num_rows, len(chosen))
-    size = sum(
-        meta.row_group(group).column(index).total_uncompressed_size
-        for group in range(meta.num_row_groups)
-        for index in range(meta.num_columns)
-        if meta.row_group(group).column(index).path_in_schema in chosen
-    )
-    if size > MAX_BYTES:
-        raise DataError(f"{path}: unpacks to more than {MAX_BYTES >> 20} MB; cut it into parts.")
     words = [name for name in chosen if is_text(schema.field(name).type)]
     file = pq.ParquetFile(io.BytesIO(data), read_dictionary=words)
-    return from_arrow(path, file.read(columns=chosen, use_pandas_metadata=False)), tuple(unique(schema.names))
+    # what is unpacked is counted: asking for the sizes that a damaged file states would end the process
+    batches, held = [], 0
+    for batch in file.iter_batches(BATCH, columns=chosen, use_pandas_metadata=False):
+        held += batch.nbytes
+        if held > MAX_BYTES:
+            raise DataError(f"{path}: unpacks to more than {MAX_BYTES >> 20} MB; cut it into parts.")
+        batches.append(batch)
+    table = (
+        pa.Table.from_batches(batches) if batches else file.read(columns=chosen, use_pandas_metadata=False)
+    )
+    return from_arrow(path, table), tuple(unique(schema.names))
 
 
 def is_text(kind: Any) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 from core.kernels.gated_loop.cell import Cell
 from core.kernels.gated_loop.cells import gru, lem, lstm, mgu, para, rnn, slstm
 from core.kernels.gated_loop.definition import plain_loop
-from core.kernels.gated_loop.rows import clear, empty, inside, lay_out
+from core.kernels.gated_loop.rows import clear_behind, empty, inside, lay_back, lay_out
 from core.kernels.matmul import add_outer, add_rows, multiply_panels, multiply_rows, pack
 
 KERNELS: dict[str, Any] = {
@@ -55,11 +55,8 @@ def compiled_loop(
         return y, tuple(final)
     x, weight_ih, bias, *rest = arrays(inputs)
     batch = Batch(len(x), x.shape[1], ends)
-    begin = [batch.sorted(part, 0) for part in rest[:states]]
-    tokens = batch.tokens(x) if batch.uneven else x.swapaxes(0, 1)
-    y, final, _ = pieces(cell, tokens, weight_ih, bias, begin, rest[states:], batch, keep=False)
-    y, final = batch.back(y, 1), [batch.back(part, 0) for part in final]
-    return torch.from_numpy(y).transpose(0, 1), tuple(map(torch.from_numpy, final))
+    y, final, _ = pieces(cell, x, weight_ih, bias, rest[:states], rest[states:], batch, keep=False)
+    return torch.from_numpy(y), tuple(map(torch.from_numpy, final))
 
 
 class Batch:
@@ -78,29 +75,38 @@ class Batch:
         self.longest = int(self.ends[0]) if rows else time
         self.uneven = rows > 0 and int(self.ends[-1]) < time
 
-    def sorted(self, part: np.ndarray, axis: int) -> np.ndarray:
-        """A copy in our order, or the array itself."""
-        return part if self.order is None else part.take(self.order, axis)
+        self.places = np.arange(rows) if self.order is None else self.order
 
-    def back(self, part: np.ndarray, axis: int) -> np.ndarray:
+    def sorted(self, part: np.ndarray) -> np.ndarray:
+        """Rows of part (B, ..) copied in our order, or the array itself."""
+        return part if self.order is None else part[self.order]
+
+    def back(self, part: np.ndarray) -> np.ndarray:
         """The same in the caller's order."""
-        return part if self.order is None else part.take(np.argsort(self.order), axis)
+        return part if self.order is None else part[np.argsort(self.order)]
 
-    def tokens(self, x: np.ndarray) -> np.ndarray:
-        """x (B, T, D) -> (T, B, D), contiguous, zero beyond the lengths."""
+    def tokens(self, x: np.ndarray, start: int, stop: int, ends: np.ndarray) -> np.ndarray:
+        """Tokens start .. stop of x (B, T, D) -> (T', B', D) of the rows that have some, zero beyond."""
         if not self.uneven:
-            return np.ascontiguousarray(x.swapaxes(0, 1))
-        tokens = empty(x, self.time, self.rows, x.shape[2])
-        order = np.arange(self.rows) if self.order is None else self.order
-        lay_out(x, order, self.ends, tokens)
+            return np.ascontiguousarray(x[:, start:stop].swapaxes(0, 1))
+        tokens = empty(x, stop - start, len(ends), x.shape[2])
+        lay_out(x, start, self.places, ends, tokens)
         return tokens
 
     def room(self, like: np.ndarray, width: int) -> np.ndarray:
-        """Room for (T, B, width), zero beyond the lengths."""
-        room = empty(like, self.time, self.rows, width)
-        if self.uneven:
-            clear(room, self.ends)
+        """Room for (B, T, width), zero beyond the lengths; time lies outermost where all rows are as long."""
+        if not self.uneven:
+            return empty(like, self.time, self.rows, width).swapaxes(0, 1)
+        room = empty(like, self.rows, self.time, width)
+        clear_behind(room, self.places, self.ends)
         return room
+
+    def place(self, part: np.ndarray, start: int, ends: np.ndarray, room: np.ndarray) -> None:
+        """The way back of `tokens`: part (T', B', D) into room (B, T, D)."""
+        if self.uneven:
+            lay_back(part, start, self.places, ends, room)
+        else:
+            room.swapaxes(0, 1)[start : start + len(part)] = part
 
     def cut(self, weight_ih: np.ndarray, numbers: int) -> list[tuple[int, int, np.ndarray]]:
         """Pieces (start, stop, lengths of their rows) with at most so many numbers in the gates."""
@@ -132,15 +138,13 @@ class CompiledLoop(torch.autograd.Function):
     def forward(ctx: Any, cell: Cell, states: int, ends: Any, *inputs: Tensor | None) -> Any:  # pyright: ignore
         x, weight_ih, bias, *rest = arrays(inputs)
         batch = Batch(len(x), x.shape[1], ends)
-        tokens = batch.tokens(x)  # (T, B, I)
-        begin = [batch.sorted(part, 0) for part in rest[:states]]
-        y, final, kept = pieces(cell, tokens, weight_ih, bias, begin, rest[states:], batch, keep=True)
-        y, final = batch.back(y, 1), [batch.back(part, 0) for part in final]
+        y, final, kept = pieces(cell, x, weight_ih, bias, rest[:states], rest[states:], batch, keep=True)
         ctx.cell, ctx.states, ctx.batch, ctx.ends, ctx.given = cell, states, batch, ends, len(inputs)
         flat = [torch.from_numpy(part) for parts in kept for part in parts]
-        ctx.save_for_backward(*inputs, torch.from_numpy(tokens), *flat)
+        ctx.save_for_backward(*inputs, *flat)
         ctx.pieces = len(kept)
-        return torch.from_numpy(y).transpose(0, 1), *map(torch.from_numpy, final)
+        # a view, so that torch refuses to change in place what is kept for backward
+        return torch.from_numpy(y.swapaxes(0, 1)).transpose(0, 1), *map(torch.from_numpy, final)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, *dfinal: Tensor) -> Any:  # pyright: ignore
@@ -150,77 +154,70 @@ class CompiledLoop(torch.autograd.Function):
         if torch.is_grad_enabled():
             gradients = plain_gradients(ctx.cell, ctx.states, ctx.ends, inputs, needed, (dy, *dfinal))
             return None, None, None, *gradients
-        _, weight_ih, bias, *rest = arrays(inputs)
-        tokens, *kept = arrays(intermediate)
+        x, weight_ih, bias, *rest = arrays(inputs)
+        kept = arrays(intermediate)
         weights = packed(rest[ctx.states :], transposed=False)
         dweights = [None if part is None else np.zeros_like(part) for part in rest[ctx.states :]]
         batch: Batch = ctx.batch
-        dstate = [np.array(batch.sorted(part.numpy(), 0), order="C") for part in dfinal]
+        dstate = [np.array(batch.sorted(part.numpy()), order="C") for part in dfinal]
         each = len(kept) // max(1, ctx.pieces)
-        dy_t = batch.tokens(dy.numpy()) if batch.uneven else dy.numpy().swapaxes(0, 1)
         cuts = batch.cut(weight_ih, PIECE)
-        dx = None
-        if needed[0]:
-            dx = batch.room(tokens, tokens.shape[2])
+        dx = batch.room(x, x.shape[2]) if needed[0] else None
         d_weight = np.zeros_like(weight_ih) if needed[1] else None
         d_bias = np.zeros_like(bias) if needed[2] else None
-        back, nothing = pack(weight_ih), np.zeros((1, tokens.shape[2]), tokens.dtype)
+        back, nothing = pack(weight_ih), np.zeros((1, x.shape[2]), x.dtype)
         for index, (begin, end, ends) in reversed(list(enumerate(cuts))):
-            span = (slice(begin, end), slice(len(ends)))
-            mine = kept[index * each : (index + 1) * each]
-            given = np.ascontiguousarray(dy_t[span])
+            tokens, *mine = kept[index * each : (index + 1) * each]
+            given = batch.tokens(dy.numpy(), begin, end, ends)
             # views: rows that ended before keep the gradient of their final state
             here = [part[: len(ends)] for part in dstate]
             dgates = kernel(ctx.cell).backward(mine, weights, ctx.cell.options, ends, given, here, dweights)
             rows = dgates.reshape(-1, dgates.shape[-1])
             if dx is not None:
-                room = dx[span]
-                flat = room if len(ends) == dx.shape[1] else np.empty_like(room)
-                multiply_panels(rows, back, nothing, flat.reshape(len(rows), -1))
-                if flat is not room:
-                    dx[span] = flat
+                part = empty(x, *tokens.shape) if batch.uneven else dx.swapaxes(0, 1)[begin:end]
+                multiply_panels(rows, back, nothing, part.reshape(len(rows), -1))
+                if batch.uneven:
+                    batch.place(part, begin, ends, dx)
             if d_weight is not None:
-                add_outer(rows, np.ascontiguousarray(tokens[span]).reshape(len(rows), -1), d_weight)
+                add_outer(rows, tokens.reshape(len(rows), -1), d_weight)
             if d_bias is not None:
                 add_rows(rows, d_bias)
-        dx = None if dx is None else batch.back(dx, 1).swapaxes(0, 1)
-        gradients = [dx, d_weight, d_bias, *(batch.back(part, 0) for part in dstate), *dweights]
+        gradients = [dx, d_weight, d_bias, *map(batch.back, dstate), *dweights]
         return None, None, None, *(part if part is None else torch.from_numpy(part) for part in gradients)
 
 
 def pieces(
     cell: Cell,
-    tokens: np.ndarray,
+    x: np.ndarray,
     weight_ih: np.ndarray,
     bias: Any,
     state: list[Any],
     weights: list[Any],
-    rows: Batch,
+    batch: Batch,
     *,
     keep: bool,
 ) -> tuple[np.ndarray, Any, list[Any]]:
-    """tokens (T, B, I), rows sorted -> y (T, B, P), final state, and what each piece kept."""
-    time, batch, _ = tokens.shape
-    few = time * batch <= FEW
+    """x (B, T, I) -> y (B, T, P), final state, and what each piece kept, its tokens first."""
+    few = batch.time * batch.rows <= FEW
     matrix = weight_ih if few else pack(weight_ih.T)
     ready = weights if few else packed(weights, transposed=True)
-    state = [np.ascontiguousarray(part) for part in state]
+    state = [np.ascontiguousarray(batch.sorted(part)) for part in state]
     y, kept = None, []
-    for start, stop, own in rows.cut(weight_ih, PIECE if keep else PASSING):
-        here = np.ascontiguousarray(tokens[start:stop, : len(own)])
+    for start, stop, own in batch.cut(weight_ih, PIECE if keep else PASSING):
+        here = batch.tokens(x, start, stop, own)
         gates = project(here, matrix, bias, len(weight_ih))
         begin = [part[: len(own)] for part in state]
         part, after, needed = kernel(cell).forward(gates, begin, ready, cell.options, own)
         if keep:
-            kept.append(needed)
-        if stop - start == time and len(own) == batch:
-            return part, after, kept
+            kept.append((here, *needed))
+        if stop - start == batch.time and not batch.uneven:
+            return part.swapaxes(0, 1), [batch.back(part) for part in after], kept
         if y is None:
-            y = rows.room(tokens, part.shape[2])
-        y[start:stop, : len(own)] = part
+            y = batch.room(x, part.shape[2])
+        batch.place(part, start, own, y)
         rest = [old[len(own) :] for old in state]
         state = [np.concatenate(both) if len(both[1]) else both[0] for both in zip(after, rest, strict=True)]
-    return y, state, kept  # pyright: ignore[reportReturnType]
+    return y, [batch.back(part) for part in state], kept  # pyright: ignore[reportReturnType]
 
 
 def plain_gradients(

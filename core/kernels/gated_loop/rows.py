@@ -64,19 +64,41 @@ def clear(room, ends):  # noqa: ANN001, ANN201
 
 
 @compiled
-def lay_out(x, order, ends, tokens):  # noqa: ANN001, ANN201
-    """Rows of x (B, T, D) in their order -> tokens (T, B, D), zero from the end of each row on."""
+def lay_out(x, start, order, ends, tokens):  # noqa: ANN001, ANN201
+    """Rows of x (B, T, D) in order, from a token on -> tokens (T', B', D), zero behind each end."""
     time, rows, width = tokens.shape
     for t in range(time):
         for b in range(rows):
             out = tokens[t, b]
             if t < ends[b]:
-                source = x[order[b], t]
+                source = x[order[b], start + t]
                 for j in range(width):
                     out[j] = source[j]
             else:
                 for j in range(width):
                     out[j] = 0
+
+
+@compiled
+def lay_back(tokens, start, order, ends, x):  # noqa: ANN001, ANN201
+    """The way back: tokens (T', B', D) up to each row's end -> rows of x (B, T, D)."""
+    _time, rows, width = tokens.shape
+    for b in range(rows):
+        for t in range(ends[b]):
+            source, out = tokens[t, b], x[order[b], start + t]
+            for j in range(width):
+                out[j] = source[j]
+
+
+@compiled
+def clear_behind(x, order, ends):  # noqa: ANN001, ANN201
+    """Zero in the rows of x (B, T, D) behind their ends."""
+    _rows, time, width = x.shape
+    for b in range(len(order)):
+        for t in range(ends[b], time):
+            out = x[order[b], t]
+            for j in range(width):
+                out[j] = 0
 
 
 def empty(like: np.ndarray, *shape: int) -> np.ndarray:

@@ -106,18 +106,17 @@ class S4(S4D):
     def convolve(self, u: Tensor, h: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         dt, poles, p, b, c = self.terms()
         a_bar, b_bar = dense(dt, poles, p, b)
-        c_real = real_row(c)
+        c_real, powers = real_row(c), Powers(a_bar)
 
         def parts(length: int) -> tuple[Tensor, Tensor, Tensor]:
-            into, out = krylov(a_bar, b_bar, c_real, length)
+            into, out = krylov(powers, b_bar, c_real, length)
             short = c - complex_row((out[:, -1:])[:, 0])  # C (I - A_bar^L)
             return dplr_kernel(dt, poles, p, b, short, length), out.transpose(1, 2), into.flip(1)
 
         def transition(length: int | Tensor) -> Callable[[Tensor], Tensor]:
             if isinstance(length, Tensor):
-                return lambda state: row_powers(state, a_bar, length)
-            jump = torch.linalg.matrix_power(a_bar, length).transpose(1, 2)
-            return lambda state: state @ jump
+                return lambda state: powers.of_rows(state, length)
+            return lambda state: powers.of_all(state, length)
 
         v, end = block_convolution(u, torch.view_as_real(h).flatten(2), parts, transition, lengths)
         return v, torch.view_as_complex(end.unflatten(2, (-1, 2)))
@@ -165,25 +164,42 @@ def complex_row(row: Tensor) -> Tensor:
     return torch.complex(re / 2, -im / 2)
 
 
-def krylov(a_bar: Tensor, b_bar: Tensor, c: Tensor, length: int) -> tuple[Tensor, Tensor]:
+class Powers:
+    """A_bar^(2^k) (I, N, N), each squared once for all that a call asks; states are (I, B, N)."""
+
+    def __init__(self, a_bar: Tensor) -> None:
+        self.squared = [a_bar]
+
+    def __getitem__(self, k: int) -> Tensor:
+        while len(self.squared) <= k:
+            self.squared.append(self.squared[-1] @ self.squared[-1])
+        return self.squared[k]
+
+    def of_all(self, state: Tensor, count: int) -> Tensor:
+        """A_bar^count of each row."""
+        for k in range(count.bit_length()):
+            if count >> k & 1:
+                state = state @ self[k].transpose(1, 2)
+        return state
+
+    def of_rows(self, state: Tensor, counts: Tensor) -> Tensor:
+        """A_bar^counts of each row, counts (B,)."""
+        for k in range(int(counts.max()).bit_length()):
+            rows = (counts >> k & 1).nonzero().squeeze(1)
+            moved = state.index_select(1, rows) @ self[k].transpose(1, 2)
+            state = state.index_copy(1, rows, moved)
+        return state
+
+
+def krylov(powers: Powers, b_bar: Tensor, c: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """A_bar^l B_bar for l = 0 .. L-1 and C A_bar^l for l = 1 .. L, by doubling: (I, L, N) each."""
-    into, out, power = b_bar[:, None], c[:, None] @ a_bar, a_bar
+    into, out, k = b_bar[:, None], c[:, None] @ powers[0], 0
     while into.shape[1] < length:
         missing = length - into.shape[1]
-        into = torch.cat([into, into[:, :missing] @ power.transpose(1, 2)], 1)
-        out = torch.cat([out, out[:, :missing] @ power], 1)
-        if into.shape[1] < length:
-            power = power @ power
+        into = torch.cat([into, into[:, :missing] @ powers[k].transpose(1, 2)], 1)
+        out = torch.cat([out, out[:, :missing] @ powers[k]], 1)
+        k += 1
     return into, out
-
-
-def row_powers(state: Tensor, a_bar: Tensor, counts: Tensor) -> Tensor:
-    """A_bar^counts of each row: state (I, B, N), a_bar (I, N, N), counts (B,), by squaring."""
-    power, bit, longest = a_bar.transpose(1, 2), 1, int(counts.max())
-    while bit <= longest:
-        state = torch.where((counts & bit > 0)[:, None], state @ power, state)
-        power, bit = power @ power, 2 * bit
-    return state
 
 
 def shortened(dt: Tensor, poles: Tensor, p: Tensor, c: Tensor, length: int) -> Tensor:

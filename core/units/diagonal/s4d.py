@@ -24,6 +24,7 @@ from core.parts.discretize import log_uniform, power, powers, zero_order_hold
 from core.parts.lengths import at_end
 from core.parts.memory import Tokens, time_constants
 from core.parts.options import one_of, steps
+from core.parts.packed import packed
 from core.units.diagonal.block_convolution import block_convolution
 from core.units.diagonal.time_invariant import TimeInvariant
 
@@ -119,7 +120,11 @@ class S4D(TimeInvariant):
                 h = after if lengths is None else torch.where((lengths > t)[:, None, None], after, h)
                 rows.append(v_t)
             v = torch.stack(rows, 1)
-        return self.readout(v, x), torch.view_as_real(h)
+        valid = packed(x, lengths)
+        if valid is None:
+            return self.readout(v, x), torch.view_as_real(h)
+        y = self.readout(valid.pack(v), valid.pack(x))  # which looks at tokens alone
+        return valid.unpack(y), torch.view_as_real(h)
 
     def scan(self, u: Tensor, h: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """v (B, T, I) without the direct term, and the last state: keeps all states (B, T, I, N/2)."""

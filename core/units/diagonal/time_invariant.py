@@ -17,7 +17,7 @@ class TimeInvariant(Unit):
     than the coefficients; neither a version nor an address tells of all changes.
     """
 
-    groups = 1  # what a call computes from the parameters costs as much as its tokens
+    row_groups = 1  # what a call computes from the parameters costs as much as its tokens
     remembered: tuple[Any, tuple[Tensor, ...]] | None = None
 
     def coefficients(self) -> tuple[Tensor, ...]:

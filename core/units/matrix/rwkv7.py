@@ -150,7 +150,8 @@ class RWKV7(Unit):
         k = k * (1 + (a - 1) * self.k_a)
         heads = (*x.shape[:-1], self.heads, -1)
         r, k, v, a, decay, kappa = (part.view(heads) for part in (r, k, v, a, decay, kappa))
-        kappa = kappa / torch.linalg.vector_norm(kappa, dim=-1, keepdim=True).clamp(min=1e-12)
+        # not by the norm, whose second derivative at zero (padding) is NaN
+        kappa = kappa * kappa.square().sum(-1, keepdim=True).clamp(min=1e-24).rsqrt()
         if one:
             o, memory = dplr_step(r, k, v, -kappa, a * kappa, decay, memory)
         else:

@@ -17,8 +17,10 @@ from core.errors import ConfigError
 from core.kernels.choice import recording
 from core.kernels.ttt_scan import EPS, Learned, ttt_scan, ttt_step
 from core.parts.heads import head_count, split
+from core.parts.lengths import still
 from core.parts.options import above_zero, sizes
 from core.parts.rotary import rotate
+from core.state import join, rows
 from core.units.contract import Unit
 
 State = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -36,7 +38,8 @@ class TTT(Unit):
     """
 
     modes = ("step", "sequential", "chunkwise")
-    freezes = False
+    freezes = True
+    row_groups = 1  # rows that ended are left out of later mini-batches
     paper = "Sun et al. 2024, arXiv 2407.04620"
     no_decay = ("inner_weight", "inner_bias", "take", "gain", "offset", "norm.weight", "norm.bias")
 
@@ -105,18 +108,36 @@ class TTT(Unit):
         return self.finish(q, o, x), (learned[0], learned[1], learned[2], learned[3], place)
 
     def run(self, x: Tensor, state: State, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, State]:
-        *parts, place = state
         if mode == "sequential" or recording():  # a graph cannot depend on where a mini-batch stands
             return super().run(x, state, "sequential", lengths)
-        first = int(place[0, 0])
-        if bool((place != first).any()):  # rows in the midst of different mini-batches
-            return super().run(x, state, mode, lengths)
-        places = (first + torch.arange(x.shape[1], device=x.device)) % self.mini_batch
+        places, ends = state[-1][:, 0].long().tolist(), None if lengths is None else lengths.tolist()
+        # rows in the midst of different mini-batches run apart, each kind by falling length
+        kinds = [[row for row in range(len(x)) if places[row] == place] for place in sorted(set(places))]
+        kinds = [sorted(kind, key=lambda row: -ends[row]) for kind in kinds] if ends else kinds
+        if kinds == [[*range(len(x))]]:
+            return self.run_together(x, state, places[0], ends)
+        parts = []
+        for kind in kinds:
+            index, own = torch.tensor(kind, device=x.device), ends and [ends[row] for row in kind]
+            part = x.index_select(0, index)
+            parts.append(self.run_together(part, rows(state, index), places[kind[0]], own))
+        back = torch.tensor([row for kind in kinds for row in kind], device=x.device).argsort()
+        y = torch.cat([y for y, _ in parts]).index_select(0, back)
+        return y, rows(join([end for _, end in parts]), back)
+
+    def run_together(
+        self, x: Tensor, state: State, first: int, ends: list[int] | None = None
+    ) -> tuple[Tensor, State]:
+        """Rows that all stand at one place of a mini-batch, by falling length."""
+        *parts, place = state
+        time = x.shape[1]
+        places = (first + torch.arange(time, device=x.device)) % self.mini_batch
         q, k, v, a, rate = self.inputs(x, places.expand(x.shape[0], -1))
+        stops = x.new_tensor([time] if ends is None else ends, dtype=torch.long)
+        rate = still(rate, None if ends is None else stops)  # padding teaches nothing
         o, learned = ttt_scan(
             q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), a.mT, rate.mT, self.gain, self.offset,
-            Learned(*parts), self.mini_batch, first,
+            Learned(*parts), self.mini_batch, first, ends=ends,
         )  # fmt: skip
-        place = torch.full_like(place, (first + x.shape[1]) % self.mini_batch)
-        y = self.finish(q, o.transpose(1, 2), x)
-        return y, (learned[0], learned[1], learned[2], learned[3], place)
+        place = ((first + stops) % self.mini_batch).to(place.dtype)[:, None].expand_as(place)
+        return self.finish(q, o.transpose(1, 2), x), (*learned, place)

@@ -204,7 +204,7 @@ def single_loops(device: str) -> Iterator[Line]:
             with counted(gpu, "cudnn_layer") as calls:
                 y, final = run(unit.cell, x, *unit.input_weights(), state, unit.weights(), ends)
                 own = unit(x, state if len(state) > 1 else state[0], lengths=ends)
-            assert calls == [1 + (device == "cuda" and unit.library is not None)], "cuDNN was not chosen"
+            assert calls == [1 + (device == "cuda")], "its door did not choose cuDNN"
             begin = tuple(part.double() for part in state)
             theirs, last = plain_loop(deep.cell, full, *deep.input_weights(), begin, deep.weights(), ends)
             sizes = f"loop of {name} {options} B{batch} T{time} H{hidden} lengths {lengths is not None}"
@@ -214,12 +214,22 @@ def single_loops(device: str) -> Iterator[Line]:
             expected = gradients([theirs, *last], [full, *deep.parameters()])
             yield f"{sizes}, gradients", apart(gradients([y, *final], leaves), expected), CLOSE
             yield f"{sizes}, unit, gradients", apart(gradients(own, leaves), expected), CLOSE
+            if time <= 17:
+                y, _ = unit(x, state if len(state) > 1 else state[0], lengths=ends)
+                theirs, _ = plain_loop(deep.cell, full, *deep.input_weights(), begin, deep.weights(), ends)
+                yield f"{sizes}, second derivatives", apart([second(y, x)], [second(theirs, full)]), CLOSE
             if device == "cuda" and unit.library is not None:
                 places = {part.untyped_storage().data_ptr() for part in unit.parameters()}
                 yield f"{sizes}, pieces of memory", float(len(places) - 1), 0.0
             with torch.autocast(device, torch.bfloat16), torch.no_grad():
                 half, _ = run(unit.cell, x, *unit.input_weights(), state, unit.weights(), ends)
             yield f"{sizes}, autocast", apart([half], [theirs]), HALF
+
+
+def second(y: Tensor, x: Tensor) -> Tensor:
+    """A second derivative of y with respect to x."""
+    (first,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    return torch.autograd.grad(first.square().sum(), x)[0]
 
 
 def on_a_cpu(cell: Any, x: Tensor, weight: Tensor, bias: Any, state: Any, weights: Any, lengths: Any) -> Any:
@@ -353,7 +363,7 @@ def battery_proof(name: str, device: str) -> Iterator[Line]:
             with torch.device(device):
                 promise(battery.Subject(name))
         except Exception as error:
-            said, broken = f": {type(error).__name__}: {error}".splitlines()[0][:200], 1.0
+            said, broken = " ".join(f": {type(error).__name__}: {error}".split())[:300], 1.0
         yield f"{name} {promise.__name__}{said}", broken, 0.0
 
 
