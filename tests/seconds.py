@@ -57,7 +57,8 @@ served: dict[str, float] = defaultdict(float)
 state = {"last": 0.0, "children": 0.0}
 """CPU seconds when the last phase of a test ended, and those of children alone."""
 KEPT = Path(__file__).parents[1] / ".venv" / "seconds.json"
-"""Test -> (CPU seconds, of which in processes that it started), the newest of each."""
+"""Test -> (CPU seconds, of which in processes that it started): the least that was seen, since the first test
+of a worker also imports, and compiles where the cache is empty."""
 
 
 def kept() -> dict[str, tuple[float, float]]:
@@ -70,10 +71,15 @@ def kept() -> dict[str, tuple[float, float]]:
 
 def keep() -> None:
     """Add this run to what is known."""
-    if KEPT.parent.is_dir() and costs:
-        partial = KEPT.with_name(f"seconds.{os.getpid()}.tmp")
-        partial.write_text(json.dumps(kept() | {name: tuple(cost) for name, cost in costs.items()}, indent=0))
-        partial.replace(KEPT)
+    if not KEPT.parent.is_dir() or not costs:
+        return
+    known = kept()
+    for name, (seconds, elsewhere) in costs.items():
+        before = known.get(name, (seconds, elsewhere))
+        known[name] = (min(before[0], seconds), min(before[1], elsewhere))
+    partial = KEPT.with_name(f"seconds.{os.getpid()}.tmp")
+    partial.write_text(json.dumps(known, indent=0))
+    partial.replace(KEPT)
 
 
 def children() -> float:
