@@ -53,9 +53,7 @@ def test_predict_answers_each_track(recurra: Terminal, tmp_path: Path) -> None:
     assert len(answer["mean"]) == 20
     # straight flight at 3 m/s: after one second 3 m further, give or take the model
     assert answer["mean"][9] == pytest.approx([23.7 + 3.0, 7.9 + 1.0, 5.0], abs=0.25)
-    # an exact line needs little, the farther the more
-    assert 0 < min(answer["radius"]) <= max(answer["radius"][:10]) < 0.1
-    assert max(answer["radius"]) < 0.2
+    assert 0 < min(answer["radius"]) <= max(answer["radius"]) < 0.1  # an exact line needs no more
 
 
 def test_beyond_the_horizon_the_answer_is_null(recurra: Terminal, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from apps.trajectory.model import load_model
 from apps.trajectory.motion_table import lines, row, table, write_into
+from apps.trajectory.predict import predict
 from apps.trajectory.synth.motions import FLAT, MOTIONS, motion
 from core.errors import DataError
 
@@ -64,3 +65,19 @@ def test_a_row_compares_with_the_truth_and_not_with_the_record() -> None:
     found = row("rest", [still], load_model())
     assert set(found.errors) == {"cv", "ls5", "ls21", "ctrv", "model"}
     assert found.errors["ls21"][0] < found.errors["cv"][0]
+
+
+@pytest.mark.parametrize("digits", [6, 3, 2])
+@pytest.mark.parametrize("way", [(1, 0, 0), (0.6, 0.8, 0.1), (0, 0, 1), (0.3, -0.9, 0.2)])
+def test_the_ball_around_an_exact_line_is_small_at_any_speed(
+    way: tuple[float, float, float], digits: int
+) -> None:
+    model, time_s = load_model(), 0.1 * np.arange(41)
+    ahead = np.array(way) / np.linalg.norm(way)
+    for speed in (1.0, 3.0, 10.0, 30.0, 100.0, 250.0):
+        path = time_s[:, None] * speed * ahead + [5, 3, 10]
+        answer = predict(path[:21].round(digits), model)
+        assert answer.radius is not None
+        error = np.linalg.norm(answer.mean - path[21:], axis=1)
+        for step in (9, 19):
+            assert answer.radius[step] <= 10 * error[step] + 0.1, (speed, step)
