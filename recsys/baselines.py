@@ -94,6 +94,16 @@ def count(slates: Slates, users: np.ndarray | None = None, piece: int = 4000) ->
     return Counts(shown, clicked, counts.slot, fitted_nothing(counts, pieces), table)
 
 
+def offers(slates: Slates, users: np.ndarray, piece: int = 4000) -> Tensor:
+    """(I,) how often each item was put on a recommendation slate, in steps that count."""
+    items, total = len(slates.catalogue), torch.zeros(len(slates.catalogue))
+    for start in range(0, len(users), piece):
+        steps = steps_of(slates, users[start : start + piece])
+        shown = steps.offered & steps.counted[..., None]
+        total += torch.bincount(steps.slate[shown], minlength=items)[:items].float()
+    return total
+
+
 def fitted_nothing(counts: Counts, pieces: list[Steps]) -> Tensor:
     """The weight of no click by kind and length with which as many are expected as were counted."""
     masses, cells, empties = [], [], []

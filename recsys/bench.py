@@ -273,7 +273,7 @@ def learning() -> Calls:
     """Forward and backward of a batch, without the optimiser."""
     from recsys.config import InterestConfig
     from recsys.features import steps_of
-    from recsys.loss import later_loss, slate_loss
+    from recsys.loss import later_loss, offer_loss, slate_loss
     from recsys.models.interest import InterestNetwork
     from recsys.simulator import World, simulate_log
 
@@ -282,9 +282,9 @@ def learning() -> Calls:
     steps, at_step = steps_of(slates), torch.full((128, 1), 5)
 
     def step() -> None:
-        slots, items, divergence = network(steps, at_step, network.items.noise())
-        loss = slate_loss(slots, steps) + later_loss(items, steps, at_step) + 1e-6 * divergence
-        loss.backward()
+        slots, items, offers, divergence = network(steps, at_step, at_step, network.items.noise())
+        ahead = later_loss(items, steps, at_step) + offer_loss(offers, steps, at_step)
+        (slate_loss(slots, steps) + ahead + 1e-6 * divergence).backward()
 
     return step, None
 

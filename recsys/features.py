@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.slates import PAD, UNKNOWN, Slates
+from recsys.slates import FIRST, PAD, RECOMMENDATION, UNKNOWN, Slates
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Steps:
     def filled(self) -> Tensor:
         """(B, T, S) bool: slots that were on the screen, slot 0 among them."""
         return torch.arange(self.slate.shape[-1], device=self.slate.device) < self.lengths[..., None]
+
+    @property
+    def offered(self) -> Tensor:
+        """(B, T, S) bool: slots of recommendation slates that hold an item."""
+        return self.filled() & (self.slate >= FIRST) & (self.kind == RECOMMENDATION)[..., None]
 
     def first(self, steps: int) -> "Steps":
         """The first steps alone."""

@@ -25,3 +25,11 @@ def later_loss(log_probs: Tensor, steps: Steps, at_step: Tensor) -> Tensor:
     index = click[:, None].expand(chosen.shape)
     wanted = torch.zeros_like(log_probs).scatter_add(-1, index, chosen).clamp_max(1)
     return -(log_probs * wanted).sum() / wanted.sum().clamp_min(1)
+
+
+def offer_loss(log_probs: Tensor, steps: Steps, at_step: Tensor) -> Tensor:
+    """Mean negative log probability (B, N, I) of the items on the recommendation slates of steps (B, N)."""
+    rows = torch.arange(len(at_step), device=at_step.device)[:, None]
+    shown = (steps.offered & steps.counted[..., None])[rows, at_step]  # (B, N, S)
+    each = log_probs.gather(-1, steps.slate[rows, at_step]) * shown
+    return -each.sum() / shown.sum().clamp_min(1)

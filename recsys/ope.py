@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import ConfigError, DataError
-from core.metrics.bootstrap import ratio_interval
+from core.metrics.bootstrap import ratio_intervals
 from recsys import offline
 from recsys.offline import Actions
 from recsys.slates import SEARCH
@@ -174,15 +174,13 @@ def estimate(log: PolicyLog, policy: str = "random", clip: float | None = None) 
         "sg_dr": offline.sg_dr_rows(kept, q, 0.1),
     }
     assert kept.user is not None
-    users = kept.user.tolist()
-    estimates = {
-        name: {
-            **ratio_interval(values, np.ones(len(values)), users).as_dict("value"),
-            **offline.bounds(values),
-        }
-        for name, values in rows.items()
-    }
-    estimates["snips"] = ratio_interval(weight * kept.reward, weight, users).as_dict("value")
+    ones = np.ones(len(weight))
+    pairs = {name: (values, ones) for name, values in rows.items()}
+    pairs["snips"] = (weight * kept.reward, weight)
+    intervals = ratio_intervals(pairs, kept.user.tolist())
+    estimates = {name: one.as_dict("value") for name, one in intervals.items()}
+    for name, values in rows.items():
+        estimates[name] |= offline.bounds(values)
     if log.draws:  # propensities of M draws are themselves uncertain
         for name, noise in guessed(kept, log.draws, limit).items():
             estimates[name] = widened(estimates[name], noise)

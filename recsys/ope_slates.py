@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import ConfigError, DataError
-from core.metrics.bootstrap import ratio_interval
+from core.metrics.bootstrap import ratio_intervals
 from recsys import offline
 from recsys.ope import FOLDS, PRIOR, STRONG
 from recsys.predict import stable
@@ -145,19 +145,19 @@ def estimate_slates(log: LoggedSlates) -> dict[str, Any]:
     users = log.user.tolist()
     ones = np.ones(len(log.click))
     rows = {name: (weight * log.click).sum(1) for name, weight in weights.items()}
-    estimates = {name: ratio_interval(values, ones, users).as_dict("value") for name, values in rows.items()}
+    drawn = {name: (values, ones) for name, values in rows.items()}
     for name, weight in weights.items():
         # a slate's share in a ratio: the mean of these is the estimate, their spread that of the ratio, whose
         # divisor is drawn, too
         part = weight / np.maximum(weight.mean(0), 1e-300)
         level = (part * log.click).mean(0)
         values = (level + part * (log.click - level)).sum(1)
-        estimates[f"sn{name}"] = ratio_interval(values, ones, users).as_dict("value")
+        drawn[f"sn{name}"] = (values, ones)
     if log.uniform:
         taken, expected = rates(log)
         before = np.concatenate([np.ones_like(target[:, :1]), weights["rips"][:, :-1]], 1)
         values = (weights["rips"] * (log.click - taken) + before * expected).sum(1)
-        estimates["cascade_dr"] = ratio_interval(values, ones, users).as_dict("value")
+        drawn["cascade_dr"] = (values, ones)
     by_slot = [offline.effective(weights["rips"][:, slot])["ess_share"] for slot in range(prefix.shape[1])]
     deep = next((slot for slot, share in enumerate(by_slot) if share < offline.TRUST_SHARE), len(by_slot))
     figures = offline.effective(weights["rips"][:, -1])
@@ -166,11 +166,11 @@ def estimate_slates(log: LoggedSlates) -> dict[str, Any]:
     chosen = order[offline.slope(np.array([rows[name].mean() for name in order]), widths)]
     share = log.unknown / (log.unknown + len(ones))
     trust = offline.trusted(figures) and share <= STRONG
-    cut = (
-        ratio_interval((weights["rips"][:, :deep] * log.click[:, :deep]).sum(1), ones, users)
-        if deep
-        else None
-    )
+    if deep:
+        drawn["cut"] = ((weights["rips"][:, :deep] * log.click[:, :deep]).sum(1), ones)
+    intervals = ratio_intervals(drawn, users)
+    cut = intervals.pop("cut", None)
+    estimates = {name: one.as_dict("value") for name, one in intervals.items()}
     return {
         "n": len(ones),
         "slots": prefix.shape[1],

@@ -134,8 +134,10 @@ def recommend(
     found = history if isinstance(history, History) else parse_history(list(history), model.catalogue, user)
     user = user or found.user
     allowed = allowed_items(model, found, keep or Filter())
-    if int(allowed.sum()) < k:
-        raise DataError(f"{k} items are asked for, {int(allowed.sum())} may be shown after the filters.")
+    if np.count_nonzero(allowed) < k:
+        raise DataError(
+            f"{k} items are asked for, {np.count_nonzero(allowed)} may be shown after the filters."
+        )
     steps = steps_from([found]) if state is None else None
     cap = keep.cap if keep else None
     chooser = Chooser(model, steps, allowed, k, policy, temperature, cap, state, explain, ready)

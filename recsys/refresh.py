@@ -27,8 +27,8 @@ from recsys.model import SlateModel
 from recsys.models.filter import FilterNetwork
 from recsys.slates import FIRST, Catalogue, Slates
 
-ROWS = ("items.mean", "items.log_scale", "items.group", "clicked", "counts.shown", "counts.clicked",
-        "catalogue.group")  # fmt: skip
+ROWS = ("items.mean", "items.log_scale", "items.group", "clicked", "offered", "counts.shown",
+        "counts.clicked", "catalogue.group")  # fmt: skip
 """Tensors with a row an item."""
 BATCH = 128
 RATE = 0.05
@@ -116,7 +116,7 @@ def changed(
             )
     kept = np.setdiff1d(np.arange(len(names)), gone)
     codes = torch.tensor(list(add.values()), dtype=torch.int64)
-    after = dict(tensors)
+    after, group_of = dict(tensors), tensors["catalogue.group"]
     for name in ROWS:
         if name not in tensors:
             continue
@@ -125,6 +125,9 @@ def changed(
             fresh = codes.to(old.dtype)
         else:  # the prior: e ~ N(0, 1), nothing shown and nothing clicked
             fresh = torch.zeros(len(add), *old.shape[1:], dtype=old.dtype)
+        if name == "offered":  # nobody has had the chance to offer them: the mean of their group
+            same = group_of[kept][:, None] == codes
+            fresh = (old[:, None] * same).sum(0) / same.sum(0).clamp_min(1)
         after[name] = torch.cat([old, fresh])
     group = np.concatenate([catalogue.group[kept], codes.numpy()])
     return after, Catalogue(group, (*(names[row] for row in kept), *add))

@@ -8,12 +8,12 @@ from torch import Generator, Tensor, nn
 
 from core.errors import ConfigError
 from core.training import Outcome, check_folder
-from recsys.baselines import Counted, count
+from recsys.baselines import Counted, count, offers
 from recsys.config import FilterRun, PaperRun, SlateConfig
 from recsys.features import Steps
-from recsys.loss import later_loss, slate_loss
+from recsys.loss import later_loss, offer_loss, slate_loss
 from recsys.models.interest import InterestNetwork
-from recsys.slates import Slates
+from recsys.slates import RECOMMENDATION, Slates
 from recsys.trained import equip
 from recsys.training import describe, divided, fit, shown_by_group
 
@@ -21,22 +21,28 @@ FIFTH = 5
 """The step that hits are asked from; drawn oftener than the others."""
 SHARE = 0.4
 """Of the draws that it gets."""
+OFFERS = 2
+"""Recommendation slates of a user in a batch that are explained."""
 
 
 class UserBatches:
-    """Rows of a batch -> (steps, the steps (B, looks) to look ahead from, noise of the item table)."""
+    """Rows of a batch -> (steps, the steps (B, looks) to look ahead from, steps (B, OFFERS) with
+    recommendation slates where the user has them, noise of the item table).
+    """
 
     def __init__(self, steps: Steps, noise: tuple[int, ...] | None, looks: int = 1) -> None:
         self.steps, self.noise, self.looks = steps, noise, looks
 
-    def __call__(self, rows: Tensor, generator: Generator) -> tuple[Steps, Tensor, Tensor | None]:
+    def __call__(self, rows: Tensor, generator: Generator) -> tuple[Steps, Tensor, Tensor, Tensor | None]:
         steps = self.steps.rows(rows)
         count, last = len(rows), steps.slate.shape[1]
         at = torch.randint(last, (count, self.looks), generator=generator)
         often = torch.rand(count, self.looks, generator=generator) < SHARE
         at = torch.where(often, min(FIFTH, last - 1), at)
+        luck = torch.rand(steps.kind.shape, generator=generator) + (steps.kind == RECOMMENDATION)
+        offered = luck.topk(min(OFFERS, luck.shape[1]), 1).indices
         noise = None if self.noise is None else torch.randn(self.noise, generator=generator)
-        return steps, at, noise
+        return steps, at, offered, noise
 
 
 def train(
@@ -84,17 +90,19 @@ def train(
     equip(model, slates.catalogue, Counted(counts))
     with torch.no_grad():
         model.clicked.copy_(counts.clicked)
+        model.offered.copy_(offers(slates, parts.everybody))
         model.popular.copy_(shown_by_group(counts.clicked, model.items.group, len(model.popular)))
     steps = parts.training
     total = float(steps.counted.sum())
-    later, kl = config.later, config.kl / total
+    later, offered, kl = config.later, config.offered, config.kl / total
 
-    def step(model: nn.Module, batch: tuple[Steps, Tensor, Tensor | None]) -> dict[str, Tensor]:
-        steps, at_step, noise = batch
-        slots, items, divergence = model(steps, at_step, noise)
+    def step(model: nn.Module, batch: tuple[Steps, Tensor, Tensor, Tensor | None]) -> dict[str, Tensor]:
+        steps, at_step, at_offer, noise = batch
+        slots, items, offers, divergence = model(steps, at_step, at_offer, noise)
         choice, ahead = slate_loss(slots, steps), later_loss(items, steps, at_step)
-        loss = choice + later * ahead + kl * divergence
-        return {"loss": loss, "choice": choice, "later": ahead, "kl": divergence / total}
+        shown = offer_loss(offers, steps, at_offer)
+        loss = choice + later * ahead + offered * shown + kl * divergence
+        return {"loss": loss, "choice": choice, "later": ahead, "offered": shown, "kl": divergence / total}
 
     make = UserBatches(steps, None if config.point else model.items.noise_shape, config.looks)
     card = describe(slates, config.model.unit, "interest")

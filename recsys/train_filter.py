@@ -16,7 +16,7 @@ from recsys.models.filter import FilterNetwork
 from recsys.trained import equip
 from recsys.training import Divided, describe, fit, shown_by_group
 
-TAKEN = ("items.", "nothing", "slot", "clicked")
+TAKEN = ("items.", "nothing", "slot", "clicked", "offered", "favour")
 """What the filter takes over from the network."""
 
 

@@ -4,7 +4,7 @@ Items of one flight, speaker, document or user are not independent: what is draw
 interval speaks of new flights, speakers, documents and users.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,25 +63,53 @@ def ratio_interval(
 
     With one group there is nothing to draw from: the interval is unknown (NaN).
     """
-    above, below = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
-    check(above.shape, below.shape, groups, level, draws)
-    known = np.isfinite(above) & np.isfinite(below)
-    owners = indices(groups, len(above))[known]
-    if not known.any():
-        return Interval(np.nan, np.nan, np.nan)
-    _, owners = np.unique(owners, return_inverse=True)
-    tops, bottoms = np.bincount(owners, above[known]), np.bincount(owners, below[known])
-    value = ratio(tops.sum(), bottoms.sum())
-    count = len(tops)
-    if count < 2:
-        return Interval(float(value), np.nan, np.nan)
-    generator = np.random.default_rng(seed)
-    found = []
-    rows = max(1, PIECE // count)
+    pair = {"": (numerators, denominators)}
+    return ratio_intervals(pair, groups, level=level, draws=draws, seed=seed)[""]
+
+
+def ratio_intervals(
+    pairs: Mapping[str, tuple[Any, Any]],
+    groups: Sequence[Any] | None = None,
+    *,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Several ratios of the same rows (N,), as of `ratio_interval`, by the same draws of groups.
+
+    Those with unknown values (NaN) are drawn among the groups that have known ones.
+    """
+    found: dict[str, Interval] = {}
+    alike: dict[bytes, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    everyone: np.ndarray | None = None
+    for name, (numerators, denominators) in pairs.items():
+        above, below = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
+        check(above.shape, below.shape, groups, level, draws)
+        everyone = indices(groups, len(above)) if everyone is None else everyone
+        known = np.isfinite(above) & np.isfinite(below)
+        found[name] = Interval(np.nan, np.nan, np.nan)
+        if known.any():
+            chosen, owners = np.unique(everyone[known], return_inverse=True)
+            sums = np.bincount(owners, above[known]), np.bincount(owners, below[known])
+            alike.setdefault(chosen.tobytes(), {})[name] = sums
+    for columns in alike.values():
+        tops, bottoms = (np.stack(part, 1) for part in zip(*columns.values(), strict=True))
+        values, count = ratio(tops.sum(0), bottoms.sum(0)), len(tops)
+        drawn = drawn_ratios(tops, bottoms, draws, seed) if count > 1 else np.full((1, len(columns)), np.nan)
+        for column, name in enumerate(columns):
+            found[name] = between(float(values[column]), drawn[:, column], level)
+    return found
+
+
+def drawn_ratios(tops: np.ndarray, bottoms: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Ratios (draws, F) of sums by group (G, F) when the groups are drawn again."""
+    generator, count = np.random.default_rng(seed), len(tops)
+    found, rows = [], max(1, PIECE // count)
     for start in range(0, draws, rows):
         times = generator.multinomial(count, np.full(count, 1 / count), size=min(rows, draws - start))
+        times = times.astype(np.float64)
         found.append(ratio(times @ tops, times @ bottoms))
-    return between(float(value), np.concatenate(found), level)
+    return np.concatenate(found)
 
 
 def interval(

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from recsys.config import FilterConfig
 from recsys.features import Steps
 from recsys.models.interest import AWAY, at, near
-from recsys.models.items import ItemTable, Tables
+from recsys.models.items import FAVOUR, ItemTable, Tables, favoured
 from recsys.slates import FIRST, SEARCH
 
 GUIDED, BLIND = 0.25, 0.08
@@ -33,8 +33,6 @@ WORN = 0.6
 """Effective share of particles below which they are drawn again."""
 AHEAD = 14
 """Steps that a recommendation is for."""
-SMOOTH = 5.0
-"""Clicks that every item is given beforehand within its group."""
 
 State = tuple[Tensor, Tensor, Tensor]
 """Particles z (B, P, D), log weights (B, P), steps so far (B,)."""
@@ -45,6 +43,7 @@ class FilterNetwork(nn.Module):
     """Steps (B, T, S) -> log probabilities of the slots (B, T, S), and scores of all items (B, I)."""
 
     clicked: Tensor
+    offered: Tensor
 
     def __init__(self, config: FilterConfig, group: Tensor, slots: int) -> None:
         super().__init__()
@@ -61,6 +60,8 @@ class FilterNetwork(nn.Module):
         self.nothing = nn.Parameter(torch.full((3, slots + 1), -2.5))
         self.slot = nn.Parameter(-0.4 * torch.arange(1, slots).float().clamp_min(1).log())
         self.register_buffer("clicked", torch.zeros(len(group)))
+        self.register_buffer("offered", torch.zeros(len(group)))
+        self.favour = nn.Parameter(torch.tensor(FAVOUR), requires_grad=False)  # the network's
         # the groups of reserved ids are nowhere, unless real items are among them
         reserved = torch.ones(groups, dtype=torch.bool)
         reserved[group[FIRST:].unique()] = False
@@ -246,7 +247,7 @@ class FilterNetwork(nn.Module):
         away = 1 - stays.mean()
         of_group = (1 - away) * of_group + away * log_pi.exp()
         group = self.items.group
-        within = (self.clicked + SMOOTH).log()
+        within = favoured(self.favour, self.clicked, self.offered)
         within = within.masked_fill(torch.arange(len(group)) < FIRST, AWAY)
         if drawn is not None:
             means = self.items.tables()

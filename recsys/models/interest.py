@@ -9,7 +9,11 @@ and for what will be clicked later on, group first, item within its group:
 
     P(g) ~ (sum_k w_k softmax_g(-|z_k - G_g|))^a R(g)^b exp(r_g)
     R    = (1 - m) N K / sum N + m pi,   N <- (1 - rho) N + groups of the click, of the search
-    P(i | g) ~ (clicks_i + s)^c
+    P(i | g) ~ (clicks_i + s)^c (offers_i + t)^d
+
+and for what the log's own recommender puts on a slate, from which the items learn most about themselves:
+
+    P(i offered) = (1 - e) sum_k w_k softmax_i(-a |z_k - v_i| + b q_i) + e / I
 
 x is the vector of the click, or the mean of the slate: where a search was, the user is, click or not. In the
 likelihood of a step the net also sees the slate that is about to be judged (`context`); the recommending head
@@ -18,6 +22,7 @@ places, one interest is one place. The head learns no value of an item, with tho
 by heart; a posterior draw moves an item by what it moves its score.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +34,7 @@ from core import registry
 from core.kernels.linear_scan import linear_scan
 from recsys.config import InterestConfig
 from recsys.features import Steps
-from recsys.models.items import ItemTable, Tables
+from recsys.models.items import FAVOUR, ItemTable, Tables, favoured
 from recsys.slates import FIRST, RECOMMENDATION
 
 SPEEDS = (0.8, 0.5, 0.18, 0.05, 0.35, 0.65)
@@ -55,6 +60,7 @@ class InterestNetwork(nn.Module):
     """Steps (B, T, S) -> log probabilities of the slots (B, T, S), and scores of all items (B, I)."""
 
     clicked: Tensor
+    offered: Tensor
     reserved: Tensor
 
     def __init__(self, config: InterestConfig, group: Tensor, slots: int) -> None:
@@ -64,6 +70,7 @@ class InterestNetwork(nn.Module):
         self.shelf: tuple[Any, Any] | None = None  # of these weights, see recsys/retrieval/shelf.py
         self.items = ItemTable(group if config.groups else group * 0, config.dims, rank=config.rank)
         self.register_buffer("clicked", torch.zeros(len(group)))
+        self.register_buffer("offered", torch.zeros(len(group)))
         reserved = torch.ones(self.items.centre.shape[0], dtype=torch.bool)
         reserved[self.items.group[FIRST:].unique()] = False
         self.register_buffer("reserved", reserved, persistent=False)
@@ -80,7 +87,10 @@ class InterestNetwork(nn.Module):
         self.nothing = nn.Parameter(torch.full((3, slots + 1), -2.5))
         self.slot = nn.Parameter(-0.4 * torch.arange(1, slots).float().clamp_min(1).log())
         groups = self.items.centre.shape[0]
-        self.worth = nn.Parameter(torch.tensor([0.5, 0.5, 1.0, 1.5]))  # a, b, c, s (log)
+        self.worth = nn.Parameter(torch.tensor([0.5, 0.5]))  # a, b
+        self.favour = nn.Parameter(torch.tensor(FAVOUR))
+        self.offer = head(state, config.width, config.interests * (dims + sources + 1) + 1)
+        self.offers = nn.Parameter(torch.tensor([0.0, 0.0, -1.5]))  # a (log), b (log), e (logit)
         self.wanted = nn.Parameter(torch.zeros(groups))
         self.fade = nn.Parameter(torch.tensor([0.4, 0.4]).logit())  # of the trace of groups
         self.amount = nn.Parameter(torch.zeros(2))  # of a click, of a search (log)
@@ -192,24 +202,36 @@ class InterestNetwork(nn.Module):
         logits = self.worth[0] * places + self.worth[1] * back + self.wanted
         return logits.masked_fill(self.reserved, AWAY).log_softmax(-1), seen
 
+    def offer_log_probs(self, tables: Tables, h: Tensor, traces: Tensor) -> Tensor:
+        """log P(item is put on a recommendation slate) (..., I) for states h (..., H)."""
+        seen = self.look(self.offer, h, traces, None)
+        sharp, keen, even = self.offers.unbind()
+        scores = sharp.exp() * near(seen.z, tables.v, None) + keen.exp() * tables.q
+        number = torch.arange(len(tables.q), device=h.device)
+        scores = scores.masked_fill(number < FIRST, AWAY).log_softmax(-1)
+        scores = (seen.log_weight[..., None] + scores).logsumexp(-2)
+        anything = F.logsigmoid(even) - math.log(max(len(number) - FIRST, 1))
+        return torch.logaddexp(F.logsigmoid(-even) + scores, anything)
+
     def item_log_probs(
         self,
         state: tuple[Tensor, Tensor, Tensor],
-        own: Tensor | None = None,
+        own: tuple[Tensor, Tensor] | None = None,
         drawn: Tables | None = None,
     ) -> Tensor:
         """log p(item clicked later) (B, I) for states h, traces, groups; reserved ids are far below 0.
 
         Args:
-            own: (B, I) clicks of each user that the counts hold, taken out again where they are to be told.
+            own: (B, I) clicks and offers of each user that the counts hold, taken out again where clicks are
+                to be told.
             drawn: a posterior draw of the items; each is moved by what its score moves.
         """
         of_group, seen = self.group_log_probs(*state)
         group = self.items.group
         if own is None and drawn is None and not self.training:
             return of_group[..., group] + self.within_group()
-        left = self.clicked if own is None else self.clicked - own
-        within = self.worth[2] * (left + self.worth[3].exp()).log()  # (I,) or (B, I)
+        clicks, offers = (0, 0) if own is None else own
+        within = favoured(self.favour, self.clicked - clicks, self.offered - offers)  # (I,) or (B, I)
         within = within.masked_fill(torch.arange(len(group), device=group.device) < FIRST, AWAY)
         if drawn is not None:
             means = self.items.tables()
@@ -223,10 +245,10 @@ class InterestNetwork(nn.Module):
         """log p(item | its group) (I,) by the counts; worked out again only when they have changed."""
         if torch.compiler.is_compiling() and self.kept is not None:  # in a graph it is a constant
             return self.kept[1]
-        key = (self.clicked.data_ptr(), self.clicked._version, self.worth._version)
+        key = (self.clicked.data_ptr(), self.clicked._version, self.offered._version, self.favour._version)
         if self.kept is None or self.kept[0] != key:
             group = self.items.group
-            within = self.worth[2] * (self.clicked + self.worth[3].exp()).log()
+            within = favoured(self.favour, self.clicked, self.offered)
             within = within.masked_fill(torch.arange(len(group), device=group.device) < FIRST, AWAY)
             total = torch.zeros(len(self.wanted), device=group.device).index_add(0, group, within.exp())
             self.kept = (key, within - total.clamp_min(1e-30).log()[group])
@@ -262,18 +284,24 @@ class InterestNetwork(nn.Module):
         """Scores of all items (B, I) for states that `advance` made, by the means or by a draw."""
         return self.item_log_probs(self.parts(state), None, None if draw is None else self.items.tables(draw))
 
-    def forward(self, steps: Steps, at_step: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Training: slots' log probabilities (B, T, S), items' (B, M, I) seen from M steps (B, M) each, and
-        the divergence of the posterior from its prior.
+    def forward(
+        self, steps: Steps, at_step: Tensor, offered: Tensor, noise: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Training: slots' log probabilities (B, T, S), items' (B, M, I) to be clicked as seen from M steps
+        (B, M), items' (B, N, I) to be offered at N steps (B, N), and the divergence of the posterior.
         """
         tables = self.items.tables(noise)
         h, traces, groups = self.encode(tables, steps)
         slots = self.slot_log_probs(tables, h[:, :-1], traces[:, :-1], steps)
         rows = torch.arange(len(h), device=h.device)[:, None]
+        none = h.new_zeros(len(h), len(self.clicked))
         clicked = ((steps.click >= FIRST) & steps.used).to(h)
-        own = h.new_zeros(len(h), len(self.clicked)).scatter_add(1, steps.click, clicked)
+        shown = (steps.offered & steps.counted[..., None]).to(h).flatten(1)
+        own = none.scatter_add(1, steps.click, clicked), none.scatter_add(1, steps.slate.flatten(1), shown)
         state = (h[rows, at_step], traces[rows, at_step], groups[rows, at_step])
-        return slots, self.item_log_probs(state, own[:, None]), self.items.divergence()
+        later = self.item_log_probs(state, (own[0][:, None], own[1][:, None]))
+        offers = self.offer_log_probs(tables, h[rows, offered], traces[rows, offered])
+        return slots, later, offers, self.items.divergence()
 
     # One step at a time: the state is (unit state, sums of the traces), of fixed size per user.
 

@@ -24,6 +24,9 @@ from recsys.slates import FIRST
 KAPPA = 4.632
 """Spread of the groups' prior, the published one."""
 
+FAVOUR = (0.7, 1.5, 0.5, 1.5)
+"""Where c, log s, d and log t begin."""
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -118,3 +121,12 @@ class ItemTable(nn.Module):
         count = variance.numel()
         apart = (trace + self.centre.square().sum()) / KAPPA**2
         return 0.5 * (apart - count + 2 * count * math.log(KAPPA) - log_det)
+
+
+def favoured(favour: Tensor, clicks: Tensor, offers: Tensor) -> Tensor:
+    """log of (clicks + s)^c (offers + t)^d (..., I): how an item is wanted within its group.
+
+    What the recommender of a log has offered tells of an item what few clicks cannot: it knew more.
+    """
+    c, s, d, t = favour.unbind()
+    return c * (clicks + s.exp()).log() + d * (offers + t.exp()).log()

@@ -70,8 +70,9 @@ class Chooser:
         if self.shelf is None:
             means = self.scores(None)
             return [float(means[item]) for item in items]
-        within = self.model.network.within_group()
-        return [float(self.ready.of_group[self.model.catalogue.group[item]] + within[item]) for item in items]
+        chosen = np.array(items, np.int64)
+        within = self.model.network.within_group().numpy()[chosen].astype(np.float64)
+        return (self.ready.of_group[self.model.catalogue.group[chosen]] + within).tolist()
 
     def scores(self, draw: Any, user_only: bool = False) -> np.ndarray:
         """(I,) by means or a draw; what may not be shown is -inf."""
@@ -131,13 +132,13 @@ class Chooser:
         self, shelf: Shelf, random: np.random.Generator
     ) -> tuple[list[int], list[float | None] | None, np.ndarray | None]:
         """The same without a look at most items, for a kept state, which is one of the means."""
-        network, k = self.model.network, self.k
+        k = self.k
         if self.policy == "greedy":
             best = shelf.order[shelf.best(self.ready.of_group, k, self.hidden)]
             sure: list[float | None] = [1.0] * k
             return best.tolist(), sure, None
         count = 1 if self.policy in ("ts", "frozen") else k
-        items, values = shelf.draws(network, self.ready, k, count, self.temperature, random, self.hidden)
+        items, values = shelf.draws(self.ready, k, count, self.temperature, random, self.hidden)
         slate = items[0] if count == 1 else READ[self.policy](items[:, None], k)[0]
         rows = np.full((count, len(self.allowed)), -np.inf) if self.explains else None
         if rows is not None:

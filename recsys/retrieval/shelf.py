@@ -8,8 +8,8 @@ another item i can enter a Thompson draw with chance
     p_i = P(|e| > w_i),  w_i = (tau - mean_i) / L_i        and no item of block b with more than
     p_b = P(|e| > w_b),  w_b = (tau - best mean of b) / (largest L of b)
 
-How many of a block come forward under p_b is binomial, and each of them stays with chance p_i / p_b: the law
-of a full draw, without a look at the others. All draws of a slate share the blocks.
+Which (item, draw) of a block come forward under p_b is a walk of geometric steps, and each of them stays with
+chance p_i / p_b: the law of a full draw, without a look at the others. All draws of a slate share the blocks.
 """
 
 from dataclasses import dataclass
@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import chdtrc, chdtri
-from torch import Tensor
-from torch.nn import functional as F
+from scipy.special import chdtri
 
-from recsys.models.interest import InterestNetwork, near
+from recsys.models.interest import FLOOR, InterestNetwork
+from recsys.retrieval import passes
 from recsys.slates import FIRST
 
 BLOCK = 64
@@ -44,16 +43,24 @@ class Shelf:
     """(B,) first item of every block, N behind the last."""
     furthest: np.ndarray
     """(B,) largest L of a block."""
+    firsts: np.ndarray
+    """(G + 1,) first item of every group, N behind the last."""
+    v: np.ndarray
+    """(N, D) means of the items' vectors, float32."""
+    scale: np.ndarray
+    """(N, D + 1) their spreads and, last, that of the quality, float32."""
 
     @staticmethod
     def of(network: InterestNetwork) -> "Shelf":
         """The shelf of a network; made once for its weights."""
         table = network.items
         key = (network.clicked.data_ptr(), network.clicked._version, table.log_scale._version,
-               network.worth._version)  # fmt: skip
+               network.offered._version, network.favour._version)  # fmt: skip
         if network.shelf is None or network.shelf[0] != key:
             with torch.inference_mode():
                 vector, quality = table.scales()
+                v = table.tables().v.numpy()[FIRST:]
+                scale = torch.cat([vector, quality[:, None]], 1).numpy()[FIRST:]
                 reach = (vector.amax(1).square() + quality.square()).sqrt().double().numpy()[FIRST:]
                 within = network.within_group().double().numpy()[FIRST:]
             group = table.group.numpy()[FIRST:]
@@ -66,32 +73,19 @@ class Shelf:
                 reach[order],
                 np.append(starts, len(order)),
                 np.maximum.reduceat(reach[order], starts),
+                np.searchsorted(group[order], np.arange(len(network.wanted) + 1)),
+                v[order],
+                scale[order],
             )
             network.shelf = (key, made)
         return network.shelf[1]
 
-    def means(self, of_group: np.ndarray) -> np.ndarray:
-        """(B,) best score of every block, for log P(group) (G,)."""
-        first = self.starts[:-1]
-        return of_group[self.group[first]] + self.within[first]
-
     def best(self, of_group: np.ndarray, count: int, hidden: np.ndarray) -> np.ndarray:
-        """Places of the `count` best items, best first, ties by number, without the numbers `hidden`."""
-        top, need, edge = self.means(of_group), count + len(hidden), -np.inf
-        if need < len(top):
-            edge = -np.partition(-top, need - 1)[need - 1]  # the firsts of so many blocks are no worse
-        chosen = np.flatnonzero(top >= edge)
-        places = spans(self.starts[chosen], self.starts[chosen + 1])
-        score = of_group[self.group[places]] + self.within[places]
-        places, score = places[score >= edge], score[score >= edge]
-        if len(hidden):
-            score = np.where(np.isin(self.order[places], hidden), -np.inf, score)
-        order = np.lexsort((self.order[places], -score))[:count]
-        return places[order][np.isfinite(score[order])]
+        """Places of the `count` best items, best first, ties by number, without the sorted `hidden` ones."""
+        return passes.merged(of_group, self.firsts, self.within, self.order, count, hidden)
 
     def draws(
         self,
-        network: InterestNetwork,
         user: "Ready",
         k: int,
         count: int,
@@ -102,58 +96,43 @@ class Shelf:
         """The k best items of so many draws and their scores, (count, k) each, best first.
 
         Args:
-            hidden: numbers of items that are not shown.
+            hidden: sorted numbers of items that are not shown.
         """
-        of_group = user.of_group
+        of_group, dims = user.of_group, self.scale.shape[1]
         full = self.best(of_group, max(FULL, 4 * k), hidden)
         k = min(k, len(full))
-        dims = network.items.mean.shape[1]
-        source = Moves(network, user.z, user.weight, temperature)
         mean = of_group[self.group[full]] + self.within[full]
-        items = self.order[full]
-        e = random.standard_normal((count, len(full), dims))
-        moved = source(np.tile(items, count), e.reshape(-1, dims))
-        score = mean + moved.reshape(count, -1)
+        e = random.standard_normal((count * len(full), dims), np.float32)
+        score = mean + self.moved(user, full, e, temperature).reshape(count, -1)
         tau = float(np.partition(score, len(full) - k, 1)[:, len(full) - k].min())
-        draw, place, length = self.forward(of_group, tau, temperature, dims, count, random)
-        kept = ~np.isin(place, full) & ~np.isin(self.order[place], hidden)
-        draw, place, length = draw[kept], place[kept], length[kept]
-        direction = random.standard_normal((len(place), dims))
-        direction *= (length / np.linalg.norm(direction, axis=1))[:, None]
-        other = of_group[self.group[place]] + self.within[place] + source(self.order[place], direction)
-        found, value = np.empty((count, k), np.int64), np.empty((count, k))
-        for number in range(count):
-            mine = draw == number
-            numbers = np.concatenate([items, self.order[place[mine]]])
-            values = np.concatenate([score[number], other[mine]])
-            best = np.lexsort((numbers, -values))[:k]
-            found[number], value[number] = numbers[best], values[best]
-        return found, value
-
-    def forward(
-        self,
-        of_group: np.ndarray,
-        tau: float,
-        temperature: float,
-        dims: int,
-        count: int,
-        random: np.random.Generator,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Draws, places and lengths |e| of the items that come far enough to reach `tau`."""
-        gap = np.maximum(tau - self.means(of_group), 0) / np.maximum(temperature * self.furthest, 1e-12)
-        bound = chdtrc(dims, gap**2)
-        sizes = np.diff(self.starts)
-        number = random.binomial(sizes * count, bound)  # of the cells (item, draw) of every block
-        hit = np.flatnonzero(number)
-        block, cell = distinct(hit, number[hit], sizes[hit] * count, random)
-        place, draw = self.starts[block] + cell // count, cell % count
-        mean = of_group[self.group[place]] + self.within[place]
-        own = chdtrc(
-            dims, (np.maximum(tau - mean, 0) / np.maximum(temperature * self.reach[place], 1e-12)) ** 2
+        level = of_group[self.group[self.starts[:-1]]]
+        draw, place, tail = passes.forward(
+            level + self.within[self.starts[:-1]],
+            self.furthest,
+            self.starts,
+            level,
+            self.within,
+            self.reach,
+            tau,
+            temperature,
+            dims,
+            count,
+            int(random.integers(2**32)),
         )
-        luck = random.random(len(place)) * bound[block]
-        kept = luck < own
-        return draw[kept], place[kept], np.sqrt(chdtri(dims, np.maximum(luck[kept], 1e-300)))
+        kept = ~np.isin(place, full)
+        if len(hidden):
+            kept &= ~np.isin(self.order[place], hidden)
+        draw, place, tail = draw[kept], place[kept], tail[kept]
+        direction = random.standard_normal((len(place), dims), np.float32)
+        length = np.sqrt(chdtri(dims, np.maximum(tail, 1e-300)))
+        direction *= (length / np.sqrt((direction**2).sum(1)))[:, None].astype(np.float32)
+        other = of_group[self.group[place]] + self.within[place]
+        other += self.moved(user, place, direction, temperature)
+        return passes.picked(self.order[full], score, draw, self.order[place], other, k)
+
+    def moved(self, user: "Ready", places: np.ndarray, e: np.ndarray, temperature: float) -> np.ndarray:
+        """How far scores move with e (n, D + 1) in standard deviations, the places again and again: (n,)."""
+        return passes.moves(user.z, user.weight, self.v, self.scale, places, e, temperature, FLOOR)
 
 
 @dataclass(frozen=True)
@@ -162,9 +141,9 @@ class Ready:
 
     of_group: np.ndarray
     """log P(group) (G,)"""
-    z: Tensor
-    """(K, D) interests of the recommending head."""
-    weight: Tensor
+    z: np.ndarray
+    """(K, D) interests of the recommending head, float32."""
+    weight: np.ndarray
     """(K,)"""
 
     @staticmethod
@@ -173,51 +152,8 @@ class Ready:
         with torch.inference_mode():
             groups, seen = network.group_log_probs(*network.parts(state))
             weight = seen.log_weight.exp()
-        rows = groups.double().numpy()
-        return [Ready(*row) for row in zip(rows, seen.z, weight, strict=True)]
-
-
-@dataclass(frozen=True)
-class Moves:
-    """How far the scores of items move with their e, for one user's interests z (K, D), weight (K,)."""
-
-    network: InterestNetwork
-    z: Tensor
-    weight: Tensor
-    temperature: float
-
-    def __call__(self, items: np.ndarray, e: np.ndarray) -> np.ndarray:
-        """Items (n,) and their e (n, D + 1) in standard deviations -> (n,)."""
-        table, rows = self.network.items, torch.from_numpy(items)
-        step = table.log_scale[rows].exp() * torch.from_numpy(self.temperature * e).float()
-        spread = table.log_spread.exp()[table.group[rows]][:, None]
-        v = F.embedding(table.group[rows], table.centre) + spread * table.mean[rows, :-1]
-        moved = near(self.z, v + spread * step[:, :-1], None) - near(self.z, v, None)  # (K, n)
-        return (self.weight @ moved + table.log_quality.exp() * step[:, -1]).double().numpy()
-
-
-def distinct(
-    block: np.ndarray, number: np.ndarray, cells: np.ndarray, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """So many different cells of each block, evenly: (blocks, cells). Where two are the same, all of that
-    block are drawn again; where many are wanted they are dealt.
-    """
-    crowded = np.flatnonzero(number**2 > cells)
-    dealt = [random.choice(cells[one], number[one], replace=False) for one in crowded.tolist()]
-    owner = np.repeat(crowded, number[crowded])
-    rest = np.flatnonzero(number**2 <= cells)
-    found, owners = [np.zeros(0, np.int64), *dealt], [owner]
-    while len(rest):
-        mine = np.repeat(rest, number[rest])
-        cell = (random.random(len(mine)) * cells[mine]).astype(np.int64)
-        both = np.lexsort((cell, mine))
-        same = (np.diff(mine[both]) == 0) & (np.diff(cell[both]) == 0)
-        again = np.unique(mine[both][1:][same])
-        good = ~np.isin(mine, again)
-        found.append(cell[good])
-        owners.append(mine[good])
-        rest = again
-    return block[np.concatenate(owners)], np.concatenate(found)
+        rows = groups.double().numpy(), seen.z.numpy(), weight.numpy()
+        return [Ready(*row) for row in zip(*rows, strict=True)]
 
 
 def blocks(group: np.ndarray) -> np.ndarray:
@@ -226,9 +162,3 @@ def blocks(group: np.ndarray) -> np.ndarray:
     begins = np.concatenate([[0], borders])
     ends = np.append(borders, len(group))
     return np.concatenate([np.arange(a, b, BLOCK) for a, b in zip(begins, ends, strict=True)])
-
-
-def spans(first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """All numbers of first..last - 1, one span after the other."""
-    sizes = last - first
-    return np.repeat(first - np.append(0, sizes.cumsum()[:-1]), sizes) + np.arange(sizes.sum())

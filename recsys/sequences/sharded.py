@@ -4,8 +4,8 @@
         --set model.sharded=true --set loss=sampled
 
 Each process has its rows of the table, the rest of the model, and its users of every batch. Validation asks
-        --set model.sharded=true --set loss=sampled
-command takes them as those of an undivided run.
+every process for the ranks that its own rows give. The weights that are written are whole again, and every
+other command takes them as those of an undivided run.
 """
 
 from dataclasses import replace

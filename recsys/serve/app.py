@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import DataError, RecurraError
+from recsys.history import parse_history
 from recsys.predict import POLICIES
 from recsys.serve.engine import Engine
 from recsys.serve.store import Click
@@ -135,6 +136,21 @@ class Batcher:
         return time.monotonic() - self.waiting[0][2] if self.waiting else 0.0
 
 
+class Limited:
+    """Refuses bodies that say they are too long, before they are read; asks nothing else of a request."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+            if not length.isdigit() or int(length) > MOST_BYTES:
+                await sentence(413, f"a body has at most {MOST_BYTES} bytes.")(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
 def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
     """The application around an engine."""
     batcher = Batcher(engine.click_each, lambda click: click.user)
@@ -160,12 +176,7 @@ def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
 
     app = FastAPI(title="Recurra recsys", lifespan=life, docs_url=None, redoc_url=None)
 
-    @app.middleware("http")
-    async def limited(request: Request, call_next: Any) -> Any:
-        length = request.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > MOST_BYTES:
-            return sentence(413, f"a body has at most {MOST_BYTES} bytes.")
-        return await call_next(request)
+    app.add_middleware(Limited)
 
     @app.exception_handler(RecurraError)
     async def refused(_: Request, error: RecurraError) -> JSONResponse:
@@ -180,15 +191,16 @@ def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
         return sentence(422, f"{place}: {first['msg']}")
 
     @app.post("/recommend")
-    async def recommend(body: Recommend) -> dict[str, Any]:
+    async def recommend(body: Recommend) -> JSONResponse:
         if body.policy is not None and body.policy not in POLICIES:
             raise DataError(f"no policy {body.policy!r}; there are {', '.join(POLICIES)}.")
         values = body.model_dump(exclude={"user", "k", "clicks"})
         clicks = [one if isinstance(one, (str, int)) else one.model_dump() for one in body.clicks]
-        return await slates.add({"user": str(body.user), "k": body.k, "clicks": clicks, **values})
+        asked = {"user": str(body.user), "k": body.k, "clicks": clicks, **values}
+        return JSONResponse(await slates.add(asked))
 
     @app.post("/click")
-    async def click(body: Clicked) -> dict[str, Any]:
+    async def click(body: Clicked) -> JSONResponse:
         if body.slate is None:
             if body.item is None:
                 raise DataError("a click names an item, or a slate on which nothing was clicked.")
@@ -196,14 +208,12 @@ def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
         else:
             event = {"slate": body.slate, "click": body.item, "kind": body.kind}
         # a click that cannot be read must not fail the batch it would be in
-        from recsys.history import parse_history
-
         parse_history([event], engine.model.catalogue)
         user = engine.known_as(str(body.user))
         step = await batcher.add(Click(user, json.dumps(event), f"{user}\0{body.key}"))
         if body.slate_id is not None and engine.journal is not None:
             engine.journal.clicked(body.slate_id, body.item)
-        return {"user": user, "step": step, "snapshot": engine.snapshot}
+        return JSONResponse({"user": user, "step": step, "snapshot": engine.snapshot})
 
     @app.post("/forget")
     def forget(body: Forget) -> dict[str, Any]:

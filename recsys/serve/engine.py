@@ -75,6 +75,13 @@ class Found:
     ready: Ready | None = None
 
 
+def warm(model: SlateModel) -> None:
+    """Make the shelf and compile its passes before anybody waits for them."""
+    state = model.network.initial_state(1)
+    for policy in ("greedy", "inslate"):
+        recommend(model, [], 1, policy, state=state)
+
+
 class Engine:
     """A model and a store behind a few functions; safe from several threads.
 
@@ -108,7 +115,8 @@ class Engine:
         path = find(weights)
         self.snapshot, self.stamp = digest(path), stamp(path)
         self.stock()
-        self.audit(self.replayed([Event((FIRST,), 1, 0)]))  # and warm, before anybody waits for it
+        warm(self.model)
+        self.audit(self.replayed([Event((FIRST,), 1, 0)]))
 
     def refresh(self) -> bool:
         """Take over other weights and other items, if there are; damaged weights are left alone."""
@@ -129,7 +137,7 @@ class Engine:
                 return False
             snapshot = digest(path)
             model = SlateModel.load(self.weights, mapped=True)
-            recommend(model, [], 1)  # warm, before anybody waits for it
+            warm(model)
         except (RecurraError, OSError):
             return False
         same, self.stamp = snapshot == self.snapshot, mark

@@ -3,10 +3,11 @@
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from core.weights import Card
-from recsys.baselines import Counted, count
+from recsys.baselines import Counted, count, offers
 from recsys.config import FilterConfig, InterestConfig, PaperConfig
 from recsys.model import SlateModel
 from recsys.models.filter import FilterNetwork
@@ -40,6 +41,7 @@ def model(kind: str = "interest") -> SlateModel:
     equip(network, slates.catalogue, Counted(counts))
     if hasattr(network, "clicked"):
         network.clicked.copy_(counts.clicked)
+        network.offered.copy_(offers(slates, np.arange(len(slates))))
     network.eval().requires_grad_(False)
     card = Card(task="recsys", unit=kind, data="generated", terms="ours", extra={"kind": kind})
     return SlateModel(network, slates.catalogue, counts, card, kind)

@@ -87,16 +87,30 @@ def test_what_is_shown_later_does_not_move_the_recommendation() -> None:
         torch.testing.assert_close(whole[:, 5], part[:, 5], atol=1e-6, rtol=1e-5)
 
 
-def test_own_clicks_are_taken_out_of_the_counts_they_are_in() -> None:
+def test_own_clicks_and_offers_are_taken_out_of_the_counts_they_are_in() -> None:
     network = model().network
     steps = steps_of(log().slates, slice(0, 1))
     state = tuple(part[:, 5] for part in network.encode(network.items.tables(), steps))
     item = int(steps.click[steps.click >= 3][0])
-    own = torch.zeros(1, len(network.clicked))
+    none, own = torch.zeros(1, len(network.clicked)), torch.zeros(1, len(network.clicked))
     own[0, item] = network.clicked[item]
-    with_own, without = network.item_log_probs(state), network.item_log_probs(state, own)
+    with_own, without = network.item_log_probs(state), network.item_log_probs(state, (own, none))
     assert without[0, item] < with_own[0, item]
     assert torch.allclose(without.exp().sum(1), torch.ones(1), atol=1e-4)
+    own[0, item] = network.offered[item]
+    assert own[0, item] > 0
+    assert network.item_log_probs(state, (none, own))[0, item] < with_own[0, item]
+
+
+def test_what_is_offered_is_a_distribution_over_items() -> None:
+    network = model().network
+    steps = steps_of(log().slates, slice(0, 3))
+    tables = network.items.tables()
+    h, traces, _ = network.encode(tables, steps)
+    chances = network.offer_log_probs(tables, h, traces).exp()
+    torch.testing.assert_close(chances.sum(-1), torch.ones(chances.shape[:-1]), atol=1e-4, rtol=0)
+    shown = steps.offered.sum((1, 2))
+    assert int(shown.sum()) == int((steps.lengths - 1)[steps.kind == 2].sum())
 
 
 def test_the_posterior_noise_is_one_draw_for_clicks_and_scores() -> None:

@@ -59,14 +59,11 @@ def test_the_truth_lies_in_the_interval_of_slates_nine_times_in_ten(seeds: int, 
     assert min(inside.values()) >= 0.9 * seeds
 
 
-@pytest.mark.parametrize(
-    "seeds", [20, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
-)
-def test_the_truth_lies_in_the_interval_of_actions_nine_times_in_ten(seeds: int) -> None:
+def test_the_truth_lies_in_the_interval_of_actions_nine_times_in_ten() -> None:
     weight = np.exp(np.linspace(-1, 1, ITEMS))
     chance = weight / weight.sum()
     inside = dict.fromkeys(("ips", "snips", "dr", "sndr"), 0)
-    for seed in range(seeds):
+    for seed in range(100):
         random = np.random.default_rng(seed)
         item = random.choice(ITEMS, 1000, p=chance)
         click = (random.random(1000) < WORTH[item]).astype(float)
@@ -76,7 +73,7 @@ def test_the_truth_lies_in_the_interval_of_actions_nine_times_in_ten(seeds: int)
         for name in inside:
             row = answer["estimates"][name]
             inside[name] += row["value_low"] <= WORTH.mean() <= row["value_high"]
-    assert min(inside.values()) >= 0.9 * seeds
+    assert min(inside.values()) >= 90
 
 
 def test_the_interval_of_a_ratio_knows_that_its_divisor_is_drawn(tmp_path: Path) -> None:

@@ -169,13 +169,13 @@ def test_a_shelf_gives_the_best_items_and_draws_with_the_law_of_full_draws(
     with torch.inference_mode():
         scores = network.rank_state(state)[0].double().numpy()
     scores[:FIRST] = -np.inf
-    hidden = np.argsort(-scores)[[0, 4]]
+    hidden = np.sort(np.argsort(-scores)[[0, 4]])
     best = shelf.order[shelf.best(ready.of_group, 12, hidden)]
     assert not set(best) & set(hidden)
     scores[hidden] = -np.inf
     np.testing.assert_allclose(scores[best], np.sort(scores)[::-1][:12], atol=1e-5)
     random = np.random.default_rng(0)
-    items, values = shelf.draws(network, ready, k, repeats, 1.0, random, hidden)
+    items, values = shelf.draws(ready, k, repeats, 1.0, random, hidden)
     assert (np.diff(values, axis=1) <= 0).all()
     thinned = np.bincount(items.ravel(), minlength=len(scores)) / repeats
     generator = torch.Generator().manual_seed(1)
@@ -194,16 +194,11 @@ def test_a_shelf_gives_the_best_items_and_draws_with_the_law_of_full_draws(
     assert np.abs(z).max() < 4.5
 
 
-def test_cells_of_a_block_are_distinct_and_even() -> None:
-    from recsys.retrieval.shelf import distinct
+def test_the_tail_of_chi_squared_is_scipys() -> None:
+    from scipy.special import chdtrc
 
-    random = np.random.default_rng(0)
-    seen = np.zeros((2, 12))
-    for _ in range(2000):
-        block, cell = distinct(np.array([3, 7]), np.array([2, 9]), np.array([12, 12]), random)
-        for row, name in enumerate((3, 7)):
-            mine = cell[block == name]
-            assert len(set(mine.tolist())) == len(mine) == (2, 9)[row]
-            seen[row, mine] += 1
-    np.testing.assert_allclose(seen[0] / 2000, 2 / 12, atol=0.04)
-    np.testing.assert_allclose(seen[1] / 2000, 9 / 12, atol=0.05)
+    from recsys.retrieval.passes import tail
+
+    for dims in (1, 2, 8, 9, 33):
+        for square in (0.0, 0.3, 4.0, 30.0, 200.0):
+            assert tail(square, dims) == pytest.approx(chdtrc(dims, square), rel=1e-9, abs=1e-300)
