@@ -7,7 +7,7 @@ estimate as bounds.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ PRIOR = 20.0
 """Impressions at the mean rate that the reward model gives every item and position beforehand."""
 STRONG = 0.2
 """Share of unknown propensities above which an answer is not to be trusted."""
+MOST = 0.8
+"""Share of a policy's items that a log must show; with fewer it is one of another catalogue."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,16 @@ def read_log(path: str | Path, columns: Mapping[str, str] | None = None) -> Poli
     )
 
 
-def policy_table(policy: str, log: PolicyLog) -> np.ndarray:
+def widened_to(log: PolicyLog, actions: int) -> PolicyLog:
+    """The log with all items 0..actions - 1 of a table of policies, of which its own are most."""
+    numbered = all(name.isdecimal() and int(name) < actions for name in log.names)
+    if not numbered or not MOST * actions <= len(log.names) < actions:
+        return log
+    numbers = np.array([int(name) for name in log.names])
+    return replace(log, item=numbers[log.item], names=tuple(map(str, range(actions))))
+
+
+def policy_table(policy: str, log: PolicyLog) -> tuple[PolicyLog, np.ndarray]:
     """Chances (A, P) of a policy: `random`, `popularity`, or a table FILE.npz:NAME.
 
     Raises:
@@ -123,24 +134,27 @@ def policy_table(policy: str, log: PolicyLog) -> np.ndarray:
     """
     actions, places = len(log.names), log.positions
     if policy == "random":
-        return np.full((actions, places), 1 / actions)
+        return log, np.full((actions, places), 1 / actions)
     if policy == "popularity":
         table = np.zeros((actions, places))
         table[np.bincount(log.item, log.click, actions).argmax()] = 1
-        return table
+        return log, table
     file, colon, name = policy.rpartition(":")
     if not colon or not file.endswith(".npz"):
         raise ConfigError(f"a policy is random, popularity or a table FILE.npz:NAME, got {policy!r}.")
     from recsys.archives import read_npz
 
     table = np.asarray(read_npz(Path(file), (name,))[name], np.float64)
+    if table.ndim == 2 and table.shape[1] == places:
+        log = widened_to(log, len(table))  # not every item is shown in every log
+        actions = len(log.names)
     if table.shape != (actions, places):
         raise DataError(
             f"{file}: {name!r} has shape {table.shape}; the log has {actions} items at {places} positions."
         )
     if (table < 0).any() or not np.allclose(table.sum(0), 1, atol=1e-3):
         raise DataError(f"{file}: the chances of {name!r} must sum to 1 at every position.")
-    return table
+    return log, table
 
 
 def estimate(log: PolicyLog, policy: str = "random", clip: float | None = None) -> dict[str, Any]:
@@ -149,7 +163,7 @@ def estimate(log: PolicyLog, policy: str = "random", clip: float | None = None) 
     Raises:
         DataError: a propensity is zero or outside (0, 1], or none is known.
     """
-    table = policy_table(policy, log)
+    log, table = policy_table(policy, log)
     actions = Actions(
         log.click,
         log.item,

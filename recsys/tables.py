@@ -21,6 +21,9 @@ COLUMNS = ("user", "time", "slot", "item", "click")
 MOST_SLOTS, MOST_STEPS = 25, 20
 """Longer slates are cut behind the click, longer users are split."""
 
+OTHER_MARKS = ("\t", ";", "|")
+"""What may stand between the columns where there is no comma in the head of a table."""
+
 
 def read_frame(path: Path, columns: Mapping[str, str] | None = None) -> Any:
     """A table as a pandas frame with our column names.
@@ -37,6 +40,9 @@ def read_frame(path: Path, columns: Mapping[str, str] | None = None) -> Any:
             with warnings.catch_warnings():  # cells beyond the header would be cut off with a word only
                 warnings.simplefilter("error", pd.errors.ParserWarning)
                 frame = pd.read_csv(path, encoding="utf-8", index_col=False)
+                head = str(frame.columns[0])
+                if len(frame.columns) == 1 and (other := [mark for mark in OTHER_MARKS if mark in head]):
+                    frame = pd.read_csv(path, encoding="utf-8", index_col=False, sep=other[0])
     except (OSError, ValueError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise DataError(f"{path}: not a readable table ({str(error).splitlines()[0]}).") from error
     renames = {theirs: ours for ours, theirs in (columns or {}).items()}

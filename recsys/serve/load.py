@@ -52,8 +52,13 @@ def large_model(items: int, seed: int = 0) -> SlateModel:
     return SlateModel(network, catalogue, values, card, f"{items} items")
 
 
-def load(items: int = 100_000, requests: int = 400, users: int = 100) -> dict[str, Any]:
+def load(
+    items: int = 100_000, requests: int = 400, users: int = 100, rate: float | None = None
+) -> dict[str, Any]:
     """Start a server, send it recommendations and clicks in turn, measure its CPU time and ours of waiting.
+
+    Args:
+        rate: requests a second of all clients together; None: each sends when it has been answered.
 
     Raises:
         WorkError: the server does not start, or refuses a request.
@@ -71,17 +76,19 @@ def load(items: int = 100_000, requests: int = 400, users: int = 100) -> dict[st
         with subprocess.Popen(words, stderr=subprocess.DEVNULL, env=environment) as server:
             try:
                 wait_for(port)
-                began = cpu_of(server.pid)
+                began, since = cpu_of(server.pid), time.perf_counter()
+                pause = 0.0 if rate is None else CLIENTS / rate
                 with ThreadPoolExecutor(CLIENTS) as clients:
                     share = requests // CLIENTS
-                    parts = clients.map(lambda n: send(port, share, users, items, n), range(CLIENTS))
+                    parts = clients.map(lambda n: send(port, share, users, items, n, pause), range(CLIENTS))
                     waits = [wait for part in parts for wait in part]
-                spent = cpu_of(server.pid) - began
+                spent, wall = cpu_of(server.pid) - began, time.perf_counter() - since
             finally:
                 server.send_signal(signal.SIGTERM)
     return {
         "requests": requests,
         "cpu_ms": 1000 * spent / max(len(waits), 1),
+        "per_s": len(waits) / wall,
         "p50_ms": 1000 * float(np.quantile(waits, 0.5)),
         "p99_ms": 1000 * float(np.quantile(waits, 0.99)),
         "load": os.getloadavg()[0],
@@ -105,12 +112,15 @@ def cpu_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def send(port: int, requests: int, users: int, items: int, client: int) -> list[float]:
-    """One request after the other on a kept connection; how long each took."""
+def send(port: int, requests: int, users: int, items: int, client: int, pause: float = 0.0) -> list[float]:
+    """One request after the other on a kept connection, begun `pause` seconds apart; how long each took."""
     random = np.random.default_rng(client)
     connection = HTTPConnection("127.0.0.1", port, timeout=READY_S)
-    waits = []
+    waits: list[float] = []
+    due = time.perf_counter() + pause * client / CLIENTS
     for number in range(requests):
+        time.sleep(max(0.0, due - time.perf_counter()))
+        due += pause
         user = f"u{random.integers(users)}"
         if number % 2:
             body = {"user": user, "item": int(FIRST + random.integers(items)), "key": f"{client}-{number}"}

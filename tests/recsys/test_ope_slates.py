@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import ConfigError, DataError
 from recsys.offline import SlateLog, slate_estimates
-from recsys.ope import PolicyLog, estimate
+from recsys.ope import PolicyLog, estimate, read_log
 from recsys.ope_slates import estimate_slates, read_logged
 
 ITEMS, SLOTS = 6, 3
@@ -125,3 +125,19 @@ def test_doubts_are_said(tmp_path: Path) -> None:
     frame.drop(columns="slot").to_parquet(tmp_path / "bare.parquet")
     with pytest.raises(DataError, match="no column 'slot'"):
         read_logged(tmp_path / "bare.parquet")
+
+
+def test_a_log_need_not_show_every_item_of_a_policy(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"item_id": random.choice([0, 1, 2, 4], 200), "position": 1, "click": 0})
+    frame["propensity_score"], frame["click"] = 0.2, (frame["item_id"] == 4).astype(int)
+    frame.to_csv(tmp_path / "log.csv", sep=";", index=False)
+    table = np.array([[0.0], [0.0], [0.0], [0.5], [0.5]])
+    np.savez(tmp_path / "p.npz", mine=table, other=np.full((9, 1), 1 / 9))
+    log = read_log(tmp_path / "log.csv")
+    assert log.names == ("0", "1", "2", "4")
+    answer = estimate(log, f"{tmp_path / 'p.npz'}:mine")
+    share = (frame["item_id"] == 4).mean()
+    assert answer["estimates"]["ips"]["value"] == pytest.approx(0.5 / 0.2 * share)
+    with pytest.raises(DataError, match=r"shape \(9, 1\)"):
+        estimate(log, f"{tmp_path / 'p.npz'}:other")
