@@ -211,7 +211,7 @@ class InterestNetwork(nn.Module):
         scores = scores.masked_fill(number < FIRST, AWAY).log_softmax(-1)
         scores = (seen.log_weight[..., None] + scores).logsumexp(-2)
         anything = F.logsigmoid(even) - math.log(max(len(number) - FIRST, 1))
-        return torch.logaddexp(F.logsigmoid(-even) + scores, anything)
+        return torch.logaddexp(F.logsigmoid(-even) + scores, anything).masked_fill(number < FIRST, AWAY)
 
     def item_log_probs(
         self,
