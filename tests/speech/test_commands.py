@@ -10,14 +10,16 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
+from core.errors import ConfigError
 from core.weights import Card, save
 from speech.cli import app
 from speech.data import read_corpus
 from speech.evaluate import evaluate
 from speech.export import export_onnx
 from speech.features import analyse, synthesise
+from speech.layouts import build
 from speech.mixing import MixLaw, mixtures, write_set
-from speech.model import load_model
+from speech.model import Model, load_model
 from speech.models.enhance import EnhanceConfig, EnhanceNet
 from speech.models.separate import SeparateConfig, SeparateNet
 from speech.no_reference import dnsmos, levels
@@ -129,6 +131,43 @@ def test_a_published_stream_is_exported_and_says_what_its_ends_are(tmp_path: Pat
     about = {prop.key: prop.value for prop in onnx.load(str(tmp_path / "g.onnx")).metadata_props}
     assert about["ends"] == "the first and last 256 samples mirrored beyond the ends of the wave"
     assert (about["weights"], about["window"]) == ("gtcrn-dns3", "512")
+
+
+PUBLISHED = {
+    "asteroid-conv-tasnet": (
+        {"n_blocks": 1, "n_repeats": 1, "bn_chan": 4, "hid_chan": 8, "skip_chan": 4, "n_filters": 8},
+        "2000 to 480000 samples",
+    ),
+    "mossformer2-ss": (
+        {"in_channels": 8, "out_channels": 8, "num_blocks": 1},
+        "8000 samples, longer ones in windows",
+    ),
+    "frcrn": ({"channels": 8}, "8 to 3000 frames"),
+}
+"""Small sizes of layouts, and what lengths their graphs take."""
+
+
+def published(layout: str, words: dict[str, Any]) -> Model:
+    card = Card("separate", layout, "none", "none", {"layout": layout, "options": words})
+    return Model(build(layout, words).eval(), card, layout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", PUBLISHED)
+def test_a_published_network_is_exported_with_the_lengths_that_it_takes(layout: str, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    words, lengths = PUBLISHED[layout]
+    assert export_onnx(published(layout, words), tmp_path / "p.onnx", seconds=0.5) < 1e-4
+    about = {prop.key: prop.value for prop in onnx.load(str(tmp_path / "p.onnx")).metadata_props}
+    assert (about["length"], about["weights"]) == (lengths, layout)
+
+
+def test_published_networks_without_a_graph_say_why(tmp_path: Path) -> None:
+    words = {"n_fft": 16, "stride": 8, "n_layers": 1, "lstm_hidden_units": 4, "emb_dim": 8, "attn_n_head": 2}
+    with pytest.raises(ConfigError, match="graphs have no complex numbers"):
+        export_onnx(published("espnet-tf-gridnet-v2", words), tmp_path / "p.onnx")
+    assert not (tmp_path / "p.onnx").exists()
 
 
 def test_a_form_that_a_network_has_not_is_refused(weights: dict[str, Path], tmp_path: Path) -> None:

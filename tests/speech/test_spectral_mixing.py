@@ -12,10 +12,11 @@ from core.weights import find, load
 from speech.cli import app
 from speech.config import SeparateRun
 from speech.dynamic import MixConfig, Mixer, fast_length
+from speech.model import load_model
 from speech.models.separate import SeparateConfig, SeparateNet
 from speech.spectral_mixing import SpectralMixer
 from speech.synth import generated_corpus
-from speech.train import grown
+from speech.train import Learning, grown
 
 CPU = torch.device("cpu")
 CORPUS = generated_corpus(talkers=6, seconds=4.0)
@@ -69,6 +70,30 @@ def test_waves_are_read_at_few_speeds_of_fast_lengths() -> None:
     assert all(length % 2 == 0 for length in lengths - {found.samples})
     assert Mixer([CORPUS], MixConfig(seconds=1.013, speed=0.0), CPU).length(5) == found.samples
     assert [fast_length(n) for n in (9599, 9600, 16207)] == [9600, 9600, 16384]
+
+
+def test_a_step_is_recorded_anew_when_weights_were_moved(
+    weights: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cuDNN lays weights into one piece at the first validation: a record of before reads the old place."""
+    records: list[int] = []
+
+    def record(module: Any, example: Any) -> Any:
+        records.append(len(example))
+        return module
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
+    learning = Learning("separate", SpectralMixer([CORPUS], MixConfig(seconds=1.0, speed=0.0), 1024, CPU), 2)
+    learning.replay = True
+    network = load_model(weights["separate"], "separate").network.train()
+    first = learning(network, 5)["loss"]
+    again = learning(network, 5)["loss"]
+    assert records == [2]
+    torch.testing.assert_close(first, again)
+    for parameter in network.parameters():
+        parameter.data = parameter.data.clone()
+    torch.testing.assert_close(learning(network, 5)["loss"], first)
+    assert records == [2, 2]
 
 
 def test_a_grown_network_begins_with_the_numbers_of_the_smaller_one(
