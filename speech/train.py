@@ -94,6 +94,7 @@ def train(
         resume=resume,
         quiet=quiet,
         start=None if start is None else weights_file(start),
+        began=began if config.minutes is None else None,  # a plan has taken the beginning off already
     )
 
 
