@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,8 +41,8 @@ def modes_agree_in_float32(of: Subject) -> None:
     unit = of.make(torch.float32)
     x = sample(batch=2, time=150, dtype=torch.float32)
     with torch.no_grad():
-        expected = of.make()(x.double(), None, "step")[0].float()
-        for mode in unit.modes:
+        expected = of.make()(x.double(), None, "sequential")[0].float()
+        for mode in unit.modes[1:]:
             close(unit(x, None, mode)[0], expected, 1e-4 if mode == "convolution" else 3e-5)
 
 
@@ -108,14 +109,15 @@ def choose_start(net: Stack, x: Tensor, given: tuple[Any, ...], directions: int)
 
 def gradients_are_right(of: Subject) -> None:
     """By finite differences for steps, which every mode is compared with, gradients included."""
-    finite_differences(of, ("step",), 3)
+    finite_differences(of, ("step",), 3, each=False)
 
 
-def finite_differences(of: Subject, modes: tuple[str, ...], time: int) -> None:
-    """Gradients of x in these modes against finite differences."""
+def finite_differences(of: Subject, modes: tuple[str, ...], time: int, *, each: bool = True) -> None:
+    """Gradients of x in these modes against finite differences, each number or a random projection of all."""
     unit, x = of.make(), sample(batch=1, time=time).requires_grad_()
     for mode in modes:
-        assert torch.autograd.gradcheck(lambda x, mode=mode: unit(x, None, mode)[0], x, atol=1e-6)
+        compute = partial(lambda mode, x: unit(x, None, mode)[0], mode)
+        assert torch.autograd.gradcheck(compute, x, atol=1e-6, fast_mode=not each)
 
 
 def batch_rows_do_not_see_each_other(of: Subject) -> None:
