@@ -16,6 +16,9 @@ from core.errors import DataError
 
 BATCH = 1 << 20
 """Rows that are unpacked at a time."""
+YEARS = -62_135_596_800, 253_402_300_800
+"""Seconds from 1970 to the first day of the year 1 and of the year 10000."""
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def read_parquet(path: Path, data: bytes, options: Options) -> list[Track]:
@@ -88,7 +91,7 @@ def from_arrow(path: Path, table: Any) -> pd.DataFrame:
     """Columns of an arrow table; what its writer noted for pandas is not believed.
 
     Raises:
-        DataError: text that unpacks to more than can be held.
+        DataError: text that unpacks to more than can be held, or times that are no dates.
     """
     import pyarrow as pa
 
@@ -98,6 +101,13 @@ def from_arrow(path: Path, table: Any) -> pd.DataFrame:
             found[name] = words_of(path, name, column)
         elif pa.types.is_dictionary(column.type):
             found[name] = column.cast(column.type.value_type).to_pandas()
+        elif pa.types.is_duration(column.type):  # pandas cannot show all of them
+            found[name] = column.cast(pa.int64()).to_pandas() / PER_SECOND[column.type.unit]
+        elif pa.types.is_timestamp(column.type):
+            seconds = column.cast(pa.int64()).to_pandas() / PER_SECOND[column.type.unit]
+            if seconds.min() < YEARS[0] or seconds.max() >= YEARS[1]:
+                raise DataError(f"{path}: column {name!r} holds times outside the years 1 to 9999.")
+            found[name] = column.to_pandas()
         elif pa.types.is_fixed_size_binary(column.type):
             found[name] = pd.Series([as_words(value) for value in column.to_pylist()], dtype="str")
         else:
