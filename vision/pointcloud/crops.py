@@ -253,7 +253,8 @@ class MakeCrops:
         last = FIRST_TRAINING + self.pool if self.pool else FIRST_TEST
         while not crops:
             for _ in range(scans):
-                seed, way = torch.randint(FIRST_TRAINING, last, (2,), generator=generator).tolist()
+                seed = int(torch.randint(FIRST_TRAINING, last, (), generator=generator))
+                way = int(torch.randint(1 << 62, (), generator=generator))
                 scan = self.scan(seed)
                 rng = np.random.default_rng((seed, way))
                 for _ in range(self.views):

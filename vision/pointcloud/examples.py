@@ -12,10 +12,13 @@ from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.data import SUFFIXES, read_cloud
 from vision.pointcloud.formats.kitti import HEIGHT, WIDTH, Camera, read_calibration
 from vision.pointcloud.formats.labels import Truth, read_json_labels, read_kitti_labels, read_table_labels
+from vision.pointcloud.formats.nuscenes_tables import MAIN, read_tabled, tables_of
 
 FORMATS = ("kitti", "av2", "nuscenes", "labels", "synthetic")
 IMAGE_SIZES = {"000000": (1224, 370), "000006": (1238, 374), "000015": (1238, 374), "000076": (1238, 374)}
 """Width and height of KITTI training images that differ from most, where no image lies beside the scan."""
+BESIDE = ("label_2", "calib", "image_2", "planes", "ImageSets", "calibration", "map")
+"""Folders of the public layouts that hold no scans."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def is_scan(path: Path) -> bool:
     """Whether a file is a scan by its name, and no label, calibration or table of boxes."""
     name = path.name
     other = (".labels.csv", ".label.txt", ".calib.txt")
-    if name.endswith(other) or path.parent.name in ("label_2", "calib", "image_2", "planes", "ImageSets"):
+    if name.endswith(other) or path.parent.name in BESIDE:
         return False
     return path.stem not in ("annotations", "city_SE3_egovehicle", "egovehicle_SE3_sensor")
 
@@ -75,7 +78,7 @@ def labels_of(path: Path, format: str) -> Path | None:
     if format == "kitti":
         choices = [folder / f"{name}.label.txt", folder.parent / "label_2" / f"{name}.txt"]
     elif format == "nuscenes":
-        choices = [folder / f"{name}.labels.json"]
+        choices = [folder / f"{name}.labels.json", *filter(None, [tables_of(path)])]
     elif format == "av2":
         choices = [folder / f"{name}.labels.csv", folder.parent.parent / "annotations.feather"]
     else:
@@ -101,6 +104,8 @@ def read_example(path: Path, format: str) -> Example:
         width, height = image_size(path, name)
         camera = read_calibration(calibration, width, height)
         return Example(name, cloud, read_kitti_labels(labels, camera), camera)
+    if labels.name == MAIN:
+        return Example(stem(path), cloud, read_tabled(labels, path))
     if labels.suffix == ".json":
         truth = read_json_labels(labels)
         return Example(stem(path), cloud, truth)

@@ -4,7 +4,6 @@ A submanifold convolution answers at its input's voxels. The table of neighbours
 for a set of coordinates and shared by every layer on it.
 """
 
-import math
 from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
@@ -15,43 +14,13 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.kernels.jit import compiled
-from vision.pointcloud.rows import add_rows, take_rows
+from core.kernels.matmul import add_outer, multiply_panels, pack
+from vision.pointcloud.neighbours import Pairs, neighbours, pairs_of
+from vision.pointcloud.rows import add_rows, loops, take_rows
 from vision.pointcloud.voxels import Voxels, from_keys, keys
 
-LARGEST_GRID = 1 << 27
-"""Cells of a grid that is looked up through a dense index; larger ones are searched."""
-
-
-def neighbours(voxels: Voxels, kernel: Sequence[int]) -> Tensor:
-    """(N, K) int64: the row at each offset of a kernel (z, y, x), N where there is no voxel."""
-    name = ("neighbours", tuple(kernel))
-    if name not in voxels.memo:
-        voxels.memo[name] = look_up(voxels, kernel)
-    return voxels.memo[name]
-
-
-def look_up(voxels: Voxels, kernel: Sequence[int]) -> Tensor:
-    coords, count = voxels.coords, len(voxels)
-    depth, height, width = (
-        extent + 2 * (size // 2) for extent, size in zip(voxels.shape, kernel, strict=True)
-    )
-    # a rim as wide as the kernel reaches, so that no offset leaves the grid
-    batch, z, y, x = coords.unbind(1)
-    z, y, x = z + kernel[0] // 2, y + kernel[1] // 2, x + kernel[2] // 2
-    key = ((batch * depth + z) * height + y) * width + x
-    steps = [range(-(size // 2), size // 2 + 1) for size in kernel]
-    offsets = torch.tensor(
-        [(dz * height + dy) * width + dx for dz, dy, dx in product(*steps)], device=coords.device
-    )
-    cells = voxels.batch * depth * height * width
-    wanted = key[:, None] + offsets
-    if cells <= LARGEST_GRID:
-        index = torch.full((cells,), count, dtype=torch.int32, device=coords.device)
-        index[key] = torch.arange(count, dtype=torch.int32, device=coords.device)
-        return index[wanted].long()
-    ordered, rows = key.sort()
-    at = torch.searchsorted(ordered, wanted).clamp(max=max(0, count - 1))
-    return torch.where(ordered[at] == wanted, rows[at], count)
+PAIR_BLOCK = 256
+"""Rows of an answer that are worked on together, so that they stay in the cache."""
 
 
 class GatherConv(torch.autograd.Function):
@@ -84,90 +53,95 @@ def gathered(x: Tensor, table: Tensor) -> Tensor:
     return padded[table].flatten(1)
 
 
+@compiled
+def pair_products(x, weight, rows, sources, starts, y):  # noqa: ANN001, ANN201
+    """y (N, O) += sum over the pairs of every offset k of x (N, I) at its source times weight[k] (I, O).
+
+    Block by block of rows, so that what is gathered, multiplied and added stays near the processor.
+    """
+    offsets = len(weight)
+    first = pack(weight[0])
+    panels = np.empty((offsets, first.shape[0], first.shape[1], first.shape[2]), x.dtype)
+    for k in range(offsets):
+        panels[k] = pack(weight[k])
+    at = starts[:-1].copy()
+    taken, product = np.empty((PAIR_BLOCK, x.shape[1]), x.dtype), np.empty((PAIR_BLOCK, y.shape[1]), x.dtype)
+    zero = np.zeros((1, y.shape[1]), x.dtype)
+    for top in range(0, len(y), PAIR_BLOCK):
+        for k in range(offsets):
+            low, count = at[k], 0
+            while low + count < starts[k + 1] and rows[low + count] < top + PAIR_BLOCK:
+                source = sources[low + count]
+                for c in range(x.shape[1]):
+                    taken[count, c] = x[source, c]
+                count += 1
+            if count:
+                multiply_panels(taken[:count], panels[k], zero, product[:count])
+                for i in range(count):
+                    row = rows[low + i]
+                    for c in range(y.shape[1]):
+                        y[row, c] += product[i, c]
+            at[k] = low + count
+
+
+@compiled
+def pair_outers(x, grad, rows, sources, starts, out):  # noqa: ANN001, ANN201
+    """out (K, I, O) += the outer products of x (N, I) at sources and grad (N, O) at rows, by offset."""
+    given, back = np.empty((PAIR_BLOCK, x.shape[1]), x.dtype), np.empty((PAIR_BLOCK, grad.shape[1]), x.dtype)
+    at = starts[:-1].copy()
+    for top in range(0, len(grad), PAIR_BLOCK):
+        for k in range(len(out)):
+            low, count = at[k], 0
+            while low + count < starts[k + 1] and rows[low + count] < top + PAIR_BLOCK:
+                row, source = rows[low + count], sources[low + count]
+                for c in range(x.shape[1]):
+                    given[count, c] = x[source, c]
+                for c in range(grad.shape[1]):
+                    back[count, c] = grad[row, c]
+                count += 1
+            if count:
+                add_outer(given[:count], back[:count], out[k])
+            at[k] = low + count
+
+
 class PairConv(torch.autograd.Function):
-    """The same sum, offset by offset over the pairs that exist: better where memory is slow."""
+    """The same sum, offset by offset over the pairs that exist: better where memory is slow.
+
+    The way back to the features is the same sum over the mirrored kernel, as in `GatherConv`.
+    """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:  # noqa: ANN001
+    def forward(ctx, x: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:  # noqa: ANN001
+        """x (N, I), weight (K, I, O) -> (N, O)."""
         ctx.save_for_backward(x, weight)
         ctx.pairs = pairs
-        middle = len(pairs) // 2
-        y = x @ weight[middle]
-        for k, (rows, sources) in enumerate(pairs):
-            if k != middle and len(rows):
-                add_rows(y, rows, take_rows(x, sources) @ weight[k])
-        return y
+        return paired(x, weight, pairs)
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN001
         x, weight = ctx.saved_tensors
         grad = grads[0].contiguous()
-        middle = len(ctx.pairs) // 2
-        to_x = grad @ weight[middle].T
+        to_x = paired(grad, weight.flip(0).transpose(1, 2).contiguous(), ctx.pairs)
         to_weight = torch.zeros_like(weight)
-        to_weight[middle] = x.T @ grad
-        for k, (rows, sources) in enumerate(ctx.pairs):
-            if k != middle and len(rows):
-                part = take_rows(grad, rows)
-                add_rows(to_x, sources, part @ weight[k].T)
-                to_weight[k] = take_rows(x, sources).T @ part
+        if loops(x, grad, to_weight):
+            places = (part.numpy() for part in ctx.pairs)
+            pair_outers(x.numpy(), grad.numpy(), *places, to_weight.numpy())
+        else:
+            for k, (rows, sources) in enumerate(ctx.pairs.of_offsets()):
+                to_weight[k] = x[sources].T @ grad[rows]
         return to_x, to_weight, None
 
 
-@compiled
-def pair_loop(coords, shape, reach, index, rows, sources, counts):  # noqa: ANN001, ANN201
-    """Fill rows and sources (K, N) with the pairs of each offset, counts (K,) with how many there are.
-
-    `index` is a grid of zeros, filled with row + 1 on the way.
-    """
-    depth, height, width = shape
-    rz, ry, rx = reach
-    for p in range(len(coords)):
-        b, z, y, x = coords[p, 0], coords[p, 1], coords[p, 2], coords[p, 3]
-        index[((b * depth + z) * height + y) * width + x] = p + 1
-    for p in range(len(coords)):
-        b, z, y, x = coords[p, 0], coords[p, 1], coords[p, 2], coords[p, 3]
-        k = -1
-        for dz in range(-rz, rz + 1):
-            for dy in range(-ry, ry + 1):
-                line = ((b * depth + z + dz) * height + y + dy) * width
-                inside = 0 <= z + dz < depth and 0 <= y + dy < height
-                for dx in range(-rx, rx + 1):
-                    k += 1
-                    if inside and 0 <= x + dx < width:
-                        q = index[line + x + dx]
-                        if q:
-                            rows[k, counts[k]], sources[k, counts[k]] = p, q - 1
-                            counts[k] += 1
-
-
-def compiled_pairs(voxels: Voxels, kernel: Sequence[int]) -> list[tuple[Tensor, Tensor]] | None:
-    """The pairs by a compiled loop over a dense index; None where the grid is too large for one."""
-    cells = voxels.batch * math.prod(voxels.shape)
-    if cells > LARGEST_GRID:
-        return None
-    count, offsets = len(voxels), math.prod(kernel)
-    rows, sources = np.empty((offsets, count), np.int64), np.empty((offsets, count), np.int64)
-    counts = np.zeros(offsets, np.int64)
-    reach = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-    coords = np.ascontiguousarray(voxels.coords.numpy(), np.int64)
-    pair_loop(coords, voxels.shape, reach, np.zeros(cells, np.int32), rows, sources, counts)
-    both = zip(torch.from_numpy(rows), torch.from_numpy(sources), counts.tolist(), strict=True)
-    return [(row[:n], source[:n]) for row, source, n in both]
-
-
-def pairs_of(voxels: Voxels, kernel: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-    """For each offset, the rows that have a neighbour there and which it is."""
-    name = ("pairs", tuple(kernel))
-    if name not in voxels.memo and voxels.coords.device.type == "cpu":
-        found = compiled_pairs(voxels, kernel)
-        if found is not None:
-            voxels.memo[name] = found
-    if name not in voxels.memo:
-        table = neighbours(voxels, kernel)
-        rows = [(column < len(voxels)).nonzero()[:, 0] for column in table.unbind(1)]
-        voxels.memo[name] = [(row, table[row, k]) for k, row in enumerate(rows)]
-    return voxels.memo[name]
+def paired(x: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
+    """y_i = sum over pairs (i, j) of an offset k of x_j W_k: (N, O)."""
+    y = x.new_zeros(len(x), weight.shape[2])
+    if loops(x, weight, y):
+        places = (part.numpy() for part in pairs)
+        pair_products(x.detach().numpy(), weight.detach().numpy(), *places, y.numpy())
+        return y
+    for k, (rows, sources) in enumerate(pairs.of_offsets()):
+        y.index_add_(0, rows, x[sources] @ weight[k])
+    return y
 
 
 class SubmanifoldConv(nn.Module):
@@ -254,19 +228,19 @@ class ScatterConv(torch.autograd.Function):
         y = x.new_zeros(count, weight.shape[2])
         for k, (rows, sources) in enumerate(pairs):
             if len(rows):
-                y.index_add_(0, rows, x[sources] @ weight[k])
+                add_rows(y, rows, take_rows(x, sources) @ weight[k])
         return y
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN001
         x, weight = ctx.saved_tensors
-        grad = grads[0]
+        grad = grads[0].contiguous()
         to_x, to_weight = torch.zeros_like(x), torch.zeros_like(weight)
         for k, (rows, sources) in enumerate(ctx.pairs):
             if len(rows):
-                part = grad[rows]
-                to_x.index_add_(0, sources, part @ weight[k].T)
-                to_weight[k] = x[sources].T @ part
+                part = take_rows(grad, rows)
+                add_rows(to_x, sources, part @ weight[k].T)
+                to_weight[k] = take_rows(x, sources).T @ part
         return to_x, to_weight, None, None
 
 

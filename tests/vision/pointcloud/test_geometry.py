@@ -11,17 +11,9 @@ from vision.pointcloud import orders
 from vision.pointcloud.iou import iou_3d, iou_bev
 from vision.pointcloud.models.lion import LIONLayer, PatchMerging3D
 from vision.pointcloud.models.operators import build_operator
+from vision.pointcloud.neighbours import compiled_pairs, look_up, neighbours, pairs_of
 from vision.pointcloud.nms import nms
-from vision.pointcloud.sparse_conv import (
-    GatherConv,
-    PairConv,
-    StridedConv,
-    SubmanifoldConv,
-    compiled_pairs,
-    look_up,
-    neighbours,
-    pairs_of,
-)
+from vision.pointcloud.sparse_conv import GatherConv, PairConv, StridedConv, SubmanifoldConv, paired
 from vision.pointcloud.voxels import DynamicVoxels, Voxels, dense
 from vision.pointcloud.windows import equal_groups
 
@@ -97,6 +89,8 @@ def test_both_forms_of_the_sparse_convolution_agree_with_the_dense_one() -> None
     assert isinstance(pairs, Tensor)
     assert isinstance(table, Tensor)
     torch.testing.assert_close(pairs, table)
+    half = paired(voxels.features.bfloat16(), weight.bfloat16(), pairs_of(voxels, (3, 3, 3)))
+    torch.testing.assert_close(half.double(), table, atol=0.1, rtol=0.1)
     volume = torch.nn.functional.conv3d(dense(voxels), conv.weight.permute(0, 4, 1, 2, 3), padding=1)
     b, z, y, x = voxels.coords.unbind(1)
     torch.testing.assert_close(pairs, volume.permute(0, 2, 3, 4, 1)[b, z, y, x])
@@ -112,6 +106,20 @@ def test_gradients_of_every_sparse_operator() -> None:
     assert torch.autograd.gradcheck(lambda a, w: GatherConv.apply(a, w, table), (x, weight))
     strided = StridedConv(2, 2).double()
     assert torch.autograd.gradcheck(lambda a: strided(voxels.having(a)).features, (x,))
+
+
+def test_a_convolution_of_several_blocks_of_rows_agrees_with_the_table() -> None:
+    voxels = some_voxels(400, 5, dtype=torch.float32)
+    weight = torch.randn(27, 5, 7, generator=torch.Generator().manual_seed(2))
+    answers = []
+    for form, how in ((PairConv, pairs_of), (GatherConv, neighbours)):
+        x, w = voxels.features.clone().requires_grad_(), weight.clone().requires_grad_()
+        y = form.apply(x, w, how(voxels, (3, 3, 3)))
+        assert isinstance(y, Tensor)
+        y.square().sum().backward()
+        answers.append((y, x.grad, w.grad))
+    for one, other in zip(*answers, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-4)
 
 
 def test_one_voxel_and_none_pass_through() -> None:
@@ -204,7 +212,7 @@ def test_compiled_pairs_are_those_of_the_table() -> None:
         table = look_up(voxels, kernel)
         found = compiled_pairs(voxels, kernel)
         assert found is not None
-        for k, (rows, sources) in enumerate(found):
+        for k, (rows, sources) in enumerate(found.of_offsets()):
             wanted = (table[:, k] < len(voxels)).nonzero()[:, 0]
             assert rows.equal(wanted)
             assert sources.equal(table[wanted, k])

@@ -91,7 +91,7 @@ def evaluate(
             others["bev"] = finder
         except WeightsError as error:
             say(f"without the bird's-eye baseline: {error}")
-    failed = []
+    failed, unlabelled = [], 0
     if format == "synthetic":
         examples = list(generated(int(folder), sensor, front))
     else:
@@ -110,6 +110,7 @@ def evaluate(
     report = score(examples, detector, others, moved)
     report["items"] += failed
     report["n"] += len(failed)
+    report["unlabelled"] = unlabelled
     emit(report, json_path, table(report))
     if failed:
         raise typer.Exit(2)

@@ -62,7 +62,7 @@ def read_kitti_labels(path: str | Path, camera: Camera) -> Truth:
     rows, names, rectangles, occluded, truncated = [], [], [], [], []
     for number, line in enumerate(text_of(path).splitlines(), 1):
         words = line.split()
-        if not words or words[0] == "DontCare":
+        if not words or words[0].lower() == "dontcare":
             continue
         try:
             values = [float(word) for word in words[1:15]]
