@@ -1,4 +1,4 @@
-"""What a memory over sweeps gains: hidden cars that were seen before, at the precision of single sweeps."""
+"""What sweeps gain over one: hidden cars by a memory, velocities and denser cars by merged sweeps."""
 
 import math
 from collections.abc import Sequence
@@ -9,9 +9,11 @@ from torch import nn
 
 from vision.pointcloud.assign import CAR
 from vision.pointcloud.calibrate import FLAT, LOW_SCORE, NEAR_M, calibrated
+from vision.pointcloud.crops import view
 from vision.pointcloud.drives import levelled, remembered
 from vision.pointcloud.iou import iou_bev
-from vision.pointcloud.metrics import Frame, curve, recall_precision
+from vision.pointcloud.merge import merged
+from vision.pointcloud.metrics import Frame, average_precision, curve, recall_precision
 from vision.pointcloud.predict import Detector
 from vision.pointcloud.remember import REMEMBERED, Remembering
 from vision.pointcloud.synth.sequence import sequence
@@ -78,6 +80,60 @@ def hidden_report(
         }
     rows["memory"]["speed_error_mps"] = float(np.median(slips)) if slips else None
     return {"n": drives, "sweeps": sweeps, "sensor": sensor, "weights": detector.name, **rows}
+
+
+def merged_report(
+    detector: Detector, single: Detector, drives: int, sensor: str = "hdl64", first: int = FIRST
+) -> dict[str, Any]:
+    """Cars within 30 m at the end of generated drives: merged sweeps beside the last sweep alone.
+
+    Args:
+        detector: of merged sweeps.
+        single: of one sweep.
+    """
+    frames: dict[str, list[Frame]] = {"single": [], "merged": []}
+    slips: list[float] = []
+    for number in range(drives):
+        turns = sequence(first + number, sensor, detector.sweeps)
+        whole, last = view(merged(turns), None), view(turns[-1].scan, None)
+        near = np.hypot(whole.boxes[:, 0], whole.boxes[:, 1]) < NEAR_M
+        asked = (whole.kinds == CAR) & near
+        for name, seen, finder in (("merged", whole, detector), ("single", last, single)):
+            found, scores, classes = finder.find(seen.points, FLAT, LOW_SCORE)
+            cars = classes == CAR
+            boxes = seen.boxes[:, :7]
+            frames[name].append(Frame(boxes[asked], boxes[~asked], found[cars][:, :7], scores[cars]))
+            if name == "merged":
+                sure = cars & (scores >= detector.thresholds["Car"])
+                slips += speed_slips(whole.boxes[asked], found[sure])
+    rows: dict[str, Any] = {}
+    for name, finder in (("single", single), ("merged", detector)):
+        limit = finder.thresholds["Car"]
+        recall, precision, counts = recall_precision(frames[name], OVERLAP, limit, NEAR_M)
+        rows[name] = {
+            "threshold": round(limit, 3),
+            "cars": counts["truth"],
+            "recall": recall,
+            "precision": precision,
+            "bev": average_precision(frames[name], OVERLAP, False, NEAR_M),
+        }
+    rows["merged"]["speed_error_mps"] = float(np.median(slips)) if slips else None
+    return {"n": drives, "sweeps": detector.sweeps, "sensor": sensor, "weights": detector.name, **rows}
+
+
+def merged_lines(report: dict[str, Any]) -> list[str]:
+    """The report for people."""
+    lines = [
+        f"ends of {report['n']} drives of {report['sweeps']} sweeps, {report['sensor']}, {report['weights']}",
+        f"{'':<10}{'cars':>7}{'recall':>8}{'precision':>11}{'bev@.5':>8}",
+    ]
+    for name in ("single", "merged"):
+        row = report[name]
+        figures = [row[key] for key in ("recall", "precision", "bev")]
+        shown = ["-" if value is None else f"{value:.3g}" for value in figures]
+        lines.append(f"{name:<10}{row['cars']:>7}{shown[0]:>8}{shown[1]:>11}{shown[2]:>8}")
+    error = report["merged"]["speed_error_mps"]
+    return [*lines, f"median error of a velocity: {'-' if error is None else f'{error:.3f}'} m/s"]
 
 
 def matching_threshold(frames: Sequence[Frame], precision: float | None, usual: float) -> float:

@@ -13,10 +13,7 @@ import torch
 from torch import Tensor
 
 from core.kernels.jit import compiled
-from vision.pointcloud.voxels import Voxels
-
-LARGEST_GRID = 1 << 27
-"""Cells of a grid that is looked up through a dense index; larger ones are searched."""
+from vision.pointcloud.voxels import LARGEST_GRID, Voxels
 
 
 def neighbours(voxels: Voxels, kernel: Sequence[int]) -> Tensor:

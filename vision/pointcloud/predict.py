@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from core.config import replace as configured
 from core.errors import WeightsError
+from core.kernels.jit import pool
 from core.weights import Card, load_network
 from vision.pointcloud.boxes import count_inside, wrap
 from vision.pointcloud.cloud import Cloud
@@ -136,6 +137,34 @@ def levelled(xyz: np.ndarray, plane: Plane) -> np.ndarray:
     return level
 
 
+def answered(network: nn.Module, crops: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Maps of crops (N, 3 or 4)."""
+    index = np.repeat(np.arange(len(crops), dtype=np.int64), [len(points) for points in crops])
+    points = torch.from_numpy(np.concatenate(crops)).to(device)
+    with torch.no_grad():
+        return network(points, torch.from_numpy(index).to(device), len(crops))
+
+
+def side_by_side(
+    network: nn.Module, crops: Sequence[np.ndarray], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The same; a CPU's threads share the crops, since most of the work is in loops of one thread."""
+    threads = min(torch.get_num_threads(), len(crops)) if device.type == "cpu" else 1
+    if threads < 2:
+        return answered(network, crops, device)
+    usual = torch.get_num_threads()
+
+    def share(number: int) -> tuple[Tensor, Tensor]:
+        if torch.get_num_threads() != 1:  # of this thread alone
+            torch.set_num_threads(1)
+        low, high = len(crops) * number // threads, len(crops) * (number + 1) // threads
+        return answered(network, crops[low:high], device)
+
+    parts = list(pool(threads).map(share, range(threads)))
+    torch.set_num_threads(usual)  # threads that begin later take the last number that anyone set
+    return torch.cat([heat for heat, _ in parts]), torch.cat([numbers for _, numbers in parts])
+
+
 def averaged(heat: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
     """Maps of 2 B crops, the second half mirrored at the diagonal, as maps of B crops.
 
@@ -248,10 +277,7 @@ class Detector:
         crops = [crop_points(xyz, turn) for turn in turns]
         if self.mirror:
             crops += [np.ascontiguousarray(crop[:, [1, 0, *range(2, crop.shape[1])]]) for crop in crops]
-        index = np.repeat(np.arange(len(crops), dtype=np.int64), [len(points) for points in crops])
-        points = torch.from_numpy(np.concatenate(crops)).to(self.device)
-        with torch.no_grad():
-            heat, numbers = self.network(points, torch.from_numpy(index).to(self.device), len(crops))
+        heat, numbers = side_by_side(self.network, crops, self.device)
         return averaged(heat, numbers) if self.mirror else (heat, numbers)
 
     def find(

@@ -1,7 +1,7 @@
-"""Convolutions over occupied voxels only, in tensor code: no extension, any device, both passes.
+"""Convolutions over occupied voxels only, without an extension: any device, both passes.
 
-A submanifold convolution answers at its input's voxels. The table of neighbours (N, K) is looked up once
-for a set of coordinates and shared by every layer on it.
+A submanifold convolution answers at its input's voxels: one product over a table of neighbours on a GPU,
+block by block over the pairs that exist on a CPU. Either is worked out once for a set of coordinates.
 """
 
 from collections.abc import Sequence

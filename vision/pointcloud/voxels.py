@@ -3,14 +3,22 @@
 Coordinates are (batch, z, y, x); grid sizes of settings are (x, y, z), as published.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.kernels.jit import compiled
 from vision.pointcloud.rows import largest_rows
+
+LARGEST_GRID = 1 << 27
+"""Cells of a grid that is looked up through an index of all of them; larger ones are searched."""
+INDEXED = 1 << 24
+"""Cells up to which an index of all of them is cheaper than sorting the points."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,88 @@ class PointLayer(nn.Module):
         top = largest_rows(x, voxel, count)
         return top if self.last else torch.cat([x, top.index_select(0, voxel)], 1)
 
+    def looped(
+        self, points: Tensor, shared: Tensor | None, voxel: Tensor, count: int
+    ) -> tuple[Tensor, Tensor]:
+        """The same of points (N, I) beside what their voxels share (V, S); the norm is in the linear layer.
+
+        What is shared goes through its part of the layer once a voxel instead of once a point. Gives what
+        each point keeps and the largest of each voxel; of the last layer only the latter.
+        """
+        own = self.linear.weight[:, : points.shape[1]]
+        bias = self.linear.bias if self.linear.bias is not None else own.new_zeros(len(own))
+        if shared is None:
+            base = bias.expand(count, -1).contiguous()
+        else:
+            base = shared @ self.linear.weight[:, points.shape[1] :].T + bias
+        x = points @ own.T
+        top = torch.zeros_like(base)
+        point_loop(x.numpy(), base.numpy(), voxel.numpy(), self.last, top.numpy())
+        return x, top
+
+
+@compiled
+def point_loop(x, base, voxel, last, top):  # noqa: ANN001, ANN201
+    """x (N, C) = max(0, x + base (V, C) of its voxel), kept if not last; top (V, C) = the largest of each."""
+    for p in range(len(x)):
+        row = voxel[p]
+        for c in range(x.shape[1]):
+            value = max(x[p, c] + base[row, c], np.float32(0))
+            if not last:
+                x[p, c] = value
+            top[row, c] = max(top[row, c], value)
+
+
+@compiled(fastmath=False)
+def voxel_loop(points, sample, low, size, grid, index, kept, voxel):  # noqa: ANN001, ANN201
+    """Which points lie in the grid, in `kept`, and the row of the voxel of each, in `voxel`.
+
+    Rows rise with cells. `index` (B * X * Y * Z,), -1 everywhere, holds the rows of occupied cells
+    afterwards. Gives how many points and how many voxels there are.
+    """
+    count = 0
+    for p in range(len(points)):
+        x = math.floor((points[p, 0] - low[0]) / size[0])
+        y = math.floor((points[p, 1] - low[1]) / size[1])
+        z = math.floor((points[p, 2] - low[2]) / size[2])
+        if 0 <= x < grid[0] and 0 <= y < grid[1] and 0 <= z < grid[2]:
+            cell = ((sample[p] * grid[0] + int(x)) * grid[1] + int(y)) * grid[2] + int(z)
+            kept[count], voxel[count] = p, cell
+            index[cell] = 0
+            count += 1
+    rows = 0
+    for cell in range(len(index)):
+        if index[cell] == 0:
+            index[cell] = rows
+            rows += 1
+    for k in range(count):
+        voxel[k] = index[voxel[k]]
+    return count, rows
+
+
+@compiled(fastmath=False)
+def offset_loop(points, kept, voxel, low, size, mean, counts, out):  # noqa: ANN001, ANN201
+    """out (N, C + 6): the channels of each kept point, its way from the mean and the middle of its voxel."""
+    channels = points.shape[1]
+    for k in range(len(kept)):
+        row = voxel[k]
+        counts[row] += 1
+        for axis in range(3):
+            mean[row, axis] += points[kept[k], axis]
+    for row in range(len(mean)):
+        for axis in range(3):
+            mean[row, axis] /= counts[row]
+    for k in range(len(kept)):
+        p, row = kept[k], voxel[k]
+        for c in range(channels):
+            out[k, c] = points[p, c]
+        for axis in range(3):
+            cell = np.float32(math.floor((points[p, axis] - low[axis]) / size[axis]))
+            out[k, channels + axis] = points[p, axis] - mean[row, axis]
+            out[k, channels + 3 + axis] = points[p, axis] - (
+                (cell + np.float32(0.5)) * size[axis] + low[axis]
+            )
+
 
 class DynamicVoxels(nn.Module):
     """Points to voxels with learned features; no limit on points or voxels.
@@ -111,6 +201,8 @@ class DynamicVoxels(nn.Module):
 
     def forward(self, points: Tensor, sample: Tensor, batch: int) -> Voxels:
         """points (N, channels), x, y, z first; sample (N,) -> voxels in rising order of b, x, y, z."""
+        if self.may_loop(points, batch):
+            return self.looped(points, sample, batch)
         low = points.new_tensor(self.bounds[:3])
         size = points.new_tensor(self.size)
         cell = ((points[:, :3] - low) / size).floor()  # by division in float32: see the traps of voxelising
@@ -130,3 +222,30 @@ class DynamicVoxels(nn.Module):
         for layer in self.pfn_layers:
             features = layer(features, voxel, len(key))
         return Voxels(features, from_keys(key, shape), shape, batch)
+
+    def may_loop(self, points: Tensor, batch: int) -> bool:
+        """Whether compiled loops take these points: detection on a CPU, in a grid that has an index."""
+        folded = all(isinstance(layer.norm, nn.Identity) for layer in self.pfn_layers)
+        plain = points.device.type == "cpu" and points.dtype == torch.float32 and not torch.is_grad_enabled()
+        return plain and folded and len(self.pfn_layers) > 0 and batch * math.prod(self.grid) <= INDEXED
+
+    def looped(self, points: Tensor, sample: Tensor, batch: int) -> Voxels:
+        """The same by loops over the points, with an index of all cells in place of a sort."""
+        place = np.array(self.bounds[:3], np.float32), np.array(self.size, np.float32)
+        index = np.full(batch * math.prod(self.grid), -1, np.int32)
+        rows = points.contiguous().numpy()
+        kept, voxel = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+        grid = np.array(self.grid, np.int64)
+        of = sample.long().contiguous().numpy()
+        found, count = voxel_loop(rows, of, *place, grid, index, kept, voxel)
+        key = torch.from_numpy(np.flatnonzero(index >= 0))
+        features = np.empty((found, rows.shape[1] + 6), np.float32)
+        mean, counts = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
+        offset_loop(rows, kept[:found], voxel[:found], *place, mean, counts, features)
+        x, shared, which = torch.from_numpy(features), None, torch.from_numpy(voxel[:found])
+        for layer in self.pfn_layers:
+            assert isinstance(layer, PointLayer)
+            x, shared = layer.looped(x, shared, which, count)
+        assert shared is not None
+        shape = (self.grid[2], self.grid[1], self.grid[0])
+        return Voxels(shared, from_keys(key, shape), shape, batch)

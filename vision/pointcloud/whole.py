@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from core.errors import ConfigError
 from core.units.diagonal.min_unit import MinUnit
-from vision.pointcloud.features import bev_image
+from vision.pointcloud.features import tensor_image
 from vision.pointcloud.models.detector import LIONDetector
 from vision.pointcloud.models.lion import LIONBlock, LIONLayer, PatchMerging3D
 from vision.pointcloud.models.operators.both_ways import BothWays
@@ -126,7 +126,7 @@ class Whole(nn.Module):
             assert isinstance(merge, PatchMerging3D)
             rows, _ = self.merged(merge, self.block(block, rows))
         rows = self.layer(network.last, rows)
-        image = bev_image(points, crop, 1)
+        image = tensor_image(points, crop, 1)
         both = torch.cat([network.flat(self.above(rows)), network.stem(image)], 1)
         return network.head(network.pyramid(network.join(both)))
 

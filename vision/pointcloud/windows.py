@@ -6,9 +6,11 @@ Groups ignore the borders of windows: a window is only a device for ordering.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from core.kernels.jit import compiled
 from vision.pointcloud.orders import curve_keys
 from vision.pointcloud.voxels import Voxels
 
@@ -29,7 +31,12 @@ def window_order(
     coords: Tensor, shape: Sequence[int], window: Sequence[int], shift: bool, first: str
 ) -> Tensor:
     """The permutation (N,) that sorts voxels by window and place inside; arguments as of `window_key`."""
-    return window_key(coords, shape, window, shift, first).argsort()
+    if coords.device.type != "cpu":
+        return window_key(coords, shape, window, shift, first).argsort()
+    key = np.empty(len(coords), np.int64)
+    rows, sizes = coords.long().contiguous().numpy(), np.array([*shape, *window], np.int64)
+    window_loop(rows, sizes[:3], sizes[3:], shift, first == "x", key)
+    return torch.from_numpy(key).argsort()
 
 
 def window_key(
@@ -56,6 +63,23 @@ def window_key(
     for name in names:
         key = key * axes[name][3] + axes[name][1]
     return key
+
+
+@compiled
+def window_loop(coords, shape, window, shift, along_x, key):  # noqa: ANN001, ANN201
+    """The numbers of `window_key`, voxel by voxel, into key (N,)."""
+    axes = (0, 1, 2) if along_x else (1, 0, 2)
+    for p in range(len(coords)):
+        number = coords[p, 0]
+        for axis in axes:
+            size = window[axis]
+            place = coords[p, 3 - axis] + (size // 2 if shift else 0)
+            number = number * (-(-shape[2 - axis] // size) + 1) + place // size
+        for axis in axes:
+            size = window[axis]
+            place = coords[p, 3 - axis] + (size // 2 if shift else 0)
+            number = number * size + place % size
+        key[p] = number
 
 
 def order_of(voxels: Voxels, window: Sequence[int], shift: bool, name: str) -> Tensor:

@@ -59,6 +59,7 @@ def test_classes_count_by_their_balance() -> None:
         TrainConfig(balance=(1.0, 0.0, 1.0))
 
 
+@pytest.mark.slow
 def test_a_race_by_steps_gives_rows_and_goes_on_from_its_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

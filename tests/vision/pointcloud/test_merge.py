@@ -16,6 +16,7 @@ from vision.pointcloud.cli import app
 from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.config import PRESETS, ModelConfig
 from vision.pointcloud.crops import MakeCrops, batch_of, crop_points, crops_of, turned, view
+from vision.pointcloud.hidden import merged_lines, merged_report
 from vision.pointcloud.merge import brought, merged, merged_clouds
 from vision.pointcloud.models.detector import build_network
 from vision.pointcloud.predict import THRESHOLDS, Detector, ages
@@ -129,3 +130,16 @@ def test_the_command_merges_a_drive_and_says_what_it_wants(tmp_path: Path) -> No
     scans = json.loads(answer.stdout)["scans"]
     assert len(scans) == 3
     assert "tracks" in scans[2]
+
+
+def test_merged_sweeps_are_scored_beside_the_last_one(drive: list[Sweep]) -> None:
+    torch.manual_seed(0)
+    both = Detector(build_network(MERGED), THRESHOLDS, "two")
+    alone = Detector(build_network(ModelConfig("bev", width=8, deep=8, depth=1)), THRESHOLDS, "one")
+    report = merged_report(both, alone, 1, "vlp16")
+    assert (report["n"], report["sweeps"]) == (1, 2)
+    assert report["single"]["cars"] == report["merged"]["cars"] > 0
+    assert report["merged"]["recall"] == 0.0  # nothing learned, nothing above the threshold
+    assert report["merged"]["precision"] is None
+    assert report["merged"]["speed_error_mps"] is None
+    assert len(merged_lines(report)) == 5

@@ -46,7 +46,8 @@ def evaluate(
     """Score the detector beside both baselines, by one protocol for every folder.
 
     --format sensors scores cars in so many generated scans of each of six sensors, --format drives what a
-    memory over sweeps finds of hidden cars in so many generated drives.
+    memory over sweeps finds of hidden cars in so many generated drives, or weights of merged sweeps beside
+    the usual ones on the last sweep.
 
     Example: recurra pointcloud evaluate kitti/ --format kitti --json report.json
     """
@@ -71,8 +72,12 @@ def evaluate(
     ):
         raise ConfigError(f"--format {format} wants a number of scans in place of a folder, got {folder!r}.")
     if format == "drives":
-        from vision.pointcloud.hidden import hidden_lines, hidden_report
+        from vision.pointcloud.hidden import hidden_lines, hidden_report, merged_lines, merged_report
 
+        if detector.sweeps > 1:
+            report = merged_report(detector, Detector.open(None, where), int(folder), sensor)
+            emit(report, json_path, merged_lines(report))
+            return
         report = hidden_report(detector, int(folder), sweeps, sensor)
         emit(report, json_path, hidden_lines(report))
         return

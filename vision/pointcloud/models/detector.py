@@ -14,6 +14,7 @@ from core.errors import ConfigError
 from core.parts.recompute import checkpointed
 from core.registry import build
 from vision.pointcloud.assign import NUMBERS, SPEEDS
+from vision.pointcloud.columns import spread
 from vision.pointcloud.config import ModelConfig
 from vision.pointcloud.crops import CELLS, HEIGHT_LOW, LOW, OUT_CELLS, SIZE
 from vision.pointcloud.features import CHANNELS, bev_image
@@ -80,11 +81,17 @@ class LIONDetector(CropDetector):
         self.memory = memory_of(config)
 
     def flattened(self, voxels: Voxels) -> Tensor:
-        """The first convolution of the map; its weights are turned to how the volume lies in memory."""
+        """The first convolution of the map; its weights are turned to how the volume lies in memory.
+
+        Most columns hold no voxel: without gradients on a CPU only those that do are multiplied.
+        """
         first, *rest = self.flat
         assert isinstance(first, nn.Conv2d)
         weight = first.weight.unflatten(1, (-1, voxels.shape[0])).transpose(1, 2).flatten(1, 2)
-        x = functional.conv2d(from_above_as_stored(voxels), weight, first.bias, padding=1)
+        if voxels.features.device.type == "cpu" and not torch.is_grad_enabled():
+            x = spread(voxels, weight, first.bias)
+        else:
+            x = functional.conv2d(from_above_as_stored(voxels), weight, first.bias, padding=1)
         for part in rest:
             x = part(x)
         return x
