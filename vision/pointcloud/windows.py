@@ -123,3 +123,18 @@ def mapping(
         sample = voxels.coords[:, 0].sort().values
         voxels.memo[name] = orders, equal_groups(sample, voxels.batch, size)
     return voxels.memo[name]
+
+
+def slots(
+    voxels: Voxels, window: Sequence[int], size: int, shift: bool, directions: Sequence[str]
+) -> tuple[dict[str, tuple[Tensor, Tensor]], Groups]:
+    """By direction the row that each slot of the groups holds (slots,) and the slot of each row (N,)."""
+    name = ("slots", tuple(window), size, shift, tuple(directions))
+    if name not in voxels.memo:
+        orders, groups = mapping(voxels, window, size, shift, directions)
+        places = {}
+        for first, order in orders.items():
+            back = torch.empty_like(groups.to_rows).index_copy_(0, order, groups.to_rows)
+            places[first] = order[groups.to_slots], back
+        voxels.memo[name] = places, groups
+    return voxels.memo[name]

@@ -9,6 +9,7 @@ from core.kernels.jit import pool
 from vision.pointcloud.columns import spread
 from vision.pointcloud.features import bev_image, looped_image, tensor_image
 from vision.pointcloud.models.bev import folded
+from vision.pointcloud.models.operators.both_ways import mirrored, turned_round
 from vision.pointcloud.predict import side_by_side
 from vision.pointcloud.voxels import DynamicVoxels, Voxels, from_above_as_stored
 from vision.pointcloud.windows import window_key, window_order
@@ -82,6 +83,16 @@ def test_columns_give_the_convolution_of_the_whole_map(voxels: Voxels, bias: boo
     torch.testing.assert_close(
         spread(empty, layer.weight, layer.bias), layer(from_above_as_stored(empty)), atol=1e-6, rtol=0
     )
+
+
+def test_a_loop_reverses_what_groups_own_as_tensors_do() -> None:
+    x = torch.randn(3, 6, 2, generator=torch.Generator().manual_seed(0))
+    filled = torch.tensor([6, 4, 1])
+    found = mirrored(x, filled)
+    assert torch.equal(found, turned_round(x.mT.contiguous().mT, filled))  # not in rows: no loop
+    assert torch.equal(found[1], x[1][[3, 2, 1, 0, 4, 5]])
+    assert torch.equal(mirrored(found, filled), x)
+    assert torch.autograd.gradgradcheck(lambda a: mirrored(a, filled), x.double().requires_grad_())
 
 
 class Means(nn.Module):

@@ -1,4 +1,9 @@
-"""Figures of tracking beside those of motmetrics, where it is installed."""
+"""Figures of tracking beside those of motmetrics, where it is installed (extra `peers`).
+
+The kits of nuScenes and Argoverse 2 are no dependency, not even for development: nuscenes-devkit 1.2 takes
+numpy back below 2, and av2 0.3 brings eighteen packages, among them OpenCV and a test runner. Golden files of
+their runs stand for them in test_golden.py: `nuscenes_nds` (nuscenes-devkit) and `av2_detection_a` (av2-api).
+"""
 
 import numpy as np
 import pytest

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vision.pointcloud.sparse_conv import SubmanifoldConv
 from vision.pointcloud.voxels import Voxels, from_keys, keys
-from vision.pointcloud.windows import mapping
+from vision.pointcloud.windows import slots
 
 Operator = Callable[[], nn.Module]
 """Makes one operator: (groups (G, T, C), filled (G,)) -> (G, T, C)."""
@@ -38,16 +38,13 @@ class LIONLayer(nn.Module):
     def forward(self, voxels: Voxels) -> Voxels:
         if not len(voxels):
             return voxels
-        orders, groups = mapping(voxels, self.window, self.group, self.shift, self.direction)
+        places, groups = slots(voxels, self.window, self.group, self.shift, self.direction)
         features = voxels.features
         length = len(groups.to_slots) // len(groups.filled)
         for first, block in zip(self.direction, self.blocks, strict=True):
-            order = orders[first]
-            x = features.index_select(0, order[groups.to_slots]).view(
-                -1, length, features.shape[1]
-            )  # (G, T, C)
-            y = block(x, groups.filled).flatten(0, 1).index_select(0, groups.to_rows)
-            features = torch.empty_like(y).index_copy(0, order, y)
+            rows, back = places[first]
+            x = features.index_select(0, rows).view(-1, length, features.shape[1])  # (G, T, C)
+            features = block(x, groups.filled).flatten(0, 1).index_select(0, back)
         return voxels.having(features)
 
 

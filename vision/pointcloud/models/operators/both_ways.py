@@ -9,34 +9,52 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.kernels.jit import compiled
 from core.parts.drop_path import DropPath
 from core.registry import build
+from vision.pointcloud.rows import loops
 
 
-class Exchange(torch.autograd.Function):
-    """x (G, T, C) with its tokens exchanged by an involution (G, T); the way back exchanges too."""
+class Mirror(torch.autograd.Function):
+    """x (G, T, C) with the first `filled` (G,) tokens of each group reversed; the way back does the same."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, places: Tensor) -> Tensor:  # noqa: ANN001
-        ctx.save_for_backward(places)
-        return taken(x, places)
+    def forward(ctx, x: Tensor, filled: Tensor) -> Tensor:  # noqa: ANN001
+        ctx.save_for_backward(filled)
+        return turned_round(x, filled)
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:  # noqa: ANN001
-        return taken(grads[0], *ctx.saved_tensors), None
+        return mirrored(grads[0].contiguous(), *ctx.saved_tensors), None
 
 
-def taken(x: Tensor, places: Tensor) -> Tensor:
-    """Rows of every group, (G, T, C)."""
-    rows = places + torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+def turned_round(x: Tensor, filled: Tensor) -> Tensor:
+    """Groups with the tokens that they own in reversed order; what pads their ends stays."""
+    if loops(x):
+        out = torch.empty_like(x)
+        mirror_loop(x.detach().numpy(), filled.numpy(), out.numpy())
+        return out
+    place = torch.arange(x.shape[1], device=x.device)
+    mirror = filled[:, None] - 1 - place
+    rows = (
+        torch.where(mirror >= 0, mirror, place) + torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    )
     return x.reshape(-1, x.shape[2]).index_select(0, rows.flatten()).view_as(x)
+
+
+@compiled
+def mirror_loop(x, filled, out):  # noqa: ANN001, ANN201
+    """out (G, T, C) = x with the first `filled` tokens of each group reversed."""
+    for g in range(len(x)):
+        for t in range(x.shape[1]):
+            source = filled[g] - 1 - t if t < filled[g] else t
+            for c in range(x.shape[2]):
+                out[g, t, c] = x[g, source, c]
 
 
 def mirrored(x: Tensor, filled: Tensor) -> Tensor:
     """Groups (G, T, C) with the tokens that they own reversed; what pads their ends stays."""
-    place = torch.arange(x.shape[1], device=x.device)
-    mirror = filled[:, None] - 1 - place
-    y = Exchange.apply(x, torch.where(mirror >= 0, mirror, place))
+    y = Mirror.apply(x, filled)
     assert isinstance(y, Tensor)
     return y
 
