@@ -138,7 +138,11 @@ def test_damaged_tables_are_refused_in_a_sentence(tmp_path: Path) -> None:
     for name, text, words in (
         ("ego_pose", "[]", "do not fit"),
         ("instance", "{", "not a table"),
-        ("sample_annotation", '[{"sample_token": "a", "instance_token": "i1"}]', "no such thing"),
+        (
+            "sample_annotation",
+            '[{"token": "t", "sample_token": "a", "instance_token": "i1"}]',
+            "no such thing",
+        ),
     ):
         read_tables.cache_clear()
         root = nuscenes_tree(tmp_path / name)
