@@ -109,6 +109,8 @@ class TrainConfig:
     workers: int = 0
     """Processes that make scans ahead; the result does not depend on how many."""
     seed: int = 0
+    bfloat16: bool = True
+    """On a CPU that multiplies in bfloat16, all but sparse products, heads and losses are computed in it."""
     balance: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Weights of cars, pedestrians and cyclists in the loss."""
     model: ModelConfig = field(default_factory=ModelConfig)

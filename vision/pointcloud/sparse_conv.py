@@ -162,7 +162,8 @@ class SubmanifoldConv(nn.Module):
     def forward(self, voxels: Voxels) -> Tensor:
         x, weight = voxels.features, self.weight.flatten(1, 3).permute(1, 2, 0)  # (K, I, O)
         if torch.is_autocast_enabled(x.device.type):
-            dtype = torch.get_autocast_dtype(x.device.type)
+            # a CPU's compiled product is one of float32
+            dtype = torch.float32 if x.device.type == "cpu" else torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(dtype), weight.to(dtype)
         weight = weight.contiguous()
         if x.device.type == "cpu":

@@ -104,7 +104,11 @@ class CropDetector(nn.Module):
 
     def forward(self, points: Tensor, crop: Tensor, crops: int) -> tuple[Tensor, Tensor]:
         """Points (N, 3) with the number of their crop (N,)."""
-        return self.head(self.features(points, crop, crops))
+        features = self.features(points, crop, crops)
+        if not torch.is_autocast_enabled(points.device.type):
+            return self.head(features)
+        with torch.autocast(points.device.type, enabled=False):  # the heads stay exact
+            return self.head(features.float())
 
     def remember(self, features: Tensor, state: Any, motion: Tensor) -> tuple[Tensor, Tensor, Any]:
         """Heat, numbers (B, 11, H, W) with velocities, and the state after this sweep.
