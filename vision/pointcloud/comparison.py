@@ -47,8 +47,8 @@ BATCH_SCANS = 1
 """Scans of a batch, each seen twice: up to 8 crops. All networks of a table are in memory at once."""
 RACE = "race"
 """What the card of a row's weights says of how they were trained."""
-HARD = 6
-"""Scans that thresholds come from."""
+HARD, PRECISION = 6, 0.9
+"""Scans that thresholds come from, and the share of right cars that they keep in them."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,11 @@ class Scored:
         load_into(network, tensors)
         kept = kept_mb(network)
         parameters = sum(part.numel() for part in network.parameters())
-        save(path, tensors, replace(card, extra={**card.extra, **thresholds(network.eval(), HARD)}))
+        save(
+            path,
+            tensors,
+            replace(card, extra={**card.extra, **thresholds(network.eval(), HARD, precision=PRECISION)}),
+        )
         detector = Detector.open(path, device)
         model = card.settings["model"]
         return {
