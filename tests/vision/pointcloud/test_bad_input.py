@@ -235,6 +235,23 @@ def test_damaged_files_are_one_sentence_in_our_words(name: str, tmp_path: Path) 
         assert foreign not in text
 
 
+@pytest.mark.parametrize("columns", [3, 4, 5])
+def test_rows_that_end_early_are_not_taken_for_rows_of_another_width(columns: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = np.column_stack(
+        [rng.uniform(-30, 30, (1201, 2)), rng.normal(-1.7, 0.3, 1201), rng.random((1201, 2))]
+    )
+    rows[:, 4] = np.arange(1201) % 32
+    whole = rows[:, :columns].astype("<f4").tobytes()
+    path = tmp_path / "scan.bin"
+    path.write_bytes(whole)
+    assert len(read_cloud(path)) == 1201
+    for less in range(1, columns):
+        path.write_bytes(whole[: -4 * less])
+        with pytest.raises(DataError, match="cut off"):
+            read_cloud(path)
+
+
 def test_labels_and_calibrations_that_cannot_be_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("P0: 1 2 3\nP2: " + "1 " * 12)

@@ -9,6 +9,8 @@ from core.errors import DataError
 from vision.pointcloud.cloud import Cloud, cloud_of
 
 CHOICES = (4, 5, 6, 3)
+SURER = 3.0
+"""By so much another width must look more like a scan to say that a file is cut off."""
 LARGEST = 512 << 20
 """Bytes that the arrays of a file may unpack to."""
 
@@ -26,6 +28,8 @@ def read_floats(data: bytes, name: str, columns: int | None = None) -> Cloud:
     if not choices or len(values) % choices[0]:
         raise DataError(f"{name}: {len(values)} numbers are no rows of {columns or '3 to 6'}; is it cut off?")
     width = max(choices, key=lambda n: likely(values, n, name))
+    if columns is None:
+        refuse_cut(values, width, name)
     if columns is None and likely(values, width, name) < 0:
         raise DataError(f"{name}: not a point cloud: as float32 rows its places are no metres.")
     table = values.reshape(-1, width)
@@ -39,6 +43,20 @@ def read_floats(data: bytes, name: str, columns: int | None = None) -> Cloud:
     elif width > 4:
         found["time"] = table[:, -1]
     return cloud_of(found, "nuscenes" if frame == "yx" else "bin", name, frame)
+
+
+def refuse_cut(values: np.ndarray, width: int, name: str) -> None:
+    """Whether a width that does not divide the numbers explains them far better: then the end is missing.
+
+    Raises:
+        DataError: it does.
+    """
+    others = [n for n in CHOICES if len(values) % n and len(values) >= 16 * n]
+    better = max(others, key=lambda n: likely(values, n, name), default=None)
+    if better is not None and likely(values, better, name) > likely(values, width, name) + SURER:
+        raise DataError(
+            f"{name}: rows of {better} numbers, and {len(values) % better} numbers more; is the file cut off?"
+        )
 
 
 def likely(values: np.ndarray, width: int, name: str) -> float:
