@@ -173,6 +173,7 @@ def convolve_anew() -> Calls:
 
 
 def convolve_back() -> Calls:
+    """Without a peer: spconv 2.3 asks for a CUDA driver on its way back, also for tensors of a CPU."""
     layer, rows = SubmanifoldConv(64, 64), voxels()
     features = rows.features.clone().requires_grad_()
 
