@@ -12,6 +12,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 from core.battery.subject import WIDTH, Subject, close, sample
+from core.blocks.stack import Stack
 from core.state import map_state, tensors
 from core.units.contract import Unit
 
@@ -64,6 +65,11 @@ def second_derivatives_equal_those_of_steps(of: Subject) -> None:
         first = torch.autograd.grad(unit(x, None, mode)[0].square().sum(), x, create_graph=True)[0]
         found.append(torch.autograd.grad(first.square().sum(), x)[0])
     close(found[0], found[1], 1e-7)
+    x = sample(batch=2, time=4).requires_grad_()
+    y, _ = Stack([unit], WIDTH)(x, lengths=torch.tensor([4, 1]))
+    first = torch.autograd.grad(y.square().sum(), x, create_graph=True)[0]
+    second = torch.autograd.grad(first.square().sum(), x)[0]
+    assert bool(second.isfinite().all()), "a second derivative beside padding is not finite"
 
 
 def steps_use_the_weights_of_now(of: Subject) -> None:

@@ -159,3 +159,15 @@ def test_a_million_tracks_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     rows = "".join(f"{t},{x},{y},{z},{int(x)}\n" for t, x, y, z in FLIGHT)
     with pytest.raises(DataError, match="more than 10 tracks by id"):
         read_tracks(written(tmp_path, "a.csv", f"t,x,y,z,id\n{rows}"))
+
+
+def test_times_of_parquet_are_read_as_far_as_dates_reach(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    count = len(FLIGHT)
+    elapsed = arrow.array(range(0, 100 * count, 100), arrow.int64()).cast(arrow.duration("ms"))
+    (track,) = read_tracks(parquet(tmp_path, t=elapsed))
+    assert track.time_s[1] == pytest.approx(0.1)
+    for stamp in (2**62, -(2**62)):
+        late = arrow.array([stamp] * count, arrow.int64()).cast(arrow.timestamp("s", "UTC"))
+        with pytest.raises(DataError, match="outside the years 1 to 9999"):
+            read_tracks(parquet(tmp_path, t=late))

@@ -234,3 +234,7 @@ def test_devices_whose_memory_cannot_be_copied_compute_the_same(monkeypatch: pyt
         found.append([y, *gradients(net, y, x)])
     for ours, theirs in zip(*found, strict=True):
         assert_close(ours, theirs)
+
+
+def test_options_of_a_unit_do_not_hide_its_groups_of_rows() -> None:
+    assert core.build("mamba2", 8, groups=1).row_groups == 4
