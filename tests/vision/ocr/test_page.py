@@ -13,6 +13,7 @@ from vision.ocr.crop import cut_line
 from vision.ocr.line import positive
 from vision.ocr.metrics import matched, overlaps, page_figures
 from vision.ocr.page import find_page
+from vision.ocr.segmentation.ink import sheet
 from vision.ocr.segmentation.order import reading_order
 from vision.ocr.synth.pages import Placed, register, two_columns, with_notes
 from vision.ocr.synth.writing import letter
@@ -59,6 +60,17 @@ def test_a_negative_has_the_lines_of_its_positive() -> None:
     assert (positive(255 - grey) == grey).all()
     assert find_page(255 - grey).lines == find_page(grey).lines
     assert (positive(np.zeros((3, 2), np.uint8)) == 0).all()
+
+
+def test_what_lies_dark_beside_the_sheet_holds_no_lines() -> None:
+    grey, _ = two_columns(3, 3)
+    rng = np.random.default_rng(0)
+    table = rng.normal(0.45 * np.median(grey), 14, (len(grey), 160)).clip(0, 255).astype(np.uint8)
+    plain, found = find_page(grey), find_page(np.hstack([table, grey]))
+    assert len(found.lines) == len(plain.lines)
+    assert min(line.box[0] for line in found.lines) > 140
+    shade = np.interp(np.arange(grey.shape[1]), [0, 600], [0.5, 1.0])  # towards a fold
+    assert sheet((grey * shade).astype(np.uint8)) == (slice(0, grey.shape[0]), slice(0, grey.shape[1]))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 300), (300, 200), (2000, 1500)])

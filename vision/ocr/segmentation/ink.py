@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+BESIDE, SHEET, EDGE, STRIP = 0.85, 0.93, 8, 0.25
+"""What is darker than the first lies beside the sheet where the second is reached within so many strips (of
+four pixels, as blurred as the paper is found); at most this share of a page."""
 MOST_COMPONENTS = 20_000
 """Pieces of ink that are kept, the largest ones: pure noise must not take hours."""
 
@@ -24,11 +27,38 @@ class InkMap:
 
 def darkness(grey: np.ndarray) -> np.ndarray:
     """1 - grey / paper, the paper being a smooth bright envelope of the page."""
+    paper = cv2.resize(paper_of(grey), (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return (1 - grey.astype(np.float32) / np.maximum(paper, 1)).clip(0, 1)
+
+
+def paper_of(grey: np.ndarray) -> np.ndarray:
+    """How bright the paper is, at a quarter of the page's size."""
     small = cv2.resize(grey, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     envelope = cv2.medianBlur(cv2.dilate(small, np.ones((3, 3), np.uint8)), 25)
-    envelope = cv2.GaussianBlur(envelope.astype(np.float32), (0, 0), 6)
-    paper = cv2.resize(envelope, (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_LINEAR)
-    return (1 - grey.astype(np.float32) / np.maximum(paper, 1)).clip(0, 1)
+    return cv2.GaussianBlur(envelope.astype(np.float32), (0, 0), 6)
+
+
+def sheet(grey: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of the sheet: what lies dark beside it (a table, the next sheet) is cut off.
+
+    Strips are judged by the median of their paper. The dark ends at once, which a fold's shadow does not.
+    """
+    paper = paper_of(grey)
+    usual = float(np.median(paper))
+    found = []
+    for axis, size in enumerate(grey.shape):
+        level = np.median(paper, axis=1 - axis) / max(usual, 1.0)
+        first, last = (beside(side) for side in (level, level[::-1]))
+        found.append(slice(4 * first, size - 4 * last))
+    return found[0], found[1]
+
+
+def beside(level: np.ndarray) -> int:
+    """How many strips from the edge on are not of the sheet, by their brightness; the paper's is 1."""
+    bright = np.flatnonzero(level >= BESIDE)
+    first = int(bright[0]) if len(bright) else 0
+    sharp = level[min(first + EDGE, len(level) - 1)] >= SHEET
+    return first if first <= STRIP * len(level) and sharp else 0
 
 
 def thresholded(dark: np.ndarray, window: int = 41) -> np.ndarray:
@@ -45,7 +75,10 @@ def find_ink(grey: np.ndarray, rule_length: float = 0.12) -> InkMap:
     `rule_length`: thin straight components longer than this share of the page are rules, not writing.
     """
     dark = darkness(grey)
-    return written_ink(dark, thresholded(dark), rule_length)
+    rows, columns = sheet(grey)
+    inside = np.zeros(grey.shape, np.uint8)
+    inside[rows, columns] = 1
+    return written_ink(dark, thresholded(dark) * inside, rule_length)
 
 
 def written_ink(dark: np.ndarray, binary: np.ndarray, rule_length: float = 0.12) -> InkMap:
