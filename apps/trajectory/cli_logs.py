@@ -86,6 +86,9 @@ def motions(
     tracks: Annotated[int, typer.Option(min=1, max=10_000, help="Tracks of each family.")] = 60,
     scale: Annotated[float, typer.Option(help="Multiplies the ranges of the families.")] = 1.0,
     into: Annotated[Path | None, typer.Option(help="README whose table is to be replaced.")] = None,
+    front: Annotated[
+        bool, typer.Option("--fronts", help="Compare what may stand before the network at 100 Hz instead.")
+    ] = False,
     seed: Seed = 1,
     compat: Compat = False,
     threads: Threads = None,
@@ -97,10 +100,17 @@ def motions(
     """
     from dataclasses import asdict
 
+    from apps.trajectory import fronts
     from apps.trajectory.motion_table import lines, table, write_into
 
     set_threads(threads)
     model = named_model(weights, None, compat)
+    if front:
+        fast = list(fronts.fronts(model, tracks=tracks, seed=seed))
+        families = [asdict(row) for row in fast]
+        result = {"model": model.name, "tracks": tracks, "seed": seed, "fronts": families}
+        emit(result, json_path, fronts.lines(fast))
+        return
     rows = list(table(model, tracks=tracks, seed=seed, scale=scale))
     told = lines(rows)
     if into is not None:
