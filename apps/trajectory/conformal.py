@@ -11,7 +11,6 @@ kind of flight it is an observation, not a promise, and `LiveRadius` follows it 
 """
 
 import math
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -104,13 +103,20 @@ class LiveRadius:
     """Gain at ten answers a second, and the least time between two that are followed."""
     LARGEST = math.log(20.0)
 
+    ROOM = 24
+    """Answers that are followed at once, two seconds of ten a second; more where their steps are short."""
+
     def __init__(self, steps: int, alpha: float = 0.1) -> None:
         self.log = np.zeros(steps)
         self.alpha = alpha
-        self.told: deque[Told] = deque()
         self.last = -math.inf
         self.due = math.inf
         """When the next step of an answer becomes known."""
+        self.count = 0
+        self.times, self.steps = np.zeros(self.ROOM), np.zeros(self.ROOM)
+        self.known = np.zeros(self.ROOM, np.int64)
+        """Steps of each answer that were compared with what came."""
+        self.means, self.radii = np.zeros((self.ROOM, steps, 0)), np.zeros((self.ROOM, steps))
 
     @property
     def factor(self) -> np.ndarray:
@@ -119,54 +125,88 @@ class LiveRadius:
 
     def forget(self) -> None:
         """Drop the answers whose truth will not come; what was learned stays."""
-        self.told.clear()
-        self.last, self.due = -math.inf, math.inf
+        self.count, self.last, self.due = 0, -math.inf, math.inf
 
     def tell(self, time_s: float, step: float, mean: np.ndarray, radius: np.ndarray) -> None:
         """Follow an answer from `time_s`: mean (K, D), radius (K,) as it was told."""
         if time_s - self.last < self.REGISTER_S - 1e-9:
             return
-        self.last = time_s
-        self.told.append(Told(time_s, step, mean, radius))
+        if self.means.shape[2] != mean.shape[1]:
+            self.means = np.zeros((len(self.times), len(self.log), mean.shape[1]))
+        if self.count == len(self.times):
+            self.make_room()
+        at = self.count
+        self.times[at], self.steps[at], self.known[at] = time_s, step, 0
+        self.means[at], self.radii[at] = mean, radius
+        self.count, self.last = at + 1, time_s
         self.due = min(self.due, time_s + step * (1 - EARLY))
+
+    def make_room(self) -> None:
+        """Leave out the answers that are known to their end, or take more."""
+        open_yet = np.flatnonzero(self.known[: self.count] < len(self.log))
+        size = len(self.times) * (2 if len(open_yet) > len(self.times) // 2 else 1)
+        for name in ("times", "steps", "known", "means", "radii"):
+            old = getattr(self, name)
+            new = np.zeros((size, *old.shape[1:]), old.dtype)
+            new[: len(open_yet)] = old[open_yet]
+            setattr(self, name, new)
+        self.count = len(open_yet)
 
     def learn(self, now_s: float, at: Callable[[np.ndarray], np.ndarray]) -> None:
         """Compare what was told with where the track was up to `now_s`; `at` gives positions (n, D)."""
         if now_s < self.due:
             return
-        found, due = [], math.inf
-        for told in self.told:
-            reached = min(int((now_s - told.time_s) / told.step + EARLY), len(told.mean))
-            found += [(told.time_s + told.step * (k + 1), k, told) for k in range(told.known, reached)]
-            told.known = max(reached, told.known)
-            due = min(due, told.time_s + told.step * (told.known + 1 - EARLY))
-        while self.told and self.told[0].known >= len(self.told[0].mean):
-            self.told.popleft()
-        self.due = due
+        told = slice(self.count)
+        left = int((len(self.log) - self.known[told]).sum())
+        which, moments = np.empty((left, 2), np.int64), np.empty(left)
+        clocks = self.times[told], self.steps[told], self.known[told]
+        found, self.due = due_steps(now_s, *clocks, len(self.log), which, moments)
         if not found:
             return
-        found.sort(key=lambda item: item[0])
-        truth = at(np.minimum([time_s for time_s, _, _ in found], now_s))
-        gaps = truth - np.stack([told.mean[k] for _, k, told in found])
-        for (_, k, told), error in zip(found, np.sqrt((gaps * gaps).sum(1)).tolist(), strict=True):
-            gain = self.GAMMA * min(1.0, self.REGISTER_S / told.step)
-            self.log[k] += gain * ((error > told.radius[k]) - self.alpha)
-        np.clip(self.log, -self.LARGEST, self.LARGEST, out=self.log)
-
-
-@dataclass
-class Told:
-    """An answer of a live track, and how many of its steps were compared with what came."""
-
-    time_s: float
-    step: float
-    mean: np.ndarray
-    radius: np.ndarray
-    known: int = 0
+        order = np.argsort(moments[:found], kind="stable")
+        truth = at(moments[:found][order])
+        gains = self.GAMMA * np.minimum(1.0, self.REGISTER_S / self.steps[told])
+        compare(
+            which[:found][order], truth, self.means, self.radii, gains, self.alpha, self.LARGEST, self.log
+        )
 
 
 EARLY = 1e-6
 """Share of a step by which a sample may be early, by a rounding."""
+
+
+@compiled
+def due_steps(
+    now: Any, times: Any, steps: Any, known: Any, horizon: Any, which: Any, moments: Any
+) -> tuple[Any, Any]:
+    """Answers and steps (n, 2) whose moment has come, into which and moments, and `known` moved on; gives how
+    many, and when the next will be."""
+    found, due = 0, math.inf
+    for row in range(len(times)):
+        reached = min(int((now - times[row]) / steps[row] + EARLY), horizon)
+        for k in range(known[row], reached):
+            which[found, 0] = row
+            which[found, 1] = k
+            moments[found] = min(times[row] + steps[row] * (k + 1), now)
+            found += 1
+        known[row] = max(reached, known[row])
+        if known[row] < horizon:
+            due = min(due, times[row] + steps[row] * (known[row] + 1 - EARLY))
+    return found, due
+
+
+@compiled
+def compare(
+    which: Any, truth: Any, means: Any, radii: Any, gains: Any, alpha: Any, largest: Any, log: Any
+) -> None:
+    """Move log (K,) by the misses of steps which (n, 2) against places truth (n, D)."""
+    for i in range(len(which)):
+        row, k = which[i, 0], which[i, 1]
+        square = 0.0
+        for d in range(truth.shape[1]):
+            square += (truth[i, d] - means[row, k, d]) ** 2
+        missed = 1.0 if math.sqrt(square) > radii[row, k] else 0.0
+        log[k] = min(max(log[k] + gains[row] * (missed - alpha), -largest), largest)
 
 
 class OwnRadius:
