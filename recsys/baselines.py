@@ -104,6 +104,18 @@ def offers(slates: Slates, users: np.ndarray, piece: int = 4000) -> Tensor:
     return total
 
 
+def telling(counts: Tensor, group: Tensor) -> float:
+    """Share of the variance of counts (I,) within their groups that is more than chance: 0 where items were
+    put on slates at random, near 1 where whoever did it knew them.
+    """
+    own, seen = group[FIRST:], counts[FIRST:].double()
+    sizes = torch.bincount(own).double()
+    mean = (torch.bincount(own, seen) / sizes.clamp_min(1))[own]
+    free = len(own) - int((sizes > 0).sum())
+    spread = float(((seen - mean).square() / mean.clamp_min(1e-9)).sum()) / max(free, 1)
+    return max(0.0, 1 - 1 / spread) if spread > 0 else 0.0
+
+
 def fitted_nothing(counts: Counts, pieces: list[Steps]) -> Tensor:
     """The weight of no click by kind and length with which as many are expected as were counted."""
     masses, cells, empties = [], [], []

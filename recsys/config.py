@@ -88,7 +88,7 @@ class SlateConfig:
     batch: int = 128
     seed: int = 0
     later: float = 0.15  # weight of the recommending head's loss
-    offered: float = 1.0  # weight of the likelihood of what was put on recommendation slates
+    offered: float = 1.0  # weight of the likelihood of recommendation slates, where they were no accident
     looks: int = 1  # steps of each user that the recommending head looks ahead from, in a batch
     kl: float = 0.5  # weight of the divergence from the prior; 1 is the ELBO
     point: bool = False  # point estimates of the items instead of a posterior

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import numpy as np
 import torch
 
 from core.errors import DataError
@@ -134,12 +135,12 @@ def steps_from(histories: Sequence[History]) -> Steps:
     """Histories as a batch of steps; shorter ones are padded at the end, an empty one has an unused step."""
     time = max(1, *(len(history.events) for history in histories))
     slots = 1 + max([1, *(len(event.shown) for history in histories for event in history.events)])
-    slate = torch.zeros(len(histories), time, slots, dtype=torch.int64)
-    click_idx = torch.zeros(len(histories), time, dtype=torch.int64)
-    lengths, kind = click_idx.clone(), click_idx.clone()
+    slate = np.zeros((len(histories), time, slots), np.int64)
+    facts = np.zeros((3, len(histories), time), np.int64)
     for row, history in enumerate(histories):
         for t, event in enumerate(history.events):
             slate[row, t, 0] = NOTHING
-            slate[row, t, 1 : 1 + len(event.shown)] = torch.tensor(event.shown)
-            click_idx[row, t], kind[row, t], lengths[row, t] = event.slot, event.kind, 1 + len(event.shown)
-    return Steps(slate, click_idx, lengths, kind, (lengths > 0) & (slate[..., 0] != UNKNOWN))
+            slate[row, t, 1 : 1 + len(event.shown)] = event.shown
+            facts[:, row, t] = event.slot, event.kind, 1 + len(event.shown)
+    shown, (click_idx, kind, lengths) = torch.from_numpy(slate), torch.from_numpy(facts)
+    return Steps(shown, click_idx, lengths, kind, (lengths > 0) & (shown[..., 0] != UNKNOWN))

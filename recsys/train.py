@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 
 from core.errors import ConfigError
 from core.training import Outcome, check_folder
-from recsys.baselines import Counted, count, offers
+from recsys.baselines import Counted, count, offers, telling
 from recsys.config import FilterRun, PaperRun, SlateConfig
 from recsys.features import Steps
 from recsys.loss import later_loss, offer_loss, slate_loss
@@ -26,12 +26,14 @@ OFFERS = 2
 
 
 class UserBatches:
-    """Rows of a batch -> (steps, the steps (B, looks) to look ahead from, steps (B, OFFERS) with
+    """Rows of a batch -> (steps, the steps (B, looks) to look ahead from, steps (B, offers) with
     recommendation slates where the user has them, noise of the item table).
     """
 
-    def __init__(self, steps: Steps, noise: tuple[int, ...] | None, looks: int = 1) -> None:
-        self.steps, self.noise, self.looks = steps, noise, looks
+    def __init__(
+        self, steps: Steps, noise: tuple[int, ...] | None, looks: int = 1, offers: int = OFFERS
+    ) -> None:
+        self.steps, self.noise, self.looks, self.offers = steps, noise, looks, offers
 
     def __call__(self, rows: Tensor, generator: Generator) -> tuple[Steps, Tensor, Tensor, Tensor | None]:
         steps = self.steps.rows(rows)
@@ -40,7 +42,7 @@ class UserBatches:
         often = torch.rand(count, self.looks, generator=generator) < SHARE
         at = torch.where(often, min(FIFTH, last - 1), at)
         luck = torch.rand(steps.kind.shape, generator=generator) + (steps.kind == RECOMMENDATION)
-        offered = luck.topk(min(OFFERS, luck.shape[1]), 1).indices
+        offered = luck.topk(min(self.offers, luck.shape[1]), 1).indices
         noise = None if self.noise is None else torch.randn(self.noise, generator=generator)
         return steps, at, offered, noise
 
@@ -94,16 +96,21 @@ def train(
         model.popular.copy_(shown_by_group(counts.clicked, model.items.group, len(model.popular)))
     steps = parts.training
     total = float(steps.counted.sum())
-    later, offered, kl = config.later, config.offered, config.kl / total
+    told = telling(model.offered, torch.from_numpy(slates.catalogue.group))
+    later, offered, kl = config.later, config.offered * min(1.0, 2 * told), config.kl / total
 
     def step(model: nn.Module, batch: tuple[Steps, Tensor, Tensor, Tensor | None]) -> dict[str, Tensor]:
         steps, at_step, at_offer, noise = batch
         slots, items, offers, divergence = model(steps, at_step, at_offer, noise)
         choice, ahead = slate_loss(slots, steps), later_loss(items, steps, at_step)
-        shown = offer_loss(offers, steps, at_offer)
-        loss = choice + later * ahead + offered * shown + kl * divergence
-        return {"loss": loss, "choice": choice, "later": ahead, "offered": shown, "kl": divergence / total}
+        loss = choice + later * ahead + kl * divergence
+        found = {"choice": choice, "later": ahead, "kl": divergence / total}
+        if offered:
+            found["offered"] = offer_loss(offers, steps, at_offer)
+            loss = loss + offered * found["offered"]
+        return {"loss": loss, **found}
 
-    make = UserBatches(steps, None if config.point else model.items.noise_shape, config.looks)
+    noise = None if config.point else model.items.noise_shape
+    make = UserBatches(steps, noise, config.looks, OFFERS if offered else 0)
     card = describe(slates, config.model.unit, "interest")
     return fit(config, model, step, make, parts, out, card, resume=resume, quiet=quiet, device=device)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from core.errors import DataError, RecurraError
-from core.state import from_bytes, join, rows, to_bytes
+from core.state import choose, join, rows, rows_from_bytes, rows_to_bytes, tensors, to_bytes
 from core.weights import find
 from recsys.features import Steps
 from recsys.history import Event, History, parse_history, steps_from
@@ -259,28 +259,25 @@ class Engine:
         new = model.network.initial_state(1)
         here = Found(model, snapshot, retired, new)
         names = [self.known_as(user) for user in users]
-        rows: Sequence[Kept | None] = [None] * len(users)
-        states = [new] * len(users)
+        kept: Sequence[Kept | None] = [None] * len(users)
+        states = join([new] * len(users))
         if self.store is not None:
             try:
-                rows = self.store.get(names)
-                states = [
-                    new if row is None else self.state_of(row, name, snapshot)
-                    for row, name in zip(rows, names, strict=True)
-                ]
+                kept = self.store.get(names)
+                states = self.states_of(kept, names, snapshot)
             except DataError:
                 return [replace(here, down=True)] * len(users)
         thin = isinstance(model.network, InterestNetwork) and not model.network.items.rank
-        ready = Ready.of(model.network, join(states)) if thin else [None] * len(users)
+        ready = Ready.of(model.network, states) if thin else [None] * len(users)
         return [
             replace(
                 here,
-                state=state,
+                state=rows(states, slice(index, index + 1)),
                 known=row is not None,
                 recomputed=row is not None and row.snapshot != snapshot,
                 ready=one,
             )
-            for row, state, one in zip(rows, states, ready, strict=True)
+            for index, (row, one) in enumerate(zip(kept, ready, strict=True))
         ]
 
     def audit(self, state: Any) -> None:
@@ -317,17 +314,33 @@ class Engine:
             "bucket": self.arms.bucket(user),
         }
 
-    def kept_history(self, user: str) -> History:
-        """The last events of a user in the store."""
+    def kept_history(self, user: str, past: Callable[[str], list[str]] | None = None) -> History:
+        """The last events of a user in the store, which is asked by `past` where it is at work."""
         assert self.store is not None
-        values = [json.loads(text) for text in self.store.events(user)]
+        values = [json.loads(text) for text in (past or self.store.events)(user)]
         return parse_history(values, self.model.catalogue, user)
 
-    def state_of(self, row: Kept, user: str, snapshot: str) -> Any:
-        """The state in a row; one of another snapshot is computed again from the last events."""
-        if row.snapshot == snapshot:
-            return from_bytes(row.h, self.model.network.initial_state(1))
-        return self.replayed(self.kept_history(user).events)
+    def states_of(
+        self,
+        kept: Sequence[Kept | None],
+        users: Sequence[str],
+        snapshot: str,
+        past: Callable[[str], list[str]] | None = None,
+    ) -> Any:
+        """A batch of the states in rows; those of another snapshot are made again from the last events."""
+        like = self.model.network.initial_state(1)
+        old = {
+            index: self.replayed(self.kept_history(users[index], past).events)
+            for index, row in enumerate(kept)
+            if row is not None and row.snapshot != snapshot
+        }
+        plain = to_bytes(like)
+        fresh = [row.h if row is not None and row.snapshot == snapshot else plain for row in kept]
+        states = rows_from_bytes(fresh, like)
+        for index, state in old.items():
+            for whole, part in zip(tensors(states), tensors(state), strict=True):
+                whole[index] = part[0]
+        return states
 
     def replayed(self, events: Sequence[Event]) -> Any:
         """State after events."""
@@ -343,29 +356,18 @@ class Engine:
         self, before: Sequence[Kept | None], clicks: Sequence[Click], past: Callable[[str], list[str]]
     ) -> list[bytes]:
         """States after one click each: one step of the unit for all."""
-        network, histories, states = self.model.network, [], []
-        like = network.initial_state(1)
-        for row, click in zip(before, clicks, strict=True):
-            history = parse_history([json.loads(click.event)], self.model.catalogue)
-            histories.append(history)
-            if row is None:
-                states.append(like)
-            elif row.snapshot == self.snapshot:
-                states.append(from_bytes(row.h, like))
-            else:
-                values = [json.loads(text) for text in past(click.user)]
-                states.append(self.replayed(parse_history(values, self.model.catalogue).events))
-                self.counters.recomputed += 1
+        network = self.model.network
+        histories = [parse_history([json.loads(click.event)], self.model.catalogue) for click in clicks]
+        states = self.states_of(before, [click.user for click in clicks], self.snapshot, past)
+        self.counters.recomputed += sum(row is not None and row.snapshot != self.snapshot for row in before)
         with torch.inference_mode():
-            steps, before_them = steps_from(histories), join(states)
-            self.compare(before_them, steps)
-            state = network.advance(self.tables, before_them, one_step(steps, 0))
+            steps = steps_from(histories)
+            self.compare(states, steps)
+            after = network.advance(self.tables, states, one_step(steps, 0))
+            known = torch.tensor([bool(history.events) for history in histories])
+            after = choose(known, after, states)  # an item that nobody knows moves nobody
         self.counters.batches += 1
-        known = [bool(history.events) for history in histories]
-        return [
-            to_bytes(rows(state, slice(index, index + 1)) if known[index] else states[index])
-            for index in range(len(clicks))
-        ]
+        return rows_to_bytes(after)
 
     def compare(self, state: Any, steps: Steps) -> None:
         """Count what was predicted for these slates beside what was clicked."""

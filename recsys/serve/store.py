@@ -168,19 +168,26 @@ class Store:
                 fresh = [click for click, row in zip(clicks, known, strict=True) if row is None]
                 before = self.get([click.user for click in fresh])
                 after = advance(before, fresh, self.events) if fresh else []
-                steps = {}
-                for click, row, h in zip(fresh, before, after, strict=True):
-                    step = (row.step if row else 0) + 1
-                    steps[click.key] = step
-                    self.base.execute(
-                        "INSERT OR REPLACE INTO state VALUES (?,?,?,?,?)",
-                        (click.user, snapshot, step, h, now),
-                    )
-                    self.base.execute(
-                        "INSERT INTO clicks VALUES (?,?,?,?)", (click.user, step, now, click.event)
-                    )
-                    self.base.execute("DELETE FROM clicks WHERE uid=? AND seq<=?", (click.user, step - KEPT))
-                    self.base.execute("INSERT INTO seen VALUES (?,?,?,?)", (click.key, click.user, step, now))
+                steps = {
+                    click.key: (row.step if row else 0) + 1 for click, row in zip(fresh, before, strict=True)
+                }
+                self.base.executemany(
+                    "INSERT OR REPLACE INTO state VALUES (?,?,?,?,?)",
+                    [
+                        (one.user, snapshot, steps[one.key], h, now)
+                        for one, h in zip(fresh, after, strict=True)
+                    ],
+                )
+                self.base.executemany(
+                    "INSERT INTO clicks VALUES (?,?,?,?)",
+                    [(one.user, steps[one.key], now, one.event) for one in fresh],
+                )
+                old = [(one.user, steps[one.key] - KEPT) for one in fresh if steps[one.key] > KEPT]
+                self.base.executemany("DELETE FROM clicks WHERE uid=? AND seq<=?", old)
+                self.base.executemany(
+                    "INSERT INTO seen VALUES (?,?,?,?)",
+                    [(one.key, one.user, steps[one.key], now) for one in fresh],
+                )
                 self.base.execute("COMMIT")
             except (sqlite3.Error, DataError) as error:
                 if self.base.in_transaction:
