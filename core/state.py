@@ -204,7 +204,8 @@ def rows_to_bytes(state: Any) -> list[bytes]:
     columns = []
     for part in tensors(state):
         whole = part.detach().cpu().contiguous()
-        columns.append(whole.reshape(-1).view(torch.uint8).numpy().reshape(len(whole), -1))
+        width = whole[0].numel() * whole.element_size()
+        columns.append(whole.reshape(-1).view(torch.uint8).numpy().reshape(len(whole), width))
     each = [head + row.tobytes() for row in np.concatenate(columns, 1)]
     return [MAGIC + zlib.crc32(rest).to_bytes(4, "little") + rest for rest in each]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from core.errors import DataError
-from core.state import from_bytes, tensors, to_bytes
+from core.state import from_bytes, rows, rows_from_bytes, rows_to_bytes, tensors, to_bytes
 
 STATES = {
     "tensor": torch.randn(3, 4),
@@ -31,6 +31,21 @@ def test_every_damaged_byte_is_noticed() -> None:
         broken[place] ^= 1
         with pytest.raises(DataError):
             from_bytes(bytes(broken))
+
+
+@pytest.mark.parametrize("name", ["tensor", "nested", "complex", "half"])
+def test_rows_of_a_batch_are_those_of_one_at_a_time(name: str) -> None:
+    state = STATES[name]
+    one = rows(state, slice(0, 1))
+    found = rows_to_bytes(state)
+    assert found == [to_bytes(rows(state, slice(n, n + 1))) for n in range(len(found))]
+    again = rows_from_bytes(found, one)
+    pairs = list(zip(tensors(state), tensors(again), strict=True))
+    assert all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
+    with pytest.raises(DataError, match="damaged"):
+        rows_from_bytes([found[0], found[1][:-1] + bytes([found[1][-1] ^ 1])], one)
+    with pytest.raises(DataError, match="another network"):
+        rows_from_bytes([to_bytes(torch.zeros(1, 9))], one)
 
 
 @pytest.mark.parametrize(

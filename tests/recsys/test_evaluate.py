@@ -125,3 +125,15 @@ def test_an_estimate_from_a_log_says_when_not_to_trust_it(tmp_path_factory: pyte
     frame.to_csv(path, index=False)
     with pytest.raises(DataError, match="propensity 0"):
         estimate(read_log(path), "random")
+
+
+def test_offers_tell_only_where_they_were_no_accident() -> None:
+    from recsys.baselines import telling
+
+    random = torch.Generator().manual_seed(0)
+    group = torch.cat([torch.arange(3), torch.randint(3, 9, (600,), generator=random)])
+    mean = torch.full((603,), 20.0)
+    assert telling(torch.poisson(mean, generator=random), group) < 0.15
+    known = mean * torch.exp(0.6 * torch.randn(603, generator=random))
+    assert telling(torch.poisson(known, generator=random), group) > 0.6
+    assert telling(torch.zeros(603), group) == 0
