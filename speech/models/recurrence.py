@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from core import registry
 from core.blocks.directions import run_directions
+from core.kernels.choice import recording
 from core.units.gated.lstm import LSTM
 
 
@@ -36,6 +37,8 @@ class Recurrence(nn.Module):
         if train is not None:
             return train(list(self.units), x, norm)
         x = x if norm is None else norm(x)
+        if library_here(self.units, x):
+            return library(list(self.units), x, self.initial_state(x) if states is None else states)
         y, final = run_directions(list(self.units), x, states)
         assert final is not None
         return y, final
@@ -64,6 +67,26 @@ def bfloat16_loop(units: nn.ModuleList, x: Tensor) -> Callable[..., Any] | None:
     except ImportError:  # numba or triton is not installed
         return None
     return train_directions
+
+
+def library_here(units: nn.ModuleList, x: Tensor) -> bool:
+    """Whether torch's own LSTM may run: float32 on a CPU, nothing recorded, no gradient wanted.
+
+    Its library takes 0.6 to 0.7 of the time of our compiled loop there.
+    """
+    if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32 or recording():
+        return False
+    return x.shape[0] > 0 and x.shape[1] > 1 and all(is_plain(unit) for unit in units)
+
+
+def library(units: list[Any], x: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+    """x (B, T, I) through plain LSTMs, one a direction: y (B, T, directions * H), their last states."""
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    weights = [getattr(unit, name) for unit in units for name in names]
+    start = tuple(torch.stack([state[part] for state in states]) for part in (0, 1))
+    both = len(units) == 2
+    y, h, c = torch._VF.lstm(x, start, weights, True, 1, 0.0, False, both, True)  # pyright: ignore
+    return y, tuple(zip(h.unbind(0), c.unbind(0), strict=True))
 
 
 def is_plain(unit: nn.Module) -> bool:
