@@ -9,7 +9,6 @@ have one operator for an LSTM or GRU, so the units of the network become torch's
 """
 
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -20,67 +19,14 @@ from core.errors import ConfigError, WorkError
 from core.export import answers, require_onnx, save_graph
 from core.files import check_place, whole_file
 from core.state import tensors
-from core.units.gated.gru import GRU
 from speech.model import LAYOUT, Model
-from speech.models.recurrence import Recurrence, is_plain
 from speech.models.separate import SeparateNet
+from speech.models.torch_layers import fused
 
 RATE = 16000
 TOLERANCE = 1e-4
 WINDOW_S = 6.0
 """Of a network that needs the whole recording: longer ones go through it in overlapping windows."""
-
-
-class Fused(nn.Module):
-    """A recurrence as one layer of torch.nn, with the states of its units."""
-
-    def __init__(self, source: Recurrence) -> None:
-        super().__init__()
-        units: list[Any] = list(source.units)
-        self.input_size, self.directions = source.input_size, source.directions
-        self.output_size = source.output_size
-        self.cell = is_plain(units[0])
-        kind = nn.LSTM if self.cell else nn.GRU
-        self.layer = kind(
-            source.input_size, units[0].hidden_size, batch_first=True, bidirectional=len(units) == 2
-        )
-        with torch.no_grad():
-            for unit, end in zip(units, ("", "_reverse"), strict=False):
-                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-                    getattr(self.layer, f"{name}_l0{end}").copy_(getattr(unit, name))
-
-    def initial_state(self, x: Tensor) -> tuple[Any, ...]:
-        zero = x.new_zeros(x.shape[0], self.layer.hidden_size)
-        return tuple((zero, zero.clone()) if self.cell else zero for _ in range(self.directions))
-
-    def forward(
-        self, x: Tensor, states: tuple[Any, ...] | None = None, norm: nn.LayerNorm | None = None
-    ) -> tuple[Tensor, tuple[Any, ...]]:
-        x = x if norm is None else norm(x)
-        states = self.initial_state(x) if states is None else states
-        if not self.cell:
-            y, end = self.layer(x, torch.stack(list(states)))
-            return y, tuple(end.unbind(0))
-        y, (h, c) = self.layer(x, tuple(torch.stack([state[i] for state in states]) for i in (0, 1)))
-        return y, tuple(zip(h.unbind(0), c.unbind(0), strict=True))
-
-    def step(self, x: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
-        y, states = self.forward(x[:, None], states)
-        return y[:, 0], states
-
-
-def fused(network: nn.Module) -> nn.Module:
-    """A copy whose plain LSTMs and GRUs are torch's own layers."""
-    network = deepcopy(network).eval()
-    for name, part in list(network.named_modules()):
-        if not isinstance(part, Recurrence):
-            continue
-        first: Any = part.units[0]
-        plain_gru = type(first) is GRU and (first.reset, first.update) == ("after", "keep")
-        if is_plain(first) or (plain_gru and first.bias_ih is not None):
-            parent, _, own = name.rpartition(".")
-            setattr(network.get_submodule(parent), own, Fused(part))
-    return network
 
 
 def rebuilt(layout: Any, parts: Iterator[Tensor]) -> Any:

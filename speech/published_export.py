@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.export import export_network
-from speech.export import fused
 from speech.models.frcrn import BINS, FRCRN, HOP, WINDOW
 from speech.models.mossformer2 import MossFormer2SE
 from speech.models.tf_gridnet import TFGridNet
+from speech.models.torch_layers import fused
 
 SHORTEST_S, LONGEST_S = 0.25, 60.0
 """Of a graph whose length is free."""

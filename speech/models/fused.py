@@ -132,7 +132,7 @@ def silu_depthwise(z: Tensor, bias: Tensor, weight: Tensor, before: int) -> Tens
     return out
 
 
-def gated(a: Tensor, h: Tensor) -> Tensor:
+def gated_values(a: Tensor, h: Tensor) -> Tensor:
     """(a_u v) sigmoid(a_v u): a = [a_v, a_u], h = [v, u], (B, S, 2 D) each -> (B, S, D)."""
     out = a.new_empty(*a.shape[:-1], a.shape[-1] // 2)
     for one, two, into in zip(array(a), array(h), out.numpy(), strict=True):
@@ -140,7 +140,7 @@ def gated(a: Tensor, h: Tensor) -> Tensor:
     return out
 
 
-def turned(x: Tensor, gamma: Tensor, beta: Tensor, freqs: Tensor, frames: int) -> Tensor:
+def turned_heads(x: Tensor, gamma: Tensor, beta: Tensor, freqs: Tensor, frames: int) -> Tensor:
     """Heads of queries and keys (B, heads, frames, D) from x (B, S, D); zeros from S on."""
     angle = torch.arange(x.shape[1], dtype=x.dtype)[:, None] * freqs
     cosine, sine = array(angle.cos()), array(angle.sin())

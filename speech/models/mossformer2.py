@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from core.errors import ConfigError
 from speech.models.depthwise import add_depthwise, compiled_here
 from speech.models.fsmn_memory import DenseFsmn, Fsmn
-from speech.models.fused import gated, scale_norm, silu_depthwise, turned
+from speech.models.fused import gated_values, scale_norm, silu_depthwise, turned_heads
 from speech.models.parts import as_long_as, long_enough
 from speech.models.sepformer import FilterEncoder
 
@@ -147,14 +147,14 @@ class GatedAttention(nn.Module):
         padded = frames + -frames % g
         hidden = self.to_hidden(y)  # v and u side by side, as the attention wants its values
         offsets, turns = self.qk_offset_scale, self.rotary_pos_emb.freqs
-        heads = turned(self.to_qk(y), offsets.gamma, offsets.beta, turns, padded)
+        heads = turned_heads(self.to_qk(y), offsets.gamma, offsets.beta, turns, padded)
         quad_q, lin_q, quad_k, _ = heads.unflatten(2, (-1, g)).unbind(1)  # (B, G, g, D)
         weights = torch.matmul(quad_q, quad_k.transpose(-1, -2)).mul_(1 / g).relu_().square_()
         known = torch.matmul(heads[:, 3, :frames].transpose(1, 2), hidden).div_(frames)  # (B, D, 2 H)
         values = F.pad(hidden, (0, 0, 0, padded - frames)) if padded > frames else hidden
         seen = torch.matmul(weights, values.unflatten(1, (-1, g)))
         seen = seen.add_(torch.matmul(lin_q, known[:, None])).flatten(1, 2)
-        return gated(seen[:, :frames], hidden)
+        return gated_values(seen[:, :frames], hidden)
 
     def attention(self, quad_q: Tensor, lin_q: Tensor, quad_k: Tensor, lin_k: Tensor, y: Tensor) -> Tensor:
         """Both values side by side: local inside groups, plus global over all (causal: earlier) groups."""
