@@ -6,8 +6,8 @@ derivatives go through the definition. Without a GPU torch gives the same number
 tests compare this file on a CPU.
 """
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -72,33 +72,27 @@ def cudnn_layer(
         lengths: (B,) of 1 and more, best given on the CPU; y is zero beyond them.
         cell: of a single direction, for second derivatives, which go through its definition.
     """
-    both, inner = len(directions) == 2, len(states[0])
-    matrices = [weight for direction in directions for weight in direction]
-    laid = in_one_piece(kind, matrices, x.shape[-1], both)
-
-    def placed(parts: list[Tensor]) -> list[Tensor]:
-        if laid or not x.is_cuda:
-            return parts
-        copies = [part.clone() for part in parts[-len(matrices) :]]
-        flattened(kind, copies, x.shape[-1], both)
-        return [*parts[: -len(matrices)], *copies]
-
-    def run(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        own = rest[: inner * len(states)]
-        parts = [own[first : first + inner] for first in range(0, len(own), inner)]
-        y, ends = layer(kind, list(rest[len(own) :]), x, parts, lengths, both)
-        return y, *(part for end in ends for part in end)
-
-    def plain(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        assert cell is not None
-        w, u, b, c = rest[inner:]
-        bias, others = (b, (u, c)) if kind == "gru" else (b + c, (u, None, None, None))
-        y, end = plain_loop(cell, x, w, bias, rest[:inner], others, lengths)
-        return y, *end
-
-    given = x, *(part for parts in states for part in parts), *matrices
-    y, *ends = in_full(run, *given, placed=placed, plain=None if cell is None else plain)
-    return y, [tuple(ends[first : first + inner]) for first in range(0, len(ends), inner)]
+    weights = [weight for direction in directions for weight in direction]
+    tf32 = tf32_allowed()
+    # under autocast torch would run cuDNN in float16, whose gradients vanish
+    with torch.autocast(x.device.type, enabled=False):
+        call = Call(kind, len(directions) == 2, tf32, cell)
+        start = [
+            torch.stack([part.float() for part in parts]) if call.both else parts[0].float()[None]
+            for parts in zip(*states, strict=True)
+        ]
+        if lengths is None:
+            y, *ends = call(x.float(), start, weights)
+        else:
+            packed = pack_padded_sequence(x.float(), lengths.cpu(), batch_first=True, enforce_sorted=False)
+            order, back = packed.sorted_indices, packed.unsorted_indices
+            call.sizes = packed.batch_sizes
+            start = [part.index_select(1, order) for part in start]  # pyright: ignore[reportArgumentType]
+            data, *ends = call(packed.data, start, weights)
+            ends = [part.index_select(1, back) for part in ends]  # pyright: ignore[reportArgumentType]
+            whole = PackedSequence(data, packed.batch_sizes, order, back)
+            y = pad_packed_sequence(whole, batch_first=True, total_length=x.shape[1])[0]
+    return y, [tuple(end[i] for end in ends) for i in range(len(states))]
 
 
 def tf32_allowed() -> bool:
@@ -116,96 +110,123 @@ def precise(allowed: bool = False) -> AbstractContextManager[None]:
     )
 
 
-def in_full(
-    run: Callable[..., tuple[Tensor, ...]],
-    *given: Tensor,
-    placed: Callable[[list[Tensor]], list[Tensor]] = list,
-    plain: Callable[..., tuple[Tensor, ...]] | None = None,
-) -> tuple[Tensor, ...]:
-    """Outputs of a call of cuDNN whose backward pass has the precision of the forward one.
+@dataclass
+class Call:
+    """A call of cuDNN, or on a CPU of torch's layer: one layer, tokens padded or packed, in float32.
 
-    Args:
-        run: the call, on what `placed` made of the given tensors.
-        plain: the same in torch's own operators, for second derivatives.
+    Its backward pass has the precision of the forward one, whatever the switches say then.
     """
-    if torch.is_grad_enabled() and any(part.requires_grad for part in given):
-        return Precise.apply(run, placed, plain, *given)  # pyright: ignore[reportReturnType]
-    with precise(tf32_allowed()), torch.no_grad():
-        return run(*placed(list(given)))
+
+    kind: str
+    both: bool
+    """Whether there are two directions."""
+    tf32: bool
+    cell: Cell | None
+    """Of a single direction, for second derivatives."""
+    sizes: Tensor | None = None
+    """Rows of each token of a packed batch."""
+
+    def __call__(self, x: Tensor, start: list[Tensor], weights: list[Tensor]) -> tuple[Tensor, ...]:
+        """x (B, T, I), or packed (N, I), states (directions, B, H) -> y likewise, final states."""
+        if not x.is_cuda:
+            return self.of_torch(x, start, weights)
+        flat = self.one_piece(weights, x.shape[-1])
+        given = x, *start, *weights
+        if torch.is_grad_enabled() and any(part.requires_grad for part in given):
+            return Trained.apply(self, flat, *given)  # pyright: ignore[reportReturnType]
+        return self.forward(flat, given, keep=False)[:-2]
+
+    def of_torch(self, x: Tensor, start: list[Tensor], weights: list[Tensor]) -> tuple[Tensor, ...]:
+        function: Any = torch.lstm if self.kind == "lstm" else torch.gru
+        state = start if self.kind == "lstm" else start[0]
+        flags = (True, 1, 0.0, torch.is_grad_enabled(), self.both)
+        if self.sizes is None:
+            return function(x, state, weights, *flags, True)
+        return function(x, self.sizes, state, weights, *flags)
+
+    def parts(self, given: Any) -> tuple[Tensor, Tensor, Tensor | None, list[Tensor]]:
+        """x, h, c (None: there is none), weights."""
+        x, h, *rest = (part.contiguous() for part in given)
+        return (x, h, rest[0], rest[1:]) if self.kind == "lstm" else (x, h, None, rest)
+
+    def options(self, hidden: int, keep: bool) -> tuple[Any, ...]:
+        """What torch's operators ask for behind the states, in their order."""
+        first = self.sizes is None  # the batch lies first
+        sizes = [] if self.sizes is None else self.sizes.tolist()
+        return MODES[self.kind], hidden, 0, 1, first, 0.0, keep, self.both, sizes, None
+
+    def forward(self, flat: Tensor, given: Any, *, keep: bool) -> tuple[Tensor, ...]:
+        """y, final states, what backward needs: the reserve and the weights in one piece."""
+        x, h, c, weights = self.parts(given)
+        with precise(self.tf32), torch.no_grad():
+            y, h_end, c_end, reserve, piece = torch._cudnn_rnn(  # pyright: ignore
+                x, weights, 4, flat, h, c, *self.options(h.shape[-1], keep)
+            )
+        return (y, h_end, *(() if c is None else (c_end,)), reserve, piece)
+
+    def backward(self, given: Any, y: Tensor, kept: Any, grads: Any, wanted: list[bool]) -> list[Any]:
+        x, h, c, weights = self.parts(given)
+        reserve, piece = kept
+        dy, dh, *dc = grads
+        # the reserve is written to, and a graph may be walked back twice
+        with precise(self.tf32):
+            dx, dh, dc, dweights = torch.ops.aten._cudnn_rnn_backward(
+                x, weights, 4, piece, h, c, y, dy, dh, dc[0] if dc else None,
+                *self.options(h.shape[-1], True), reserve.clone(), [True, True, c is not None, any(wanted)],
+            )  # fmt: skip
+        return [dx, dh, *(() if c is None else (dc,)), *(dweights if any(wanted) else [None] * len(weights))]
+
+    def again(self, given: Any) -> tuple[Tensor, ...]:
+        """The same by the cell's definition."""
+        if self.cell is None:
+            raise RuntimeError("cuDNN's loop of two directions gives first derivatives only")
+        x, h, c, (w, u, b, own) = self.parts(given)
+        lengths = None
+        if self.sizes is not None:
+            whole = PackedSequence(x, self.sizes)
+            x, lengths = pad_packed_sequence(whole, batch_first=True)
+        state = (h[0],) if c is None else (h[0], c[0])
+        bias, others = (b, (u, own)) if c is None else (b + own, (u, None, None, None))
+        ends = None if lengths is None else lengths.to(x.device)
+        y, final = plain_loop(self.cell, x, w, bias, state, others, ends)
+        if lengths is not None:
+            y = pack_padded_sequence(y, lengths, batch_first=True).data
+        return y, *(part[None] for part in final)
+
+    def one_piece(self, weights: list[Tensor], inputs: int) -> Tensor:
+        """The memory (N,) of the weights as cuDNN wants it: their own, or a copy."""
+        if not in_one_piece(self.kind, weights, inputs, self.both):
+            weights = [part.detach().clone() for part in weights]
+            flattened(self.kind, weights, inputs, self.both)
+        first = weights[0].detach()
+        return first.as_strided((first.untyped_storage().nbytes() // first.element_size(),), (1,), 0)
 
 
-class Precise(torch.autograd.Function):
-    """A call whose graph is kept, so that the switch of TF32 holds for both passes."""
+class Trained(torch.autograd.Function):
+    """A call of cuDNN by its own operators: to walk a graph inside would cost as much as a short loop."""
 
     @staticmethod
-    def forward(ctx: Any, run: Any, placed: Any, plain: Any, *given: Tensor) -> Any:  # pyright: ignore
+    def forward(ctx: Any, call: Call, flat: Tensor, *given: Tensor) -> Any:  # pyright: ignore
         ctx.set_materialize_grads(False)
-        leaves = placed([part.detach() for part in given])
-        for leaf, part in zip(leaves, given, strict=True):
-            leaf.requires_grad_(part.requires_grad)
-        ctx.tf32 = tf32_allowed()  # backward runs outside autocast
-        with precise(ctx.tf32), torch.enable_grad():
-            outputs = run(*leaves)
-        ctx.plain, ctx.leaves, ctx.outputs = plain, leaves, outputs
-        ctx.save_for_backward(*given)
-        return tuple(part.detach() for part in outputs)
+        *outputs, reserve, piece = call.forward(flat, given, keep=True)
+        ctx.call, ctx.given = call, len(given)
+        ctx.save_for_backward(*given, outputs[0], reserve, piece)
+        return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:  # pyright: ignore
-        leaves, outputs = ctx.leaves, ctx.outputs
-        again = torch.is_grad_enabled()
-        if again:
-            if ctx.plain is None:
-                raise RuntimeError("cuDNN's loop of two directions gives first derivatives only")
-            leaves = [part.view_as(part) for part in ctx.saved_tensors]
-            outputs = ctx.plain(*leaves)
-        wanted = [part for part in leaves if part.requires_grad]
-        asked = [(part, grad) for part, grad in zip(outputs, grads, strict=True) if grad is not None]
-        ends, tangents = [part for part, _ in asked], [grad for _, grad in asked]
-        with precise(ctx.tf32):
-            found = iter(torch.autograd.grad(ends, wanted, tangents, retain_graph=True, create_graph=again))
-        return None, None, None, *(next(found) if part.requires_grad else None for part in leaves)
-
-
-def layer(
-    kind: str,
-    weights: list[Tensor],
-    x: Tensor,
-    states: list[tuple[Tensor, ...]],
-    lengths: Tensor | None,
-    both: bool,
-) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-    """One layer of torch in float32 -> y, final states of each direction."""
-    # under autocast torch would run cuDNN in float16, whose gradients vanish
-    with torch.autocast(x.device.type, enabled=False):
-        start = [
-            torch.stack([part.float() for part in parts]) if both else parts[0].float()[None]
-            for parts in zip(*states, strict=True)
-        ]
-        # no dropout here: training only says whether cuDNN keeps what a gradient needs
-        flags = (True, 1, 0.0, torch.is_grad_enabled(), both)
-        if lengths is None:
-            y, *ends = called(kind, x.float(), None, start, weights, flags)
-        else:
-            packed = pack_padded_sequence(x.float(), lengths.cpu(), batch_first=True, enforce_sorted=False)
-            order, back = packed.sorted_indices, packed.unsorted_indices
-            start = [part.index_select(1, order) for part in start]  # pyright: ignore[reportArgumentType]
-            data, *ends = called(kind, packed.data, packed.batch_sizes, start, weights, flags)
-            ends = [part.index_select(1, back) for part in ends]  # pyright: ignore[reportArgumentType]
-            whole = PackedSequence(data, packed.batch_sizes, order, back)
-            y = pad_packed_sequence(whole, batch_first=True, total_length=x.shape[1])[0]
-    return y, [tuple(end[i] for end in ends) for i in range(len(states))]
-
-
-def called(
-    kind: str, x: Tensor, sizes: Tensor | None, start: list[Tensor], weights: list[Tensor], flags: Any
-) -> Any:
-    """torch's layer on a padded batch, or on the tokens of a packed one."""
-    function: Any = torch.lstm if kind == "lstm" else torch.gru
-    state = start if kind == "lstm" else start[0]
-    if sizes is None:
-        return function(x, state, weights, *flags, True)
-    return function(x, sizes, state, weights, *flags)
+        saved, needed = ctx.saved_tensors, ctx.needs_input_grad[2:]
+        given, (y, *kept) = saved[: ctx.given], saved[ctx.given :]
+        if torch.is_grad_enabled():
+            views = [part.view_as(part) for part in given]
+            asked = [(o, g) for o, g in zip(ctx.call.again(views), grads, strict=True) if g is not None]
+            wanted = [part for part, need in zip(views, needed, strict=True) if need]
+            ends, along = [o for o, _ in asked], [g for _, g in asked]
+            found = iter(torch.autograd.grad(ends, wanted, along, create_graph=True, allow_unused=True))
+            return None, None, *(next(found) if need else None for need in needed)
+        states = 1 + (ctx.call.kind == "lstm")
+        found = ctx.call.backward(given, y, kept, grads, list(needed[1 + states :]))
+        return None, None, *(part if need else None for part, need in zip(found, needed, strict=True))
 
 
 @torch.no_grad()

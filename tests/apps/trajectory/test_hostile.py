@@ -168,6 +168,6 @@ def test_times_of_parquet_are_read_as_far_as_dates_reach(tmp_path: Path) -> None
     (track,) = read_tracks(parquet(tmp_path, t=elapsed))
     assert track.time_s[1] == pytest.approx(0.1)
     for stamp in (2**62, -(2**62)):
-        late = arrow.array([stamp] * count, arrow.int64()).cast(arrow.timestamp("s", "UTC"))
+        late = arrow.array([stamp] * count, arrow.int64()).cast(arrow.timestamp("ms", "UTC"))
         with pytest.raises(DataError, match="outside the years 1 to 9999"):
             read_tracks(parquet(tmp_path, t=late))
