@@ -100,7 +100,8 @@ def cell(
     data = read_sequences(file, items=groups)
     lanes = LANES if loss in ("bpr_max", "in_batch") else 0
     config = changed(NextRun(), {**options, "model": {**options.get("model", {}), "block": block}})
-    config = replace(config, loss=loss, lanes=lanes)  # pyright: ignore[reportArgumentType]
+    batch = min(config.batch, 2 * LANES) if lanes else config.batch  # lanes take a step a click
+    config = replace(config, loss=loss, lanes=lanes, batch=batch)  # pyright: ignore[reportArgumentType]
     shutil.rmtree(run, ignore_errors=True)  # an interrupted cell is short: it is made again
     began = time.process_time()
     outcome = train_next(config, data, run, quiet=True, device=device)
