@@ -5,7 +5,6 @@ import select
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ PATIENCE_MS = 90_000
 START_S = 240.0
 """Until the process that serves has imported a page and computed, perhaps compiled, what it opens with."""
 DESK: Any = {"width": 1280, "height": 1000}
-SETTLES_S = 20.0
-"""What axe finds while a page still changes is looked at again for so long."""
+LOOKS = 10
+"""What axe finds while a page still changes is looked at again so many times, however long a look takes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -136,15 +135,15 @@ def spotless(page: Any, options: dict[str, Any] | None = None) -> None:
     from axe_playwright_python.sync_playwright import Axe
     from playwright.sync_api import expect
 
-    end = time.monotonic() + SETTLES_S
-    while True:
+    grave: list[str] = []
+    for _ in range(LOOKS):
         expect(page.locator(".pending")).to_have_count(0)
         grave = [
             f"{one['id']}: {one['nodes'][0]['html'][:200]} {one['nodes'][0].get('failureSummary', '')}"
             for one in Axe().run(page, options=options).response["violations"]
             if one["impact"] in ("serious", "critical")
         ]
-        if not grave or time.monotonic() > end:
+        if not grave:
             break
         page.wait_for_timeout(500)
     assert not grave, "\n".join(grave)
