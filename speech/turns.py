@@ -10,8 +10,9 @@ from torch import Tensor
 
 MEMORY_S, FADE_S = 0.3, 0.04
 """Levels are compared over MEMORY_S; gains rise and fall within FADE_S."""
-TURN_DB = -15.0
-"""Set on conversations and on mixtures of validation talkers."""
+TURN_DB = -25.0
+"""Of validation talkers: -12 cost 0.3 dB where both talk and 1.4 dB of a conversation, whose words overlap;
+without any, the network's own leakage in turns lies 28 dB below them."""
 
 
 def means(x: np.ndarray, size: int) -> np.ndarray:

@@ -12,7 +12,7 @@ def test_what_lies_far_below_for_a_while_is_silence_and_the_rest_stays() -> None
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((2, 4 * RATE)).astype(np.float32)
     time = np.arange(noise.shape[1]) / RATE
-    levels = np.stack([np.where(time < 3, 1.0, 0.02), np.where(time < 1, 0.02, 1.0)])  # alone, both, alone
+    levels = np.stack([np.where(time < 3, 1.0, 0.002), np.where(time < 1, 0.002, 1.0)])  # alone, both, alone
     tracks = torch.from_numpy((levels * noise).astype(np.float32))
     found = hushed(tracks, RATE)
     margin = int((MEMORY_S + 0.05) * RATE)
