@@ -55,7 +55,6 @@ def test_losses_over_the_whole_table_and_lanes_are_refused() -> None:
         NextRun(NextConfig(block="gru4rec", sharded=True), loss="in_batch", lanes=4)
 
 
-@pytest.mark.heavy
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", __file__]
     environment = os.environ | {
