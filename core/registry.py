@@ -58,6 +58,8 @@ def unit_class(name: Any) -> Any:
         ConfigError: no such unit, or what is there is not a Unit.
         SignInError: the package that brings it cannot be imported.
     """
+    if not isinstance(name, str | type):
+        raise ConfigError(f"a unit is a name, 'package.module:Class' or a class, got {type(name).__name__}")
     if isinstance(name, type):
         return checked_class(name, name.__name__, f"{name.__module__}:{name.__name__}")
     row = find(name)

@@ -72,10 +72,8 @@ class Stack(nn.Module):
     ) -> None:
         super().__init__()
         each, layers = kinds(unit, layers)
-        if layers < 1 or directions not in (1, 2):
-            raise ConfigError(
-                f"a stack has 1 or more layers and 1 or 2 directions, got {layers} and {directions}"
-            )
+        if directions not in (1, 2):
+            raise ConfigError(f"a stack has 1 or 2 directions, got {directions!r}")
         if not 0 <= dropout < 1:
             raise ConfigError(f"dropout must be in [0, 1), got {dropout}")
         if merge not in MERGES:
@@ -169,9 +167,10 @@ class Stack(nn.Module):
     def checked_state(self, state: tuple[Any, ...]) -> tuple[Any, ...]:
         """The state, after checking that it has a part for each unit; the units check the parts."""
         if not isinstance(state, tuple | list) or len(state) != len(self.units):
+            given = len(state) if isinstance(state, tuple | list) else type(state).__name__
             raise ValueError(
                 f"the stack has {self.layers} layers x {self.directions} directions, so its state is a tuple "
-                f"of {len(self.units)}; got {len(state) if isinstance(state, tuple | list) else type(state)}"
+                f"of {len(self.units)}; got {given}"
             )
         return tuple(state)
 
@@ -351,6 +350,8 @@ def kinds(unit: Any, layers: int | None) -> tuple[list[Any], int]:
     """One kind of unit for each layer, and how many."""
     if not isinstance(unit, list | tuple):
         layers = 1 if layers is None else layers
+        if not isinstance(layers, int) or layers < 1:
+            raise ConfigError(f"a stack has 1 or more layers, got {layers!r}")
         return [unit] * layers, layers
     if layers not in (None, len(unit)) or not unit:
         raise ConfigError(f"a list of units is one for each layer, got {len(unit)} and layers={layers}")

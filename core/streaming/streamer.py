@@ -41,6 +41,11 @@ class Streamer:
     """
 
     def __init__(self, unit: Any, batch: int = 1) -> None:
+        lacking = [name for name in ("step", "initial_state", "input_size") if not hasattr(unit, name)]
+        if lacking:
+            raise ValueError(f"a stream takes a unit or a stack; {type(unit).__name__} has no {lacking[0]}")
+        if not isinstance(batch, int) or batch < 1:
+            raise ValueError(f"a stream has 1 or more rows, got {batch!r}")
         if getattr(unit, "directions", 1) != 1 or not getattr(unit, "causal", True):
             raise ValueError(f"this {type(unit).__name__} reads the future; it cannot go step by step")
         elsewhere = {str(part.device) for part in unit.parameters() if not part.is_cpu}

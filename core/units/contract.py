@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
 from inspect import unwrap
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -71,9 +72,10 @@ class Unit(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
-        if input_size < 1 or hidden_size < 1:
+        whole = isinstance(input_size, Integral) and isinstance(hidden_size, Integral)
+        if not whole or input_size < 1 or hidden_size < 1:
             raise ConfigError(
-                f"{type(self).__name__} needs positive widths, got input {input_size}, hidden {hidden_size}"
+                f"{type(self).__name__} needs positive widths, got {input_size!r} and {hidden_size!r}"
             )
         self.input_size = input_size
         self.hidden_size = hidden_size
