@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,37 +26,13 @@ from recsys.predict import Filter, Slate, popular_slate, recommend
 from recsys.refresh import with_items
 from recsys.retrieval.shelf import Ready, Shelf
 from recsys.serve.arms import Arms
+from recsys.serve.counters import Counters
 from recsys.serve.snapshots import digest, stamp
 from recsys.serve.store import AnyStore, Click, Kept
 from recsys.slates import FIRST
 
 AUDITED, AUDITED_ITEMS = 1000, 100
 """One slate in so many is also asked of the whole table, for so many items."""
-
-
-@dataclass
-class Counters:
-    """What `/metrics` tells."""
-
-    served: dict[str, int] = field(default_factory=dict)
-    """By where the answer came from."""
-    clicks: int = 0
-    repeated: int = 0
-    recomputed: int = 0
-    unknown: int = 0
-    strangers: int = 0
-    """Slates for users of whom nothing was known."""
-    predicted: float = 0.0
-    """Sum of the predicted chances of a click on slates, beside how many were clicked: the drift alarm's."""
-    observed: int = 0
-    batches: int = 0
-    switches: int = 0
-    asked: int = 0
-    """Slates from kept states."""
-    wanted: int = 0
-    """Items of the exact answer, over the requests that were asked again of the whole table."""
-    found: int = 0
-    """Of these, the ones that the retrieval held."""
 
 
 @dataclass(frozen=True)
