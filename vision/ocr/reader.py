@@ -26,6 +26,7 @@ from vision.ocr.config import TrainConfig
 from vision.ocr.decoding import Decoding, labellings, rule_of
 from vision.ocr.gaps import gaps
 from vision.ocr.line import LineSettings, pieces, prepare
+from vision.ocr.models.folding import folded
 from vision.ocr.models.presets import build
 from vision.ocr.recognise import log_probabilities, spell
 from vision.ocr.views import CANDIDATES, LEAST, agreed, variants
@@ -246,7 +247,7 @@ def load_reader(
             f"{loaded.path}: its card lacks what reading needs ({first_line(error)})."
         ) from error
     return Reader(
-        loaded.network,
+        folded(loaded.network),
         card,
         codec,
         line,

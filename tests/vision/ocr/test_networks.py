@@ -6,6 +6,7 @@ import torch
 from core.config import replace
 from tests.vision.ocr.conftest import SMALL
 from vision.ocr.config import TrainConfig, defaults
+from vision.ocr.models.folding import folded
 from vision.ocr.models.parts import BothWays, hide_spans
 from vision.ocr.models.presets import build
 from vision.ocr.recognise import log_probabilities
@@ -31,6 +32,25 @@ def test_a_line_alone_equals_the_line_in_a_wide_batch(name: str) -> None:
             alone, _ = net(ink[i : i + 1, :, :, :width])
             assert alone.shape[0] == n
             torch.testing.assert_close(together[:n, i], alone[:, 0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("task", ["lines", "digits"])
+def test_a_network_that_only_reads_holds_its_norms_and_answers_alike(task: str) -> None:
+    net, config = network(task)
+    for part in net.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(part.running_var, 0.5, 2.0)  # pyright: ignore[reportArgumentType]
+            torch.nn.init.normal_(part.running_mean)  # pyright: ignore[reportArgumentType]
+            torch.nn.init.normal_(part.bias)
+    whole = folded(net)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in whole.modules())
+    assert any(isinstance(part, torch.nn.BatchNorm2d) for part in net.modules())
+    assert folded(net) is whole
+    ink, widths = torch.rand(2, 1, config.line.height, 80), torch.tensor([80, 50])
+    with torch.no_grad():
+        torch.testing.assert_close(whole(ink, widths)[0], net(ink, widths)[0], atol=1e-4, rtol=1e-4)
+    plain = torch.nn.Linear(2, 3)
+    assert folded(plain) is plain
 
 
 @pytest.mark.parametrize("unit", ["lstm", "gru", "min_gru", "hgrn"])

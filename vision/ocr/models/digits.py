@@ -16,6 +16,7 @@ class DigitNetwork(nn.Module):
     """ink (B, 1, H, W) in 0..1, widths (B,) -> logits (T, B, V), None. One frame every four columns."""
 
     stride = 4
+    FOLDS = (("stem", "stem_norm"),)
 
     def __init__(self, config: ModelConfig, outputs: int, height: int) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ class LineNetwork(nn.Module):
     """ink (B, 1, H, W) in 0..1, widths (B,) -> logits (T, B, V), the shortcut's logits or None."""
 
     stride = STRIDE
+    FOLDS = (("stem", "stem_norm"),)
 
     def __init__(self, config: ModelConfig, outputs: int) -> None:
         super().__init__()

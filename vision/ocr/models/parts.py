@@ -22,6 +22,8 @@ def beyond(x: Tensor, widths: Tensor | None) -> Tensor:
 class Residual(nn.Module):
     """(B, C, H, W) -> (B, channels, H, W): two 3x3 convolutions with BatchNorm beside a shortcut."""
 
+    FOLDS = (("conv1", "norm1"), ("conv2", "norm2"))
+
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, channels, 3, padding=1, bias=False)
