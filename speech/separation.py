@@ -36,8 +36,8 @@ GATE_DB = -28.0
 of validation talkers (`tests.speech.count`): of one talker alone the bundled network leaves -33 dB and less,
 of two within 5 dB the weaker track lies above -7; a short word in a long window lies in between."""
 
-LOOK_EVERY = 4
-"""A window in so many is looked at for further talkers: one in 18 s."""
+LOOK_EVERY, LOOK_S = 4, 1.5
+"""A window in so many is looked at for further talkers, one in 18 s, if it is so long."""
 
 
 @dataclass
@@ -216,7 +216,8 @@ class SeparateStream:
             )
         if self.gate_db is not None:
             tracks = self.gated(tracks)
-        if self.count and self.windows % LOOK_EVERY == 0 and bool((tracks.abs().amax(-1) > 0).all()):
+        heard = self.windows % LOOK_EVERY == 0 and len(piece) >= LOOK_S * self.own_rate
+        if self.count and heard and bool((tracks.abs().amax(-1) > 0).all()) and sounds(piece):
             self.looked += 1
             self.crowded += crowded(self.network, tracks.to(self.device))
         self.windows += 1
@@ -258,6 +259,11 @@ class SeparateStream:
         best = max(orders, key=lambda order: sum(table[k, chosen] for k, chosen in enumerate(order)))
         self.swaps += best != tuple(range(self.talkers))
         return best
+
+
+def sounds(piece: Tensor) -> bool:
+    """Whether a window is more than an offset."""
+    return bool(piece.var(correction=0) > 0.1 * piece.square().mean())
 
 
 def consistent(tracks: Tensor, mixture: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from speech.counting import crowded, held_together
 from speech.model import Model, load_model
 from speech.models.separate import SeparateConfig, SeparateNet
 from speech.predict import separate_file
-from speech.separation import LOOK_EVERY, SeparateStream
+from speech.separation import LOOK_EVERY, SeparateStream, sounds
 
 RATE = 16000
 
@@ -50,6 +50,7 @@ def test_a_track_that_holds_two_comes_apart_again(frequencies: tuple[float, ...]
     network = Splitter()
     tracks = network(tones(*frequencies)[None])[0]
     assert crowded(network, tracks) is more
+    assert not sounds(torch.full((4000,), 0.5))
     assert float(held_together(network, torch.zeros(2, 4000)).max()) == -120.0
 
 
@@ -64,11 +65,11 @@ def test_a_file_of_three_is_reported(tmp_path: Path, frequencies: tuple[float, .
 
 def test_a_window_in_four_is_looked_at_and_a_stream_goes_on_with_its_counts(weights: dict[str, Any]) -> None:
     network = load_model(weights["separate"], "separate").network
-    wave = (0.1 * np.random.default_rng(0).standard_normal(RATE * 5)).astype(np.float32)
-    stream = SeparateStream(network, 2, window_s=1.0, count=True, gate_db=None)
+    wave = (0.1 * np.random.default_rng(0).standard_normal(RATE * 8)).astype(np.float32)
+    stream = SeparateStream(network, 2, window_s=1.6, count=True, gate_db=None)
     stream.feed(wave)
     assert stream.windows == 6
     assert stream.looked == 1 + (stream.windows - 1) // LOOK_EVERY
-    other = SeparateStream(network, 2, window_s=1.0, count=True, gate_db=None)
+    other = SeparateStream(network, 2, window_s=1.6, count=True, gate_db=None)
     other.load_state(stream.state())
     assert (other.windows, other.looked, other.crowded) == (stream.windows, stream.looked, stream.crowded)
