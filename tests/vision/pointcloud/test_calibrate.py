@@ -5,7 +5,7 @@ import pytest
 from torch import nn
 
 from core.errors import WeightsError
-from vision.pointcloud.calibrate import fitted
+from vision.pointcloud.calibrate import chosen, fitted
 from vision.pointcloud.metrics import Frame, calibration_error, front_share
 from vision.pointcloud.predict import NAMES, Detector, checked_curves
 
@@ -58,3 +58,18 @@ def test_a_front_is_right_within_a_quarter_turn() -> None:
     frame = Frame(truth, np.zeros((0, 7)), found, np.array([0.9, 0.8, 0.1]))
     assert front_share([frame], 0.5, 0.5) == 0.5
     assert front_share([frame], 0.5, 0.95) is None
+
+
+def test_the_hardest_sensor_decides_the_threshold_of_cars() -> None:
+    box, far = np.array([[10.0, 0, 0, 4, 2, 1.5, 0]]), np.array([[10.0, 15, 0, 4, 2, 1.5, 0]])
+    none = Frame(box[:0], box[:0], box[:0], np.zeros(0))
+    both = np.vstack([box, far])
+    easy = Frame(box, box[:0], both, np.array([0.9, 0.2]))
+    hard = Frame(box, box[:0], both, np.array([0.9, 0.6]))
+    person = Frame(box, box[:0], box, np.array([0.5]))
+    groups = [[{"Car": one, "Pedestrian": person, "Cyclist": none}] for one in (easy, hard)]
+    found = chosen(groups, 0.9)
+    assert found["Car"] == pytest.approx((0.9 + 0.6) / 2)
+    assert chosen(groups[:1], 0.9)["Car"] == pytest.approx((0.9 + 0.2) / 2)
+    assert chosen(groups, 0.4)["Car"] < 0.6  # half of the boxes may be wrong
+    assert found["Pedestrian"] < 0.5

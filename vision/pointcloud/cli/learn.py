@@ -91,8 +91,8 @@ def calibrate(
     precision: Annotated[
         float,
         typer.Option("--precision", min=0.05, max=0.999, help="Share of boxes of cars that is right."),
-    ] = 0.95,
-    scans: Annotated[int, typer.Option("--scans", min=1, help="Generated scans, made harder.")] = 48,
+    ] = 0.9,
+    scans: Annotated[int, typer.Option("--scans", min=1, help="Generated scans, made harder.")] = 96,
     sensor: Annotated[str, typer.Option("--sensor", help="Of the scans.")] = "mixture",
     device: Device = None,
     threads: Threads = None,
@@ -101,10 +101,10 @@ def calibrate(
     """Work out score thresholds and chances for weights anew, on generated scans alone.
 
     The threshold of cars is the lowest score at which --precision of their boxes are right in generated scans
-    that were thinned and made noisy; people and cyclists have the score of the best F1 there. No recording is
-    looked at.
+    of every sensor that were thinned and made noisy; people and cyclists have the score of the best F1 there.
+    No recording is looked at.
 
-    Example: recurra pointcloud calibrate runs/a -o a.safetensors --precision 0.95
+    Example: recurra pointcloud calibrate runs/a -o a.safetensors --precision 0.9
     """
     from dataclasses import replace
 
