@@ -87,8 +87,8 @@ class DataConfig:
 
     paste: int = 0
     """Objects of other scans that are pasted into each scan."""
-    hard: int = 16
-    """Harder scans that the thresholds of the finished weights come from."""
+    hard: int = 24
+    """Harder scans that the thresholds of the finished weights come from; 24 and more: of each sensor."""
 
     def __post_init__(self) -> None:
         if self.pool < 0 or (self.store and not self.pool):

@@ -73,3 +73,14 @@ def test_the_hardest_sensor_decides_the_threshold_of_cars() -> None:
     assert chosen(groups[:1], 0.9)["Car"] == pytest.approx((0.9 + 0.2) / 2)
     assert chosen(groups, 0.4)["Car"] < 0.6  # half of the boxes may be wrong
     assert found["Pedestrian"] < 0.5
+
+
+def test_a_detector_in_a_hurry_looks_once_and_has_thresholds_for_that() -> None:
+    detector = Detector.open("pointcloud-tiny")
+    usual = dict(detector.thresholds)
+    assert detector.quick_thresholds != usual
+    detector.hurry()
+    assert not detector.mirror
+    assert detector.thresholds == detector.quick_thresholds
+    detector.thresholds["Car"] = 0.99  # what a person asks for leaves those of the weights alone
+    assert detector.quick_thresholds["Car"] != 0.99
