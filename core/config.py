@@ -159,7 +159,7 @@ def convert(value: Any, wanted: Any, path: str) -> Any:
         if len(options) == len(value):
             return tuple(convert(item, kind, path) for item, kind in zip(value, options, strict=True))
     if wanted is Any:
-        return value
+        return finite(value, path)
     if origin is dict and isinstance(value, Mapping):
         return {key: convert(item, options[1], f"{path}.{key}") for key, item in value.items()}
     if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
@@ -177,6 +177,19 @@ def convert(value: Any, wanted: Any, path: str) -> Any:
     ):
         return value
     raise ConfigError(f"{path} must be {describe(wanted)}, got {brief(value)}.")
+
+
+def finite(value: Any, path: str) -> Any:
+    """A value whose type its reader judges, unless a number in it is none."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            finite(item, f"{path}.{name}")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            finite(item, path)
+    elif isinstance(value, int | float):
+        convert(value, float if isinstance(value, float) else type(value), path)
+    return value
 
 
 def brief(value: Any) -> str:

@@ -1,12 +1,13 @@
 """Settings from defaults, a TOML file and --set words."""
 
 from dataclasses import dataclass, field
+from math import inf, nan
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
-from core.config import parse_set, read_toml, replace, resolve, to_dict, to_toml
+from core.config import convert, parse_set, read_toml, replace, resolve, to_dict, to_toml
 from core.errors import ConfigError
 
 
@@ -85,3 +86,11 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe lr = ")
     with pytest.raises(ConfigError, match="not a TOML file"):
         read_toml(file)
+
+
+@pytest.mark.parametrize(
+    "options", [{"eps": nan}, {"betas": [0.9, inf]}, {"groups": [{"lr": -inf}]}, {"eps": 10**400}]
+)
+def test_numbers_that_only_their_reader_judges_are_finite(options: dict) -> None:
+    with pytest.raises(ConfigError, match=r"options.* must be a finite number"):
+        convert(options, Any, "loop.optimizer.options")

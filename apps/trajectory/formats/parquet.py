@@ -128,6 +128,8 @@ def words_of(path: Path, name: str, column: Any) -> pd.Series:
                 f"{path}: column {name!r} has texts of up to {longest:,} characters in {len(column):,} rows."
             )
         places = chunk.indices.fill_null(len(words)).to_numpy(zero_copy_only=False).astype(np.int64)
+        if len(places) and not 0 <= places.min() <= places.max() <= len(words):
+            raise DataError(f"{path}: column {name!r} points beyond the words of its dictionary.")
         known: pd.Series = pd.Series([*words, None], dtype="str")
         parts.append(known.take(places))
     joined: Any = pd.concat(parts, ignore_index=True)
