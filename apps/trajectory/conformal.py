@@ -217,7 +217,7 @@ class OwnRadius:
 
     GAIN_S, MOST = 0.7, 0.5
     """Gain a second between two answers, and the most of one."""
-    CAREFUL = 0.75
+    CAREFUL = 0.85
     """Share of the misses that are allowed which the rule aims at: they come in bursts, after it was calm."""
 
     def __init__(self, steps: int, spacing_s: float, alpha: float = 0.1) -> None:

@@ -19,6 +19,7 @@ from apps.trajectory.measures import (
     CANDIDATES,
     EVIDENCE,
     FINER,
+    FLOOR_M,
     HEADING_MEMORY_S,
     NOISE_MARK,
     SPEED_FLOOR,
@@ -240,12 +241,8 @@ class FastEngine:
         if config.encoder != "recurrent" or config.unit != "gru":
             raise ValueError("the compiled call needs a recurrent encoder of reset-after GRUs")
         self.gru = GRUStream.of_arrays(tensors, "encoder.units", config.layers)
-        self.dt, self.history, self.horizon, self.dims = (
-            window.dt,
-            window.history,
-            window.horizon,
-            config.dims,
-        )
+        self.dt, self.history = window.dt, window.history
+        self.horizon, self.dims = window.horizon, config.dims
         self.stateful, self.shortest, self.follows = config.stateful, 4, True
         self.yaw = config.frame == "yaw"
         self.form, self.kind = REPRESENTATIONS[config.representation], HEADS[config.head]
@@ -349,8 +346,8 @@ class FastEngine:
         assert self.grain is not None
         shares = self.grain[1].copy()
         add_product(hidden, self.grain[0], shares)
-        length = math.exp(3 * self.marks[NOISE_MARK]) * scale * self.dt / math.sqrt(20 * self.dims)
-        return length * np.logaddexp(0.0, shares.astype(np.float64))
+        length = math.exp(3 * self.marks[NOISE_MARK]) * scale * self.dt - FLOOR_M
+        return max(length, 0.0) / math.sqrt(20 * self.dims) * np.logaddexp(0.0, shares.astype(np.float64))
 
     def raw_of(self, middle: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """What the read-out says to its hidden layer, and the logits of a mixture."""

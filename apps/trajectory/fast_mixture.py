@@ -161,7 +161,7 @@ def evidence_of(past: Any, dt: Any, answers: Any, scale: Any, marks: Any) -> Any
         mean = (past[time - 1, d] - past[0, d]) / (time - 1)
         for t in range(time - 1):
             square += ((past[t + 1, d] - past[t, d] - mean) / dt) ** 2
-    differ = square / (time - 1) + TINY
+    differ = square / (time - 1)
     return differ / (differ + (STILL * scale) ** 2)
 
 

@@ -130,8 +130,8 @@ def logarithm(length: Tensor, scale: Tensor, dt: float) -> Tensor:
 
 def bent(velocity: Tensor, scale: Tensor) -> Tensor:
     """(B,) 0 where all velocities (B, T, D) are equal, near 1 where they differ by more than `STILL`."""
-    differ = spread(velocity - velocity.mean(1, keepdim=True))
-    return differ.square() / (differ.square() + (STILL * scale).square())
+    differ = (velocity - velocity.mean(1, keepdim=True)).square().sum(-1).mean(1)
+    return differ / (differ + (STILL * scale).square())
 
 
 def mixed(own: Tensor, answers: Tensor, logits: Tensor) -> Tensor:

@@ -239,22 +239,21 @@ def forecast_all(model: nn.Module, past: Tensor, through: Tensor | None = None) 
 def calibrate(model: nn.Module, windows: Mapping[str, Cut], config: TrainConfig) -> Calibration | None:
     """Conformal factors from windows of held-out flights; every source has the same say.
 
-    A source with more windows than the smallest is thinned evenly. Sources with a margin in `LEVELS` would
-    take it back and are left out where there are others.
+    Each source has factors of its own, and the median of them is taken: of all scores together a quantile
+    would be lowered by the sources whose ball is as small as a ball can be, and holds everything. Sources
+    with a margin in `LEVELS` would take it back and are left out where there are others.
     """
-    if not windows:
-        return None
     windows = {name: part for name, part in windows.items() if name not in LEVELS} or windows
     model.eval()
-    history, scores = config.window.history, []
-    fewest = max(200, min(len(part.windows) for part in windows.values()))
+    history, own = config.window.history, []
     for part in windows.values():
-        thin = max(1, len(part.windows) // fewest)
-        cut, through = part.windows[::thin], None if part.lines is None else part.lines[::thin]
-        forecast = forecast_all(model, cut[:, :history], through)
-        error = (forecast.mean - cut[:, history:]).norm(dim=-1)
-        scores.append((error / forecast.spread).numpy())
-    return Calibration.fit(np.concatenate(scores))
+        forecast = forecast_all(model, part.windows[:, :history], part.lines)
+        error = (forecast.mean - part.windows[:, history:]).norm(dim=-1)
+        own.append(Calibration.fit((error / forecast.spread).numpy()))
+    if not own:
+        return None
+    factors = np.median([found.factors for found in own], axis=0)
+    return Calibration(factors, sum(found.count for found in own))
 
 
 def describe(config: TrainConfig, data: Sequence[str | Path]) -> Card:

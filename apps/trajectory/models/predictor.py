@@ -33,6 +33,7 @@ from apps.trajectory.measures import (
     EVIDENCE,
     FAVOURS,
     FINER,
+    FLOOR_M,
     NOISE_MARK,
     TILTS,
     VARIANCE_FLOOR,
@@ -285,7 +286,7 @@ class Predictor(nn.Module):
 
     def noise(self, marks: Tensor, scale: Tensor) -> Tensor:
         """Deviation per axis of the noise of the samples, by the third differences, (B, 1) metres."""
-        length = (3 * marks[:, NOISE_MARK]).exp() * scale * self.dt
+        length = ((3 * marks[:, NOISE_MARK]).exp() * scale * self.dt - FLOOR_M).clamp_min(0)
         return (length / math.sqrt(20 * self.dims))[:, None]
 
     def ahead(self, like: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from scipy.signal import lfilter
 from apps.trajectory import synth
 from apps.trajectory.data import resample
 from apps.trajectory.dense import through_all
-from apps.trajectory.synth.motions import MOTIONS, motion
+from apps.trajectory.synth.motions import MOTIONS, SPANS_S, motion
 
 
 def flights(count: int, length: int, dt: float, seed: int) -> dict[str, list[np.ndarray]]:
@@ -54,13 +54,14 @@ REPORTS = {
 
 
 def motions(count: int, dims: int, dt: float, seed: int) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Name and `count` tracks, float32 (n, dims) each, of every family of `motions` at its own pace and of
-    `REPORTS` at theirs, brought to steps of dt: lengths shrink with time, speeds stay."""
+    """Name and `count` tracks, float32 (n, dims) each, of every family of `motions` at its own pace (more of
+    short ones) and of `REPORTS` at theirs, brought to steps of dt: lengths shrink with time, speeds stay."""
     paces = [(family, None) for family in MOTIONS if family != "noisy_100hz"] + list(REPORTS.items())
     for place, (family, pace) in enumerate(paces):
         rng = np.random.default_rng([seed, place, 29])
         tracks = []
-        for _ in range(count):
+        short = pace is None and family in SPANS_S  # half as many samples, a third of the windows
+        for _ in range(3 * count if short else count):
             step = None if pace is None else log_uniform(rng, *pace)
             made = motion(family, rng, step_s=step, span_s=None if step is None else 120 * step, wider=WIDER)
             seen = np.zeros((len(made.time_s), dims), np.float32)
