@@ -205,7 +205,7 @@ def estimate(log: PolicyLog, policy: str = "random", clip: float | None = None) 
     floor = 1 / log.draws if log.draws else float(np.nanmin(log.propensity))
     missing = ~np.isfinite(log.propensity)
     lost = actions.taken(actions.target)[missing] / floor
-    base = estimates["ips"]["value"] * len(kept.reward)
+    base = intervals["ips"].value * len(kept.reward)
     return {
         "n": len(log.item),
         "policy": policy,

@@ -31,6 +31,8 @@ MIXED = 0.1
 """Share of a guided proposal that is the plain prior of groups."""
 WORN = 0.6
 """Effective share of particles below which they are drawn again."""
+LEAN, LEANING, USERS = 1.0, 30, 25
+"""Power of what a user's place says of items within a group, particles that are asked, users at a time."""
 AHEAD = 14
 """Steps that a recommendation is for."""
 
@@ -238,7 +240,8 @@ class FilterNetwork(nn.Module):
         """log score of all items (B, I) for particles z (B, P, D): the group to come, within it the clicks.
 
         A particle jumps away with the time: of the next steps, the mean share behind a jump is the groups'
-        own. A draw moves an item by what it moves its score.
+        own. Within a group the counts lean towards where the user is. A draw moves an item by what it moves
+        its score.
         """
         log_pi, _, liked = random.tables
         shows = (self.log_sharp.exp() * near(z, self.items.centre, None) + liked).softmax(-1)
@@ -247,7 +250,7 @@ class FilterNetwork(nn.Module):
         away = 1 - stays.mean()
         of_group = (1 - away) * of_group + away * log_pi.exp()
         group = self.items.group
-        within = favoured(self.favour, self.clicked, self.offered)
+        within = favoured(self.favour, self.clicked, self.offered) + LEAN * self.leaning(z, log_w, shows)
         within = within.masked_fill(torch.arange(len(group)) < FIRST, AWAY)
         if drawn is not None:
             means = self.items.tables()
@@ -255,6 +258,27 @@ class FilterNetwork(nn.Module):
             within = within + (log_w.exp()[..., None] * moved).sum(1) + drawn.q - means.q
         total = torch.zeros(*within.shape[:-1], len(log_pi)).index_add(-1, group, within.exp())
         return of_group.clamp_min(1e-30).log()[:, group] + within - total.clamp_min(1e-30).log()[..., group]
+
+    def leaning(self, z: Tensor, log_w: Tensor, shows: Tensor) -> Tensor:
+        """log E[P(item | group, z) | the group is shown] (B, I) by distance alone, with the second moment.
+
+        Args:
+            shows: (B, P, G) chance of each group for each particle.
+        """
+        tables, group = self.items.tables(moment=True), self.items.group
+        few = min(LEANING, z.shape[1])
+        place = ((torch.arange(few) + 0.5) / few).expand(len(z), few)
+        chosen = torch.searchsorted(log_w.exp().cumsum(1), place.contiguous()).clamp_max(z.shape[1] - 1)
+        z = z.gather(1, chosen[..., None].expand(-1, -1, z.shape[2]))
+        shows = shows.gather(1, chosen[..., None].expand(-1, -1, shows.shape[2])).clamp_min(1e-30)
+        found = []
+        for places, chance in zip(z.split(USERS), shows.split(USERS), strict=True):
+            near_by = near(places, tables.v, tables.variance).exp()  # (b, few, I)
+            near_by = near_by * (torch.arange(len(group)) >= FIRST)
+            total = torch.zeros_like(chance).index_add(-1, group, near_by).clamp_min(1e-30)
+            share = ((chance / total)[..., group] * near_by).sum(1) / chance.sum(1)[:, group]
+            found.append(share.clamp_min(1e-30).log())
+        return torch.cat(found)
 
     def advance(self, tables: Tables, state: State, step: Steps) -> State:
         """State after one step (T = 1) that happened; draws are functions of how many came before."""

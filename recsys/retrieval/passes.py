@@ -29,7 +29,7 @@ def tail(square: float, dims: int) -> float:
 def holds(numbers: np.ndarray, one: int) -> bool:
     """Whether sorted numbers have this one."""
     place = np.searchsorted(numbers, one)
-    return place < len(numbers) and numbers[place] == one
+    return bool(place < len(numbers) and numbers[place] == one)
 
 
 @njit(cache=True)
@@ -46,7 +46,7 @@ def merged(
     for group in range(len(firsts) - 1):
         place = firsts[group]
         if place < firsts[group + 1]:
-            heap.append((-(of_group[group] + within[place]), order[place], place, group))
+            heap.append((-(of_group[group] + within[place]), order[place], place, group))  # pyright: ignore
     heapq.heapify(heap)
     found, number = np.empty(count, np.int64), 0
     while number < count and len(heap):
@@ -170,10 +170,10 @@ def picked(
                 if draws[one - wide] != draw:
                     continue
                 item, value = items[one - wide], values[one - wide]
-            if held == k and not above(value, item, best[draw, k - 1], found[draw, k - 1]):
+            if held == k and not above(value, item, best[draw, k - 1], found[draw, k - 1]):  # pyright: ignore
                 continue
             at = min(held, k - 1)
-            while at > 0 and above(value, item, best[draw, at - 1], found[draw, at - 1]):
+            while at > 0 and above(value, item, best[draw, at - 1], found[draw, at - 1]):  # pyright: ignore
                 best[draw, at], found[draw, at] = best[draw, at - 1], found[draw, at - 1]
                 at -= 1
             best[draw, at], found[draw, at] = value, item
