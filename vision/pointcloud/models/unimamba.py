@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from core.errors import ConfigError
 from vision.pointcloud.models.lion import PatchMerging3D, expand
@@ -52,11 +51,25 @@ def pieces(voxels: Voxels, name: str, window: int) -> tuple[Tensor, Tensor]:
 
 
 def through(features: Tensor, order: Tensor, lengths: Tensor, operator: nn.Module) -> Tensor:
-    """Features (N, C) through an operator, piece by piece; padding stands behind the pieces only."""
-    parts = pad_sequence(list(features[order].split(lengths.tolist())), batch_first=True)
-    mixed = operator(parts, lengths)
-    place = torch.arange(parts.shape[1], device=features.device) < lengths[:, None]
-    return torch.empty_like(mixed[place]).index_copy(0, order, mixed[place])
+    """Features (N, C) through an operator, piece by piece; padding stands behind the pieces only.
+
+    Pieces of about the same length go together, so that padding at most doubles them: a window is cut into
+    many short pieces by a curve, and into few long ones.
+    """
+    x = features[order]
+    starts = lengths.cumsum(0) - lengths
+    level = (lengths - 1).clamp(min=1).log2().floor().long()  # lengths 2^k + 1 .. 2^(k + 1) have the level k
+    mixed, rows = [], []
+    for k in level.unique().tolist():
+        own = (level == k).nonzero()[:, 0]
+        place = torch.arange(min(2 << k, int(lengths.max())), device=x.device)
+        inside = place < lengths[own, None]
+        at = torch.where(inside, starts[own, None] + place, 0)
+        parts = x[at] * inside[..., None]
+        mixed.append(operator(parts, lengths[own])[inside])
+        rows.append(order[at[inside]])
+    every = torch.cat(mixed)
+    return torch.empty_like(every).index_copy(0, torch.cat(rows), every)
 
 
 class UniMambaBlock(nn.Module):
