@@ -95,7 +95,8 @@ def loop(name: str, width: int, peer: str, training: bool) -> Pair:
             return library(x)[0]
         start = unit.initial_state(x)
         state = start if isinstance(start, tuple) else (start,)
-        return plain_loop(unit.cell, x, *unit.input_weights(), state, unit.weights())[0]
+        matrix, bias = unit.input_weights()
+        return plain_loop(unit.cell, x, matrix, bias, state, unit.weights())[0]
 
     def measured(call: Callable[[], Tensor], module: nn.Module) -> Callable[[], Any]:
         def once() -> Any:

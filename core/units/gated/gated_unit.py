@@ -87,7 +87,7 @@ class GatedUnit(Unit):
     def run(self, x: Tensor, state: Any, mode: str, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         if x.is_cuda and self.library is not None:
             single = isinstance(state, Tensor)
-            own = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
+            own: Any = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
             found = library_loop(self.cell, self.library, x, own, (state,) if single else state, lengths)
             if found is not None:
                 y, final = found

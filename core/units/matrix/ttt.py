@@ -113,7 +113,8 @@ class TTT(Unit):
         places, ends = state[-1][:, 0].long().tolist(), None if lengths is None else lengths.tolist()
         # rows in the midst of different mini-batches run apart, each kind by falling length
         kinds = [[row for row in range(len(x)) if places[row] == place] for place in sorted(set(places))]
-        kinds = [sorted(kind, key=lambda row: -ends[row]) for kind in kinds] if ends else kinds
+        stops = ends or places  # which are the same in a kind
+        kinds = [sorted(kind, key=lambda row: -stops[row]) for kind in kinds]
         if kinds == [[*range(len(x))]]:
             return self.run_together(x, state, places[0], ends)
         parts = []
@@ -140,4 +141,5 @@ class TTT(Unit):
             Learned(*parts), self.mini_batch, first, ends=ends,
         )  # fmt: skip
         place = ((first + stops) % self.mini_batch).to(place.dtype)[:, None].expand_as(place)
-        return self.finish(q, o.transpose(1, 2), x), (*learned, place)
+        y = self.finish(q, o.transpose(1, 2), x)
+        return y, (learned[0], learned[1], learned[2], learned[3], place)
