@@ -120,7 +120,7 @@ def separate(
         bool, typer.Option("--consistency/--no-consistency", help="Tracks add up to the mixture.")
     ] = True,
     gate_db: Annotated[
-        float | None, typer.Option("--gate-db", help="Silence a track this far below the others (-28).")
+        float | None, typer.Option("--gate-db", help="Silence a track this far below the others (-20).")
     ] = None,
     passes: Annotated[
         int | None,

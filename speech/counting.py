@@ -7,7 +7,7 @@ two that are both loud. So the rule has one number, the level of the weaker part
 import torch
 from torch import Tensor, nn
 
-MORE_DB = -12.0
+MORE_DB = -9.5
 """Above it a track holds two talkers. Set on mixtures of validation talkers (`tests.speech.count`)."""
 
 
