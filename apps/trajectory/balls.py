@@ -13,6 +13,7 @@ which rises where too little is held, until all hold what they should: the multi
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,7 +64,8 @@ class Looked:
 @torch.no_grad()
 def look(network: Predictor, cut: Cut, begin: int) -> tuple[Tensor, ...]:
     """A chunk of the windows of one family."""
-    device, history = network.order.device, network.history
+    order: Any = network.order
+    device, history = order.device, network.history
     part = slice(begin, begin + CHUNK)
     windows = cut.windows[part].to(device)
     through = None if cut.lines is None else cut.lines[part].to(device)

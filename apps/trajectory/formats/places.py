@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from apps.trajectory.formats.assemble import plural
-from apps.trajectory.formats.table import Table
+from apps.trajectory.formats.table import Table, numeric
 from apps.trajectory.formats.units import LENGTHS, degrees, factor
 from apps.trajectory.geo import Origin, to_enu
 from core.errors import DataError
@@ -109,10 +109,12 @@ def angles(table: Table, name: str) -> np.ndarray:
     whole = text.str.fullmatch(HEMISPHERES.pattern, flags=HEMISPHERES.flags) & side.notna()
     if not whole.any():
         return table.numbers(name)
-    numbers = [pd.to_numeric(parts[part]).fillna(0.0) for part in ("degrees", "minutes", "seconds")]
-    found = numbers[0] + numbers[1] / 60 + numbers[2] / 3600
-    found = found.where(~side.isin(["S", "W"]), -found)
-    return found.where(whole, np.nan).to_numpy(np.float64)
+    found = np.zeros(len(text))
+    for part, share in (("degrees", 1), ("minutes", 60), ("seconds", 3600)):
+        values = numeric(parts[part]).to_numpy(np.float64, na_value=np.nan)
+        found += np.nan_to_num(values) / share
+    found[side.isin(["S", "W"]).to_numpy()] *= -1
+    return np.where(whole.to_numpy(bool), found, np.nan)
 
 
 def local(
