@@ -175,7 +175,7 @@ def convert(value: Any, wanted: Any, path: str) -> Any:
         and isinstance(value, wanted)
         and (wanted is bool or not isinstance(value, bool))
     ):
-        return value
+        return finite(value, path) if isinstance(value, Mapping | list | tuple) else value
     raise ConfigError(f"{path} must be {describe(wanted)}, got {brief(value)}.")
 
 

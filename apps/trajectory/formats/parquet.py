@@ -18,6 +18,8 @@ BATCH = 1 << 20
 """Rows that are unpacked at a time."""
 YEARS = -62_135_596_800, 253_402_300_800
 """Seconds from 1970 to the first day of the year 1 and of the year 10000."""
+DAMAGED = OSError, ValueError, TypeError, LookupError, OverflowError, MemoryError
+"""What pyarrow and pandas raise besides on a damaged file."""
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -31,7 +33,15 @@ def read_parquet(path: Path, data: bytes, options: Options) -> list[Track]:
 
     try:
         rows, names = columns_in_use(path, data, options)
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        OverflowError,
+        MemoryError,
+    ) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else repr(error)
         raise DataError(f"{path}: damaged Parquet file ({reason}).") from None
     if not len(rows):
