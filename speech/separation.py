@@ -137,6 +137,7 @@ class SeparateStream:
         """Go on where another stream of the same network, rate and words stood."""
         self.buffer = torch.from_numpy(np.array(state["buffer"], np.float32))
         at = [int(number) for number in state["at"]]
+        at += [0] * (7 - len(at))  # states of before windows were counted
         self.first, self.start, self.heard, self.swaps, self.windows, self.looked, self.crowded = at
         pending = state["pending"]
         self.pending = None if pending is None else torch.from_numpy(np.array(pending, np.float32))
