@@ -55,7 +55,7 @@ def distinct(key: Tensor, room: int) -> tuple[Tensor, Tensor]:
 
     Keys that are `NONE`, and those for which there is no room, have the place `room`.
     """
-    ranked, order = key.sort(stable=True)
+    ranked, order = key.sort()
     first = torch.cat([ranked[:1] < NONE, (ranked[1:] != ranked[:-1]) & (ranked[1:] < NONE)])
     rank = torch.where(ranked < NONE, first.long().cumsum(0) - 1, room).clamp(max=room)
     found = torch.full((room + 1,), NONE, dtype=key.dtype, device=key.device).scatter(0, rank, ranked)
@@ -164,7 +164,7 @@ class Whole(nn.Module):
         filled = (count - starts).clamp(0, layer.group)
         for first, block in zip(layer.direction, layer.blocks, strict=True):
             key = window_key(rows.coords, rows.shape, layer.window, layer.shift, first)
-            order = torch.where(rows.valid, key, NONE).sort(stable=True).indices
+            order = torch.where(rows.valid, key, NONE).sort().indices
             x = features.index_select(0, order).view(-1, layer.group, features.shape[1])
             y = self.operator(block, x, filled).flatten(0, 1)
             features = torch.empty_like(y).scatter(0, order[:, None].expand_as(y), y)
