@@ -11,6 +11,7 @@ from apps.trajectory.measures import (
     FINER_STEPS,
     FLOOR_M,
     LONG,
+    ROUNDING,
     SHORT,
     SLOWEST_MPS,
     STILL,
@@ -161,7 +162,7 @@ def evidence_of(past: Any, dt: Any, answers: Any, scale: Any, marks: Any) -> Any
         mean = (past[time - 1, d] - past[0, d]) / (time - 1)
         for t in range(time - 1):
             square += ((past[t + 1, d] - past[t, d] - mean) / dt) ** 2
-    differ = square / (time - 1)
+    differ = max(square / (time - 1) - (ROUNDING * scale) ** 2, 0.0)
     return differ / (differ + (STILL * scale) ** 2)
 
 

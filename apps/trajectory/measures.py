@@ -31,6 +31,8 @@ FLOOR_M = 0.002
 """Metres added to every length before its logarithm is taken."""
 STILL = 1e-3
 """Share of the speed by which velocities must differ before the network may bend the path."""
+ROUNDING = 2e-6
+"""Share of the speed by which velocities differ for their single precision alone."""
 SHORT, LONG = 5, 21
 """Positions of the short line; the long one takes the whole window, which has so many when it is full."""
 TURN_POINTS = 5

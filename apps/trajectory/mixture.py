@@ -20,6 +20,7 @@ from apps.trajectory.measures import (
     FINER_STEPS,
     FLOOR_M,
     LONG,
+    ROUNDING,
     SHORT,
     SLOWEST_MPS,
     STILL,
@@ -131,6 +132,7 @@ def logarithm(length: Tensor, scale: Tensor, dt: float) -> Tensor:
 def bent(velocity: Tensor, scale: Tensor) -> Tensor:
     """(B,) 0 where all velocities (B, T, D) are equal, near 1 where they differ by more than `STILL`."""
     differ = (velocity - velocity.mean(1, keepdim=True)).square().sum(-1).mean(1)
+    differ = (differ - (ROUNDING * scale).square()).clamp_min(0)
     return differ / (differ + (STILL * scale).square())
 
 
