@@ -69,6 +69,10 @@ def bfloat16_loop(units: nn.ModuleList, x: Tensor) -> Callable[..., Any] | None:
     return train_directions
 
 
+LIBRARY_TOKENS = 4096
+"""Fewer are not worth what oneDNN prepares for every new shape: blocks of a stream have any."""
+
+
 def library_here(units: nn.ModuleList, x: Tensor) -> bool:
     """Whether torch's own LSTM may run: float32 on a CPU, nothing recorded, no gradient wanted.
 
@@ -76,7 +80,7 @@ def library_here(units: nn.ModuleList, x: Tensor) -> bool:
     """
     if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32 or recording():
         return False
-    return x.shape[0] > 0 and x.shape[1] > 1 and all(is_plain(unit) for unit in units)
+    return x.shape[0] * x.shape[1] >= LIBRARY_TOKENS and all(is_plain(unit) for unit in units)
 
 
 def library(units: list[Any], x: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:

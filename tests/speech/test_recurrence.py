@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from core.blocks.directions import run_directions
-from speech.models.recurrence import Recurrence, library_here
+from speech.models.recurrence import LIBRARY_TOKENS, Recurrence, library_here
 
 
 @pytest.mark.parametrize("directions", [1, 2])
@@ -12,9 +12,10 @@ from speech.models.recurrence import Recurrence, library_here
 def test_the_library_gives_what_the_units_give(directions: int) -> None:
     torch.manual_seed(0)
     layer = Recurrence("lstm", 5, 6, directions=directions)
-    x = torch.randn(3, 7, 5)
-    states = tuple((torch.randn(3, 6), torch.randn(3, 6)) for _ in range(directions))
+    x = torch.randn(64, LIBRARY_TOKENS // 64, 5)
+    states = tuple((torch.randn(64, 6), torch.randn(64, 6)) for _ in range(directions))
     for begin in (None, states):
+        assert library_here(layer.units, x)
         y, final = layer(x, begin)
         wanted, ends = run_directions(list(layer.units), x, begin)
         torch.testing.assert_close(y, wanted)
@@ -23,11 +24,11 @@ def test_the_library_gives_what_the_units_give(directions: int) -> None:
 
 def test_it_runs_without_gradient_for_plain_lstms_alone() -> None:
     plain, other = Recurrence("lstm", 5, 6), Recurrence("gru", 5, 6)
-    x = torch.randn(2, 4, 5)
+    x = torch.randn(1, LIBRARY_TOKENS, 5)
     assert not library_here(plain.units, x)
     with torch.no_grad():
         assert library_here(plain.units, x)
-        assert not library_here(plain.units, x[:, :1])
+        assert not library_here(plain.units, x[:, 1:])
         assert not library_here(plain.units, x.double())
         assert not library_here(other.units, x)
         assert not library_here(Recurrence("lstm", 5, 6, peephole=True).units, x)
