@@ -5,7 +5,7 @@ and a frame can be turned back alone, which is what a stream does.
 """
 
 from collections.abc import Callable
-from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,13 +15,18 @@ from torch.nn import functional as F
 def constant(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A table that is made once per device: `table(*args, like=x)` lies where x does and has no gradient."""
 
-    @cache
-    def made(device: torch.device, dtype: torch.dtype, *args: int) -> Tensor:
-        with torch.inference_mode(False):  # what is made inside would be refused in training later
-            return make(*args).to(device, dtype)
+    known: dict[tuple[Any, ...], Tensor] = {}
 
     def table(*args: int, like: Tensor) -> Tensor:
-        return made(like.device, like.real.dtype if like.is_complex() else like.dtype, *args)
+        dtype = like.real.dtype if like.is_complex() else like.dtype
+        key = like.device, dtype, *args
+        if key not in known:
+            with torch.inference_mode(False):  # what is made inside would be refused in training later
+                made = make(*args).to(like.device, dtype)
+            if type(made) is not Tensor:  # an exporter's stand-in, without numbers
+                return made
+            known[key] = made
+        return known[key]
 
     return table
 

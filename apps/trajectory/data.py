@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from apps.trajectory.dense import between, is_dense, of_the_path, through_all
+from apps.trajectory.dense import between, is_dense, of_the_path, straight, through_all
 from apps.trajectory.track import SUFFIXES, Track
 from core.errors import DataError
 from core.jobs import Input, gather
@@ -177,8 +177,8 @@ def resample(
     Args:
         max_gap: None: half a second and five steps.
         follow: a stretch of slower samples keeps their step, see `rhythm`, and its gaps are five of those;
-            of a faster one the lines through all samples come along. Where velocities of the file agree
-            with its positions, the path between samples is curved by them.
+            of a faster one the lines through all samples come along. The path between samples is curved by
+            velocities of the file that agree with its positions, or by its own bends; else it is straight.
     """
     if not (dt > 0 and math.isfinite(dt) and (max_gap is None or max_gap > 0)):
         raise ValueError(f"dt and max_gap must be positive, got {dt} and {max_gap}")
@@ -189,7 +189,8 @@ def resample(
         count = math.floor((t[-1] - t[0]) / step + 1e-6) + 1
         grid = t[0] + step * np.arange(count)
         curved = of_the_path(t, piece.positions, piece.velocities) if follow else None
-        even = between(t, piece.positions, curved, np.minimum(grid, t[-1]))
+        at = np.minimum(grid, t[-1])
+        even = between(t, piece.positions, curved, at) if follow else straight(t, piece.positions, at)
         lines = through_all(t, piece.positions, grid, step) if follow and is_dense(t, step) else None
         segments.append(Segment(track, float(t[0]), step, even, lines))
     return segments

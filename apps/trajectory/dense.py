@@ -38,9 +38,13 @@ def through_all(time_s: np.ndarray, positions: np.ndarray, grid: np.ndarray, ste
         step,
         lines,
     )
-    here = np.stack([np.interp(grid, time_s, axis) for axis in positions.T], 1)
-    lines[:, :, 0] -= here[:, None]
+    lines[:, :, 0] -= straight(time_s, positions, grid)[:, None]
     return lines
+
+
+def straight(time_s: np.ndarray, positions: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Positions (n, D) at times inside the samples, on the lines between them."""
+    return np.stack([np.interp(at, time_s, axis) for axis in positions.T], 1)
 
 
 def between(

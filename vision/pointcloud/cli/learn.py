@@ -19,6 +19,7 @@ from core.terminal import (
     emit,
     say_all,
     set_threads,
+    target,
 )
 from core.terminal import device as named_device
 from vision.pointcloud.cli.app import app
@@ -87,7 +88,7 @@ def train(
 @app.command()
 def calibrate(
     weights: Annotated[str, typer.Argument(help="Bundled weights, a file or a run folder.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the same weights go, with a new card.")],
+    out: Annotated[Path, target("Where the same weights go, with a new card.")],
     precision: Annotated[
         float,
         typer.Option("--precision", min=0.05, max=0.999, help="Share of boxes of cars that is right."),
@@ -108,13 +109,11 @@ def calibrate(
     """
     from dataclasses import replace
 
-    from core.files import check_place
     from core.weights import load_network, save
     from vision.pointcloud.calibrate import calibrated
     from vision.pointcloud.predict import network_of
 
     set_threads(threads)
-    check_place(out)
     loaded = load_network(weights, "pointcloud", network_of, device=named_device(device))
     found = calibrated(loaded.network, scans, sensor, precision)
     card = replace(loaded.card, extra={**loaded.card.extra, **found})
