@@ -3,8 +3,8 @@
     wave (1, N) -> y (1, S, N)                      Conv-TasNet, DPRNN, SepFormer, MossFormer2 separation
     x (1, F, T, 2) -> y (1, F, T, 2)                FRCRN: real and imaginary parts, clean ones out
 
-The length is free where the exporter can follow it. The others, whose chunks it counts for one length only,
-take the one they were exported for; longer recordings go through them in windows.
+The length is free where the exporter can follow it. The others, whose chunks or frames it counts for one
+length only, take the one they were exported for; longer recordings go through them in windows.
 """
 
 from pathlib import Path
@@ -56,22 +56,20 @@ def export_published(model: Any, path: str | Path, seconds: float) -> tuple[floa
         frames = max(2, (int(seconds * rate) - WINDOW) // HOP + 1)
         shape = "square root of the periodic Hann window, for analysis and synthesis"
         about |= {"window": WINDOW, "hop": HOP, "window_shape": shape, "ends": "whole frames alone"}
-        least, most = 8, int(LONGEST_S * rate / HOP)
-        graph, name, axis = CleanParts(network), "x", 2
-        sizes = [(1, BINS, count, 2) for count in (frames, max(least, frames // 2))]
-    else:
-        least, most = int(SHORTEST_S * rate), int(LONGEST_S * rate)
-        graph, name, axis = fused(network), "wave", 1
-        sizes = [(1, int(count * rate)) for count in (seconds, max(SHORTEST_S, 0.5 * seconds))]
-    inputs, other = ({name: 0.1 * torch.randn(size)} for size in sizes)
-    unit = "frames" if name == "x" else "samples"
+        size = (1, BINS, frames, 2)
+        worst = export_network(CleanParts(network), path, {"x": noise(size)}, ["y"], check={"x": noise(size)})
+        return worst, about | {"length": f"{frames} frames, longer ones in windows"}
+    least, most = int(SHORTEST_S * rate), int(LONGEST_S * rate)
+    samples, fewer = int(seconds * rate), int(max(SHORTEST_S, 0.5 * seconds) * rate)
+    graph, inputs = fused(network), {"wave": noise((1, samples))}
     try:
-        bounds = {"time": (least, most)}
-        worst = export_network(
-            graph, path, inputs, ["y"], free={name: {axis: "time"}}, bounds=bounds, check=other
-        )
-        return worst, about | {"length": f"{least} to {most} {unit}"}
+        free, bounds, check = {"wave": {1: "time"}}, {"time": (least, most)}, {"wave": noise((1, fewer))}
+        worst = export_network(graph, path, inputs, ["y"], free=free, bounds=bounds, check=check)
+        return worst, about | {"length": f"{least} to {most} samples"}
     except ConfigError:  # chunks of a length that is not known
-        again = {name: 0.1 * torch.randn(sizes[0])}
-        worst = export_network(graph, path, inputs, ["y"], check=again)
-        return worst, about | {"length": f"{sizes[0][axis]} {unit}, longer ones in windows"}
+        worst = export_network(graph, path, inputs, ["y"], check={"wave": noise((1, samples))})
+        return worst, about | {"length": f"{samples} samples, longer ones in windows"}
+
+
+def noise(size: tuple[int, ...]) -> Tensor:
+    return 0.1 * torch.randn(size)

@@ -4,6 +4,7 @@
 """
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -93,7 +94,7 @@ def mixed_beside_plain() -> Calls:
 
 
 def live_sample() -> float:
-    """Microseconds of a sample of a hundred tracks in turn, over whole seconds: one sample in ten is answered."""
+    """Microseconds of a sample of a hundred tracks in turn, over whole seconds: one in ten is answered."""
     stream = Stream(FastEngine(network(stateful=False, whole=True)), StreamConfig(every_s=0.1))
     speeds = np.random.default_rng(0).normal(0, 5, (TRACKS, 3))
     took = []

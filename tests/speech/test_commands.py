@@ -142,7 +142,7 @@ PUBLISHED = {
         {"in_channels": 8, "out_channels": 8, "num_blocks": 1},
         "8000 samples, longer ones in windows",
     ),
-    "frcrn": ({"channels": 8}, "8 to 3000 frames"),
+    "frcrn": ({"channels": 8}, "24 frames, longer ones in windows"),
 }
 """Small sizes of layouts, and what lengths their graphs take."""
 
