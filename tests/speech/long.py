@@ -103,6 +103,7 @@ def figures(tracks: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 def separated(mixture: Path, words: list[str]) -> tuple[list[Path], float]:
     """The tracks that the command writes, and the peak memory of its process in GB."""
+    tracks = mixture.with_name("tracks")
     command = [
         sys.executable,
         "-m",
@@ -110,12 +111,12 @@ def separated(mixture: Path, words: list[str]) -> tuple[list[Path], float]:
         "separate",
         str(mixture),
         "-o",
-        f"{mixture.parent}/",
+        f"{tracks}/",
         "--quiet",
     ]
     subprocess.run([*command, *words], check=True, stdout=subprocess.DEVNULL)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    return [mixture.with_name(f"mix_s{k}.wav") for k in (1, 2)], peak
+    return [tracks / f"mix_s{k}.wav" for k in (1, 2)], peak
 
 
 def main(words: list[str]) -> None:
