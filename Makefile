@@ -1,6 +1,6 @@
 # make quickstart   set up, run every pipeline on embedded data, write out/report.html
 # make test         set up, lint, type-check, run the tests
-# make test-fast    the tests that took up to 0.2 CPU seconds here the last time: they compile and export nothing,
+# make test-fast    the tests that took up to 0.05 CPU seconds here the last time: they compile and export nothing,
 #                   open no browser and start no process (after a make test a minute on two cores)
 # make test-all     the same with the long tests
 # make fuzz         hostile input for every reader: make fuzz SECONDS=600

@@ -10,7 +10,7 @@ import pytest
 
 from tests.seconds import kept
 
-FAST_S = 0.2
+FAST_S = 0.05
 """CPU seconds that a test of the fast run took the last time; it started no process and opened no browser.
 What compiles or exports takes longer. A test of which nothing is known runs, and is known afterwards."""
 TOGETHER = "tests/demos/"
