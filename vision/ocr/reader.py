@@ -38,8 +38,8 @@ DEFAULTS = {"lines": "ocr-lines", "digits": "ocr-digits"}
 """Bundled weights of a task."""
 DOUBT = 2.0
 """Nats a character above which a character model counts less. The median of the validation lines is 1.55:
-their errors stay as they were (17.3 %), and of generated words, which nobody wrote, 10.2 % are wrong in place
-of 14.2 %."""
+with the weights of then their errors stayed as they were (17.3 %), and of generated words, which nobody
+wrote, 10.2 % were wrong in place of 14.2 %."""
 MODELS = Path(__file__).parent / "weights"
 """Where the bundled character model lies beside the weights."""
 
