@@ -17,8 +17,6 @@ from vision.pointcloud.rows import largest_rows
 
 LARGEST_GRID = 1 << 27
 """Cells of a grid that is looked up through an index of all of them; larger ones are searched."""
-INDEXED = 1 << 24
-"""Cells up to which an index of all of them is cheaper than sorting the points."""
 
 
 @dataclass(frozen=True)
@@ -130,12 +128,22 @@ def point_loop(x, base, voxel, last, top):  # noqa: ANN001, ANN201
             top[row, c] = max(top[row, c], value)
 
 
+@compiled
+def ones(word):  # noqa: ANN001, ANN201
+    """How many bits of a uint64 are set; compilers know this for one instruction."""
+    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
 @compiled(fastmath=False)
-def voxel_loop(points, sample, low, size, grid, index, kept, voxel):  # noqa: ANN001, ANN201
+def voxel_loop(points, sample, low, size, grid, bits, before, kept, voxel):  # noqa: ANN001, ANN201
     """Which points lie in the grid, in `kept`, and the row of the voxel of each, in `voxel`.
 
-    Rows rise with cells. `index` (B * X * Y * Z,), -1 everywhere, holds the rows of occupied cells
-    afterwards. Gives how many points and how many voxels there are.
+    Rows rise with cells. `bits`, zeros, has a bit for each cell of (B, X, Y, Z), set where it is occupied;
+    `before` is for the number of occupied cells before each word. Gives how many points there are, and the
+    cells of the rows.
     """
     count = 0
     for p in range(len(points)):
@@ -145,30 +153,39 @@ def voxel_loop(points, sample, low, size, grid, index, kept, voxel):  # noqa: AN
         if 0 <= x < grid[0] and 0 <= y < grid[1] and 0 <= z < grid[2]:
             cell = ((sample[p] * grid[0] + int(x)) * grid[1] + int(y)) * grid[2] + int(z)
             kept[count], voxel[count] = p, cell
-            index[cell] = 0
+            bits[cell >> 6] |= np.uint64(1) << np.uint64(cell & 63)
             count += 1
     rows = 0
-    for cell in range(len(index)):
-        if index[cell] == 0:
-            index[cell] = rows
-            rows += 1
+    for word in range(len(bits)):
+        before[word] = rows
+        rows += ones(bits[word])
+    key = np.empty(rows, np.int64)
     for k in range(count):
-        voxel[k] = index[voxel[k]]
-    return count, rows
+        cell = voxel[k]
+        lower = (np.uint64(1) << np.uint64(cell & 63)) - np.uint64(1)
+        row = before[cell >> 6] + ones(bits[cell >> 6] & lower)
+        voxel[k], key[row] = row, cell
+    return count, key
 
 
 @compiled(fastmath=False)
-def offset_loop(points, kept, voxel, low, size, mean, counts, out):  # noqa: ANN001, ANN201
-    """out (N, C + 6): the channels of each kept point, its way from the mean and the middle of its voxel."""
-    channels = points.shape[1]
+def mean_loop(points, kept, voxel, mean):  # noqa: ANN001, ANN201
+    """mean (V, M), zeros, of the first M channels of the kept points of each voxel."""
+    counts = np.zeros(len(mean), mean.dtype)
     for k in range(len(kept)):
         row = voxel[k]
         counts[row] += 1
-        for axis in range(3):
-            mean[row, axis] += points[kept[k], axis]
+        for c in range(mean.shape[1]):
+            mean[row, c] += points[kept[k], c]
     for row in range(len(mean)):
-        for axis in range(3):
-            mean[row, axis] /= counts[row]
+        for c in range(mean.shape[1]):
+            mean[row, c] /= counts[row]
+
+
+@compiled(fastmath=False)
+def offset_loop(points, kept, voxel, low, size, mean, out):  # noqa: ANN001, ANN201
+    """out (N, C + 6): the channels of each kept point, its way from the mean and the middle of its voxel."""
+    channels = points.shape[1]
     for k in range(len(kept)):
         p, row = kept[k], voxel[k]
         for c in range(channels):
@@ -213,39 +230,47 @@ class DynamicVoxels(nn.Module):
         x, y, z = cell.long().unbind(1)
         key = keys(torch.stack([sample, z, y, x], 1), shape)
         key, voxel, count = key.unique(sorted=True, return_inverse=True, return_counts=True)
-        mean = points.new_zeros(len(key), 3).index_add(0, voxel, points[:, :3]) / count[:, None]
-        middle = (cell + 0.5) * size + low
-        if not len(self.pfn_layers):  # no learned features: the means of the points
-            mean = points.new_zeros(len(key), points.shape[1]).index_add(0, voxel, points) / count[:, None]
+        averaged = points[:, : self.averaged(points)]
+        mean = averaged.new_zeros(len(key), averaged.shape[1]).index_add(0, voxel, averaged) / count[:, None]
+        if not len(self.pfn_layers):
             return Voxels(mean, from_keys(key, shape), shape, batch)
+        middle = (cell + 0.5) * size + low
         features = torch.cat([points, points[:, :3] - mean[voxel], points[:, :3] - middle], 1)
         for layer in self.pfn_layers:
             features = layer(features, voxel, len(key))
         return Voxels(features, from_keys(key, shape), shape, batch)
 
+    def averaged(self, points: Tensor) -> int:
+        """Channels whose means are asked for: the place; all, where means are the answer."""
+        return 3 if len(self.pfn_layers) else points.shape[1]
+
     def may_loop(self, points: Tensor, batch: int) -> bool:
-        """Whether compiled loops take these points: detection on a CPU, in a grid that has an index."""
+        """Whether compiled loops take these points: no gradients, on a CPU, in a grid that has an index."""
         folded = all(isinstance(layer.norm, nn.Identity) for layer in self.pfn_layers)
-        plain = points.device.type == "cpu" and points.dtype == torch.float32 and not torch.is_grad_enabled()
-        return plain and folded and len(self.pfn_layers) > 0 and batch * math.prod(self.grid) <= INDEXED
+        learns = torch.is_grad_enabled() and any(part.requires_grad for part in (points, *self.parameters()))
+        plain = points.device.type == "cpu" and points.dtype == torch.float32 and not learns
+        return plain and folded and batch * math.prod(self.grid) <= LARGEST_GRID
 
     def looped(self, points: Tensor, sample: Tensor, batch: int) -> Voxels:
-        """The same by loops over the points, with an index of all cells in place of a sort."""
+        """The same by loops over the points, with a bit for each cell in place of a sort."""
         place = np.array(self.bounds[:3], np.float32), np.array(self.size, np.float32)
-        index = np.full(batch * math.prod(self.grid), -1, np.int32)
-        rows = points.contiguous().numpy()
-        kept, voxel = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
-        grid = np.array(self.grid, np.int64)
-        of = sample.long().contiguous().numpy()
-        found, count = voxel_loop(rows, of, *place, grid, index, kept, voxel)
-        key = torch.from_numpy(np.flatnonzero(index >= 0))
+        words = -(-batch * math.prod(self.grid) // 64)
+        rows, of = points.detach().contiguous().numpy(), sample.long().contiguous().numpy()
+        kept, voxel = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
+        index = np.zeros(words, np.uint64), np.empty(words, np.int32)
+        found, key = voxel_loop(rows, of, *place, np.array(self.grid, np.int64), *index, kept, voxel)
+        kept, voxel = kept[:found], voxel[:found]
+        shape = (self.grid[2], self.grid[1], self.grid[0])
+        coords = from_keys(torch.from_numpy(key), shape)
+        mean = np.zeros((len(key), self.averaged(points)), np.float32)
+        mean_loop(rows, kept, voxel, mean)
+        if not len(self.pfn_layers):
+            return Voxels(torch.from_numpy(mean), coords, shape, batch)
         features = np.empty((found, rows.shape[1] + 6), np.float32)
-        mean, counts = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
-        offset_loop(rows, kept[:found], voxel[:found], *place, mean, counts, features)
-        x, shared, which = torch.from_numpy(features), None, torch.from_numpy(voxel[:found])
+        offset_loop(rows, kept, voxel, *place, mean, features)
+        x, shared, which = torch.from_numpy(features), None, torch.from_numpy(voxel)
         for layer in self.pfn_layers:
             assert isinstance(layer, PointLayer)
-            x, shared = layer.looped(x, shared, which, count)
+            x, shared = layer.looped(x, shared, which, len(key))
         assert shared is not None
-        shape = (self.grid[2], self.grid[1], self.grid[0])
-        return Voxels(shared, from_keys(key, shape), shape, batch)
+        return Voxels(shared, coords, shape, batch)

@@ -66,6 +66,22 @@ def test_voxels_of_a_loop_are_those_of_tensors(filters: tuple[int, ...]) -> None
     assert len(layers(channels[:0], crop[:0], 2)) == 0
 
 
+@pytest.mark.parametrize("cell", [0.4, 0.1])
+def test_means_of_a_loop_are_those_of_tensors(cell: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    xyz, crop = points(3000)
+    channels = torch.cat([xyz, xyz.norm(dim=1, keepdim=True)], 1)
+    layers = DynamicVoxels(4, (), (cell, cell, cell / 2), BOUNDS)
+    assert layers.may_loop(channels, 2)
+    assert not layers.may_loop(channels.clone().requires_grad_(), 2)
+    found = layers(channels, crop, 2)
+    none = layers(channels[:0], crop[:0], 2)
+    monkeypatch.setattr(layers, "may_loop", lambda *_: False)
+    wanted = layers(channels, crop, 2)
+    assert torch.equal(found.coords, wanted.coords)
+    torch.testing.assert_close(found.features, wanted.features, atol=1e-6, rtol=1e-6)
+    assert none.features.shape == (0, 4)
+
+
 @pytest.mark.parametrize("first", ["x", "y"])
 @pytest.mark.parametrize("shift", [False, True])
 def test_windows_of_a_loop_are_those_of_tensors(voxels: Voxels, first: str, shift: bool) -> None:
