@@ -14,9 +14,9 @@ out; otherwise nothing is drawn, and the top-k has exactly the law of a full dra
 import math
 
 import numpy as np
-from numba import njit
 
 from core.errors import DataError
+from core.kernels.jit import compiled
 
 BLOCK = 4096
 """Items of one product."""
@@ -125,13 +125,13 @@ def ordered(values: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return np.take_along_axis(items, order, 1), np.take_along_axis(values, order, 1)
 
 
-@njit(cache=True)
+@compiled(fastmath=False)
 def worse(value: float, item: int, other: float, number: int) -> bool:
     """Whether (value, item) stands below (other, number): smaller, or level with a higher number."""
     return value < other or (value == other and item > number)
 
 
-@njit(cache=True)
+@compiled(fastmath=False)
 def replace_root(values: np.ndarray, items: np.ndarray, value: float, item: int) -> None:
     """Put a better entry in place of the worst one, the root."""
     size, place = len(values), 0
@@ -148,7 +148,7 @@ def replace_root(values: np.ndarray, items: np.ndarray, value: float, item: int)
     values[place], items[place] = value, item
 
 
-@njit(cache=True, fastmath={"reassoc", "nsz"})
+@compiled(fastmath={"reassoc", "nsz"})
 def highest(row: np.ndarray, start: int, stop: int) -> float:
     """Largest of some columns."""
     best = row[start]
@@ -157,7 +157,7 @@ def highest(row: np.ndarray, start: int, stop: int) -> float:
     return best
 
 
-@njit(cache=True)
+@compiled(fastmath=False)
 def scan(
     part: np.ndarray,
     values: np.ndarray,
@@ -180,13 +180,13 @@ def scan(
                     replace_root(heap, numbers, own[column], item)
 
 
-@njit(cache=True)
+@compiled(fastmath=False)
 def tail(x: float) -> float:
     """P(N > x)."""
     return 0.5 * math.erfc(x * 0.7071067811865476)
 
 
-@njit(cache=True)
+@compiled(fastmath=False)
 def beyond(w: float) -> float:
     """A standard normal given that it exceeds w (Robert 1995)."""
     if w < 0.5:
@@ -201,7 +201,7 @@ def beyond(w: float) -> float:
             return x
 
 
-@njit(cache=True)
+@compiled(fastmath=False)
 def thinned(
     part: np.ndarray,
     weight: np.ndarray,

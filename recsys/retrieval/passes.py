@@ -4,10 +4,12 @@ import heapq
 import math
 
 import numpy as np
-from numba import njit
+
+from core.kernels.jit import compiled
+from recsys.retrieval.exact import worse
 
 
-@njit(cache=True)
+@compiled(fastmath=False)
 def tail(square: float, dims: int) -> float:
     """P(|e|^2 > square) of a standard normal e of so many dimensions: chi-squared, as finite sums."""
     half = 0.5 * square
@@ -25,14 +27,14 @@ def tail(square: float, dims: int) -> float:
     return min(total, 1.0)
 
 
-@njit(cache=True)
+@compiled(fastmath=False)
 def holds(numbers: np.ndarray, one: int) -> bool:
     """Whether sorted numbers have this one."""
     place = np.searchsorted(numbers, one)
     return bool(place < len(numbers) and numbers[place] == one)
 
 
-@njit(cache=True)
+@compiled(fastmath=False)
 def merged(
     of_group: np.ndarray,
     firsts: np.ndarray,
@@ -62,7 +64,7 @@ def merged(
     return found[:number]
 
 
-@njit(cache=True)
+@compiled(fastmath=False)
 def forward(
     means: np.ndarray,
     furthest: np.ndarray,
@@ -116,7 +118,7 @@ def forward(
     return draws[:number], places[:number], tails[:number]
 
 
-@njit(cache=True)
+@compiled(fastmath=False)
 def moves(
     z: np.ndarray,
     weight: np.ndarray,
@@ -146,13 +148,7 @@ def moves(
     return out
 
 
-@njit(cache=True)
-def above(value: float, item: int, other: float, number: int) -> bool:
-    """Whether (value, item) stands before (other, number): larger, or level with a lower number."""
-    return value > other or (value == other and item < number)
-
-
-@njit(cache=True)
+@compiled(fastmath=False)
 def picked(
     full: np.ndarray, score: np.ndarray, draws: np.ndarray, items: np.ndarray, values: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -170,10 +166,10 @@ def picked(
                 if draws[one - wide] != draw:
                     continue
                 item, value = items[one - wide], values[one - wide]
-            if held == k and not above(value, item, best[draw, k - 1], found[draw, k - 1]):  # pyright: ignore
+            if held == k and not worse(best[draw, k - 1], found[draw, k - 1], value, item):  # pyright: ignore
                 continue
             at = min(held, k - 1)
-            while at > 0 and above(value, item, best[draw, at - 1], found[draw, at - 1]):  # pyright: ignore
+            while at > 0 and worse(best[draw, at - 1], found[draw, at - 1], value, item):  # pyright: ignore
                 best[draw, at], found[draw, at] = best[draw, at - 1], found[draw, at - 1]
                 at -= 1
             best[draw, at], found[draw, at] = value, item
