@@ -168,8 +168,7 @@ def best_threshold(
         return 0.5, 0.0
     f1 = 2 * rows[:, 1] * rows[:, 2] / np.maximum(rows[:, 1] + rows[:, 2], 1e-9)
     best = int(f1.argmax())
-    following = rows[best + 1, 0] if best + 1 < len(rows) else rows[best, 0] * 0.9
-    return float((rows[best, 0] + following) / 2), float(f1[best])
+    return just_below(rows, best), float(f1[best])
 
 
 def precise_threshold(
@@ -177,9 +176,13 @@ def precise_threshold(
 ) -> float:
     """The lowest score from which on detections are right as often as asked; else that of the best F1."""
     rows = curve(frames, overlap, False, range_m)
-    good = np.flatnonzero(rows[:, 2] >= precision) if len(rows) else []
+    good = np.flatnonzero(rows[:, 2] >= precision)
     if not len(good):
         return best_threshold(frames, overlap, range_m)[0]
-    last = int(good[-1])
+    return just_below(rows, int(good[-1]))
+
+
+def just_below(rows: np.ndarray, last: int) -> float:
+    """The score half way between a row of `curve`, the last that is taken, and the one after it."""
     following = rows[last + 1, 0] if last + 1 < len(rows) else rows[last, 0] * 0.9
     return float((rows[last, 0] + following) / 2)
