@@ -103,18 +103,19 @@ class NextItem(nn.Module):
     def output(self, items: Tensor) -> tuple[Tensor, Tensor | float]:
         """Rows (N, H) that features are multiplied with for these items (N,), and what is added (N,)."""
         sparse = self.config.sparse
-        if isinstance(self.held, ShardedTable):
-            rows = self.held(items)
-            return (
-                F.normalize(rows, dim=-1, eps=1e-6) / SHARPNESS if self.config.block == "hstu" else rows
-            ), 0.0
         if self.config.block == "gru4rec":
             rows = F.embedding(items, self.block.Wy.weight, sparse=sparse)
             return rows, F.embedding(items, self.block.By.weight, sparse=sparse)[..., 0]
-        rows = F.embedding(items, self.block.table, sparse=sparse)
-        if self.config.block == "hstu":
-            rows = F.normalize(rows, dim=-1, eps=1e-6) / SHARPNESS
-        return rows, 0.0
+        held = self.held
+        if isinstance(held, ShardedTable):
+            return self.compared(held(items)), 0.0
+        return self.compared(F.embedding(items, self.block.table, sparse=sparse)), 0.0
+
+    def compared(self, rows: Tensor) -> Tensor:
+        """Rows (N, H) of the table as features are multiplied with them."""
+        if self.config.block != "hstu":
+            return rows
+        return F.normalize(rows, dim=-1, eps=1e-6) / SHARPNESS
 
     def scores(self, features: Tensor, items: Tensor | None = None) -> Tensor:
         """Features (..., H) -> scores of all items (..., n + 1), or of these (N,)."""

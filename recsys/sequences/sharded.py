@@ -13,14 +13,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from core.errors import ConfigError
 from core.training.distributed import Place
 from core.training.sharded import ShardedTable, drawn_rows
 from recsys.config import NextConfig
 from recsys.sequences.data import Questions, left_padded
-from recsys.sequences.model import SHARPNESS, TABLES, NextItem
+from recsys.sequences.model import TABLES, NextItem
 
 PIECE = 512
 """Questions at a time."""
@@ -64,9 +63,7 @@ def ranked_by_shards(model: NextItem, asked: Questions, place: Place) -> np.ndar
     real = (own >= 1) & (own <= model.items)
     found = []
     with torch.inference_mode():
-        weight = table.weight
-        if model.config.block == "hstu":
-            weight = F.normalize(weight, dim=-1, eps=1e-6) / SHARPNESS
+        weight = model.compared(table.weight)
         for begin in range(0, len(asked), PIECE):
             part = slice(begin, begin + PIECE)
             histories, clocks = asked.histories(part), asked.clocks(part)
