@@ -131,16 +131,6 @@ def own_rows(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tenso
     return own
 
 
-def share_gradients(model: nn.Module, place: Place) -> None:
-    """Means over the processes: the others' are summed, those of shards are whole already."""
-    own = shards(model)
-    for parameter in model.parameters():
-        if parameter.grad is not None:
-            if id(parameter) not in own:
-                place.add(parameter.grad)
-            parameter.grad /= place.world
-
-
 def clip_over_shards(model: nn.Module, largest: float, place: Place) -> float:
     """Scale all gradients so that the norm over all, of every shard too, is at most `largest`; gives it."""
     own = shards(model)

@@ -10,7 +10,8 @@ import torch
 
 from core.errors import ConfigError
 from core.training.distributed import Place
-from core.training.sharded import ShardedTable, clip_over_shards, edges, share_gradients, whole_state
+from core.training.gradients import shared
+from core.training.sharded import ShardedTable, clip_over_shards, edges, shards, whole_state
 
 ROWS, WIDTH, BATCH, STEPS = 37, 5, 8, 20
 
@@ -39,7 +40,7 @@ def learned(place: Place) -> dict[str, torch.Tensor]:
         first, last = edges(BATCH, place.rank, place.world)
         optimizer.zero_grad()
         (model(pairs[first:last]) - wanted[first:last]).square().mean().backward()
-        share_gradients(model, place)
+        shared(list(model.parameters()), [1.0], True, place, shards(model))
         clip_over_shards(model, 0.5, place)
         optimizer.step()
     return whole_state(model)
