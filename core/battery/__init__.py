@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from core.battery.contract import CONTRACT, finite_differences
+from core.battery.contract import CONTRACT, compare_modes, finite_differences
 from core.battery.extremes import EXTREMES
 from core.battery.habits import HABITS
 from core.battery.subject import WIDTH, Subject, close, refused, results, sample
@@ -28,6 +28,7 @@ __all__ = [
     "Subject",
     "check",
     "close",
+    "compare_modes",
     "finite_differences",
     "refused",
     "results",

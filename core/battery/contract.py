@@ -1,7 +1,7 @@
 """The contract itself: modes, cuts, lengths, masks, resets, gradients, messages."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -25,10 +25,15 @@ def states_its_modes(of: Subject) -> None:
 
 
 def all_modes_agree_on_outputs_states_and_gradients(of: Subject) -> None:
+    compare_modes(of, ((1, True), (11, False), (37, True)))
+
+
+def compare_modes(of: Subject, sizes: Iterable[tuple[int, bool]]) -> None:
+    """All modes against steps, for so many tokens, from a state or from none."""
     unit = of.make()
     start = detach(unit(sample(time=4).flip(0))[1])
-    for time, begin in ((1, start), (11, None), (37, start)):
-        x = sample(time=time)
+    for time, started in sizes:
+        x, begin = sample(time=time), start if started else None
         ours, gradients = results(unit, x, "step", begin)
         for mode in unit.modes[1:]:
             other, others = results(unit, x, mode, begin)
@@ -42,7 +47,7 @@ def modes_agree_in_float32(of: Subject) -> None:
     x = sample(batch=2, time=150, dtype=torch.float32)
     with torch.no_grad():
         expected = of.make()(x.double(), None, "sequential")[0].float()
-        for mode in unit.modes[1:]:
+        for mode in unit.modes:
             close(unit(x, None, mode)[0], expected, 1e-4 if mode == "convolution" else 3e-5)
 
 

@@ -1,6 +1,7 @@
 """The contract battery on every registered unit, and the battery on units that break a promise."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core import battery, registry
-from core.battery import CHECKS, CONTRACT, Subject, finite_differences
+from core.battery import CHECKS, CONTRACT, Subject, compare_modes, finite_differences
 from core.units.contract import Unit
 from tests.core.units.variants import VARIANTS
 
@@ -40,7 +41,13 @@ def test_contract(name: str, options: dict[str, Any], promise: Callable[[Subject
 @every_unit
 def test_gradients_of_all_modes_are_those_of_finite_differences(name: str, options: dict[str, Any]) -> None:
     subject = Subject(name, options)
-    finite_differences(subject, subject.make().modes[1:], 4)
+    finite_differences(subject, subject.make().modes, 4)
+
+
+@pytest.mark.slow
+@every_unit
+def test_all_modes_agree_from_any_start_at_any_length(name: str, options: dict[str, Any]) -> None:
+    compare_modes(Subject(name, options), product((1, 11, 37), (False, True)))
 
 
 class Leaky(Unit):
