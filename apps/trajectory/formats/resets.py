@@ -1,6 +1,6 @@
 """Leaps of an estimator that a counter tells and no log measures: what the path does beyond its way."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -24,18 +24,32 @@ def changes(counter: np.ndarray) -> np.ndarray:
 
 
 def without_leaps(
-    time_s: np.ndarray, positions: np.ndarray, places: Iterable[int], counter: str
+    time_s: np.ndarray,
+    positions: np.ndarray,
+    places: Iterable[int],
+    counter: str,
+    *,
+    deltas: Sequence[np.ndarray] | None = None,
+    unit: str = "m",
 ) -> tuple[np.ndarray, list[str]]:
-    """Positions (N, D) as if the estimator had always stood where it stands at the end, and what is said."""
+    """Positions (N, D) as if the estimator had always stood where it stands at the end, and what is said.
+
+    Args:
+        places: samples at which the estimate leaps; what came before moves along.
+        deltas: D columns (N,) of how far it does; None: as far as the path tells.
+    """
     told, positions = [], positions.copy()
     for place in places:
-        shift = leap(time_s, positions, int(place))
+        if deltas is None:
+            shift = leap(time_s, positions, int(place))
+        else:
+            shift = np.array([float(delta[place]) for delta in deltas])
         if not np.isfinite(shift).all() or not shift.any():
             continue
         positions[:place] += shift
         words = ", ".join(f"{value:.3g}" for value in shift)
         told.append(
-            f"the estimator's reset ({counter}) at {time_s[place] - time_s[0]:.3f} s moved it by {words} m; "
-            "taken out of what came before."
+            f"the estimator's reset ({counter}) at {time_s[place] - time_s[0]:.3f} s moved it by "
+            f"{words} {unit}; taken out of what came before."
         )
     return positions, told

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from apps.trajectory.formats import resets
 from apps.trajectory.formats.assemble import assemble
 from apps.trajectory.formats.columns import from_names
 from apps.trajectory.formats.options import Options
-from apps.trajectory.formats.resets import changes, leap
 from apps.trajectory.formats.stamps import Stamps
 from apps.trajectory.formats.table import Table
 from apps.trajectory.track import Track, stem_of
@@ -124,8 +124,7 @@ def placed(
 def without_resets(topic: dict[str, np.ndarray], positions: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Positions as if the estimator had always stood where it stands at the end, and what is said.
 
-    A reset counter (uint8, it rolls over) rises where the estimate leaps by `delta`: what came before moves
-    along.
+    A reset counter rises where the estimate leaps by `delta`.
     """
     told, positions = [], positions.copy()
     time_s = np.asarray(topic["timestamp"]).astype(np.float64) * 1e-6
@@ -133,16 +132,15 @@ def without_resets(topic: dict[str, np.ndarray], positions: np.ndarray) -> tuple
         deltas = next((names for names in spellings if all(name in topic for name in names)), None)
         if counter not in topic or deltas is None:
             continue
-        for place in changes(topic[counter]):
-            shift = [float(topic[delta][place]) for delta in deltas]
-            if not np.isfinite(shift).all() or not any(shift):
-                continue
-            positions[:place, list(axes)] += shift
-            words = ", ".join(f"{value:.3g}" for value in shift)
-            told.append(
-                f"the estimator's reset ({counter}) at {time_s[place] - time_s[0]:.3f} s moved it by "
-                f"{words} m; taken out of what came before."
-            )
+        moved, said = resets.without_leaps(
+            time_s,
+            positions[:, list(axes)],
+            resets.changes(topic[counter]),
+            counter,
+            deltas=[topic[delta] for delta in deltas],
+        )
+        positions[:, list(axes)] = moved
+        told += said
     return positions, told
 
 
@@ -160,21 +158,16 @@ def without_leaps(topic: dict[str, np.ndarray], columns: dict[str, Any]) -> tupl
     ):
         if counter not in topic or not all(name in columns for name in names):
             continue
-        table = np.stack([columns[name] for name in names], 1)
-        for place in changes(topic[counter]):
-            if all(name in topic for name in deltas):
-                shift = np.array([float(topic[name][place]) for name in deltas])
-            else:
-                shift = leap(time_s, table, int(place))
-            if not np.isfinite(shift).all() or not shift.any():
-                continue
-            table[:place] += shift
-            words, unit = ", ".join(f"{value:.3g}" for value in shift), "m" if len(shift) == 1 else "degrees"
-            told.append(
-                f"the estimator's reset ({counter}) at {time_s[place] - time_s[0]:.3f} s moved it by "
-                f"{words} {unit}; taken out of what came before."
-            )
-        columns |= dict(zip(names, table.T, strict=True))
+        moved, said = resets.without_leaps(
+            time_s,
+            np.stack([columns[name] for name in names], 1),
+            resets.changes(topic[counter]),
+            counter,
+            deltas=[topic[name] for name in deltas] if all(name in topic for name in deltas) else None,
+            unit="m" if len(names) == 1 else "degrees",
+        )
+        columns |= dict(zip(names, moved.T, strict=True))
+        told += said
     return columns, told
 
 
@@ -211,7 +204,7 @@ def one_track(
     microseconds = np.asarray(topic["timestamp"])
     if len(microseconds) and microseconds.max() > 9 * 10**15:
         raise DataError(f"{path}: {TOPIC} has a time beyond the year 2255.")
-    positions, resets = without_resets(topic, positions)
+    positions, said = without_resets(topic, positions)
     clock = Stamps((microseconds.astype(np.int64) + zero_us) * 1000, known)
     return assemble(
         path,
@@ -222,7 +215,7 @@ def one_track(
         frame=options.frame or "ned",
         origin=origin_of(topic),
         gate=options.gate,
-        warnings=[*told, *resets],
+        warnings=[*told, *said],
     )
 
 
