@@ -17,9 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from apps.trajectory.loss import BALL
+from apps.trajectory.loss import above_ball, quantile_loss
 from apps.trajectory.measures import VARIANCE_FLOOR
 from apps.trajectory.models.predictor import Ball, Predictor
 from apps.trajectory.pools import LEVEL, LEVELS, Cut
@@ -32,7 +31,6 @@ RATE, MEMORY, LEAST, MOST = 0.02, 0.95, 0.3, 0.995
 """How fast a level follows, how long shares are remembered, and between what a level stays."""
 SETTLE = 100
 """Batches before levels move."""
-NEAR_M = 1e-3
 CHUNK = 4096
 FAMILY = 6000
 """Windows of a family that are looked at, at most."""
@@ -70,8 +68,6 @@ def look(network: Predictor, cut: Cut, begin: int) -> tuple[Tensor, ...]:
     windows = cut.windows[part].to(device)
     through = None if cut.lines is None else cut.lines[part].to(device)
     mean, raw, ball = network.ball(windows[:, :history], through)
-    wide, free = raw[..., : network.dims], raw[..., network.dims :]
-    shape = F.softplus(wide - 1).square().sum(-1) + (0.3 * free).square().sum(-1)
     gaps = mean - windows[:, history:]
     if network.dims == 3:  # a mover in the plane is judged in the plane
         gaps[..., 2] *= windows[..., 2].abs().amax(1, keepdim=True) > 0
@@ -79,7 +75,7 @@ def look(network: Predictor, cut: Cut, begin: int) -> tuple[Tensor, ...]:
     noise = torch.zeros_like(error[:, :1]) if ball.noise is None else ball.noise
     assert ball.told is not None
     assert ball.marks is not None
-    return ball.size, ball.told, ball.marks, noise, shape, error
+    return ball.size, ball.told, ball.marks, noise, network.shape(raw), error
 
 
 @torch.enable_grad()
@@ -92,7 +88,7 @@ def fit_balls(network: Predictor, families: Mapping[str, Cut], steps: int, seed:
     """
     thin = [cut.thinned(1 + len(cut.windows) // FAMILY) for cut in families.values()]
     seen = Looked(network, thin)
-    device = seen.error.device
+    device, counts = seen.error.device, torch.tensor(seen.counts)[:, None]
     firsts = torch.tensor([0, *seen.counts]).cumsum(0)
     aims = torch.tensor([LEVELS.get(name, LEVEL) for name in families], device=device)[:, None]
     levels = aims.repeat(1, network.horizon)
@@ -108,12 +104,10 @@ def fit_balls(network: Predictor, families: Mapping[str, Cut], steps: int, seed:
         for group in optimizer.param_groups:
             group["lr"] = LR * (1 - step / steps)
         draws = torch.rand(len(families), PER_FAMILY, generator=generator)
-        counts = torch.tensor(seen.counts)[:, None]
         chosen = (firsts[:-1, None] + (draws * counts).long()).ravel().to(device)
         spread = seen.spread(network, chosen)
-        gap = (seen.error[chosen] + NEAR_M).log() - (BALL * spread).log()  # (n, K)
-        level = levels.repeat_interleave(PER_FAMILY, 0)
-        loss = torch.maximum(level * gap, (level - 1) * gap).mean()
+        gap = above_ball(seen.error[chosen], spread)  # (n, K)
+        loss = quantile_loss(gap, levels.repeat_interleave(PER_FAMILY, 0)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -33,11 +33,21 @@ def gaussian_nll(error: Tensor, factor: Tensor) -> Tensor:
     return (0.5 * white.square().sum(-1) + log_det + 0.5 * error.shape[-1] * math.log(2 * math.pi)).mean()
 
 
+def above_ball(distance: Tensor, spread: Tensor) -> Tensor:
+    """By how much log distances of errors exceed those of the ball's edge."""
+    return (distance + 1e-3).log() - (BALL * spread).log()
+
+
+def quantile_loss(gap: Tensor, level: Tensor) -> Tensor:
+    """Of gaps between what came and what was told, which is to lie above a share `level` of it."""
+    return torch.maximum(level * gap, (level - 1) * gap)
+
+
 def pinball(offsets: Tensor, error: Tensor, levels: tuple[float, ...] = (0.1, 0.5, 0.9)) -> Tensor:
     """Quantile loss of offsets (B, K, Q, D) for errors (B, K, D), summed over Q and D, averaged."""
     level = torch.tensor(levels, dtype=error.dtype, device=error.device)[:, None]
     gap = error[:, :, None] - offsets
-    return torch.maximum(level * gap, (level - 1) * gap).sum((-2, -1)).mean()
+    return quantile_loss(gap, level).sum((-2, -1)).mean()
 
 
 def ball_loss(error: Tensor, spread: Tensor, level: Tensor) -> Tensor:
@@ -46,9 +56,7 @@ def ball_loss(error: Tensor, spread: Tensor, level: Tensor) -> Tensor:
     Its minimum has |error| < BALL * spread in a share `level` of the cases of every kind, easy or hard; the
     likelihood alone lets rare large errors widen the easy ones.
     """
-    gap = (error.norm(dim=-1) + 1e-3).log() - (BALL * spread).log()
-    level = level[:, None]
-    return torch.maximum(level * gap, (level - 1) * gap).mean()
+    return quantile_loss(above_ball(error.norm(dim=-1), spread), level[:, None]).mean()
 
 
 def forecast_loss(forecast: Forecast, future: Tensor, scale: Tensor, level: Tensor) -> Tensor:

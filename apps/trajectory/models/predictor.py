@@ -284,6 +284,11 @@ class Predictor(nn.Module):
         reach = ball.size * (self.tilt(ball.marks) + self.widen(seen)).clamp(*TILTS).exp()
         return reach, None if ball.noise is None else ball.noise * F.softplus(self.grain(seen))
 
+    def shape(self, raw: Tensor) -> Tensor:
+        """Squared spread (B, K) of a Gaussian's raw outputs where one is a metre, without floor and noise."""
+        wide, free = raw[..., : self.dims], raw[..., self.dims :]
+        return F.softplus(wide - 1).square().sum(-1) + (0.3 * free).square().sum(-1)
+
     def noise(self, marks: Tensor, scale: Tensor) -> Tensor:
         """Deviation per axis of the noise of the samples, by the third differences, (B, 1) metres."""
         length = ((3 * marks[:, NOISE_MARK]).exp() * scale * self.dt - FLOOR_M).clamp_min(0)
