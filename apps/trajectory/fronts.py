@@ -54,15 +54,10 @@ def fronts(model: Model, *, tracks: int = 20, seed: int = 1) -> Iterator[FrontRo
             lines = through_all(made.time_s, made.recorded, made.time_s[ends], model.dt)
             truth = at(made.time_s, made.truth, made.time_s[ends][:, None] + HORIZONS_S)
             thin = dense[:, ::RATE]
-            seen = {
-                "thinned": (thin, None),
-                "lines": (thin, lines),
-                "smoother": (smoothed(dense, model.dt / RATE), lines),
-            }
+            smooth, moved = smoothed(dense, model.dt / RATE), lines.copy()
+            moved[:, :, 0] += (thin[:, -1] - smooth[:, -1])[:, None]  # ends are counted from the newest place
+            seen = {"thinned": (thin, None), "lines": (thin, lines), "smoother": (smooth, moved)}
             for name, (past, through) in seen.items():
-                if name == "smoother" and through is not None:  # its ends are counted from the newest place
-                    through = through.copy()
-                    through[:, :, 0] += (thin[:, -1] - past[:, -1])[:, None]
                 found[name].append(np.linalg.norm(answered(model, past, through) - truth, axis=-1))
         errors = {name: np.concatenate(part).mean(0) for name, part in found.items()}
         pairs = {name: (float(pair[0]), float(pair[1])) for name, pair in errors.items()}

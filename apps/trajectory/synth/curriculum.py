@@ -18,7 +18,7 @@ from scipy.signal import lfilter
 from apps.trajectory import synth
 from apps.trajectory.data import resample
 from apps.trajectory.dense import through_all
-from apps.trajectory.synth.motions import MOTIONS, SPANS_S, motion
+from apps.trajectory.synth.motions import MOTIONS, SPANS_S, Motion, motion
 
 
 def flights(count: int, length: int, dt: float, seed: int) -> dict[str, list[np.ndarray]]:
@@ -89,14 +89,19 @@ def dense(count: int, dims: int, dt: float, seed: int) -> Iterator[tuple[str, li
         for _ in range(count if family == "noisy_100hz" else (count + 2) // 3):
             many = 10 if rng.random() < 0.3 else int(rng.integers(FAST[0], FAST[1] + 1))
             made = motion(family, rng, step_s=dt / many, wider=WIDER)
-            known = min(dims, made.recorded.shape[1])
-            grid = made.time_s[::many]
-            lines = through_all(made.time_s, made.recorded[:, :known], grid, dt)
-            seen = np.zeros((len(grid), 5, dims), np.float32)
-            seen[:, 0, :known] = made.recorded[::many, :known]
-            seen[:, 1:, :known] = lines.reshape(len(grid), 4, known)
-            tracks.append(seen.reshape(len(grid), 5 * dims))
+            tracks.append(with_lines(made, many, dt, dims).astype(np.float32))
         yield f"fast {family}", tracks
+
+
+def with_lines(made: Motion, many: int, step: float, dims: int) -> np.ndarray:
+    """(n, 5 dims): every so many places, `step` seconds apart, and behind each the lines through all."""
+    known = min(dims, made.recorded.shape[1])
+    grid = made.time_s[::many]
+    lines = through_all(made.time_s, made.recorded[:, :known], grid, step)
+    seen = np.zeros((len(grid), 5, dims))
+    seen[:, 0, :known] = made.recorded[::many, :known]
+    seen[:, 1:, :known] = lines.reshape(len(grid), 4, known)
+    return seen.reshape(len(grid), 5 * dims)
 
 
 QUIET = (1e-5, 1e-2)
@@ -121,13 +126,8 @@ def quiet(count: int, dims: int, dt: float, seed: int) -> Iterator[tuple[str, li
             digits = int(rng.choice(list(DIGITS), p=list(DIGITS.values())))
             step = dt / many if family != "turn_1hz" else None
             made = motion(family, rng, step_s=step, wider=WIDER, noise=noise, digits=digits)
-            known, shrink = min(dims, made.recorded.shape[1]), dt / (made.step_s * many)
-            grid, steps = made.time_s[::many], many * made.step_s
-            lines = through_all(made.time_s, made.recorded[:, :known], grid, steps)
-            seen = np.zeros((len(lines), 5, dims))
-            seen[:, 0, :known] = made.recorded[::many, :known] * shrink
-            seen[:, 1:, :known] = lines.reshape(len(lines), 4, known) * shrink
-            tracks.append(seen.astype(np.float32).reshape(len(lines), 5 * dims))
+            shrink = dt / (made.step_s * many)
+            tracks.append((with_lines(made, many, many * made.step_s, dims) * shrink).astype(np.float32))
         yield f"quiet {family}", tracks
 
 
