@@ -30,17 +30,14 @@ def counted(table: Table, options: Options) -> tuple[np.ndarray, str] | None:
         if spelled in names:
             rate, why = options.rate, ""
             if rate is None:
-                rate, why = (
-                    by_velocity(table, names[spelled]),
-                    ", by the velocities beside them; see --read rate=",
-                )
+                rate = by_velocity(table, names[spelled])
+                why = ", by the velocities beside them; see --read rate="
             if rate is None:
                 raise DataError(
                     f"{table.path}: {names[spelled]!r} counts frames; --read rate=25 says how many a second."
                 )
-            return table.numbers(
-                names[spelled]
-            ) / rate, f"{names[spelled]!r} counts frames, {rate:g} a second{why}."
+            seconds = table.numbers(names[spelled]) / rate
+            return seconds, f"{names[spelled]!r} counts frames, {rate:g} a second{why}."
     return None
 
 

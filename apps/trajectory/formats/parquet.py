@@ -33,15 +33,7 @@ def read_parquet(path: Path, data: bytes, options: Options) -> list[Track]:
 
     try:
         rows, names = columns_in_use(path, data, options)
-    except (
-        pa.ArrowException,
-        OSError,
-        ValueError,
-        TypeError,
-        LookupError,
-        OverflowError,
-        MemoryError,
-    ) as error:
+    except (pa.ArrowException, *DAMAGED) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else repr(error)
         raise DataError(f"{path}: damaged Parquet file ({reason}).") from None
     if not len(rows):

@@ -1,5 +1,7 @@
 """Positions between samples: parabolas where a path bends more than its noise, and nothing from later on."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -21,12 +23,14 @@ def line(time_s: np.ndarray) -> np.ndarray:
     return time_s[:, None] * [5.0, -2.0, 0.5]
 
 
-def off(time_s: np.ndarray, seen: np.ndarray, truth: object, at: np.ndarray) -> tuple[float, float]:
+def off(
+    time_s: np.ndarray, seen: np.ndarray, truth: Callable[[np.ndarray], np.ndarray], at: np.ndarray
+) -> list[float]:
     """Root mean square distances from the truth: ours, and that of straight lines."""
     ours = between(time_s, seen, None, at)
     lines = np.stack([np.interp(at, time_s, axis) for axis in seen.T], 1)
-    wanted = truth(at)  # type: ignore[operator]
-    return tuple(float(np.sqrt(((path - wanted)[5:] ** 2).sum(1).mean())) for path in (ours, lines))  # type: ignore[return-value]
+    wanted = truth(at)
+    return [float(np.sqrt(((path - wanted)[5:] ** 2).sum(1).mean())) for path in (ours, lines)]
 
 
 @pytest.mark.parametrize(("noise", "share"), [(0.0, 0.25), (0.02, 0.5)])

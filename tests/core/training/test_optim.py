@@ -136,7 +136,7 @@ def test_a_held_rate_falls_later_over_the_same_curve(name: Any) -> None:
         ScheduleOptions(name, hold=1.5)
 
 
-def test_muon_takes_steps_of_the_size_that_adamw_takes() -> None:
+def test_muon_takes_the_steps_of_torch_for_matrices_of_all_shapes() -> None:
     torch.manual_seed(0)
     ours = [nn.Parameter(torch.randn(shape)) for shape in ((12, 8), (12, 8), (5, 16), (6, 6))]
     theirs = [nn.Parameter(weight.detach().clone()) for weight in ours]
