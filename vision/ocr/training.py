@@ -109,8 +109,7 @@ def train(
             config = dataclass_replace(config, exact=timed_stages(model, step, source))
         model.exact = config.exact  # pyright: ignore[reportArgumentType]
     if minutes is not None:
-        config = planned(config, model, step, source, 60 * minutes - (time.monotonic() - began), resume)
-        config = replace(config, {"loop": {"max_minutes": minutes}})
+        config = planned(config, model, step, source, minutes, began, out if resume else None)
     return run_loop(
         model,
         step,
@@ -310,19 +309,30 @@ def describe(config: TrainConfig, codec: Codec, learned: Sequence[Sample], made:
     )
 
 
-def planned(config: Any, model: nn.Module, step: Any, source: Any, seconds: float, resume: bool) -> Any:
-    """Settings with as many epochs as fit into the seconds, by timing steps of a copy of the network.
+def planned(
+    config: Any,
+    model: nn.Module,
+    step: Any,
+    source: Any,
+    minutes: float,
+    began: float,
+    resumed: str | Path | None = None,
+) -> Any:
+    """Settings that stop by the clock, with as many epochs as fit into the minutes.
 
-    A run that is resumed keeps its plan.
+    Args:
+        step: timed on a copy of the network.
+        began: `time.monotonic()` of the begin, from which the minutes count.
+        resumed: the folder of a run that goes on; its number of epochs stays.
     """
-    if resume:
-        return config
-    begun = time.monotonic()
-    took = seconds_a_step(model, step, source, config)
-    left = seconds - (time.monotonic() - begun)
-    # validation, checkpoints and a machine that others use take their part
-    epochs = int(0.92 * left / (took * source.count(1) + 1.0))
-    return replace(config, {"loop": {"epochs": max(1, epochs)}})
+    if resumed is not None:
+        epochs = read_toml(Path(resumed) / "config.toml")["loop"]["epochs"]
+    else:
+        took = seconds_a_step(model, step, source, config)
+        left = 60 * minutes - (time.monotonic() - began)
+        # validation, checkpoints and a machine that others use take their part
+        epochs = max(1, int(0.92 * left / (took * source.count(1) + 1.0)))
+    return replace(config, {"loop": {"epochs": epochs, "max_minutes": minutes}})
 
 
 def seconds_a_step(model: nn.Module, step: Any, source: Any, config: Any) -> float:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from core.config import replace
-from core.errors import WorkError
+from core.config import read_toml, replace
+from core.errors import ConfigError, WorkError
 from core.export import export_step
 from core.streaming import Streamer
 from tests.vision.ocr.test_commands import run
@@ -155,6 +155,16 @@ def test_a_segmenter_that_finds_nothing_fails_loudly_and_its_weights_are_there(t
         train_segmenter(config, tmp_path / "run", quiet=True)
     page = line_finder(tmp_path / "run")(letter(0, 3)[0])
     assert len(page.lines) <= 1000
+
+
+def test_a_segmenter_that_goes_on_keeps_the_plan_of_its_minutes(tmp_path: Path) -> None:
+    config, run_folder = SegmentConfig(steps=1, batch=1, generated=1), tmp_path / "run"
+    for resume in (False, True):
+        with pytest.raises(WorkError, match="of the lines of three training pages"):
+            train_segmenter(config, run_folder, minutes=0.001, resume=resume, quiet=True)
+        assert read_toml(run_folder / "config.toml")["loop"]["epochs"] == 1
+    with pytest.raises(ConfigError, match="already holds a run"):
+        train_segmenter(config, run_folder, quiet=True)
 
 
 def test_a_stage_that_bfloat16_slows_stays_exact() -> None:

@@ -225,8 +225,7 @@ def train_pen(
         config.seed,
     )
     if minutes is not None:
-        config = planned(config, model, step, source, 60 * minutes - (time.monotonic() - began), resume)
-        config = replace(config, {"loop": {"max_minutes": minutes}})
+        config = planned(config, model, step, source, minutes, began, out if resume else None)
     if start is None:
         source.epochs = config.loop.epochs
     validate = PenValidation(

@@ -9,7 +9,7 @@ by finding the lines of three training pages and fails where fewer than half of 
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError, DataError, WorkError
-from core.training import Outcome
+from core.training import Outcome, check_folder
 from core.training import train as run_loop
 from core.training.drawn import DrawnBatches
 from core.training.options import LoopOptions
@@ -116,9 +116,11 @@ def train_segmenter(
     """Train into the run folder `out` on folders of ALTO or PAGE with their images, or on generated pages.
 
     Raises:
+        ConfigError: there is nothing to train on, or a run is there already.
         DataError: no page with lines.
         WorkError: the trained network finds fewer than half of the lines of its own training pages.
     """
+    check_folder(out, resume)
     began = time.monotonic()
     pages = read_pages(data) if data else []
     if data and not pages:
@@ -145,8 +147,7 @@ def train_segmenter(
 
     source = DrawnBatches(config.steps, config.batch, Patches(examples[held:] or examples), config.seed)
     if minutes is not None:
-        config = planned(config, model, step, source, 60 * minutes - (time.monotonic() - began), resume)
-        config = replace(config, loop=replace(config.loop, max_minutes=minutes))
+        config = planned(config, model, step, source, minutes, began, out if resume else None)
     outcome = run_loop(
         model,
         step,
