@@ -13,7 +13,7 @@ from vision.ocr.data import read_pictures
 from vision.ocr.sample import PICTURES
 
 
-def gather_pictures(words: Iterable[str], suffixes: Iterable[str] = (*PICTURES, ".pdf")) -> list[Input]:
+def gather_pictures(words: Iterable[str]) -> list[Input]:
     """Inputs of files, folders, globs, `-`, and of index tables: the pictures of their column `image`.
 
     Raises:
@@ -25,7 +25,7 @@ def gather_pictures(words: Iterable[str], suffixes: Iterable[str] = (*PICTURES, 
         if table.suffix.lower() == ".csv" and not table.is_dir():
             given = [Input(path, PurePath(name)) for path, name in read_pictures(table)]
         else:
-            given = gather([word], suffixes)
+            given = gather([word], (*PICTURES, ".pdf"))
         for item in given:
             found.setdefault(item.path.absolute(), item)
     return list(found.values())
@@ -43,10 +43,7 @@ def write_report(done: Done, place: str | None) -> None:
 
 
 def told_of(done: Done) -> dict[str, Any]:
-    """What became of every input, for `--json`: pages and lines of each, and what failed.
-
-    A job's result is its pages, or None where nothing is counted.
-    """
+    """What became of every input, for `--json`: pages and lines of each, and what failed."""
     items: list[dict[str, Any]] = []
     for job, pages in done.results:
         item: dict[str, Any] = {"input": str(job.source.path)}
@@ -58,10 +55,8 @@ def told_of(done: Done) -> dict[str, Any]:
     return {"n": len(items), "failed": len(done.failures), "items": items}
 
 
-def counts(pages: Sequence[Page] | None) -> dict[str, Any]:
+def counts(pages: Sequence[Page]) -> dict[str, Any]:
     """Pages and lines, and the texts where there are any."""
-    if pages is None:
-        return {}
     lines = [line for page in pages for line in page.lines]
     found: dict[str, Any] = {"pages": len(pages), "lines": len(lines)}
     if any(line.text for line in lines):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,9 +30,6 @@ from vision.ocr.models.folding import folded
 from vision.ocr.models.presets import build
 from vision.ocr.recognise import log_probabilities, spell
 from vision.ocr.views import CANDIDATES, LEAST, agreed, variants
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULTS = {"lines": "ocr-lines", "digits": "ocr-digits"}
 """Bundled weights of a task."""

@@ -1,7 +1,6 @@
 """Reports of `evaluate` with the lines that people see."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from core.errors import ConfigError
@@ -31,8 +30,7 @@ def text_report(
         raise ConfigError(f"evaluate {task} takes one index, got {len(files)}.")
     decoding = None
     if lm is not None:
-        found = load_reader(weights, task, device=device, lm=False if lm == "none" else lm).decoding
-        decoding = replace(found, lm=found.lm)
+        decoding = load_reader(weights, task, device=device, lm=False if lm == "none" else lm).decoding
     report = evaluate(task, files[0], weights, split=split, decoding=decoding, device=device, seed=seed)
     rows = [shown("all", report["n"], "model", report["model"])]
     rows += [shown("", report["n"], name, found) for name, found in report["baselines"].items()]
