@@ -6,6 +6,7 @@ hides below the other voice; in a turn of one alone it is all that is heard.
 
 import numpy as np
 import torch
+from scipy.ndimage import uniform_filter1d
 from torch import Tensor
 
 MEMORY_S, FADE_S = 0.3, 0.04
@@ -15,13 +16,6 @@ TURN_DB = -25.0
 without any, the network's own leakage in turns lies 28 dB below them."""
 
 
-def means(x: np.ndarray, size: int) -> np.ndarray:
-    """Running means over `size` samples around each, (S, n)."""
-    total = np.pad(np.cumsum(np.pad(x, ((0, 0), (size, size)), mode="edge"), 1), ((0, 0), (1, 0)))
-    first = (size + 1) // 2
-    return (total[:, first + size : first + size + x.shape[1]] - total[:, first : first + x.shape[1]]) / size
-
-
 def hushed(tracks: Tensor, rate: int, below_db: float = TURN_DB) -> Tensor:
     """Tracks (S, n) with silence where one is leakage of another."""
     count = tracks.shape[1]
@@ -29,7 +23,7 @@ def hushed(tracks: Tensor, rate: int, below_db: float = TURN_DB) -> Tensor:
     if count < 2 * size:
         return tracks
     wave = tracks.numpy().astype(np.float64)
-    power = means(np.square(wave), size)
+    power = uniform_filter1d(np.square(wave), size, mode="nearest")
     heard = power >= power.max(0) * 10 ** (below_db / 10)
-    gains = means(heard.astype(np.float64), fade)
+    gains = uniform_filter1d(heard.astype(np.float64), fade, mode="nearest")
     return tracks * torch.from_numpy(gains.clip(0.0, 1.0)).to(tracks.dtype)
