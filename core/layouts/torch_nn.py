@@ -5,7 +5,8 @@
 Gate orders and shapes are the same on both sides, so a tensor only changes its name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -69,6 +70,25 @@ def torch_nn_state_dict(model: Stack | nn.Module) -> dict[str, Tensor]:
     """
     own = model.state_dict()
     return {theirs: own[ours] for ours, theirs in torch_nn_names(model).items()}
+
+
+def torch_nn_layer(units: Iterable[Any]) -> nn.LSTM | nn.GRU:
+    """A layer of torch.nn, batch first, with the weights of one unit, or of two that read both ways.
+
+    Raises:
+        WeightsError: torch.nn has no such layer.
+    """
+    first, *back = units
+    kind = {LSTM: nn.LSTM, GRU: nn.GRU}.get(type(first))
+    if kind is None or first.bias_ih is None or getattr(first, "projection", None):
+        name = type(first).__name__
+        raise WeightsError(f"an LSTM or GRU with biases and no projection is a layer, not this {name}")
+    weights = torch_nn_state_dict(first)
+    for unit in back:
+        weights |= {f"{name}_reverse": value for name, value in torch_nn_state_dict(unit).items()}
+    layer = kind(first.input_size, first.hidden_size, batch_first=True, bidirectional=bool(back))
+    layer.load_state_dict(weights)
+    return layer
 
 
 def load_torch_nn(model: Stack | nn.Module, state_dict: Mapping[str, Tensor]) -> None:

@@ -7,9 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from core import registry
-from core.blocks.directions import run_directions
-from core.kernels.choice import recording
-from core.units.gated.lstm import LSTM
+from core.blocks.directions import onednn_layer, onednn_runs, run_directions
 
 
 class Recurrence(nn.Module):
@@ -38,7 +36,7 @@ class Recurrence(nn.Module):
             return train(list(self.units), x, norm)
         x = x if norm is None else norm(x)
         if library_here(self.units, x):
-            return library(list(self.units), x, self.initial_state(x) if states is None else states)
+            return onednn_layer(list(self.units), x, states)
         y, final = run_directions(list(self.units), x, states)
         assert final is not None
         return y, final
@@ -74,28 +72,10 @@ LIBRARY_TOKENS = 4096
 
 
 def library_here(units: nn.ModuleList, x: Tensor) -> bool:
-    """Whether torch's own LSTM may run: float32 on a CPU, nothing recorded, no gradient wanted.
-
-    Its library takes 0.6 to 0.7 of the time of our compiled loop there.
-    """
-    if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32 or recording():
-        return False
-    return x.shape[0] * x.shape[1] >= LIBRARY_TOKENS and all(is_plain(unit) for unit in units)
-
-
-def library(units: list[Any], x: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
-    """x (B, T, I) through plain LSTMs, one a direction: y (B, T, directions * H), their last states."""
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    weights = [getattr(unit, name) for unit in units for name in names]
-    start = tuple(torch.stack([state[part] for state in states]) for part in (0, 1))
-    both = len(units) == 2
-    y, h, c = torch._VF.lstm(x, start, weights, True, 1, 0.0, False, both, True)  # pyright: ignore
-    return y, tuple(zip(h.unbind(0), c.unbind(0), strict=True))
+    """Whether oneDNN reads x (B, T, I)."""
+    return x.shape[0] * x.shape[1] >= LIBRARY_TOKENS and onednn_runs(list(units), x)
 
 
 def is_plain(unit: nn.Module) -> bool:
     """An LSTM with all gates and both biases, and nothing else."""
-    if type(unit) is not LSTM or unit.gates != ("i", "f", "g", "o") or unit.bias_ih is None:
-        return False
-    extra = (unit.projection, unit.weight_ph, unit.weight_gg)
-    return all(part is None for part in extra) and unit.squash_input and unit.squash_output
+    return getattr(unit, "library", None) == "lstm"

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.units.gated.gru import GRU
+from core.layouts.torch_nn import torch_nn_layer
 from speech.models.recurrence import Recurrence, is_plain
 
 
@@ -19,14 +19,7 @@ class Fused(nn.Module):
         self.input_size, self.directions = source.input_size, source.directions
         self.output_size = source.output_size
         self.cell = is_plain(units[0])
-        kind = nn.LSTM if self.cell else nn.GRU
-        self.layer = kind(
-            source.input_size, units[0].hidden_size, batch_first=True, bidirectional=len(units) == 2
-        )
-        with torch.no_grad():
-            for unit, end in zip(units, ("", "_reverse"), strict=False):
-                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-                    getattr(self.layer, f"{name}_l0{end}").copy_(getattr(unit, name))
+        self.layer = torch_nn_layer(units)
 
     def initial_state(self, x: Tensor) -> tuple[Any, ...]:
         zero = x.new_zeros(x.shape[0], self.layer.hidden_size)
@@ -55,8 +48,7 @@ def fused(network: nn.Module) -> nn.Module:
         if not isinstance(part, Recurrence):
             continue
         first: Any = part.units[0]
-        plain_gru = type(first) is GRU and (first.reset, first.update) == ("after", "keep")
-        if is_plain(first) or (plain_gru and first.bias_ih is not None):
+        if getattr(first, "library", None) in ("lstm", "gru"):
             parent, _, own = name.rpartition(".")
             setattr(network.get_submodule(parent), own, Fused(part))
     return network

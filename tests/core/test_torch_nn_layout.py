@@ -6,8 +6,9 @@ from torch import nn
 from torch.testing import assert_close
 
 import core
+from core.blocks.directions import run_directions
 from core.errors import WeightsError
-from core.layouts.torch_nn import load_torch_nn, torch_nn_state_dict
+from core.layouts.torch_nn import load_torch_nn, torch_nn_layer, torch_nn_state_dict
 
 PEERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -73,6 +74,17 @@ def test_every_problem_is_named_and_nothing_is_copied() -> None:
     assert "weight_hh_l0 is (24, 6), expected (18, 6)" in message
     for name, tensor in ours.state_dict().items():
         assert_close(tensor, before[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("directions", [1, 2])
+def test_units_of_a_layer_become_torchs(name: str, directions: int) -> None:
+    units = [core.build(name, 5, 6) for _ in range(directions)]
+    x = torch.randn(3, 7, 5)
+    assert_close(torch_nn_layer(units)(x)[0], run_directions(units, x)[0], rtol=1e-5, atol=1e-6)
+    for other in (core.build("rnn", 5, 6), core.build(name, 5, 6, bias=False)):
+        with pytest.raises(WeightsError, match="with biases"):
+            torch_nn_layer([other])
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,14 @@
 """What the networks share: columns beyond a line are zero after every layer, so a batch changes nothing."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import core
-from core.blocks.directions import run_directions
+from core.blocks.directions import onednn_layer, onednn_runs, run_directions
 from core.errors import WeightsError
+from core.kernels.choice import recording
 
 
 def beyond(x: Tensor, widths: Tensor | None) -> Tensor:
@@ -63,35 +63,16 @@ class BothWays(nn.Module):
             if layer:
                 x = self.dropout(x)
             pair = [self.units[layer], self.units[layer + 1]]
-            if lengths is None and in_one_call(pair, x):
-                x = both_ways_at_once(pair, x)
+            if lengths is None and onednn_runs(pair, x):
+                x, _ = onednn_layer(pair, x)
             else:
                 x, _ = run_directions(pair, x, lengths=lengths, on_host=on_host)
         return x
 
 
-def in_one_call(pair: Sequence[Any], x: Tensor) -> bool:
-    """Whether oneDNN may read both directions: LSTMs on a CPU, and nothing is learned.
-
-    It took 13 ms for a line of 196 frames that our loop took 23 for.
-    """
-    if x.device.type != "cpu" or learned_or_recorded():
-        return False
-    plain = all(getattr(unit, "library", None) == "lstm" for unit in pair)
-    return plain and x.dtype == torch.float32 == pair[0].weight_hh.dtype
-
-
 def learned_or_recorded() -> bool:
     """Whether gradients are wanted, or a graph is being recorded: then the plain form is what runs."""
-    return torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-
-
-def both_ways_at_once(pair: Sequence[Any], x: Tensor) -> Tensor:
-    """x (B, T, I) through two LSTMs, forwards and backwards -> (B, T, 2 H)."""
-    weights = [part for unit in pair for part in (unit.weight_ih, unit.weight_hh, unit.bias_ih, unit.bias_hh)]
-    start = x.new_zeros(2, len(x), pair[0].hidden_size)
-    # biases, one layer, no dropout, not in training, two directions, batch first
-    return torch.lstm(x, [start, start], weights, True, 1, 0.0, False, True, True)[0]
+    return torch.is_grad_enabled() or recording()
 
 
 def hide_spans(x: Tensor, lengths: Tensor | None, share: float, longest: int, generator: Any) -> Tensor:
@@ -121,17 +102,10 @@ class TorchWays(nn.Module):
 
     def __init__(self, ways: BothWays) -> None:
         super().__init__()
-        from core.layouts.torch_nn import torch_nn_state_dict
+        from core.layouts.torch_nn import torch_nn_layer
 
-        self.layers = nn.ModuleList()
-        for place in range(0, len(ways.units), 2):
-            pair: Any = ways.units[place : place + 2]
-            kind = {"LSTM": nn.LSTM, "GRU": nn.GRU}[type(pair[0]).__name__]
-            layer = kind(pair[0].input_size, pair[0].hidden_size, batch_first=True, bidirectional=True)
-            weights = torch_nn_state_dict(pair[0])
-            weights |= {f"{name}_reverse": value for name, value in torch_nn_state_dict(pair[1]).items()}
-            layer.load_state_dict(weights)
-            self.layers.append(layer)
+        pairs = (ways.units[place : place + 2] for place in range(0, len(ways.units), 2))
+        self.layers = nn.ModuleList(torch_nn_layer(pair) for pair in pairs)
 
     def forward(self, x: Tensor, lengths: Tensor | None, on_host: Tensor | None = None) -> Tensor:
         for layer in self.layers:
@@ -166,6 +140,6 @@ def in_torch_form(network: nn.Module) -> nn.Module:
             if isinstance(part, BothWays):
                 try:
                     setattr(owner, name, TorchWays(part))
-                except (KeyError, WeightsError):
+                except WeightsError:
                     continue
     return found
