@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from apps.trajectory.formats.ids import as_text, numbered
 from apps.trajectory.formats.names import IDS, find_columns, plain
 from apps.trajectory.formats.options import Options
 from apps.trajectory.formats.table import Table
@@ -52,14 +53,11 @@ def by_velocity(table: Table, frame: str) -> float | None:
     found = find_columns(str(name) for name in table.rows.columns)
     if not {"x", "y", "vx", "vy"} <= found.keys():
         return None
-    x, y, vx, vy, count = (table.numbers(found.get(name, frame)) for name in ("x", "y", "vx", "vy", "frame"))
+    x, y, vx, vy = (table.numbers(found[name]) for name in ("x", "y", "vx", "vy"))
+    count = table.numbers(frame)
     ids = {plain(str(name)): str(name) for name in table.rows.columns}
     name = next((ids[spelled] for spelled in IDS if spelled in ids), None)
-    owner = (
-        np.zeros(len(x))
-        if name is None
-        else np.unique(table.column(name).astype(str), return_inverse=True)[1]
-    )
+    owner = np.zeros(len(x)) if name is None else numbered(as_text(table.rows, [name]))
     order = np.lexsort((count, owner))
     next_one = (np.diff(owner[order]) == 0) & (np.diff(count[order]) == 1)
     way, speed = np.hypot(np.diff(x[order]), np.diff(y[order])), np.hypot(vx[order], vy[order])
