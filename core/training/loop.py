@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import nn
 
+from core.errors import ConfigError
 from core.training.batches import Batches
 from core.training.card import commit, write_card
 from core.training.checkpoint import kept_generators, seed_generators
@@ -122,7 +123,7 @@ def train(
 
     Raises:
         ConfigError: a run is there and `resume` is off, or none and it is on; other settings than the run was
-            begun with.
+            begun with; `finish` for a model whose tables are dealt out.
         WorkError: the loss or the score is not finite; a worker died.
         WeightsError: the checkpoint or the start is damaged or of another model.
         KeyboardInterrupt: asked to stop (Ctrl-C, SIGTERM); the checkpoint is up to date.
@@ -149,6 +150,10 @@ def train(
         if finish is not None:
             card = replace(card, extra={**card.extra, UNFINISHED: "the run is still going on"})
         run = Run(model, options, batches, place, out, origin, score)
+        if finish is not None and run.learner.shards:
+            raise ConfigError(
+                "what follows training asks one process for the whole model; tables are dealt out."
+            )
         if began is not None:
             run.began = began
         state = place.agree(lambda: open_run(out, origin, resume))

@@ -365,14 +365,7 @@ class Run:
 
         After a kill in between it runs again, with the same bits. `undone` says why the run is not over: the
         weights as they were are kept for `unfinish`, and the card stays an unfinished one.
-
-        Raises:
-            ConfigError: tables are dealt out, so that no process has the whole model.
         """
-        if self.learner.shards:
-            raise ConfigError(
-                "what follows training asks one process for the whole model; tables are dealt out."
-            )
 
         def act() -> None:
             tensors, card = load(self.out / WEIGHTS)

@@ -69,6 +69,17 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
         torch.testing.assert_close(two[name], tensor, atol=1e-5, rtol=1e-5)
 
 
+def test_what_wants_the_whole_model_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    from tests.core.training.runs import run
+
+    def never(model: torch.nn.Module, batch: object) -> None:
+        raise AssertionError("a step was taken")
+
+    with pytest.raises(ConfigError, match="tables are dealt out"):
+        run(tmp_path / "run", model=Scorer(Place()), step=never, finish=lambda _: {})
+    assert not (tmp_path / "run").exists()
+
+
 if __name__ == "__main__":
     from core.training.distributed import join
 
