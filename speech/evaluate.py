@@ -43,6 +43,7 @@ def evaluate(
     keep_clean: bool = False,
     voices: bool = False,
     group: str | None = None,
+    seed: int = 0,
     quiet: bool = True,
 ) -> dict[str, Any]:
     """The report of `evaluate --json`.
@@ -52,6 +53,7 @@ def evaluate(
         keep_clean: also `kept`: what the model does to the clean files themselves, each once.
         voices: the column `voice` names a clip of the wanted talker, which the network is turned by.
         group: column to report apart; `kind` or `genders` where there is one.
+        seed: of the drawing of talkers or clips for the intervals.
 
     Raises:
         ConfigError: no such task. DataError: the index cannot be read, or nothing in it can be scored.
@@ -78,11 +80,13 @@ def evaluate(
     if not any("scores" in item for item in items):
         raise DataError(f"{index}: nothing in it could be scored; {items[0]['error']}")
     column = group or GROUPS[task]
-    report = summary(items, FIGURES[task])
+    report = summary(items, FIGURES[task], seed)
     kinds = dict.fromkeys(pair_kind(task, item.get(column, "")) for item in items)
     if len(kinds) > 1 and any(kinds):
         report["groups"] = {
-            kind: summary([i for i in items if pair_kind(task, i.get(column, "")) == kind], FIGURES[task])
+            kind: summary(
+                [i for i in items if pair_kind(task, i.get(column, "")) == kind], FIGURES[task], seed
+            )
             for kind in kinds
         }
     if keep_clean and task == "enhance":
@@ -196,7 +200,7 @@ def at_rate(method: Callable[[np.ndarray], np.ndarray], wave: np.ndarray, rate: 
     return np.pad(back, (0, max(0, len(wave) - len(back))))[: len(wave)]
 
 
-def summary(items: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> dict[str, Any]:
+def summary(items: Sequence[Mapping[str, Any]], figures: Sequence[str], seed: int) -> dict[str, Any]:
     """n, means with intervals of the model, means of the baselines, over items that have scores."""
     scored = [item["scores"] for item in items if "scores" in item]
     methods = list(dict.fromkeys(name for scores in scored for name in scores))
@@ -207,7 +211,7 @@ def summary(items: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> dict[
     for figure in figures:
         values = [scores["model"][figure] for scores in scored]
         if len(values) > 1 and sum(math.isfinite(value) for value in values) > 1:
-            interval = mean_interval(values, groups).as_dict(figure)
+            interval = mean_interval(values, groups, seed=seed).as_dict(figure)
             ours |= {key: value for key, value in interval.items() if key != figure}
     return {"n": len(items), "scored": len(scored), "model": ours, "baselines": means}
 

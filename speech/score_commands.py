@@ -58,6 +58,7 @@ def evaluate(
         keep_clean=keep_clean,
         voices=voices,
         group=group,
+        seed=seed,
         quiet=quiet,
     )
     names = {"si_sdr": "SI-SDR dB", "si_sdri": "SI-SDRi dB", "pesq_wb": "PESQ-wb", "stoi": "STOI"}

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from speech import metrics
 from speech.cli import app
 from speech.dynamic import MixConfig, Mixer
-from speech.evaluate import evaluate
+from speech.evaluate import evaluate, summary
 from speech.mixing import MixLaw, mixtures, write_set
 from speech.model import load_model
 from speech.models.enhance import EnhanceConfig
@@ -70,6 +70,14 @@ def test_enhancement_is_scored_as_its_files_are(runs: dict[str, Path], tmp_path:
     enhance_file(tmp_path / "set" / item["noisy"], target, load_model(runs["enhance"]))
     clean = soundfile.read(tmp_path / "set" / item["clean"])[0]
     assert metrics.si_sdr(soundfile.read(target)[0], clean) == pytest.approx(item["si_sdr"], abs=0.05)
+
+
+def test_intervals_are_drawn_by_the_seed() -> None:
+    items = [{"scores": {"model": {"si_sdr": float(value)}}} for value in np.random.default_rng(0).random(20)]
+    first, again, other = (summary(items, ("si_sdr",), seed)["model"] for seed in (0, 0, 1))
+    assert first == again
+    assert first["si_sdr"] == other["si_sdr"]
+    assert first["si_sdr_low"] != other["si_sdr_low"]
 
 
 def test_separation_reports_and_failures_stay_items(runs: dict[str, Path], tmp_path: Path) -> None:
