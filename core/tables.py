@@ -125,7 +125,7 @@ def read_index(
     if "\0" in text:
         raise DataError(f"{path}: not a table of text (it holds zero bytes).")
     first = next((line for line in io.StringIO(text) if line.strip()), "")
-    delimiter = max(DELIMITERS, key=first.count)
+    delimiter = delimiter_of(first)
     if text.count("\n") * (first.count(delimiter) + 1) > CELLS:
         raise DataError(f"{path}: more than {CELLS:,} cells; an index lists files, so cut it into parts.")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -153,6 +153,11 @@ def read_index(
     if not rows:
         raise DataError(f"{path}: a header without rows.")
     return rows
+
+
+def delimiter_of(head: str) -> str:
+    """What stands between the columns of a table, by its header."""
+    return max(DELIMITERS, key=head.count)
 
 
 def header(path: Path, cells: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from core.errors import DataError
+from core.tables import delimiter_of
 from vision.ocr.codec import clean
 from vision.ocr.readers import left_out, read_pages, read_table, read_xml
 from vision.ocr.sample import Sample, pictures
@@ -108,7 +109,7 @@ def table_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter=separator(file.readline()))
+            reader = csv.DictReader(file, delimiter=delimiter_of(file.readline()))
             file.seek(0)
             names = reader.fieldnames or []
             missing = [name for name in columns if name not in names]
@@ -143,11 +144,6 @@ def present(samples: Sequence[Sample], *, strict: bool = False) -> list[Sample]:
         names = ", ".join(str(sample.image) for sample in missing[:NAMED]) + more
         left_out(f"{len(missing)} of {len(samples)} images are missing: {names}", strict=strict or not kept)
     return kept
-
-
-def separator(head: str) -> str:
-    """What stands between the columns of a table: a comma, or what offices elsewhere write."""
-    return next((mark for mark in (",", ";", "\t") if mark in head), ",")
 
 
 def beside(folder: Path, name: str) -> Path:
