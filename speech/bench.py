@@ -4,9 +4,11 @@
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -123,7 +125,7 @@ def mossformer2(half: bool = False) -> Calls:
             return network(wave)
 
     def peer() -> Any:
-        with torch.no_grad(), as_published():
+        with torch.no_grad(), as_published(DilatedDense, plain_dense, mossformer2_layers, fsmn_memory):
             return network(wave)
 
     return ours, peer
@@ -145,7 +147,6 @@ def frcrn() -> Calls:
     convolutions, transposed ones as torch has them, memories with transposes around their convolution."""
     network: Any = build("frcrn", {}).eval()
     wave = 0.05 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
-    own: Any = ComplexConv.forward
 
     def plain(layer: Any, x: Any) -> Any:
         re, im = (getattr(layer, name) for name in layer.names)
@@ -156,15 +157,9 @@ def frcrn() -> Calls:
     def ours() -> Any:
         return network(wave)
 
-    @torch.no_grad()
     def peer() -> Any:
-        kept = frcrn_layers.compiled_here
-        ComplexConv.forward = plain  # pyright: ignore[reportAttributeAccessIssue]
-        frcrn_layers.compiled_here = lambda _: False  # pyright: ignore[reportAttributeAccessIssue]
-        try:
+        with torch.no_grad(), as_published(ComplexConv, plain, frcrn_layers):
             return network(wave)
-        finally:
-            ComplexConv.forward, frcrn_layers.compiled_here = own, kept
 
     return ours, peer
 
@@ -183,19 +178,13 @@ def beside_rnnoise() -> Calls:
 
 
 @contextmanager
-def as_published() -> Iterator[None]:
-    """MossFormer2's layers in their plain form."""
-    own: Any = DilatedDense.forward
-    DilatedDense.forward = plain_dense  # pyright: ignore[reportAttributeAccessIssue]
-    kept = [(part, part.compiled_here) for part in (mossformer2_layers, fsmn_memory)]
-    for part, _ in kept:
-        part.compiled_here = lambda _: False  # pyright: ignore[reportAttributeAccessIssue]
-    try:
+def as_published(layer: type, plain: Callable[..., Any], *modules: ModuleType) -> Iterator[None]:
+    """Inside, a layer runs as `plain` and no loop of these modules is compiled."""
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(layer, "forward", plain))
+        for module in modules:
+            stack.enter_context(patch.object(module, "compiled_here", lambda _: False))
         yield
-    finally:
-        DilatedDense.forward = own  # pyright: ignore[reportAttributeAccessIssue]
-        for part, here in kept:
-            part.compiled_here = here  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def plain_dense(part: Any, x: torch.Tensor) -> torch.Tensor:

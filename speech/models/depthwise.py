@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.kernels.choice import recording
 from core.kernels.jit import compiled
 
 BLOCK = 256
@@ -34,10 +35,10 @@ def run(x, taps, before, dilation, out):  # noqa: ANN001, ANN201
 
 
 def compiled_here(x: Tensor) -> bool:
-    """Whether the compiled loop may be used: float32 on a CPU, without gradient or tracing."""
+    """Whether the compiled loop may be used: float32 on a CPU, no gradient wanted, no graph recorded."""
     if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32:
         return False
-    return not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # pyright: ignore[reportPrivateImportUsage]
+    return not recording()
 
 
 def add_depthwise(
