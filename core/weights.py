@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from core.bundled import bundled, check_index, find
 from core.door import LARGEST, read, safetensors, safetensors_mapped, state_dict
@@ -295,7 +296,7 @@ def network_for(
     numbers = 4 * sum(tensor.numel() for tensor in tensors.values()) + SLACK
     try:
         with limited(path, numbers, 4 * len(tensors) + 100):
-            with torch.device("meta"):
+            with torch.device("meta"), Outlined():
                 plan = make()
             fill(plan, tensors)
             network = make()
@@ -315,6 +316,22 @@ def network_for(
         RuntimeError,
     ) as error:
         raise WeightsError(f"{path}: no network can be built from its card ({first_line(error)}).") from error
+
+
+class Outlined(TorchFunctionMode):
+    """Inside, tensors without memory are not drawn or computed where the answer looks like the question.
+
+    torch's own answer for these loads its compiler: 160 MB and a second of every process that opens weights.
+    """
+
+    SAME = frozenset({"normal_", "exp", "log", "neg", "clamp", "clamp_"})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = [*args, *(kwargs or {}).values()]  # torch.nn.init hands its tensor on by name
+        name, tensors = getattr(func, "__name__", ""), [part for part in given if isinstance(part, Tensor)]
+        if name in self.SAME and len(tensors) == 1 and tensors[0] is given[0] and tensors[0].is_meta:
+            return tensors[0] if name.endswith("_") else torch.empty_like(tensors[0])
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager

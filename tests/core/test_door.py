@@ -4,6 +4,8 @@ import ast
 import io
 import json
 import struct
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -167,6 +169,33 @@ def test_a_network_that_fits_is_filled() -> None:
     made = network_for("w.safetensors", source.state_dict(), lambda: Wide(4, 2, 512))
     assert made.layers[1].weight.equal(source.layers[1].weight)  # pyright: ignore
     assert made.window.sum() == pytest.approx(256)  # pyright: ignore
+
+
+class Drawn(nn.Module):
+    """A start that torch computes by its compiler where tensors have no memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.normal_(torch.empty(3, 2)))
+        self.rate = nn.Parameter(torch.full((3,), 2.0).log().clamp(min=0.5).neg().repeat(2, 1))
+
+
+LOOK = """
+import sys, torch
+from core.weights import network_for
+from tests.core.test_door import Drawn
+torch.manual_seed(0)
+source = Drawn()
+made = network_for("w", source.state_dict(), Drawn)
+assert made.rate.equal(source.rate) and made.weight.equal(source.weight)
+assert made.rate.shape == (2, 3) and made.rate[0, 1] == -torch.tensor(2.0).log()
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_weights_are_opened_without_the_compiler_of_torch() -> None:
+    done = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
 
 
 @pytest.mark.parametrize(

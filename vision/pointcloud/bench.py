@@ -6,10 +6,12 @@ Scans are generated: 64 rings, all around. Times are of the threads that the com
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -256,16 +258,14 @@ def along(name: str) -> Callable[[], Calls]:
 
 
 ALONE = """
-import json, resource, time
-from vision.pointcloud.data import Cloud
+import json, resource, sys, time
+from vision.pointcloud.data import read_cloud
 from vision.pointcloud.predict import Detector
-from vision.pointcloud.synth.scan import simulate
 detector = Detector.open()
 times = []
-for seed in (1_000_012, 1_000_013):
-    cloud = Cloud(simulate(seed, "hdl64").points[:, :3], name="generated")
+for path in sys.argv[1:]:
     began = time.perf_counter()
-    detector(cloud)
+    detector(read_cloud(path))
     times.append(time.perf_counter() - began)
 mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps({"first": times[0] / times[1], "mb": mb}))
@@ -274,8 +274,13 @@ print(json.dumps({"first": times[0] / times[1], "mb": mb}))
 
 @lru_cache(maxsize=1)
 def fresh() -> dict[str, float]:
-    """What the first scan of a new process costs beside the second, and its memory."""
-    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True)
+    """What the first file of a new process costs beside the second, and its memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{seed}.bin" for seed in (SEED, SEED + 1)]
+        for path, seed in zip(paths, (SEED, SEED + 1), strict=True):
+            simulate(seed, "hdl64").points[:, :4].astype(np.float32).tofile(path)
+        command = [sys.executable, "-c", ALONE, *map(str, paths)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

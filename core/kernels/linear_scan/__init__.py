@@ -53,8 +53,9 @@ def linear_scan(a: Tensor, x: Tensor, h0: Tensor | None = None) -> Tensor:
     a, x, h0 = a.to(inner), x.to(inner), h0.to(inner)
     if beyond_operators(a, x, h0):
         return chunked.linear_scan_chunked(a, x, h0).to(dtype)
-    if x.is_cuda and not wants_gradients(a, x, h0) and memory_on([a, x, h0]) and type(x) is type(a) is Tensor:
-        return backend(x.device).forward(a, x, h0).to(dtype)  # an operator costs as much as the kernel
+    if not wants_gradients(a, x, h0) and memory_on([a, x, h0]) and type(x) is type(a) is Tensor:
+        # an operator costs as much as a kernel on a GPU, and the first one loads torch's compiler: 160 MB
+        return backend(x.device).forward(a, x, h0).to(dtype)
     return scan(a, x, h0).to(dtype)
 
 

@@ -88,8 +88,11 @@ def recurrence(
     if u.device.type != "cpu" or beyond_operators(u, delta, A, B, C, state):
         return scan_by_pieces(u, delta, A, B, C, state)
     B, C = (part[None, None] if part.ndim == 2 else part for part in (B, C))  # (1, 1, D, N)
-    keep = wants_gradients(u, delta, A, B, C, state)
-    y, end, _ = fused(u, delta, A, B, C, state, keep)
+    inputs = (u, delta, A, B, C, state)
+    keep = wants_gradients(*inputs)
+    # without an operator where none is needed: the first one loads torch's compiler, 160 MB
+    plain = not keep and memory_on(list(inputs)) == "cpu" and all(type(part) is Tensor for part in inputs)
+    y, end, _ = (compiled().forward if plain else fused)(*inputs, keep)
     return (2 * y if A.is_complex() else y), end
 
 
