@@ -70,7 +70,6 @@ def train(
         ConfigError: settings that contradict each other or the data.
     """
     check_folder(out, resume)
-    check_folder(out, resume)
     config = SlateConfig() if config is None else config
     parts = divided(slates, users, config.validation, config.seed, split, config.batch)
     if isinstance(config, FilterRun):

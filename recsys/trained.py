@@ -83,9 +83,8 @@ class Trained:
     def state(self, history: Any = ()) -> Any:
         """Recurrent state of one user after a history, of fixed size; `update` advances it."""
         found = history if isinstance(history, History) else parse_history(list(history), self.catalogue)
-        tables = self.network.items.tables()
         with torch.inference_mode():
-            state = self.network.initial_state(1)
+            tables, state = tables_of(self.network), self.network.initial_state(1)
             for event in found.events:
                 state = self.network.advance(tables, state, steps_from([History((event,))]))
         return state
@@ -94,7 +93,7 @@ class Trained:
         """State after one more click (an item id), or one more slate (a mapping, see `parse_history`)."""
         found = parse_history([click], self.catalogue)
         with torch.inference_mode():
-            tables = self.network.items.tables()
+            tables = tables_of(self.network)
             for event in found.events:
                 state = self.network.advance(tables, state, steps_from([History((event,))]))
         return state
@@ -110,6 +109,11 @@ class Trained:
     def judge(self, steps: Steps) -> Tensor:
         """log P(click at slot) (B, T, S) of known steps, by posterior means."""
         return self.network.judge(steps)
+
+
+def tables_of(network: Any) -> Any:
+    """What `advance` of a network wants beside a state: its items by the means; None for the paper's."""
+    return None if isinstance(network, SlateNetwork) else network.items.tables()
 
 
 def taken(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:

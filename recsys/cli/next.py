@@ -32,6 +32,8 @@ def contest(
 ) -> None:
     """Train every block with every loss for the same time, and print the tables; goes on where it was.
 
+    --set is for all, or for one block, loss or log by its name, as gru4rec.loop.lr=0.05 or shop.support=5.
+
     Example: recurra recsys contest beauty.txt ml.csv --seconds 60 --blocks esasrec,mamba2 --losses sampled
     """
     from core.config import parse_set

@@ -25,6 +25,9 @@ from recsys.slates import FIRST, NOTHING, UNKNOWN
 
 EMPTY, HIGHEST = -100.0, 20.0
 """Logit of a slot without an item, and the bounds of every logit."""
+KEPT = 20
+"""Clicks of a kept state. The start of a user model is a mean of the first clicks, which no step could mend,
+so the clicks themselves are what is kept: the last ones, as a server remembers them."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class SlateNetwork(nn.Module):
         self.posterior = MeanField(shapes, inside=("gamma",))
         self.unit = None if config.user in NAMES else UnitStates(config.user, config.dims, config.dims)
         self.log_spread = nn.Parameter(torch.tensor(0.2).log())  # of the amortised h_0
+        self.lists: Any = None  # neighbour lists of the items, where a server has made them
 
     def prior(self, draw: Draw) -> Draw:
         """log p of a draw, a sum per site."""
@@ -219,3 +223,23 @@ class SlateNetwork(nn.Module):
             mean = mean + source[1] * scale * torch.randn(mean.shape, generator=source[0])
         values = means if user_only else values
         return self.item_scores(values, self.states(values, click, mean)[:, -1])
+
+    def initial_state(self, batch: int) -> Tensor:
+        """Clicks (B, KEPT) of users who have not begun."""
+        return torch.zeros(batch, KEPT, dtype=torch.long)
+
+    def advance(self, tables: Any, state: Tensor, step: Steps) -> Tensor:
+        """State after one step (T = 1) that happened; `tables` is None."""
+        click = step.click * step.used
+        moved = torch.cat([state[:, 1:], click], 1)
+        return torch.where(click >= FIRST, moved, state)
+
+    def user(self, state: Tensor) -> Tensor:
+        """z (B, D) of kept states, by the means."""
+        means = self.posterior.means()
+        start, _ = self.start(state, state >= FIRST, means["itemvec"])
+        return self.states(means, state, start)[:, -1]
+
+    def rank_state(self, state: Tensor, draw: Any = None) -> Tensor:
+        """Scores of all items (B, I) for kept states: one of the means, so a draw moves the items alone."""
+        return self.item_scores(self.posterior.means() if draw is None else draw[0], self.user(state))

@@ -1,7 +1,8 @@
 """One user's scores, drawn as a policy asks for them.
 
 A kept state is one of the items' means, so its scores are a number of the group and one of the item, and a
-`Shelf` answers without a look at most items. A history is read anew under each draw.
+`Shelf` answers without a look at most items; for the paper's products and distances neighbour lists do, where
+a server has made them. A history is read anew under each draw.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from core.errors import DataError
 from core.training.batches import mix
 from recsys.features import Steps
 from recsys.models.interest import InterestNetwork
+from recsys.models.slate import SlateNetwork
 from recsys.policies import slates as policy_slates
 from recsys.retrieval.draws import ItemDraws, draw_user
 from recsys.retrieval.shelf import Ready, Shelf
@@ -54,23 +56,33 @@ class Chooser:
         self.hidden = np.flatnonzero(~allowed[FIRST:]) + FIRST
         network = model.network
         self.shelf = None
+        self.near: np.ndarray | None = None
         if (
-            state is not None
-            and isinstance(network, InterestNetwork)
-            and not network.items.rank  # groups would move all their items
-            and cap is None
-            and len(self.hidden) <= MOST_HIDDEN
-            and (policy == "greedy" or (policy in READ and temperature > 0))
+            state is None
+            or cap is not None
+            or not (policy == "greedy" or (policy in READ and temperature > 0))
         ):
-            self.shelf = Shelf.of(network)
-            self.ready = Ready.of(network, state)[0] if ready is None else ready
+            return
+        if isinstance(network, InterestNetwork):
+            # groups of low rank would move all their items
+            if not network.items.rank and len(self.hidden) <= MOST_HIDDEN:
+                self.shelf = Shelf.of(network)
+                self.ready = Ready.of(network, state)[0] if ready is None else ready
+        elif isinstance(network, SlateNetwork) and network.lists is not None:
+            with torch.inference_mode():
+                self.z = network.user(state)[0].numpy()
+            near = network.lists.candidates(self.z)
+            near = near[allowed[FIRST:][near]]
+            self.near = near if len(near) >= k else None  # few are left: look at every item
 
     def listed(self, items: Sequence[int]) -> list[float]:
         """Scores of these items by the means."""
-        if self.shelf is None:
-            means = self.scores(None)
-            return [float(means[item]) for item in items]
         chosen = np.array(items, np.int64)
+        if self.near is not None:
+            lists = self.model.network.lists
+            return lists.scores(self.z, lists.means[chosen - FIRST]).tolist()
+        if self.shelf is None:
+            return self.scores(None)[chosen].tolist()
         within = self.model.network.within_group().numpy()[chosen].astype(np.float64)
         return (self.ready.of_group[self.model.catalogue.group[chosen]] + within).tolist()
 
@@ -94,6 +106,8 @@ class Chooser:
         numbers = np.random.default_rng(seed)
         if self.shelf is not None:
             return self.from_shelf(self.shelf, numbers)
+        if self.near is not None:
+            return self.from_lists(self.near, numbers)
         wide = k if self.cap is None else int(min(self.allowed.sum(), k * 40 + 200))
         chances, drawn = None, None
         if policy in ("greedy", "popularity"):
@@ -135,19 +149,37 @@ class Chooser:
         k = self.k
         if self.policy == "greedy":
             best = shelf.order[shelf.best(self.ready.of_group, k, self.hidden)]
-            sure: list[float | None] = [1.0] * k
-            return best.tolist(), sure, None
-        count = 1 if self.policy in ("ts", "frozen") else k
-        items, values = shelf.draws(self.ready, k, count, self.temperature, random, self.hidden)
-        slate = items[0] if count == 1 else READ[self.policy](items[:, None], k)[0]
-        rows = np.full((count, len(self.allowed)), -np.inf) if self.explains else None
+            return best.tolist(), [1.0] * k, None
+        items, values = shelf.draws(self.ready, k, self.draws, self.temperature, random, self.hidden)
+        return self.read(items, values)
+
+    def from_lists(
+        self, near: np.ndarray, random: np.random.Generator
+    ) -> tuple[list[int], list[float | None] | None, np.ndarray | None]:
+        """The same from the items that neighbour lists hold."""
+        lists, k = self.model.network.lists, self.k
+        if self.policy == "greedy":
+            return (FIRST + lists.best(self.z, near, k)).tolist(), [1.0] * k, None
+        values = lists.drawn(self.z, near, random, self.temperature, self.draws)
+        order = np.argsort(-values, 1, kind="stable")[:, :k]
+        return self.read(FIRST + near[order], np.take_along_axis(values, order, 1))
+
+    @property
+    def draws(self) -> int:
+        """How many draws a slate is read from."""
+        return 1 if self.policy in ("ts", "frozen") else self.k
+
+    def read(self, items: np.ndarray, values: np.ndarray) -> tuple[list[int], None, np.ndarray | None]:
+        """The slate from the k best items of each draw and their scores, (draws, k) each."""
+        slate = items[0] if self.draws == 1 else READ[self.policy](items[:, None], self.k)[0]
+        rows = np.full((self.draws, len(self.allowed)), -np.inf) if self.explains else None
         if rows is not None:
             np.put_along_axis(rows, items, values, 1)
         return slate.tolist(), None, rows
 
     def drawn(self, seed: int) -> np.ndarray:
         """Drawn scores (draws, I): one draw for `ts` and `frozen`, one per slot in the slate."""
-        count = 1 if self.policy in ("ts", "frozen") else self.k
+        count = self.draws
         alone = self.policy == "inslate_h0"
         rows = []
         network = self.model.network

@@ -3,13 +3,17 @@
 Every cell is a run folder of its own, and an interrupted table goes on with the first cell that is not
 finished. On the CPU a cell is also a process of its own, so that its peak memory is its own; on a GPU the
 memory is what the device had allocated, and the time that of the process that drives it.
+
+Settings are for all cells, or for those of one block, loss or log where the name of it stands before them:
+`gru4rec.loop.lr`, `sampled.logq`, `yoochoose.support`.
 """
 
 import json
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ import torch
 
 from core.bench.memory import peak_of
 from core.config import replace as changed
+from core.config import to_dict
 from core.errors import ConfigError
 from core.files import write_text
 from recsys.config import NEXT_LOSSES, NextRun
@@ -28,6 +33,8 @@ BLOCKS = ("gru4rec", "sasrec", "esasrec", "gsasrec", "fmlp", "hstu", "mamba2", "
 LOSSES = ("softmax", "sampled", "gbce")
 FIGURES = ("HR@10", "NDCG@10", "MRR@20", "HR@20")
 LANES = 32
+IN_LANES = ("bpr_max", "in_batch")
+SETTINGS = frozenset(field.name for field in fields(NextRun))
 
 
 def contest(
@@ -47,61 +54,93 @@ def contest(
 
     Args:
         seconds: CPU seconds of training of each (of the process that drives the device, on a GPU).
-        settings: of `NextRun`, for all.
+        settings: of `NextRun`, for all or under the name of a block, a loss or a log.
         groups: tables of items by file.
 
     Raises:
-        ConfigError: an unknown loss.
+        ConfigError: an unknown loss or setting, before anything is trained; or a folder whose cells have
+            other settings.
     """
-    for loss in losses:
-        if loss not in NEXT_LOSSES:
-            raise ConfigError(f"no loss {loss!r}; there are {', '.join(NEXT_LOSSES)}.")
+    stems = [Path(file).name.split(".")[0] for file in files]
+    names = {*SETTINGS, *NEXT_LOSSES, *BLOCKS, *blocks, *stems}
+    for name in settings or {}:
+        if name not in names:
+            close = get_close_matches(name, names, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"{name!r} is no setting, block, loss or log.{hint}")
+    cells = {
+        (file, stem, block, loss): config_of(settings or {}, (stem, block, loss), seconds, seed)
+        for file, stem in zip(files, stems, strict=True)
+        for block in blocks
+        for loss in losses
+        if block == "gru4rec" or loss not in IN_LANES
+    }
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        stem = Path(file).name.split(".")[0]
+    for file, stem in zip(files, stems, strict=True):
         table = out / f"{stem}.json"
         if not table.is_file():
-            asked = {name: value for name, value in (settings or {}).items() if name in ("split", "support")}
+            own = scoped(settings or {}, (stem,))
+            asked = {name: value for name, value in own.items() if name in ("split", "support")}
             write_text(table, json.dumps(peak_of(beside, file, (groups or {}).get(file), asked)[0]))
-        for block in blocks:
-            for loss in losses:
-                if loss in ("bpr_max", "in_batch") and block != "gru4rec":
-                    continue
-                figures = out / f"{stem}-{block}-{loss}.json"
-                if not figures.is_file():
-                    run = out / f"{stem}-{block}-{loss}"
-                    options = dict(settings or {}) | {"seconds": seconds, "seed": seed}
-                    job = (file, str(run), block, loss, options, (groups or {}).get(file))
-                    if device is not None and device.type == "cuda":
-                        torch.cuda.reset_peak_memory_stats(device)
-                        row = cell(*job, device)
-                        peak = torch.cuda.max_memory_allocated(device)
-                    else:
-                        row, peak = peak_of(cell, *job)
-                    write_text(figures, json.dumps(row | {"peak_bytes": peak}))
-                if progress is not None:
-                    row = json.loads(figures.read_text(encoding="utf-8"))
-                    progress(f"{stem}, {block}, {loss}: HR@10 {row['figures']['HR@10']:.4f}")
+    for (file, stem, block, loss), config in cells.items():
+        name = f"{stem}-{block}-{loss}"
+        figures = out / f"{name}.json"
+        if not figures.is_file():
+            job = (file, str(out / name), config, (groups or {}).get(file))
+            if device is not None and device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+                row = cell(*job, device)
+                peak = torch.cuda.max_memory_allocated(device)
+            else:
+                row, peak = peak_of(cell, *job)
+            write_text(figures, json.dumps(row | {"peak_bytes": peak}))
+        row = json.loads(figures.read_text(encoding="utf-8"))
+        if row["settings"] != json.loads(json.dumps(to_dict(config))):
+            raise ConfigError(f"{figures} was made with other settings; take another --out.")
+        if progress is not None:
+            progress(f"{stem}, {block}, {loss}: HR@10 {row['figures']['HR@10']:.4f}")
     return gathered(out)
 
 
+def scoped(settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The settings for all with those that stand under one of the names, the later name first."""
+    own = {key: value for key, value in settings.items() if key in SETTINGS}
+    for name in names:
+        own = over(own, settings.get(name, {}))
+    return own
+
+
+def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with others laid over them."""
+    found = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
+        found[key] = over(found[key], value) if both else value
+    return found
+
+
+def config_of(settings: Mapping[str, Any], names: tuple[str, str, str], seconds: float, seed: int) -> NextRun:
+    """The settings of a cell: names of its log, block and loss.
+
+    Raises:
+        ConfigError: an unknown loss or setting.
+    """
+    _, block, loss = names
+    if loss not in NEXT_LOSSES:
+        raise ConfigError(f"no loss {loss!r}; there are {', '.join(NEXT_LOSSES)}.")
+    lanes = LANES if loss in IN_LANES else 0
+    mine = {"seconds": seconds, "seed": seed, "model": {"block": block}, "loss": loss, "lanes": lanes}
+    config = changed(NextRun(), over(scoped(settings, names), mine))
+    return replace(config, batch=min(config.batch, 2 * LANES)) if lanes else config  # a step a click
+
+
 def cell(
-    file: str,
-    run: str,
-    block: str,
-    loss: str,
-    options: dict[str, Any],
-    groups: str | None,
-    device: torch.device | None = None,
+    file: str, run: str, config: NextRun, groups: str | None, device: torch.device | None = None
 ) -> dict[str, Any]:
-    """One block with one loss on one file: figures, seconds, and the baselines beside it."""
+    """One block with one loss on one file: figures, seconds and settings."""
     torch.set_num_threads(1)
     data = read_sequences(file, items=groups)
-    lanes = LANES if loss in ("bpr_max", "in_batch") else 0
-    config = changed(NextRun(), {**options, "model": {**options.get("model", {}), "block": block}})
-    batch = min(config.batch, 2 * LANES) if lanes else config.batch  # lanes take a step a click
-    config = replace(config, loss=loss, lanes=lanes, batch=batch)  # pyright: ignore[reportArgumentType]
     shutil.rmtree(run, ignore_errors=True)  # an interrupted cell is short: it is made again
     began = time.process_time()
     outcome = train_next(config, data, run, quiet=True, device=device)
@@ -115,12 +154,13 @@ def cell(
         device=device,
     )
     return {
-        "block": block,
-        "loss": loss,
+        "block": config.model.block,
+        "loss": config.loss,
         "file": Path(file).name.split(".")[0],
         "figures": report["model"],
         "kept_aside": abs(outcome.score),
         "cpu_seconds": spent,
+        "settings": to_dict(config),
     }
 
 

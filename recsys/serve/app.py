@@ -257,7 +257,7 @@ def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:
             ("recurra_items", len(engine.model.catalogue) - FIRST - len(engine.retired)),
             ("recurra_snapshot_switches_total", one.switches),
             ("recurra_retrieval_audited_items_total", one.wanted),
-            ("recurra_retrieval_recall", round(one.found / max(one.wanted, 1), 6)),
+            ("recurra_retrieval_recall", round(engine.recall, 6)),
             ("recurra_queue_length", len(batcher.waiting) + len(slates.waiting)),
             ("recurra_queue_age_seconds", round(max(batcher.age_s, slates.age_s), 6)),
             ("recurra_uptime_seconds", round(time.time() - began, 3)),

@@ -22,17 +22,20 @@ from recsys.journal import Journal
 from recsys.model import SlateModel
 from recsys.models.filter import one_step
 from recsys.models.interest import InterestNetwork
+from recsys.models.slate import SlateNetwork
 from recsys.predict import Filter, Slate, popular_slate, recommend
 from recsys.refresh import with_items
-from recsys.retrieval.shelf import Ready, Shelf
+from recsys.retrieval.audit import audited
+from recsys.retrieval.shelf import Ready
 from recsys.serve.arms import Arms
 from recsys.serve.counters import Counters
-from recsys.serve.snapshots import digest, stamp
+from recsys.serve.snapshots import digest, opened, stamp
 from recsys.serve.store import AnyStore, Click, Kept
 from recsys.slates import FIRST
+from recsys.trained import tables_of
 
-AUDITED, AUDITED_ITEMS = 1000, 100
-"""One slate in so many is also asked of the whole table, for so many items."""
+AUDITED, AUDITED_ITEMS, AUDIENCE = 1000, 100, 16
+"""One slate in so many is also asked of the whole table, for so many items; so many users at the start."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,9 @@ class Found:
     ready: Ready | None = None
 
 
-def warm(model: SlateModel) -> None:
-    """Make the shelf and compile its passes before anybody waits for them."""
-    state = model.network.initial_state(1)
-    for policy in ("greedy", "inslate"):
-        recommend(model, [], 1, policy, state=state)
+def groups_of(model: SlateModel) -> int:
+    """How many groups new items may have; 0 where the weights take none."""
+    return 0 if isinstance(model.network, SlateNetwork) else int(model.network.items.centre.shape[0])
 
 
 class Engine:
@@ -65,6 +66,7 @@ class Engine:
         policy: one policy, or shares of the users such as "greedy=20,inslate=80".
         log: folder that every slate with its click is written to.
         secret: users are kept and logged under a hash with this key.
+        ann: faiss or usearch: neighbour lists of the items, for scores that are a product or a distance.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Engine:
         log: str | Path | None = None,
         secret: str | None = None,
         key: str = "recurra",
+        ann: str | None = None,
     ) -> None:
         self.weights, self.store, self.seed, self.secret = weights, store, seed, secret
         self.arms = Arms.read(policy, key)
@@ -85,14 +88,21 @@ class Engine:
         self.retired: frozenset[int] = frozenset()
         self.shelf: dict[str, int | None] = {}
         self.began = time.time()
-        self.base = SlateModel.load(weights, mapped=True)
+        self.ann = ann
+        self.base = opened(weights, ann)
         self.model = self.base
-        self.tables = self.model.network.items.tables()
+        self.tables = tables_of(self.model.network)
         path = find(weights)
         self.snapshot, self.stamp = digest(path), stamp(path)
         self.stock()
-        warm(self.model)
-        self.audit(self.replayed([Event((FIRST,), 1, 0)]))
+        items = np.unique(np.linspace(FIRST, len(self.model.catalogue) - 1, AUDIENCE).astype(int))
+        for item in items.tolist():
+            self.audit(self.replayed([Event((item,), 1, 0)]))
+
+    @property
+    def recall(self) -> float:
+        """Share of the exact answers that the retrieval held; 1 where every answer is a look at all items."""
+        return self.counters.found / self.counters.wanted if self.counters.wanted else 1.0
 
     def refresh(self) -> bool:
         """Take over other weights and other items, if there are; damaged weights are left alone."""
@@ -112,8 +122,7 @@ class Engine:
             if mark == self.stamp:
                 return False
             snapshot = digest(path)
-            model = SlateModel.load(self.weights, mapped=True)
-            warm(model)
+            model = opened(self.weights, self.ann)
         except (RecurraError, OSError):
             return False
         same, self.stamp = snapshot == self.snapshot, mark
@@ -140,13 +149,13 @@ class Engine:
         """The model with the items of a shelf."""
         known = base.catalogue.numbers(list(shelf))
         pairs = list(zip(shelf.items(), known.tolist(), strict=True))
-        most = int(base.network.items.centre.shape[0])
+        most = groups_of(base)
         new = {
             item: group for (item, group), at in pairs if group is not None and at < FIRST and group < most
         }
         model = with_items(base, new)
         retired = frozenset(at for (_, group), at in pairs if group is None and at >= FIRST)
-        self.model, self.tables, self.retired = model, model.network.items.tables(), retired
+        self.model, self.tables, self.retired = model, tables_of(model.network), retired
 
     def known_as(self, user: str) -> str:
         """Under which name a user is kept."""
@@ -258,17 +267,9 @@ class Engine:
 
     def audit(self, state: Any) -> None:
         """Compare the retrieval for a state with scores of all items; `/metrics` has how many it held."""
-        network = self.model.network
-        if not isinstance(network, InterestNetwork) or network.items.rank:
-            return
-        shelf, ready = Shelf.of(network), Ready.of(network, state)[0]
-        count = min(AUDITED_ITEMS, len(shelf.order))
-        with torch.inference_mode():
-            scores = network.rank_state(state)[0].numpy()[FIRST:]
-        exact = np.argsort(-scores, kind="stable")[:count] + FIRST
-        held = shelf.order[shelf.best(ready.of_group, count, np.zeros(0, np.int64))]
-        self.counters.wanted += count
-        self.counters.found += int(np.isin(exact, held).sum())
+        wanted, found = audited(self.model.network, state, AUDITED_ITEMS)
+        self.counters.wanted += wanted
+        self.counters.found += found
 
     def popular(self, user: str, k: int, keep: Filter, served: str, snapshot: str) -> dict[str, Any]:
         """The most clicked items, when nothing else is left."""
@@ -398,9 +399,11 @@ class Engine:
         """Show these new items, too, with their groups' prior; items of the catalogue come back to it.
 
         Raises:
-            DataError: a group that the weights do not have.
+            DataError: a group that the weights do not have, or weights that take no new items.
         """
-        most = int(self.base.network.items.centre.shape[0])
+        most = groups_of(self.base)
+        if not most:
+            raise DataError("these weights take no new items: their posterior is learned as a whole.")
         for item, group in items.items():
             if not FIRST <= group < most:
                 raise DataError(f"item {item!r}: group {group} is not one of {FIRST} to {most - 1}.")

@@ -13,8 +13,12 @@ import shutil
 from pathlib import Path
 
 from core.bundled import find
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from core.weights import load, save
+from recsys.model import SlateModel
+from recsys.models.slate import SlateNetwork
+from recsys.predict import recommend
+from recsys.retrieval.ann import AnnIndex
 
 KEPT = 3
 """Snapshots that stay, the current one among them."""
@@ -75,3 +79,26 @@ def prune(root: Path, current: str) -> None:
     folders.sort(key=lambda one: one.stat().st_mtime, reverse=True)
     for old in [one for one in folders if one.name != current][KEPT - 1 :]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def opened(weights: str, ann: str | None = None) -> SlateModel:
+    """Weights as they are now, mapped, with their shelf or neighbour lists made and their passes compiled.
+
+    Args:
+        ann: faiss or usearch: lists for scores that are a product or a distance.
+
+    Raises:
+        ConfigError: lists for weights that are answered without.
+    """
+    model = SlateModel.load(weights, mapped=True)
+    if ann is not None:
+        if not isinstance(model.network, SlateNetwork):
+            raise ConfigError(
+                f"{weights} is answered without neighbour lists; --ann is for scores that are a product or a "
+                "distance (train --model paper)."
+            )
+        model.network.lists = AnnIndex.of(model.network, ann)
+    state = model.network.initial_state(1)
+    for policy in ("greedy", "inslate"):
+        recommend(model, [], 1, policy, state=state)
+    return model

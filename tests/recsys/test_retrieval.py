@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from recsys.models.interest import near
 from recsys.retrieval.exact import ItemIndex
 from recsys.slates import FIRST
@@ -128,8 +128,12 @@ def test_far_items_are_passed_over_and_those_without_a_chance_never_come() -> No
     assert len(set(items.tolist())) == 10
 
 
-def test_neighbour_lists_hold_most_of_the_exact_answer_and_the_unseen_hopefuls() -> None:
-    pytest.importorskip("faiss")
+@pytest.mark.parametrize("library", ["faiss", "usearch"])
+@pytest.mark.parametrize("score", ["product", "distance"])
+def test_neighbour_lists_hold_most_of_the_exact_answer_and_the_unseen_hopefuls(
+    library: str, score: str
+) -> None:
+    pytest.importorskip(library)
     from recsys.retrieval.ann import AnnIndex, missed, recall
 
     random = np.random.default_rng(0)
@@ -137,18 +141,42 @@ def test_neighbour_lists_hold_most_of_the_exact_answer_and_the_unseen_hopefuls()
     group = random.integers(0, 30, 4000)
     means = (centre[group] + 0.4 * random.standard_normal((4000, 8))).astype(np.float32)
     spread = np.full(4000, 0.05, np.float32)
+    means[7] = centre[group[7]] + 1.5
     spread[7] = 5.0  # never shown: nobody knows
     users = (centre[group[:20]] + 0.2 * random.standard_normal((20, 8))).astype(np.float32)
-    index = AnnIndex(means, spread, group)
-    assert recall(index, ItemIndex(means, spread), users, 20) > 0.95
+    index = AnnIndex(means, spread, group, score, library)
+
+    def exact(z: np.ndarray) -> np.ndarray:
+        return means @ z if score == "product" else -np.linalg.norm(means - z, axis=1)
+
+    if score == "product":
+        assert recall(index, ItemIndex(means, spread), users, 20) > 0.95
+    wanted = [np.argsort(-exact(z), kind="stable")[:20] for z in users]
+    held = [np.isin(row, index.candidates(z)).mean() for row, z in zip(wanted, users, strict=True)]
+    assert np.mean(held) > 0.95
     z = centre[group[7]].astype(np.float32)
     assert 7 in index.candidates(z, listed=5)
-    assert index.top(z, 5).tolist() == np.argsort(-(means @ z), kind="stable")[:5].tolist()
+    assert index.top(z, 5).tolist() == np.argsort(-exact(z), kind="stable")[:5].tolist()
     drawn = [7 in index.thompson(z, 5, np.random.default_rng(seed)) for seed in range(40)]
-    assert 5 < sum(drawn) < 35
+    assert (2 if score == "product" else 0) <= sum(drawn) < 35
+    items = np.array([3, 7, 90])
+    values = index.drawn(z, items, random, 0.5, 4000)
+    whole = means[items] + 0.5 * spread[items, None] * random.standard_normal((4000, 3, 8)).astype(np.float32)
+    full = whole @ z if score == "product" else -np.linalg.norm(whole - z, axis=-1)
+    error = full.std(0) * (2 / 4000) ** 0.5
+    assert (np.abs(values.mean(0) - full.mean(0)) < 4.5 * error).all()
+    np.testing.assert_allclose(values.std(0), full.std(0), rtol=0.1)
     assert 0 <= missed(index, users, 20) <= 1
     with pytest.raises(DataError, match="4000 items"):
         AnnIndex(means, spread, group[:9])
+
+
+def test_lists_of_no_library_or_score_are_refused() -> None:
+    from recsys.retrieval.ann import AnnIndex
+
+    rows = np.zeros((4, 2), np.float32)
+    with pytest.raises(ConfigError, match="by faiss or usearch"):
+        AnnIndex(rows, rows, np.zeros(4, int), library="annoy")
 
 
 def test_a_shelf_gives_the_best_items_and_draws_with_the_law_of_full_draws(

@@ -10,7 +10,7 @@ from core.config import replace as changed
 from core.errors import ConfigError, DataError
 from recsys.config import NextConfig, NextRun
 from recsys.sequences.batches import Drawer, LaneBatches, RowBatches
-from recsys.sequences.contest import contest, lines
+from recsys.sequences.contest import config_of, contest, lines
 from recsys.sequences.data import Sequences, divided, left_padded, read_sequences
 from recsys.sequences.evaluate import evaluate_next, ranks_of
 from recsys.sequences.model import BLOCKS, Mixer, NextItem
@@ -233,6 +233,25 @@ def test_a_contest_goes_on_where_it_was(tmp_path: Path) -> None:
     assert any("| gru4rec | sampled |" in line for line in lines(answer))
     with pytest.raises(ConfigError, match="no loss"):
         contest([str(file)], tmp_path / "out", ["gru4rec"], ["hinge"])
+    with pytest.raises(ConfigError, match="other settings; take another --out"):
+        contest([str(file)], tmp_path / "out", ["gru4rec"], ["sampled"], **{**options, "seconds": 2.0})
+    with pytest.raises(ConfigError, match="'gru4wreck' is no setting, block, loss or log"):
+        contest([str(file)], tmp_path / "out", ["gru4rec"], ["sampled"], settings={"gru4wreck": {}})
+
+
+def test_settings_of_one_block_loss_or_log_are_for_its_cells() -> None:
+    settings = {
+        "loop": {"lr": 0.1, "clip": 2.0},
+        "gru4rec": {"loop": {"lr": 0.2}, "alpha": 0.1},
+        "sampled": {"alpha": 0.5},
+        "shop": {"support": 5},
+    }
+    plain = config_of(settings, ("films", "sasrec", "gbce"), 3.0, 7)
+    assert (plain.loop.lr, plain.alpha, plain.support, plain.seconds, plain.seed) == (0.1, 0.0, 1, 3.0, 7)
+    own = config_of(settings, ("shop", "gru4rec", "sampled"), 3.0, 7)
+    assert (own.loop.lr, own.loop.clip, own.alpha, own.support) == (0.2, 2.0, 0.5, 5)
+    assert (own.model.block, own.loss, own.lanes) == ("gru4rec", "sampled", 0)
+    assert config_of(settings, ("shop", "gru4rec", "in_batch"), 3.0, 7).batch == 64  # lanes
 
 
 @pytest.mark.parametrize("block", ["sasrec", "gsasrec", "gru4rec", "hstu", "min_gru"])

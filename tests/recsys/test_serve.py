@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from core.state import from_bytes, tensors
 from recsys.serve.arms import bucket
 from recsys.serve.engine import Engine
 from recsys.serve.store import Click, Store
+from recsys.slates import FIRST
 
 testclient = pytest.importorskip("fastapi.testclient")
 WEIGHTS = "recsys-simulated"
@@ -205,9 +206,45 @@ def test_slates_of_a_batch_are_those_of_one_at_a_time(engine: Engine) -> None:
 def test_the_retrieval_is_audited_at_the_start_and_later(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (engine.counters.wanted, engine.counters.found) == (100, 100)
+    assert (engine.counters.wanted, engine.counters.found) == (1600, 1600)
     monkeypatch.setattr("recsys.serve.engine.AUDITED", 2)
     engine.click([Click("u", "40", "a")])
     for period in range(4):
         engine.recommend("u", 3, period=period)
-    assert (engine.counters.wanted, engine.counters.found) == (300, 300)
+    assert (engine.counters.wanted, engine.counters.found) == (1800, 1800)
+
+
+@pytest.mark.parametrize("library", ["faiss", "usearch"])
+def test_distances_of_the_paper_are_served_from_neighbour_lists(library: str, store: Store) -> None:
+    from recsys.serve.app import create_app
+
+    pytest.importorskip(library)
+    engine = Engine("recsys-linear", store, policy="greedy", ann=library)
+    lists, model = engine.model.network.lists, engine.model
+    assert engine.recall > 0.9
+    engine.click([Click("u", "40", "a")])
+    engine.click([Click("u", "90", "b")])
+    exact = model.recommend([40, 90], 8).items
+    assert engine.recommend("u", 8)["items"] == exact
+    without = engine.recommend("u", 7, deny=[exact[0]])
+    assert without["items"] == exact[1:]
+    assert without["scores"] == pytest.approx(model.recommend([40, 90], 8).scores[1:], abs=1e-4)
+    candidates = lists.candidates(model.network.user(model.state([40, 90]))[0].numpy())
+    assert len(candidates) < 1300 < len(model.catalogue)
+    drawn = [engine.recommend("u", 8, policy="inslate", period=n, temperature=2.0) for n in range(6)]
+    known = {model.catalogue.name(item + FIRST) for item in candidates.tolist()}
+    assert {item for one in drawn for item in one["items"]} <= known
+    assert len({tuple(one["items"]) for one in drawn}) > 1
+    few = [item for item in range(FIRST, len(model.catalogue)) if model.catalogue.name(item) not in known][:9]
+    assert set(engine.recommend("u", 9, candidates=few)["items"]) == set(few)  # the lists hold none of them
+    with testclient.TestClient(create_app(engine, poll_s=60)) as client:
+        rows = dict(line.split(" ") for line in client.get("/metrics").text.splitlines())
+        assert float(rows["recurra_retrieval_recall"]) == pytest.approx(engine.recall, abs=1e-6)
+        refused = client.post("/items", json={"add": [{"item": "x", "group": 4}]})
+        assert refused.status_code == 422
+        assert "take no new items" in refused.json()["error"]
+
+
+def test_neighbour_lists_are_for_scores_that_need_them() -> None:
+    with pytest.raises(ConfigError, match="is answered without neighbour lists"):
+        Engine(WEIGHTS, None, ann="faiss")
