@@ -29,7 +29,7 @@ def section(seed: int) -> Section:
 
     reader = load_reader(task="lines")
     made = lines(LINES, 1000 + seed)
-    chosen, greedy = reader.read_both([grey for grey, _ in made], reader.decoding)
+    chosen, greedy = reader.read_each([grey for grey, _ in made], reader.decoding)
     truths = [text for _, text in made]
     ours = text_figures(truths, [line.text for line in chosen])
     plain = text_figures(truths, [line.text for line in greedy])

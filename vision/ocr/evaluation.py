@@ -58,17 +58,13 @@ def evaluate(
     samples = read_samples([index], split)
     reader = any_reader(weights, task, device)
     chosen = reader.decoding if decoding is None else decoding
-    lines, greedy, errors = answers(reader, samples, chosen)
     known = chosen.lm or reader.decoding.lm
-
-    def with_model(lm: Any) -> list[Line]:
-        return (
-            lines if lm is chosen.lm else answers(reader, samples, replace(chosen, lm=lm, alternatives=1))[0]
-        )
-
-    readings = {"greedy": greedy, "without lm": with_model(None)}
-    if known is not None:
-        readings["with lm"] = with_model(known)
+    models = {"without lm": None} if known is None else {"without lm": None, "with lm": known}
+    others = {
+        name: replace(chosen, lm=lm, alternatives=1) for name, lm in models.items() if lm is not chosen.lm
+    }
+    (lines, *rest, greedy), errors = answers(reader, samples, chosen, *others.values())
+    readings = {"greedy": greedy} | dict.fromkeys(models, lines) | dict(zip(others, rest, strict=True))
     truths = [sample.text for sample in samples]
     corpora = [sample.corpus for sample in samples]
     report = figures(samples, truths, lines, readings, range(len(samples)), seed)
@@ -112,9 +108,9 @@ def figures(
 
 
 def answers(
-    reader: Reader | KrakenReader, samples: Sequence[Sample], decoding: Decoding
-) -> tuple[list[Line], list[Line], list[str]]:
-    """The lines as `read` gives them, greedily, and what was wrong with an image."""
+    reader: Reader | KrakenReader, samples: Sequence[Sample], *decodings: Decoding
+) -> tuple[list[list[Line]], list[str]]:
+    """The lines as every decoding gives them, last greedily, and what was wrong with an image."""
     greys: list[np.ndarray] = []
     errors: list[str] = []
     for sample in samples:
@@ -124,11 +120,12 @@ def answers(
         except RecurraError as error:
             greys.append(np.full((16, 16), 255, np.uint8))
             errors.append(str(error))
-    read = reader.read_both(greys, decoding)
     blank = Line("", 0.0)
-    chosen = [blank if error else line for line, error in zip(read[0], errors, strict=True)]
-    plain = [blank if error else line for line, error in zip(read[1], errors, strict=True)]
-    return chosen, plain, errors
+    read = [
+        [blank if error else line for line, error in zip(lines, errors, strict=True)]
+        for lines in reader.read_each(greys, *decodings)
+    ]
+    return read, errors
 
 
 def evaluate_pages(

@@ -31,10 +31,11 @@ class KrakenReader:
             raise ConfigError("a kraken model is read by its best labels; leave rules and --lm out.")
         return [self.one(grey) for grey in greys]
 
-    def read_both(self, greys: Sequence[np.ndarray], decoding: Decoding) -> tuple[list[Line], list[Line]]:
-        """The same lines twice: there is one way to read them."""
-        found = self.read(greys, decoding)
-        return found, found
+    def read_each(
+        self, greys: Sequence[np.ndarray], decoding: Decoding, *others: Decoding
+    ) -> list[list[Line]]:
+        """The same lines each time: there is one way to read them."""
+        return [self.read(greys, decoding)] * (len(others) + 2)
 
     def one(self, grey: np.ndarray) -> Line:
         """One line; without contrast its text is empty."""

@@ -105,17 +105,26 @@ class Reader:
         proposals = [hypothesis for hypothesis in proposals if np.isfinite(hypothesis.score)]
         return agreed(proposals, views) or labellings(views[0], self.codec, decoding, rule)
 
-    def read_both(self, greys: Sequence[np.ndarray], decoding: Decoding) -> tuple[list[Line], list[Line]]:
-        """The same lines by `decoding` and by the best label of each frame, from one pass of the network."""
-        if hasattr(self.network, "spell"):
-            found_once = self.spelled_out(greys, decoding)
-            return found_once, found_once
-        rule = rule_of(decoding, self.codec)
+    def read_each(
+        self, greys: Sequence[np.ndarray], decoding: Decoding, *others: Decoding
+    ) -> list[list[Line]]:
+        """The same lines by every decoding, and last by the best label of each frame, from one pass.
+
+        Raises:
+            ConfigError: a rule that this alphabet, or a network that spells, cannot follow.
+        """
+        decodings = [decoding, *others]
+        if hasattr(self.network, "spell"):  # there is one way to read them
+            return [self.spelled_out(greys, decoding)] * (len(decodings) + 1)
+        rules = [rule_of(one, self.codec) for one in decodings]
         found = list(zip(self.seen(greys), greys, strict=True))
-        chosen = [self.spelled(views, grey, decoding, rule) for views, grey in found]
+        read = [
+            [self.spelled(views, grey, one, rule) for views, grey in found]
+            for one, rule in zip(decodings, rules, strict=True)
+        ]
         if decoding.plain and not self.views:
-            return chosen, chosen
-        return chosen, [self.spelled(views[:1], grey, Decoding(), None) for views, grey in found]
+            return [*read, read[0]]
+        return [*read, [self.spelled(views[:1], grey, Decoding(), None) for views, grey in found]]
 
     def spelled(self, views: list[np.ndarray], grey: np.ndarray, decoding: Decoding, rule: Any) -> Line:
         """One line's answer from its log-probabilities in each view."""

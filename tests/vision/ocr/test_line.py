@@ -9,7 +9,7 @@ from PIL import Image
 from core.errors import DataError
 from vision.ocr.codec import Codec, clean
 from vision.ocr.image import read_grey
-from vision.ocr.line import GRAIN, LineSettings, pieces, prepare
+from vision.ocr.line import GRAIN, LineSettings, counted, percentiles, pieces, prepare
 
 
 def test_height_and_grain_whatever_comes_in(scribble: np.ndarray) -> None:
@@ -29,6 +29,14 @@ def test_a_negative_is_turned_round(scribble: np.ndarray) -> None:
 
 def test_a_blank_line_has_no_ink() -> None:
     assert prepare(np.full((40, 100), 200, np.uint8), LineSettings()).max() == 0
+
+
+def test_percentiles_of_counts_are_numpys() -> None:
+    rng = np.random.default_rng(0)
+    for most in (1, 7, 256):
+        grey = rng.integers(0, most, (3, 37)).astype(np.uint8)
+        shares = (0, 1, 33.3, 50, 85, 99, 100)
+        assert percentiles(counted(grey), shares) == np.percentile(grey, shares).tolist()
 
 
 def test_long_lines_are_cut_at_blank_columns() -> None:

@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 import vision.ocr
+from core.ctc.char_lm import train_char_lm
 from core.errors import DataError
 from vision.ocr import Decoding, align, decode, evaluate, read_line, read_lines, read_page, segment, train
 from vision.ocr.answer import Line, Page
+from vision.ocr.recognise import log_probabilities
 from vision.ocr.synth.pages import two_columns
 from vision.ocr.training import train as train_function
 
@@ -111,3 +113,22 @@ def test_train_and_evaluate_are_functions(untrained: dict[str, Path], tmp_path: 
     assert report["n"] == len(report["items"]) == 2
     assert set(report["model"]) >= {"string_accuracy", "cer", "wer", "ece"}
     assert "missing.png" in report["items"][1]["error"]
+
+
+def test_evaluate_looks_at_a_line_once_for_all_its_decodings(
+    untrained: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 60), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "i.csv").write_text("image,text\na.png,ab\n")
+    seen = []
+
+    def counting(network: Any, lines: Any, *about: Any) -> Any:
+        seen.append(len(lines))
+        return log_probabilities(network, lines, *about)
+
+    monkeypatch.setattr("vision.ocr.reader.log_probabilities", counting)
+    model = train_char_lm(["ab ba", "abba"], 3)
+    report = evaluate("lines", tmp_path / "i.csv", untrained["lines"], decoding=Decoding(lm=model))
+    assert seen == [1]
+    assert list(report["baselines"]) == ["greedy", "without lm", "with lm"]
+    assert report["baselines"]["with lm"]["cer"] == report["model"]["cer"]

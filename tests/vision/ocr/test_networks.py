@@ -1,5 +1,7 @@
 """A batch never changes a line's result, and the networks say what they give."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
@@ -49,6 +51,11 @@ def test_a_network_that_only_reads_holds_its_norms_and_answers_alike(task: str) 
     ink, widths = torch.rand(2, 1, config.line.height, 80), torch.tensor([80, 50])
     with torch.no_grad():
         torch.testing.assert_close(whole(ink, widths)[0], net(ink, widths)[0], atol=1e-4, rtol=1e-4)
+        for columns in (80, 128):  # weights are ordered for the first of them
+            even = torch.rand(2, 1, config.line.height, columns)
+            torch.testing.assert_close(whole(even)[0], net(even)[0], atol=1e-4, rtol=1e-4)
+        again = deepcopy(whole)
+        torch.testing.assert_close(again(ink, widths)[0], net(ink, widths)[0], atol=1e-4, rtol=1e-4)
     plain = torch.nn.Linear(2, 3)
     assert folded(plain) is plain
 

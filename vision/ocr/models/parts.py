@@ -9,6 +9,7 @@ import core
 from core.blocks.directions import onednn_layer, onednn_runs, run_directions
 from core.errors import WeightsError
 from core.kernels.choice import recording
+from core.parts.onednn import ReadLSTM, answers_here
 
 
 def beyond(x: Tensor, widths: Tensor | None) -> Tensor:
@@ -56,6 +57,7 @@ class BothWays(nn.Module):
             width = 2 * int(self.units[-1].output_size)  # pyright: ignore[reportArgumentType]
         self.output_size = width
         self.dropout = nn.Dropout(dropout)
+        self.readers: list[ReadLSTM] = []  # a pair's, where the network only reads, see `folding`
 
     def forward(self, x: Tensor, lengths: Tensor | None, on_host: Tensor | None = None) -> Tensor:
         """`on_host`: the lengths once more, on the CPU, so that a GPU need not be waited for."""
@@ -64,7 +66,10 @@ class BothWays(nn.Module):
                 x = self.dropout(x)
             pair = [self.units[layer], self.units[layer + 1]]
             if lengths is None and onednn_runs(pair, x):
-                x, _ = onednn_layer(pair, x)
+                if self.readers and answers_here(x, pair[0].weight_hh):
+                    x = self.readers[layer // 2](pair, x)
+                else:
+                    x, _ = onednn_layer(pair, x)
             else:
                 x, _ = run_directions(pair, x, lengths=lengths, on_host=on_host)
         return x
