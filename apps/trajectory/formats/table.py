@@ -117,15 +117,15 @@ def content(text: bytes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             first = other[np.searchsorted(other, starts)]
         filled = first < ends
         filled[filled] = block[first[filled]] != HASH
-        yield passed + 1 + np.flatnonzero(filled), begin + first[filled]
+        yield passed + 1 + np.flatnonzero(filled), begin + starts[filled]
         passed += len(breaks)
         begin = end
 
 
 def line_at(text: bytes, offset: int) -> bytes:
-    """The line that begins there, without blanks around it."""
+    """The line that begins there, with its tabs: at either end they are the borders of empty cells."""
     end = text.find(b"\n", offset)
-    return text[offset : end if end >= 0 else len(text)].strip()
+    return text[offset : end if end >= 0 else len(text)].strip(b" \r\v\f")
 
 
 def parse(path: Path, text: bytes, options: Options | None = None) -> Table:
@@ -156,7 +156,9 @@ def parse(path: Path, text: bytes, options: Options | None = None) -> Table:
     sample = cells(second, separator) if header else names
     sure = header
     if not header:
-        names = comment_names(text, offset, separator, len(sample))
+        filled = max((place + 1 for place, cell in enumerate(sample) if cell), default=0)
+        names = comment_names(text, offset, separator, filled)
+        names += [""] * (len(sample) - len(names) if names else 0)
     if max(len(sample), len(names)) > MAX_COLUMNS:
         raise DataError(f"{path}: {max(len(sample), len(names))} columns are no track.")
     if header and len(names) < len(sample):
@@ -188,6 +190,9 @@ def parse(path: Path, text: bytes, options: Options | None = None) -> Table:
         raise DataError(f"{path}: there is a header and no data.")
     if header:
         rows = without_headers(rows, said)
+    if not names:  # rows that end in separators
+        held = max(1, 1 + int(np.flatnonzero(rows.notna().any()).max(initial=0)))
+        rows, called = rows.iloc[:, :held], called[:held]
     return Table(path, rows, bool(names), sure, text, tuple(called), tuple(said))
 
 
@@ -291,14 +296,15 @@ def pandas_words(error: Exception, lines: int) -> str:
 def separator_of(line: bytes) -> str | None:
     """`;`, tab or comma where the line has one, else None for blanks."""
     for separator in (b";", b"\t", b","):
-        if separator in line:
+        if separator in line.strip():
             return separator.decode()
     return None
 
 
 def cells(line: bytes, separator: str | None) -> list[str]:
     """Cells of one line, without quotes and blanks; a separator inside quotes makes no cell."""
-    text = line.decode(errors="replace").strip()
+    text = line.decode(errors="replace")
+    text = text.strip("\r\n " if separator == "\t" else None)
     parts = text.split() if separator is None else text.split(separator)
     if separator is not None and '"' in text:
         try:

@@ -46,6 +46,13 @@ TEXTS = {
     "tum with commas": rows([0.0, 0.1, 0.2], POSE),
     "tum with commas and blanks": rows([0.0, 0.1, 0.2], POSE, ", "),
     "tum with tabs": rows([0.0, 0.1, 0.2], POSE, "\t"),
+    "tum with tabs at the end": rows([0.0, 0.1, 0.2], POSE, "\t").replace("\n", "\t\t\n"),
+    "tum with commas at the end": rows([0.0, 0.1, 0.2], POSE).replace("\n", ",,\n"),
+    "tum with names and tabs at the end": "# timestamp\ttx\tty\ttz\tqx\tqy\tqz\tqw\n"
+    + rows([0.0, 0.1, 0.2], POSE, "\t").replace("\n", "\t\t\n"),
+    "tabs and an empty first cell": "note\tt\tx\ty\tz\n\t"
+    + rows([0.0, 0.1, 0.2], XYZ, "\t").rstrip().replace("\n", "\n\t")
+    + "\n",
     "tum without quaternion": rows([0.0, 0.1, 0.2], XYZ, " "),
     "tum with windows line ends": rows([0.0, 0.1, 0.2], POSE, " ").replace("\n", "\r\n"),
     "tum with a mark and blank lines": "\ufeff\n\n" + rows([0.0, 0.1, 0.2], POSE, " ") + "\n\n",
