@@ -88,6 +88,15 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not a TOML file ({error}).") from error
 
 
+def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with others laid over them."""
+    found = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
+        found[key] = over(found[key], value) if both else value
+    return found
+
+
 def resolve(
     default: C, file: str | Path | None = None, words: Iterable[str] | None = None, **named: Any
 ) -> C:

@@ -34,17 +34,19 @@ def evaluate(
     beside: Trained | None = None,
     k: int = ASKED,
     kind: str | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Figures of a model on the users of these logs, whom it must not have seen, beside all baselines.
 
     Args:
         beside: a second model whose figures stand among the baselines as `linear`.
         kind: "search" or "rec": only steps of this kind count in the likelihood.
+        seed: of the intervals.
 
     Raises:
         DataError: a log of another catalogue, or nothing to score.
     """
-    figures = Figures(model.counts, torch.from_numpy(model.catalogue.group), k, kind)
+    figures = Figures(model.counts, torch.from_numpy(model.catalogue.group), k, kind, seed)
     with torch.inference_mode():
         for log in logs:
             slates = in_catalogue(log, model.catalogue)
@@ -57,8 +59,8 @@ def evaluate(
 class Figures:
     """Sums over pieces of users."""
 
-    def __init__(self, counts: Counts, group: Tensor, k: int, kind: str | None) -> None:
-        self.counts, self.group, self.k, self.kind = counts, group, k, kind
+    def __init__(self, counts: Counts, group: Tensor, k: int, kind: str | None, seed: int) -> None:
+        self.counts, self.group, self.k, self.kind, self.seed = counts, group, k, kind, seed
         self.loglik: dict[str, list[np.ndarray]] = {}
         self.found: dict[str, list[np.ndarray]] = {}
         self.users: list[np.ndarray] = []
@@ -169,7 +171,7 @@ class Figures:
 
     def intervals(self, loglik: np.ndarray, steps: np.ndarray, found: np.ndarray) -> dict[str, float]:
         """95 % intervals over users."""
-        random = np.random.default_rng(0)
+        random = np.random.default_rng(self.seed)
         chosen = random.integers(0, len(steps), (500, len(steps)))
         means = loglik[chosen].sum(1) / np.maximum(steps[chosen].sum(1), 1)
         hit = found[chosen].mean(1)

@@ -157,7 +157,9 @@ def policy_table(policy: str, log: PolicyLog) -> tuple[PolicyLog, np.ndarray]:
     return log, table
 
 
-def estimate(log: PolicyLog, policy: str = "random", clip: float | None = None) -> dict[str, Any]:
+def estimate(
+    log: PolicyLog, policy: str = "random", clip: float | None = None, seed: int = 0
+) -> dict[str, Any]:
     """All estimators of a policy's click rate, with intervals over users and what tells whether to trust it.
 
     Raises:
@@ -191,12 +193,12 @@ def estimate(log: PolicyLog, policy: str = "random", clip: float | None = None) 
     ones = np.ones(len(weight))
     pairs = {name: (values, ones) for name, values in rows.items()}
     pairs["snips"] = (weight * kept.reward, weight)
-    intervals = ratio_intervals(pairs, kept.user.tolist())
+    intervals = ratio_intervals(pairs, kept.user.tolist(), seed=seed)
     estimates = {name: one.as_dict("value") for name, one in intervals.items()}
     for name, values in rows.items():
         estimates[name] |= offline.bounds(values)
     if log.draws:  # propensities of M draws are themselves uncertain
-        for name, noise in guessed(kept, log.draws, limit).items():
+        for name, noise in guessed(kept, log.draws, limit, seed).items():
             estimates[name] = widened(estimates[name], noise)
     figures = offline.effective(weight)
     share = unknown / len(log.item)
@@ -226,9 +228,9 @@ def estimate(log: PolicyLog, policy: str = "random", clip: float | None = None) 
     }
 
 
-def guessed(log: Actions, draws: float, clip: float, repeats: int = 200) -> dict[str, float]:
+def guessed(log: Actions, draws: float, clip: float, seed: int = 0, repeats: int = 200) -> dict[str, float]:
     """Standard deviation of IPS and SNIPS when the hits of M draws are drawn again."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     taken, many = log.taken(log.target), int(draws)
     found: dict[str, list[float]] = {"ips": [], "snips": []}
     for _ in range(repeats):

@@ -133,7 +133,7 @@ def read_logged(
     )
 
 
-def estimate_slates(log: LoggedSlates) -> dict[str, Any]:
+def estimate_slates(log: LoggedSlates, seed: int = 0) -> dict[str, Any]:
     """All estimators of clicks per slate with intervals over users, effective sizes by slot, a verdict."""
     prefix, target = log.propensity.cumprod(1), log.target.cumprod(1)
     weights: dict[str, np.ndarray] = {
@@ -168,7 +168,7 @@ def estimate_slates(log: LoggedSlates) -> dict[str, Any]:
     trust = offline.trusted(figures) and share <= STRONG
     if deep:
         drawn["cut"] = ((weights["rips"][:, :deep] * log.click[:, :deep]).sum(1), ones)
-    intervals = ratio_intervals(drawn, users)
+    intervals = ratio_intervals(drawn, users, seed=seed)
     cut = intervals.pop("cut", None)
     estimates = {name: one.as_dict("value") for name, one in intervals.items()}
     return {

@@ -122,6 +122,7 @@ def export(
     out: OutFolder = Path("exported"),
     k: Annotated[int, typer.Option("--k", min=1, help="Items of an answer, inside the graph.")] = 20,
     weights: Weights = None,
+    threads: Threads = None,
     json_path: Json = None,
 ) -> None:
     """Write ONNX graphs of the state step and of scoring with top-k, and the item table (.npy, .parquet).
@@ -129,6 +130,7 @@ def export(
     Example: recurra recsys export --weights runs/a -o onnx/ --k 50
     """
     need("export", "onnx", "onnxscript", "onnxruntime")
+    set_threads(threads)
     from recsys.export import export as run
     from recsys.model import load_model
     from recsys.trained import DEFAULT

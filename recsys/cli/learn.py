@@ -13,6 +13,7 @@ from core.terminal import (
     Quiet,
     Resume,
     RunFolder,
+    Seed,
     Sets,
     SetSeed,
     Threads,
@@ -149,6 +150,8 @@ def evaluate(
     support: Annotated[
         int, typer.Option(min=1, help="next: clicks that an item needs before the last day to be asked for.")
     ] = 1,
+    device: Annotated[str | None, typer.Option(help="next: cpu, cuda or auto; slates are the CPU's.")] = None,
+    seed: Seed = 0,
     threads: Threads = None,
     json_path: Json = None,
 ) -> None:
@@ -167,10 +170,12 @@ def evaluate(
             from recsys.cli.next import judge_next
 
             asked: dict[str, Any] = {"split": split, "support": support, "negatives": negatives}
-            judge_next(files, weights, truth, json_path, items=items, **asked)
+            judge_next(files, weights, truth, json_path, items=items, device=device, seed=seed, **asked)
             return
         if not files:
             raise ConfigError("give a log to evaluate.")
+    if device not in (None, "cpu", "auto"):
+        raise ConfigError(f"slates are scored on the CPU; --device {device} is for `evaluate next`.")
     from recsys.evaluate import evaluate as run
     from recsys.evaluate import lines
     from recsys.model import load_model
@@ -181,7 +186,7 @@ def evaluate(
     for file in files:
         if Path(file).name in model.card.data:
             say(f"{file}: these weights have learned from a log of this name; see `recurra recsys protocol`.")
-    report = run(model, logs_of(files, items), beside=linear_beside(model), k=k, kind=kind)
+    report = run(model, logs_of(files, items), beside=linear_beside(model), k=k, kind=kind, seed=seed)
     emit(report, json_path, lines(report))
 
 
@@ -200,7 +205,9 @@ def protocol(
         float | None, typer.Option(min=1, help="CPU seconds that every model learns for.")
     ] = None,
     items: Items = None,
+    config: Config = None,
     sets: Sets = None,
+    seed: Seed = 0,
     device: Device = None,
     threads: Threads = None,
     quiet: Quiet = False,
@@ -210,10 +217,9 @@ def protocol(
 
     Example: recurra recsys protocol slates.npz --out runs/folds --models network,linear
     """
-    from core.config import parse_set
+    from core.config import over, parse_set, read_toml
     from core.errors import ConfigError
     from core.terminal import device as found_device
-    from core.terminal import say
 
     set_threads(threads)
     from recsys.protocol import FOLDS, lines
@@ -233,7 +239,8 @@ def protocol(
         parts=numbers,
         quick=quick,
         seconds=seconds,
-        settings=parse_set(sets or []),
+        settings=over({} if config is None else read_toml(config), parse_set(sets or [])),
+        seed=seed,
         device=None if device is None else found_device(device),
         progress=None if quiet else say,
     )

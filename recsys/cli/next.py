@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from core.terminal import Device, Json, OutFolder, Quiet, Seed, Sets, Threads, emit, say, set_threads
+from core.terminal import Config, Device, Json, OutFolder, Quiet, Seed, Sets, Threads, emit, say, set_threads
 from recsys.cli.shared import app, mapped, words
 
 
@@ -23,6 +23,7 @@ def contest(
     groups: Annotated[
         list[str] | None, typer.Option("--items", help="FILE=TABLE: items of a log with their groups.")
     ] = None,
+    config: Config = None,
     sets: Sets = None,
     seed: Seed = 0,
     device: Device = None,
@@ -36,7 +37,7 @@ def contest(
 
     Example: recurra recsys contest beauty.txt ml.csv --seconds 60 --blocks esasrec,mamba2 --losses sampled
     """
-    from core.config import parse_set
+    from core.config import over, parse_set, read_toml
     from core.terminal import device as found_device
     from recsys.sequences import contest as room
 
@@ -47,7 +48,7 @@ def contest(
         words(blocks) if blocks else room.BLOCKS,
         words(losses) if losses else room.LOSSES,
         seconds=seconds,
-        settings=parse_set(sets or []),
+        settings=over({} if config is None else read_toml(config), parse_set(sets or [])),
         groups=mapped(groups),
         seed=seed,
         device=found_device(device),
@@ -102,9 +103,12 @@ def judge_next(
     support: int,
     negatives: Path | None,
     items: Path | None,
+    device: str | None,
+    seed: int,
 ) -> None:
     """`evaluate next FILE`: full ranking of the items that follow, beside the baselines."""
     from core.errors import ConfigError
+    from core.terminal import device as found_device
     from recsys.sequences.data import read_sequences
     from recsys.sequences.evaluate import evaluate_next, lines
 
@@ -117,6 +121,8 @@ def judge_next(
         split=split or "auto",
         support=support,
         negatives=None if negatives is None else read_sequences(negatives),
+        device=found_device(device),
+        seed=seed,
     )
     if split == "last":
         say("--split last: clicks of other users after the tested ones are among what was learned from.")

@@ -112,12 +112,14 @@ def similar(
     stock: Annotated[Path | None, typer.Option(help="Only items that are there, an id a line.")] = None,
     deny: Annotated[Path | None, typer.Option(help="Never these, an id a line.")] = None,
     weights: Weights = None,
+    threads: Threads = None,
     json_path: Json = None,
 ) -> None:
     """The nearest items.
 
     Example: recurra recsys similar 1318 --k 5
     """
+    set_threads(threads)
     from recsys.model import load_model
     from recsys.predict import Filter, read_ids
     from recsys.predict import similar as run
@@ -161,6 +163,7 @@ def serve(
     ] = None,
     seed: Seed = 0,
     threads: Threads = None,
+    json_path: Json = None,
 ) -> None:
     """Serve slates over HTTP: POST /recommend, /click, /forget, /items; GET /health, /ready, /metrics, /docs.
 
@@ -174,6 +177,7 @@ def serve(
     from recsys.serve.arms import Arms
     from recsys.serve.engine import Engine
     from recsys.serve.store import AnyStore, Store
+    from recsys.slates import FIRST
     from recsys.trained import DEFAULT
 
     Arms.read(policy, key)
@@ -186,10 +190,14 @@ def serve(
         kept = Store(store, durable=durable)
     name = weights or DEFAULT
     engine = Engine(name, kept, policy=policy, seed=seed, log=log, secret=hash_ids, key=key, ann=ann)
-    about = f"snapshot {engine.snapshot}, {len(engine.model.catalogue)} items"
+    count = len(engine.model.catalogue) - FIRST
     if ann is not None:
         say(f"neighbour lists of {ann} hold {engine.recall:.4f} of the exact answers at the start")
-    say(f"http://{host}:{port}  {about} (Ctrl-C stops)")
+    url = f"http://{host}:{port}"
+    say(f"{url}  snapshot {engine.snapshot}, {count} items (Ctrl-C stops)")
+    if json_path is not None:
+        facts = {"url": url, "snapshot": engine.snapshot, "items": count, "recall": engine.recall}
+        emit(facts, json_path, [url])
     uvicorn.run(create_app(engine), host=host, port=port, log_level="warning")
 
 

@@ -11,10 +11,12 @@ from core.terminal import (
     Quiet,
     Seed,
     Sets,
+    Threads,
     checked_folder,
     emit,
     say,
     say_all,
+    set_threads,
     target,
 )
 from recsys.cli.shared import app, mapped, words
@@ -84,6 +86,7 @@ def compare(
     plot: Annotated[Path | None, target("PNG of the regret curves.", "--plot")] = None,
     quiet: Quiet = False,
     seed: Seed = 0,
+    threads: Threads = None,
     json_path: Json = None,
 ) -> None:
     """Play policies against greedy in two worlds, with paired seeds and intervals.
@@ -94,6 +97,7 @@ def compare(
     from recsys.compare import compare as run
     from recsys.compare import lines
 
+    set_threads(threads)
     try:
         values = [float(word) for word in temperatures.split(",") if word.strip()]
     except ValueError as error:
@@ -134,23 +138,26 @@ def ope(
     ] = None,
     clip: Annotated[float | None, typer.Option(min=0, help="Largest weight of IPS and DR.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if it cannot be trusted.")] = False,
+    seed: Seed = 0,
+    threads: Threads = None,
     json_path: Json = None,
 ) -> None:
     """Estimate from a log what another policy would have earned.
 
     Example: recurra recsys ope log.csv --policy policies.npz:bts
     """
+    set_threads(threads)
     if slates:
         from recsys import ope_slates
 
         logged = ope_slates.read_logged(log, policy, mapped(columns), items)
         say_all(logged.remarks)
-        answer = ope_slates.estimate_slates(logged)
+        answer = ope_slates.estimate_slates(logged, seed)
         emit(answer, json_path, ope_slates.lines(answer))
     else:
         from recsys.ope import estimate, lines, read_log
 
-        answer = estimate(read_log(log, mapped(columns)), policy, clip)
+        answer = estimate(read_log(log, mapped(columns)), policy, clip, seed)
         emit(answer, json_path, lines(answer))
     if strict and not answer["trust"]:
         raise typer.Exit(1)

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from core.bench.memory import peak_of
+from core.config import over, to_dict
 from core.config import replace as changed
-from core.config import to_dict
 from core.errors import ConfigError
 from core.files import write_text
 from recsys.config import NEXT_LOSSES, NextRun
@@ -109,15 +109,6 @@ def scoped(settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     for name in names:
         own = over(own, settings.get(name, {}))
     return own
-
-
-def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings with others laid over them."""
-    found = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
-        found[key] = over(found[key], value) if both else value
-    return found
 
 
 def config_of(settings: Mapping[str, Any], names: tuple[str, str, str], seconds: float, seed: int) -> NextRun:

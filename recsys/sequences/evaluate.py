@@ -29,6 +29,7 @@ def evaluate_next(
     negatives: Sequences | None = None,
     beside: bool = True,
     device: torch.device | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Rank what follows among all items, for a model and the baselines.
 
@@ -39,6 +40,7 @@ def evaluate_next(
             report says so.
         beside: put the baselines beside the model.
         device: where the model ranks; the ranks do not depend on it but for rounding.
+        seed: of the intervals.
 
     Raises:
         DataError: a user of the truth or of the negatives is not in the data, or another catalogue's weights.
@@ -54,7 +56,7 @@ def evaluate_next(
     if beside:
         ranks |= {name: ranks_by(score, asked, only) for name, score in baselines(learned).items()}
     owners = asked.rows
-    figures = {name: row_of(values, owners) for name, values in ranks.items()}
+    figures = {name: row_of(values, owners, seed) for name, values in ranks.items()}
     what = "all items" if only is None else f"SAMPLED: the target and {negatives.source}"  # pyright: ignore
     gone = "what the user has had removed" if asked.seen == "drop" else "what was seen kept"
     return {
@@ -169,15 +171,15 @@ def candidates(asked: Questions, negatives: Sequences) -> list[np.ndarray]:
     return found
 
 
-def row_of(ranks: np.ndarray, owners: np.ndarray) -> dict[str, Any]:
+def row_of(ranks: np.ndarray, owners: np.ndarray, seed: int = 0) -> dict[str, Any]:
     """HR@10, NDCG@10, MRR@20 and HR@20 with intervals over users."""
     gain = np.where(np.isfinite(ranks), 1 / np.log2(ranks + 1), 0.0)
     users = owners.tolist()
     return {
-        **mean_interval(ranks <= 10, users).as_dict("HR@10"),
-        **mean_interval((ranks <= 10) * gain, users).as_dict("NDCG@10"),
-        **mean_interval(ranks <= 20, users).as_dict("HR@20"),
-        **mean_interval((ranks <= 20) / ranks, users).as_dict("MRR@20"),
+        **mean_interval(ranks <= 10, users, seed=seed).as_dict("HR@10"),
+        **mean_interval((ranks <= 10) * gain, users, seed=seed).as_dict("NDCG@10"),
+        **mean_interval(ranks <= 20, users, seed=seed).as_dict("HR@20"),
+        **mean_interval((ranks <= 20) / ranks, users, seed=seed).as_dict("MRR@20"),
     }
 
 
