@@ -199,6 +199,39 @@ def multiply_panels(a, panels, start, out):  # noqa: ANN001, ANN201
 
 
 @compiled
+def multiply_turning(a, panels, start, out, step):  # noqa: ANN001, ANN201
+    """`multiply_panels` inside a loop over steps: every second step takes the panels in falling order.
+
+    A recurrent matrix is about as large as the first-level cache. Read from its beginning at every step, none
+    of it would be there still; turning round finds what the step before read last.
+    """
+    rows, inner = a.shape
+    count, _, columns = panels.shape
+    if rows > BLOCK or count * columns != out.shape[1]:
+        multiply_panels(a, panels, start, out)
+        return
+    size = out.itemsize
+    start_stride = 0 if start.shape[0] == 1 else start.strides[0] // size
+    row_stride, k_stride, out_stride = a.strides[0] // size, a.strides[1] // size, out.strides[0] // size
+    a_at, panels_at, start_at, out_at = a.ctypes.data, panels.ctypes.data, start.ctypes.data, out.ctypes.data
+    for q in range(count):
+        p = q if step % 2 == 0 else count - 1 - q
+        multiply_panel(  # pyright: ignore[reportCallIssue]
+            out,
+            a_at,
+            rows,
+            row_stride,
+            k_stride,
+            panels_at + p * inner * columns * size,
+            inner,
+            start_at + p * columns * size,
+            start_stride,
+            out_at + p * columns * size,
+            out_stride,
+        )
+
+
+@compiled
 def multiply_rows(a, weight, start, out):  # noqa: ANN001, ANN201
     """out (R, N) = start + a (R, K) @ weight (N, K)^T without packing: for a few rows."""
     rows = a.shape[0]
@@ -217,16 +250,16 @@ def dot(x, y):  # noqa: ANN001, ANN201
     return total
 
 
-def multiply(a, matrix, start, out):  # noqa: ANN001, ANN201
+def multiply(a, matrix, start, out, step=0):  # noqa: ANN001, ANN201
     """out (R, N) = start + a (R, K) @ matrix; matrix as panels, or as rows (N, K). Only compiled."""
     raise NotImplementedError
 
 
 @overload(multiply)
-def multiply_as_given(a, matrix, start, out):  # noqa: ANN001, ANN201
+def multiply_as_given(a, matrix, start, out, step=0):  # noqa: ANN001, ANN201
     if matrix.ndim == 3:
-        return lambda a, matrix, start, out: multiply_panels(a, matrix, start, out)
-    return lambda a, matrix, start, out: multiply_rows(a, matrix, start, out)
+        return lambda a, matrix, start, out, step=0: multiply_turning(a, matrix, start, out, step)
+    return lambda a, matrix, start, out, step=0: multiply_rows(a, matrix, start, out)
 
 
 @compiled

@@ -4,6 +4,7 @@ Inside everything is time first and contiguous, so that a step touches one block
 tokens are one matrix, and the gradients of all weights are one product each after the loop.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -202,10 +203,20 @@ def pieces(
     matrix = weight_ih if few else pack(weight_ih.T)
     ready = weights if few else packed(weights, transposed=True)
     state = [np.ascontiguousarray(batch.sorted(part)) for part in state]
-    y, kept = None, []
+    y, spare, kept = None, None, []
     for start, stop, own in batch.cut(weight_ih, PIECE if keep else PASSING):
-        here = batch.tokens(x, start, stop, own)
-        gates = project(here, matrix, bias, len(weight_ih))
+        shape = stop - start, len(own), len(weight_ih)
+        if keep or spare is None:
+            gates = empty(x, *shape)
+            spare = gates.reshape(-1)
+        else:  # the room of the piece before: memory that is asked for anew costs as much as the product
+            gates = spare[: math.prod(shape)].reshape(shape)
+        if keep or few or batch.uneven or batch.rows > FEW:
+            here = batch.tokens(x, start, stop, own)
+            project(here, matrix, bias, gates)
+        else:
+            here = x
+            project_rows(x[:, start:stop], matrix, bias, gates)
         begin = [part[: len(own)] for part in state]
         part, after, needed = kernel(cell).forward(gates, begin, ready, cell.options, own)
         if keep:
@@ -246,7 +257,8 @@ def compiled_step(cell: Cell, states: int, inputs: list[Tensor | None]) -> tuple
     few = len(x) <= FEW
     matrix = weight_ih if few else pack(weight_ih.T)
     weights = rest[states:] if few else packed(rest[states:], transposed=True)
-    gates = project(x[None], matrix, bias, len(weight_ih))
+    gates = empty(x, 1, len(x), len(weight_ih))
+    project(x[None], matrix, bias, gates)
     state = [np.ascontiguousarray(part) for part in rest[:states]]
     y, final, _ = kernel(cell).forward(gates, state, weights, cell.options, one_token(len(x)))
     return torch.from_numpy(y[0]), tuple(map(torch.from_numpy, final))
@@ -257,14 +269,19 @@ def one_token(rows: int) -> np.ndarray:
     return ONE_TOKEN[:rows] if rows <= len(ONE_TOKEN) else np.ones(rows, np.int64)
 
 
-def project(tokens: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None, size: int) -> np.ndarray:
-    """tokens (T, B, I) @ matrix + bias -> gates (T, B, size); matrix is packed, or rows (size, I)."""
+def project(tokens: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None, gates: np.ndarray) -> None:
+    """gates (T, B, size) = tokens (T, B, I) @ matrix + bias; matrix is packed, or rows (size, I)."""
     time, batch, width = tokens.shape
-    gates = empty(tokens, time, batch, size)
-    bias = np.zeros(size, tokens.dtype) if bias is None else bias
+    bias = np.zeros(gates.shape[2], tokens.dtype) if bias is None else bias
     product = multiply_panels if matrix.ndim == 3 else multiply_rows
     product(tokens.reshape(-1, width), matrix, bias[None], gates.reshape(time * batch, -1))
-    return gates
+
+
+def project_rows(x: np.ndarray, panels: np.ndarray, bias: np.ndarray | None, gates: np.ndarray) -> None:
+    """The same of a few long rows x (B, T, I), which are not turned for it."""
+    bias = np.zeros(gates.shape[2], x.dtype) if bias is None else bias
+    for b, row in enumerate(x):
+        multiply_panels(row, panels, bias[None], gates[:, b])
 
 
 def packed(weights: list[Any], *, transposed: bool) -> list[Any]:

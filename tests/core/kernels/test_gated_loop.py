@@ -12,7 +12,7 @@ from torch.testing import assert_close
 import core
 from core.kernels.gated_loop import Cell, gated_loop, plain_loop
 from core.kernels.gated_loop import cpu as gated_loop_cpu
-from core.kernels.matmul import add_outer, add_rows, multiply_panels, multiply_rows, pack
+from core.kernels.matmul import add_outer, add_rows, multiply_panels, multiply_rows, multiply_turning, pack
 from core.kernels.vector_math import compiled, exp, sigmoid, tanh
 
 CELLS = [
@@ -82,6 +82,20 @@ def test_a_sequence_in_pieces_equals_the_definition(
     setup = setting(name, options, 4, 23)
     for ours, plain in zip(results(gated_loop, *setup), results(plain_loop, *setup), strict=True):
         assert_close(ours, plain, rtol=1e-10, atol=1e-11)
+
+
+@every_cell
+@pytest.mark.parametrize("batch", [2, 9])
+def test_pieces_without_gradients_equal_the_definition(
+    name: str, options: dict[str, Any], batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gated_loop_cpu, "PASSING", 1500)
+    cell, (x, weight_ih, bias, *rest), states = setting(name, options, batch, 23)
+    parts = tuple(rest[:states]), tuple(rest[states:])
+    with torch.no_grad():
+        ours, plain = (loop(cell, x, weight_ih, bias, *parts) for loop in (gated_loop, plain_loop))
+    for one, other in zip((ours[0], *ours[1]), (plain[0], *plain[1]), strict=True):
+        assert_close(one, other, rtol=1e-10, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
@@ -154,6 +168,9 @@ def test_products_equal_numpy(dtype: Any, rows: int, inner: int, width: int) -> 
     np.testing.assert_allclose(out, start + a @ matrix, tolerance, tolerance)
     multiply_panels(np.ascontiguousarray(a.T).T, panels, start[:1], out)
     np.testing.assert_allclose(out, start[:1] + a @ matrix, tolerance, tolerance)
+    for step in (0, 1):
+        multiply_turning(a, panels, start[:1], out, step)
+        np.testing.assert_allclose(out, start[:1] + a @ matrix, tolerance, tolerance)
     multiply_rows(a, np.ascontiguousarray(matrix.T), start, out)
     np.testing.assert_allclose(out, start + a @ matrix, tolerance, tolerance)
     gradient, total = np.ones((inner, width), dtype), np.zeros(width, dtype)

@@ -87,6 +87,17 @@ def test_a_piece_knows_nothing_of_the_pieces_beside_it() -> None:
     torch.testing.assert_close(one[first], two[first])
 
 
+@pytest.mark.parametrize("name", ["Mamba", "gru", "min_gru", "mlstm"])
+def test_an_operator_answers_the_same_without_gradients(name: str) -> None:
+    torch.manual_seed(0)
+    operator, filled = build_operator(name, 16).eval(), torch.tensor([37, 20, 1])
+    x = torch.randn(3, 37, 16)
+    wanted = operator(x, filled)
+    with torch.no_grad():
+        found = operator(x, filled)
+    torch.testing.assert_close(found, wanted.detach(), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_points_in_another_order_give_the_same_maps(backbone: str) -> None:
     torch.manual_seed(0)

@@ -9,6 +9,7 @@ from core.kernels.matmul import add_outer, add_rows, multiply
 from core.kernels.vector_math import (
     add_row,
     compiled,
+    part,
     sigmoid,
     sigmoid_gradient_row,
     sigmoid_row,
@@ -68,14 +69,23 @@ def run_after(gates, matrix, bias, ends, inner, h):  # noqa: ANN001, ANN201
     hidden = width // 3
     start = bias.reshape(1, width)
     recurrent = np.empty((batch, width), gates.dtype)
+    # flat, since a part of a flat array is no counted reference: ten of those cost as much as a row
+    all_gates, all_own, all_u, all_h = (
+        gates.reshape(-1),
+        recurrent.reshape(-1),
+        inner.reshape(-1),
+        h.reshape(-1),
+    )
     rows = batch
     for t in range(time):
         rows = still_running(ends, rows, t)
-        multiply(h[t, :rows], matrix, start, recurrent[:rows])
+        multiply(h[t, :rows], matrix, start, recurrent[:rows], t)
         for b in range(rows):
-            row, own, before, after = gates[t, b], recurrent[b], h[t, b], h[t + 1, b]
-            rz, r, z, n = row[: 2 * hidden], row[:hidden], row[hidden : 2 * hidden], row[2 * hidden :]
-            un, u = own[2 * hidden :], inner[t, b]
+            at = (t * batch + b) * hidden
+            row, own = part(all_gates, 3 * at, width), part(all_own, b * width, width)
+            rz, r, z = part(row, 0, 2 * hidden), part(row, 0, hidden), part(row, hidden, hidden)
+            n, un, u = part(row, 2 * hidden, hidden), part(own, 2 * hidden, hidden), part(all_u, at, hidden)
+            before, after = part(all_h, at, hidden), part(all_h, at + batch * hidden, hidden)
             for j in range(2 * hidden):
                 rz[j] = sigmoid(rz[j] + own[j])
             for j in range(hidden):

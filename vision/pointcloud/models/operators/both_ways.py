@@ -6,9 +6,11 @@ residual included.
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.kernels.choice import memory_on
 from core.kernels.jit import compiled
 from core.parts.drop_path import DropPath
 from core.registry import build
@@ -52,6 +54,33 @@ def mirror_loop(x, filled, out):  # noqa: ANN001, ANN201
                 out[g, t, c] = x[g, source, c]
 
 
+@compiled
+def turn_round_loop(x, filled):  # noqa: ANN001, ANN201
+    """The same in place."""
+    for g in range(len(x)):
+        for t in range(filled[g] // 2):
+            for c in range(x.shape[2]):
+                x[g, t, c], x[g, filled[g] - 1 - t, c] = x[g, filled[g] - 1 - t, c], x[g, t, c]
+
+
+@compiled
+def sum_loop(y, y_group, y_token, z, z_group, z_token, filled, out):  # noqa: ANN001, ANN201
+    """out (G, T, C) = y + mirrored z; y and z are rows (G T, C), a group and a token so many rows apart."""
+    for g in range(len(out)):
+        for t in range(out.shape[1]):
+            source = filled[g] - 1 - t if t < filled[g] else t
+            first, other = g * y_group + t * y_token, g * z_group + source * z_token
+            for c in range(out.shape[2]):
+                out[g, t, c] = y[first, c] + z[other, c]
+
+
+def rows_of(x: Tensor) -> tuple[np.ndarray, int, int]:
+    """Rows (G T, C) of x (G, T, C) as they lie, and how many of them a group and a token are apart."""
+    if x.transpose(0, 1).is_contiguous():  # units that loop over time leave it outermost
+        return x.transpose(0, 1).flatten(0, 1).numpy(), 1, len(x)
+    return x.contiguous().flatten(0, 1).numpy(), x.shape[1], 1
+
+
 def mirrored(x: Tensor, filled: Tensor) -> Tensor:
     """Groups (G, T, C) with the tokens that they own reversed; what pads their ends stays."""
     y = Mirror.apply(x, filled)
@@ -76,5 +105,12 @@ class BothWays(nn.Module):
     def forward(self, x: Tensor, filled: Tensor) -> Tensor:
         normed = self.norm(x)
         y, _ = self.forth(normed)
-        z, _ = self.back(mirrored(normed, filled))
-        return x + self.drop_path(self.out(y + mirrored(z, filled)))
+        if torch.is_grad_enabled() or memory_on([x]) != "cpu" or not loops(x):
+            z, _ = self.back(mirrored(normed, filled))
+            return x + self.drop_path(self.out(y + mirrored(z, filled)))
+        # in place from here on: memory that is asked for anew costs more than the sums
+        turn_round_loop(normed.numpy(), filled.numpy())
+        z, _ = self.back(normed)
+        sum_loop(*rows_of(y), *rows_of(z), filled.numpy(), normed.numpy())
+        change = self.drop_path(self.out(normed))
+        return change.add_(x) if change.dtype == x.dtype else x + change
