@@ -17,12 +17,19 @@ from core.errors import ConfigError
 PRODUCTS = {F.linear, torch.matmul, torch.Tensor.__matmul__, torch.Tensor.matmul, torch.einsum, torch.bmm}
 
 
+ADDED = torch.Tensor.baddbmm_
+"""Products that are added to what is there."""
+
+
 class HalfProducts(TorchFunctionMode):
     """`with HalfProducts(): network(x)`: products take bfloat16 and give float32. For evaluation."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if func is ADDED:
+            into, *factors = args
+            return into.add_(torch.bmm(*map(half, factors)))
         if func not in PRODUCTS:
             return func(*args, **(kwargs or {}))
         return func(*map(half, args), **{name: half(part) for name, part in (kwargs or {}).items()}).float()

@@ -8,12 +8,14 @@ its fixed transforms; either spelling loads, and the transforms are computed.
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speech.features import root_hann
-from speech.models.depthwise import add_depthwise, compiled_here
+from speech.models.depthwise import add_along, compiled_here, taps_of
+from speech.models.fused import positive
 from speech.models.parts import as_long_as
 
 WINDOW, HOP, BINS = 640, 320, 321
@@ -35,20 +37,25 @@ def complex_product(re: Any, im: Any, x: Pair) -> Pair:
     return ra - ib, rb + ia
 
 
-def transposed(
-    x: Tensor, weight: Tensor, bias: Tensor, stride: tuple[int, int], padding: tuple[int, int]
-) -> Tensor:
-    """A transposed convolution of stride (2, 1) as two plain ones, for even and odd bins.
+Weights = tuple[list[Tensor], Tensor]
+"""Weights of one or two convolutions, for even and for odd bins, and their bias."""
+
+
+def phases(weight: Tensor) -> list[Tensor]:
+    """A transposed convolution (in, out, K, L) of stride (2, 1) as two plain ones, for even and odd bins.
 
     Torch's own one on a CPU multiplies with all taps at once and adds up afterwards.
     """
-    if stride != (2, 1) or padding[0] or padding[1] >= weight.shape[3]:
-        return F.conv_transpose2d(x, weight, bias, stride, padding)
-    back = weight.transpose(0, 1).flip(2, 3)  # (out, in, K, L), the last tap first
-    taps, aside = weight.shape[2], weight.shape[3] - 1 - padding[1]
-    phases = [back[:, :, (taps - 1 - phase) % 2 :: 2] for phase in (0, 1)]
-    found = [F.conv2d(x, part, bias, 1, (part.shape[2] - 1, aside)) for part in phases]
-    shape = (len(x), len(back), 2 * x.shape[2] + taps - 2, found[0].shape[3])
+    back, taps = weight.transpose(0, 1).flip(2, 3), weight.shape[2]  # the last tap first
+    return [back[:, :, (taps - 1 - phase) % 2 :: 2] for phase in (0, 1)]
+
+
+def raised(x: Tensor, weights: Weights) -> Tensor:
+    """The transposed convolution of stride (2, 1) and padding (0, 1), two taps in time."""
+    parts, bias = weights
+    found = [F.conv2d(x, part, bias, 1, (part.shape[2] - 1, 0)) for part in parts]
+    taps = sum(part.shape[2] for part in parts)
+    shape = (len(x), len(bias), 2 * x.shape[2] + taps - 2, found[0].shape[3])
     near = (
         torch.channels_last
         if found[0].is_contiguous(memory_format=torch.channels_last)
@@ -73,14 +80,37 @@ class ComplexConv(nn.Module):
         }
         for name in self.names:
             self.add_module(name, kind(inputs, outputs, kernel, **self.places))
+        self.kept: tuple[Any, list[Weights]] | None = None
 
     def forward(self, x: Pair) -> Pair:
-        re, im = getattr(self, self.names[0]), getattr(self, self.names[1])
-        conv = transposed if self.up else F.conv2d
         a, b = x
-        both = conv(a + b, re.weight, re.bias, **self.places)
-        real = both - conv(b, re.weight + im.weight, im.bias, **self.places)
-        return real, both + conv(a, im.weight - re.weight, im.bias, **self.places)
+        sums, differences, together = self.three(a)
+        both = self.conv(a + b, sums)
+        return both - self.conv(b, together), both + self.conv(a, differences)
+
+    def conv(self, x: Tensor, weights: Weights) -> Tensor:
+        return raised(x, weights) if self.up else F.conv2d(x, weights[0][0], weights[1], **self.places)
+
+    def three(self, x: Tensor) -> list[Weights]:
+        """R, I - R and R + I, laid out for x; kept until a weight changes where no gradient is wanted."""
+        if not compiled_here(x) or any(part.is_inference() for part in self.parameters()):
+            return self.combined(torch.contiguous_format)
+        state = [(part.data_ptr(), part._version) for part in self.parameters()]
+        if self.kept is None or self.kept[0] != state:
+            self.kept = state, self.combined(torch.channels_last)
+        return self.kept[1]
+
+    def combined(self, near: torch.memory_format) -> list[Weights]:
+        re, im = getattr(self, self.names[0]), getattr(self, self.names[1])
+        pairs = [
+            (re.weight, re.bias),
+            (im.weight - re.weight, im.bias),
+            (re.weight + im.weight, im.bias),
+        ]
+        return [
+            ([part.contiguous(memory_format=near) for part in (phases(w) if self.up else [w])], bias)
+            for w, bias in pairs
+        ]
 
 
 class ComplexNorm(nn.Module):
@@ -106,7 +136,7 @@ class Coder(nn.Module):
 
     def forward(self, x: Pair) -> Pair:
         a, b = self.bn(getattr(self, self.name)(x))
-        return F.leaky_relu(a, 0.01), F.leaky_relu(b, 0.01)
+        return F.leaky_relu(a, 0.01, inplace=True), F.leaky_relu(b, 0.01, inplace=True)
 
 
 class FrequencyFsmn(nn.Module):
@@ -118,16 +148,7 @@ class FrequencyFsmn(nn.Module):
         self.project = nn.Linear(width, width, bias=False)
         self.conv1 = nn.Conv2d(width, width, (PAST, 1), groups=width, bias=False)
 
-    def over_rows(self, x: Tensor) -> Tensor:
-        """The same along the first axis of (S, T, C)."""
-        p = self.project(self.linear(x).relu_())
-        taps = self.conv1.weight[..., 0].repeat(x.shape[1], 1, 1)
-        return add_depthwise(p.flatten(1)[None], taps, PAST - 1, (x + p).flatten(1)[None]).view(p.shape)
-
     def forward(self, x: Tensor) -> Tensor:
-        if compiled_here(x):
-            p = self.project(self.linear(x).relu_())
-            return add_depthwise(p, self.conv1.weight[..., 0], PAST - 1, x + p)
         p = self.project(self.linear(x).relu()).transpose(1, 2)
         seen = F.conv1d(F.pad(p, (PAST - 1, 0)), self.conv1.weight[..., 0], groups=p.shape[1])
         return x + (p + seen).transpose(1, 2)
@@ -144,7 +165,7 @@ class ComplexMemory(nn.Module):
             self.add_module(f"fsmn_im_L{layer}", FrequencyFsmn(width))
 
     def forward(self, x: Pair) -> Pair:
-        if compiled_here(x[0]) and not self.along_time and len(x[0]) == 1:
+        if compiled_here(x[0]) and not self.along_time and self.layers == len(x[0]) == 1:
             return self.across(x)
         order = (0, 3, 1, 2) if self.along_time else (0, 3, 2, 1)
         shape = x[0].permute(order).shape
@@ -160,13 +181,26 @@ class ComplexMemory(nn.Module):
 
     def across(self, x: Pair) -> Pair:
         """Memories over the bins of all frames at once, where features lie next to each other: no copies."""
-        y = tuple(part[0].permute(1, 2, 0) for part in x)  # (F, T, C)
-        for layer in range(1, self.layers + 1):
-            re, im = (getattr(self, f"fsmn_{part}_L{layer}").over_rows for part in ("re", "im"))
-            (ra, ia), (rb, ib) = ((re(part), im(part)) for part in y)
-            y = ra.sub_(ib), rb.add_(ia)
-        real, imaginary = (part.permute(2, 0, 1)[None] for part in y)
-        return real, imaginary
+        a, b = (part[0].permute(1, 2, 0).contiguous() for part in x)  # (F, T, C)
+        re, im = (getattr(self, f"fsmn_{part}_L1") for part in ("re", "im"))
+        weight = torch.cat([re.linear.weight, im.linear.weight])
+        bias = torch.cat([re.linear.bias, im.linear.bias])
+        taps = [memory_taps(net) for net in (re, im)]
+        real, imaginary = a - b, a + b
+        for part, signs in ((a, (1, 1)), (b, (1, -1))):
+            hidden = positive(F.linear(part, weight).flatten(0, 1), bias).chunk(2, 1)
+            seen = [h @ net.project.weight.T for h, net in zip(hidden, (re, im), strict=True)]
+            into = (real, imaginary) if part is a else (imaginary, real)  # R a and I b are real
+            for p, tap, sign, out in zip(seen, taps, signs, into, strict=True):
+                add_along(p.view(part.shape).numpy(), tap * np.float32(sign), PAST - 1, 1, out.numpy())
+        return real.permute(2, 0, 1)[None], imaginary.permute(2, 0, 1)[None]
+
+
+def memory_taps(net: FrequencyFsmn) -> Any:
+    """Taps (K, C) of p + conv(p)."""
+    taps = taps_of(net.conv1.weight[..., 0])
+    taps[PAST - 1] += 1
+    return taps
 
 
 class Squeeze(nn.Module):
@@ -183,10 +217,29 @@ class Squeeze(nn.Module):
             )
             self.add_module(name, gains)
 
-    def forward(self, x: Pair) -> Pair:
+    def forward(self, x: Pair, into: Pair | None = None) -> Pair:
+        """`into`: where the result goes, if there is room for it already."""
         means = x[0].mean((2, 3)), x[1].mean((2, 3))
         gains = complex_product(self.fc_r, self.fc_i, means)  # (B, C) each
-        return x[0] * gains[0][:, :, None, None], x[1] * gains[1][:, :, None, None]
+        real, imaginary = (gain[:, :, None, None] for gain in gains)
+        if into is None:
+            return x[0] * real, x[1] * imaginary
+        return torch.mul(x[0], real, out=into[0]), torch.mul(x[1], imaginary, out=into[1])
+
+
+def room_for_two(x: Pair) -> Pair:
+    """Of the layout of x, for its channels and as many more."""
+    batch, channels, bins, frames = x[0].shape
+    shape = (batch, 2 * channels, bins, frames)
+    near = torch.channels_last if x[0].is_contiguous(memory_format=torch.channels_last) else None
+    near = near or torch.contiguous_format
+    return torch.empty(shape, memory_format=near), torch.empty(shape, memory_format=near)
+
+
+def half_of(room: Pair, number: int) -> Pair:
+    """The first or the second half of the channels."""
+    a, b = (part.chunk(2, 1)[number] for part in room)
+    return a, b
 
 
 class UNet(nn.Module):
@@ -219,17 +272,29 @@ class UNet(nn.Module):
                     x[0].contiguous(memory_format=torch.channels_last),
                     x[1].contiguous(memory_format=torch.channels_last),
                 )
-            skips.append(getattr(self, f"se_layer_enc{i}")(x))
+            squeeze = getattr(self, f"se_layer_enc{i}")
+            if not compiled_here(x[0]):
+                skips.append(squeeze(x))
+            elif i < DEPTH - 1:
+                skips.append(room_for_two(x))
+                squeeze(x, half_of(skips[i], 1))
         x = self.fsmn(x)
         for i in range(DEPTH):
             x = getattr(self, f"decoder{i}")(x)
             if i == DEPTH - 1:
                 break
             x = getattr(self, f"fsmn_dec{i}")(x)
+            skip, squeeze = skips[DEPTH - 2 - i], getattr(self, f"se_layer_dec{i}")
+            if not compiled_here(x[0]):
+                x = squeeze(x) if i < DEPTH - 2 else x
+                x = torch.cat([x[0], skip[0]], 1), torch.cat([x[1], skip[1]], 1)
+                continue
+            place = half_of(skip, 0)
             if i < DEPTH - 2:
-                x = getattr(self, f"se_layer_dec{i}")(x)
-            skip = skips[DEPTH - 2 - i]
-            x = torch.cat([x[0], skip[0]], 1), torch.cat([x[1], skip[1]], 1)
+                squeeze(x, place)
+            else:
+                place[0].copy_(x[0]), place[1].copy_(x[1])
+            x = skip
         return self.linear(x)
 
 

@@ -4,11 +4,18 @@ memory  x + p + conv(p) over 39 frames,  p = W relu(V x)
 dense   x + conv2([y, p]),  y = conv1(p): dilated, each with an instance norm and a PReLU
 """
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speech.models.depthwise import add_depthwise, compiled_here
+from speech.models.depthwise import add_along, add_depthwise, array, compiled_here, spread, taps_of
+from speech.models.fused import columns, dealt, positive
+
+Affine = tuple[Any, Any, Any, Any]
+"""y (S, D), and of each feature scale, shift, slope: prelu(scale y + shift) is meant. Arrays of float32."""
 
 REACH = 20
 """Frames that a memory looks to each side, itself among them."""
@@ -30,13 +37,21 @@ class Fsmn(nn.Module):
     def projected(self, x: Tensor) -> Tensor:
         return self.project(self.linear(x).relu()).transpose(1, 2)  # (B, D, S)
 
+    def projected_rows(self, x: Tensor) -> Tensor:
+        """The same of (S, D), compiled: (S, D)."""
+        return self.project(positive(F.linear(x, self.linear.weight), self.linear.bias))
+
     def forward(self, x: Tensor) -> Tensor:
-        if compiled_here(x):
-            p = self.project(self.linear(x).relu())
-            return x + add_depthwise(p, self.conv1.weight[..., 0], REACH - 1, p)
         p = self.projected(x)
         seen = F.conv1d(p, self.conv1.weight[..., 0], padding=REACH - 1, groups=p.shape[1])
         return x + (p + seen).transpose(1, 2)
+
+    def remembered(self, x: Tensor) -> Affine:
+        """What is added to x (S, D), compiled."""
+        p = self.projected_rows(x)
+        y = add_depthwise(p[None], self.conv1.weight[..., 0], REACH - 1, p[None])[0].numpy()
+        ones = np.ones(y.shape[1], np.float32)
+        return y, ones, np.zeros_like(ones), ones
 
 
 class DenseFsmn(Fsmn):
@@ -47,6 +62,9 @@ class DenseFsmn(Fsmn):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv(self.projected(x)).transpose(1, 2)
+
+    def remembered(self, x: Tensor) -> Affine:
+        return self.conv.unfinished(self.projected_rows(x))
 
 
 class DilatedDense(nn.Module):
@@ -62,26 +80,32 @@ class DilatedDense(nn.Module):
             self.add_module(f"norm{i}", nn.InstanceNorm2d(width, affine=True))
             self.add_module(f"prelu{i}", nn.PReLU(width))
 
-    def frames(self, x: Tensor) -> Tensor:
-        """The same on (B, S, D), compiled."""
-        skip = x
-        for i in (1, 2):
-            conv, norm, prelu = (getattr(self, f"{name}{i}") for name in ("conv", "norm", "prelu"))
-            y: Tensor | None = None
-            for part in range(i):
-                taps = conv.weight[:, part : part + 1, :, 0]
-                y = add_depthwise(skip[..., part::i], taps, i * (REACH - 1), y, dilation=i)
-            assert y is not None
-            spread, mean = torch.var_mean(y, 1, correction=0, keepdim=True)
-            scale = norm.weight * (spread + norm.eps).rsqrt()
-            y = y.mul_(scale).add_(norm.bias - mean * scale)
-            x = torch.where(y > 0, y, y * prelu.weight)
-            skip = torch.cat([x, skip], -1)
-        return x
+    def unfinished(self, p: Tensor) -> Affine:
+        """The second convolution of p (S, D) before its norm and its PReLU, compiled."""
+        taps = [taps_of(conv.weight[:, part : part + 1, :, 0]) for conv, part in self.convolutions()]
+        source, y = array(p), np.zeros(p.shape, np.float32)
+        add_along(source, taps[0], REACH - 1, 1, y)
+        first = affine(y, self.norm1, self.prelu1)
+        even, odd, out = np.empty_like(y), np.empty_like(y), np.zeros_like(y)
+        spread(lambda low, high: dealt(y, *first, source, low, high, even, odd), len(p))
+        for part, tap in zip((even, odd), taps[1:], strict=True):
+            add_along(part, tap, 2 * (REACH - 1), 2, out)
+        return out, *affine(out, self.norm2, self.prelu2)
+
+    def convolutions(self) -> list[tuple[Any, int]]:
+        """The three depthwise convolutions: of which, and of which channel of a group."""
+        return [(self.conv1, 0), (self.conv2, 0), (self.conv2, 1)]
+
+    def frames(self, p: Tensor) -> Tensor:
+        """The same on (S, D), compiled."""
+        y, *rest = (torch.from_numpy(part) for part in self.unfinished(p))
+        scale, shift, slope = rest
+        y = y * scale + shift
+        return torch.where(y > 0, y, y * slope)
 
     def forward(self, x: Tensor) -> Tensor:
         if compiled_here(x):
-            return self.frames(x.transpose(1, 2)).transpose(1, 2)
+            return torch.stack([self.frames(row.T).T for row in x])
         skip, width = x, x.shape[1]
         for i in (1, 2):
             conv, norm, prelu = (getattr(self, f"{name}{i}") for name in ("conv", "norm", "prelu"))
@@ -93,3 +117,12 @@ class DilatedDense(nn.Module):
             x = prelu(norm(sum(parts)[..., None])[..., 0])  # pyright: ignore
             skip = torch.cat([x, skip], 1)
         return x
+
+
+def affine(y: Any, norm: Any, prelu: Any) -> tuple[Any, Any, Any]:
+    """Scale and shift of an instance norm of y (S, D), and slopes: (D,) each."""
+    mean, variance = np.zeros(y.shape[1]), np.zeros(y.shape[1])
+    columns(y, mean, variance)
+    scale = array(norm.weight) / np.sqrt(variance + norm.eps)
+    shift = array(norm.bias) - mean * scale
+    return scale.astype(np.float32), shift.astype(np.float32), array(prelu.weight)

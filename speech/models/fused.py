@@ -1,86 +1,93 @@
 """What lies between the products of MossFormer2 in one pass each, where no gradient is wanted on a CPU.
 
 Torch reads and writes (S, 2048) numbers of every layer for each of some ten small operators, which costs more
-than the products do. Here a block of features stays in the cache from one operator to the next.
+than the products do. Here a row, or a block of features, stays in the cache from one operator to the next.
+All arrays are float32 and contiguous, (S, D) unless said otherwise; low and high bound the frames of a call.
 """
 
-from collections.abc import Callable
-from itertools import pairwise
 from math import sqrt
-from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from core.kernels.jit import compiled, pool
+from core.kernels.jit import FAST_MATH, compiled
 from core.kernels.vector_math import sigmoid32
+from speech.models.depthwise import ROWS, TILE, array, convolve, padded, spread, wide
 
-BLOCK = 512
-"""Features of frames that are worked at once."""
-TILE = 96
-"""Frames of a block; a few more at either side are made twice."""
-
-
-@compiled
-def normed(x, scale, eps, out):  # noqa: ANN001, ANN201
-    """Rows of x (S, D) / max(scale |x|, eps)."""
-    frames, width = x.shape
-    for s in range(frames):
-        row, into = x[s], out[s]
-        total = np.float32(0)
-        for d in range(width):
-            total += row[d] * row[d]
-        factor = np.float32(1.0 / max(scale * sqrt(total), eps))
-        for d in range(width):
-            into[d] = row[d] * factor
+SUMS = FAST_MATH | {"reassoc"}
+"""Sums of a row in as many parts as a vector has."""
 
 
-@compiled
-def silu_depthwise_part(z, bias, taps, before, low, high, out):  # noqa: ANN001, ANN201
-    """Frames low..high of out = y + sum_k taps (K, D)[k] y[s + k - before], y = silu(z + bias), z (S, D)."""
-    frames, width = z.shape
-    count = len(taps)
-    held = np.empty((TILE + count, BLOCK), np.float32)
-    for left in range(0, width, BLOCK):
-        right = min(width, left + BLOCK)
-        size = right - left
-        shift = bias[left:right]
-        for start in range(low, high, TILE):
-            end = min(high, start + TILE)
-            first, last = max(0, start - before), min(frames, end + count - 1 - before)
-            for s in range(first, last):
-                source, into = z[s, left:right], held[s - first]
-                for d in range(size):
-                    v = source[d] + shift[d]
-                    into[d] = v * sigmoid32(v)
-            for s in range(start, end):
-                target, own = out[s, left:right], held[s - first]
-                for d in range(size):
-                    target[d] = own[d]
-                for k in range(max(0, before - s), min(count, frames + before - s)):
-                    source, tap = held[s + k - before - first], taps[k, left:right]
-                    for d in range(size):
-                        target[d] += tap[d] * source[d]
+@compiled(fastmath=SUMS)
+def energy(row):  # noqa: ANN001, ANN201
+    """Sum of squares."""
+    total = np.float32(0)
+    for d in range(row.size):
+        total += row[d] * row[d]
+    return total
+
+
+@compiled(fastmath=SUMS)
+def standing(row, eps):  # noqa: ANN001, ANN201
+    """Mean and one over the standard deviation."""
+    total = np.float32(0)
+    for d in range(row.size):
+        total += row[d]
+    mean = np.float32(total / row.size)
+    total = np.float32(0)
+    for d in range(row.size):
+        total += (row[d] - mean) * (row[d] - mean)
+    return mean, np.float32(1 / sqrt(total / row.size + eps))
 
 
 @compiled
-def gated_part(a, h, low, high, out):  # noqa: ANN001, ANN201
-    """Frames low..high of out = (a_u v) sigmoid(a_v u), a = [a_v, a_u] and h = [v, u] (S, 2 D) each."""
-    width = out.shape[1]
+def shifted_norm(x, scale, eps, low, high, out):  # noqa: ANN001, ANN201
+    """y / max(scale |y|, eps) of y, whose first half of features is that of the frame before."""
+    width = x.shape[1]
+    half = (width + 1) // 2
     for s in range(low, high):
-        av, au, v, u, into = a[s, :width], a[s, width:], h[s, :width], h[s, width:], out[s]
+        into, late, own = out[s], x[s - 1 if s else 0], x[s]
+        for d in range(half):
+            into[d] = late[d]
+        if s == 0:
+            into[:half] = 0
+        for d in range(half, width):
+            into[d] = own[d]
+        factor = np.float32(1 / max(scale * sqrt(energy(into)), eps))
         for d in range(width):
-            into[d] = av[d] * u[d]
-        for d in range(width):
-            into[d] = sigmoid32(into[d])
-        for d in range(width):
-            into[d] *= au[d] * v[d]
+            into[d] *= factor
 
 
 @compiled
-def turned_part(x, gamma, beta, cosine, sine, low, high, out):  # noqa: ANN001, ANN201
-    """x (S, D) gamma + beta for each head, its first features turned in pairs: out (heads, S, D)."""
+def silu_depthwise(z, gain, bias, taps, before, extra, each, low, high, out):  # noqa: ANN001, ANN201
+    """extra + sum_k taps (K, D)[k] y[s + k - before] of y = silu(gain z + bias); z, extra and out (S, 1, D),
+    extra one row for all without `each`."""
+    frames, _, width = z.shape
+    reach = len(taps) - 1
+    held = np.zeros((TILE + reach + ROWS, padded(width)), np.float32)
+    part = wide(taps)
+    for start in range(low, high, TILE):
+        rows = min(high, start + TILE) - start
+        known = 0
+        if start > low:  # the last frames of the tile before, which have been worked already
+            known = reach
+            for r in range(reach):
+                held[r] = held[TILE + r]
+        for r in range(known, rows + reach):
+            into, s = held[r], start - before + r
+            if 0 <= s < frames:
+                source = z[s, 0]
+                for d in range(width):
+                    v = gain * source[d] + bias[d]
+                    into[d] = v * sigmoid32(v)
+            else:
+                into[:] = 0
+        convolve(held, part, 1, rows, extra, each, out, start, 0)
+
+
+@compiled
+def turned(x, gamma, beta, cosine, sine, low, high, out):  # noqa: ANN001, ANN201
+    """x gamma + beta for each head, its first features turned in pairs: out (heads, S, D)."""
     width, pairs = x.shape[1], cosine.shape[1]
     for head in range(len(gamma)):
         for s in range(low, high):
@@ -93,62 +100,121 @@ def turned_part(x, gamma, beta, cosine, sine, low, high, out):  # noqa: ANN001, 
                 into[2 * p + 1] = b * cosine[s, p] + a * sine[s, p]
 
 
-def spread(work: Callable[[int, int], Any], frames: int) -> None:
-    """Call work(low, high) for all frames, on as many threads as torch uses."""
-    threads = max(1, min(torch.get_num_threads(), frames // TILE))
-    if threads == 1:
-        work(0, frames)
-        return
-    edges = [frames * k // threads for k in range(threads + 1)]
-    for done in [pool(threads).submit(work, low, high) for low, high in pairwise(edges)]:
-        done.result()
+@compiled
+def squared(weights, scale, low, high):  # noqa: ANN001, ANN201
+    """relu(scale w)^2 in place."""
+    for s in range(low, high):
+        row = weights[s]
+        for d in range(row.size):
+            w = max(row[d], np.float32(0)) * scale
+            row[d] = w * w
 
 
-def array(x: Tensor) -> Any:
-    """The numbers of a tensor, features last."""
-    return x.detach().contiguous().numpy()
+@compiled
+def gated_norm(a, h, scale, eps, low, high, out):  # noqa: ANN001, ANN201
+    """o / max(scale |o|, eps) of o = (a_u v) sigmoid(a_v u); a = [a_v, a_u] and h = [v, u], (S, 2 D) each."""
+    width = out.shape[1]
+    for s in range(low, high):
+        av, au, v, u, into = a[s, :width], a[s, width:], h[s, :width], h[s, width:], out[s]
+        for d in range(width):
+            into[d] = av[d] * u[d]
+        for d in range(width):
+            into[d] = sigmoid32(into[d])
+        for d in range(width):
+            into[d] *= au[d] * v[d]
+        factor = np.float32(1 / max(scale * sqrt(energy(into)), eps))
+        for d in range(width):
+            into[d] *= factor
 
 
-def scale_norm(x: Tensor, scale: float, eps: float) -> Tensor:
-    """x (..., D) / max(scale |x|, eps)."""
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    width = x.shape[-1]
-    normed(array(x).reshape(-1, width), scale, eps, out.numpy().reshape(-1, width))
-    return out
+@compiled
+def entered(z, bias, slope, gain, shift, eps, eps_inside, low, high, c, normed):  # noqa: ANN001, ANN201
+    """c = gain norm(prelu(z + bias)) + shift, and norm(c)."""
+    width = z.shape[1]
+    for s in range(low, high):
+        source, into, inside = z[s], c[s], normed[s]
+        for d in range(width):
+            v = source[d] + bias[d]
+            into[d] = v if v > 0 else v * slope
+        mean, factor = standing(into, eps)
+        for d in range(width):
+            into[d] = (into[d] - mean) * factor * gain[d] + shift[d]
+        mean, factor = standing(into, eps_inside)
+        for d in range(width):
+            inside[d] = (into[d] - mean) * factor
 
 
-def silu_depthwise(z: Tensor, bias: Tensor, weight: Tensor, before: int) -> Tensor:
-    """y + depthwise convolution of y = silu(z + bias): z (B, S, D), weight (D, 1, K)."""
-    out = torch.empty_like(z, memory_format=torch.contiguous_format)
-    taps = np.ascontiguousarray(weight.detach().numpy()[:, 0].T)
-    shift = array(bias)
-    for row, into in zip(array(z), out.numpy(), strict=True):
-        spread(
-            lambda low, high, row=row, into=into: silu_depthwise_part(
-                row, shift, taps, before, low, high, into
-            ),
-            len(row),
-        )
-    return out
+@compiled
+def added(z, x, bias, low, high):  # noqa: ANN001, ANN201
+    """z += x + bias."""
+    for s in range(low, high):
+        row, more = z[s], x[s]
+        for d in range(row.size):
+            row[d] += more[d] + bias[d]
 
 
-def gated_values(a: Tensor, h: Tensor) -> Tensor:
-    """(a_u v) sigmoid(a_v u): a = [a_v, a_u], h = [v, u], (B, S, 2 D) each -> (B, S, D)."""
-    out = a.new_empty(*a.shape[:-1], a.shape[-1] // 2)
-    for one, two, into in zip(array(a), array(h), out.numpy(), strict=True):
-        spread(lambda low, high, one=one, two=two, into=into: gated_part(one, two, low, high, into), len(one))
-    return out
+@compiled
+def kept_positive(x, bias, low, high):  # noqa: ANN001, ANN201
+    """x (S, D) = relu(x + bias) in place."""
+    for s in range(low, high):
+        row = x[s]
+        for d in range(row.size):
+            v = row[d] + bias[d]
+            row[d] = np.float32(0) if v < 0 else v
 
 
-def turned_heads(x: Tensor, gamma: Tensor, beta: Tensor, freqs: Tensor, frames: int) -> Tensor:
-    """Heads of queries and keys (B, heads, frames, D) from x (B, S, D); zeros from S on."""
-    angle = torch.arange(x.shape[1], dtype=x.dtype)[:, None] * freqs
-    cosine, sine = array(angle.cos()), array(angle.sin())
-    out = x.new_zeros(len(x), len(gamma), frames, x.shape[2])
-    g, b = array(gamma), array(beta)
-    for row, into in zip(array(x), out.numpy(), strict=True):
-        spread(
-            lambda low, high, row=row, into=into: turned_part(row, g, b, cosine, sine, low, high, into),
-            len(row),
-        )
-    return out
+@compiled
+def columns(y, mean, spread):  # noqa: ANN001, ANN201
+    """Mean and variance of every feature over all frames, float64 (D,) each, which are zeros before."""
+    frames, width = y.shape
+    for s in range(frames):
+        row = y[s]
+        for d in range(width):
+            mean[d] += row[d]
+    for d in range(width):
+        mean[d] /= frames
+    for s in range(frames):
+        row = y[s]
+        for d in range(width):
+            spread[d] += (row[d] - mean[d]) * (row[d] - mean[d])
+    for d in range(width):
+        spread[d] /= frames
+
+
+@compiled
+def dealt(y, scale, shift, slope, p, low, high, even, odd):  # noqa: ANN001, ANN201
+    """Features of [prelu(scale y + shift), p], the even and the odd ones apart, (S, D) each."""
+    width = y.shape[1]
+    both = np.empty(2 * width, np.float32)
+    for s in range(low, high):
+        row, other, first, second = y[s], p[s], even[s], odd[s]
+        for d in range(width):
+            v = row[d] * scale[d] + shift[d]
+            both[d] = v if v > 0 else v * slope[d]
+        for d in range(width):
+            both[width + d] = other[d]
+        for d in range(width):
+            first[d], second[d] = both[2 * d], both[2 * d + 1]
+
+
+@compiled
+def left(h, y, scale, shift, slope, c, gain, bias, eps, low, high, out):  # noqa: ANN001, ANN201
+    """gain norm(v (u + prelu(scale y + shift)) + c) + bias, h = [u, v] (S, 2 D)."""
+    width = out.shape[1]
+    for s in range(low, high):
+        u, v, row, own, into = h[s, :width], h[s, width:], y[s], c[s], out[s]
+        for d in range(width):
+            t = row[d] * scale[d] + shift[d]
+            into[d] = t if t > 0 else t * slope[d]
+        for d in range(width):
+            into[d] = (into[d] + u[d]) * v[d] + own[d]
+        mean, factor = standing(into, eps)
+        for d in range(width):
+            into[d] = (into[d] - mean) * factor * gain[d] + bias[d]
+
+
+def positive(z: Tensor, bias: Tensor) -> Tensor:
+    """relu(z + bias) in place, z (S, D) as a product gave it."""
+    rows, shift = z.numpy(), array(bias)
+    spread(lambda low, high: kept_positive(rows, shift, low, high), len(rows))
+    return z

@@ -9,6 +9,8 @@ In the names of ClearerVoice-Studio: `MossFormer2` separates (two or three talke
 `SpectrumMask` is the network of the 48 kHz enhancement, `MossFormer2SE` the whole of it.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,14 +18,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
-from speech.models.depthwise import add_depthwise, compiled_here
+from speech.models import mossformer2_cpu
+from speech.models.depthwise import compiled_here
 from speech.models.fsmn_memory import DenseFsmn, Fsmn
-from speech.models.fused import gated_values, scale_norm, silu_depthwise, turned_heads
 from speech.models.parts import as_long_as, long_enough
-from speech.models.sepformer import FilterEncoder
+from speech.models.sepformer import FilterEncoder, pointwise, whole_norm
 
 INNER = 256
 """Width of the memory, whatever that of the network is."""
+
+
+def each(work: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Work on the rows (S, D) of x (B, S, D), one recording at a time."""
+    return work(x[0])[None] if len(x) == 1 else torch.stack([work(row) for row in x])
 
 
 class ScaleNorm(nn.Module):
@@ -35,8 +42,6 @@ class ScaleNorm(nn.Module):
         self.g = nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        if compiled_here(x):
-            return scale_norm(x, self.scale, self.eps) * self.g
         return x / (x.norm(dim=-1, keepdim=True) * self.scale).clamp(min=self.eps) * self.g
 
 
@@ -52,8 +57,6 @@ class Depthwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         conv: Any = self.sequential[1].conv
-        if compiled_here(x):
-            return add_depthwise(x, conv.weight, self.pad[0], x)
         return x + conv(F.pad(x.transpose(1, 2), self.pad)).transpose(1, 2)
 
 
@@ -67,17 +70,7 @@ class ConvBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if not compiled_here(x):
-            return self.mdl(x)
-        norm, linear, _, depthwise, _ = self.mdl
-        conv: Any = depthwise.sequential[1].conv  # pyright: ignore
-        weight: Any = linear.weight
-        if isinstance(norm, ScaleNorm):  # its gain is one number, which the smaller weights take
-            x, weight = scale_norm(x, norm.scale, norm.eps), weight * norm.g
-        else:
-            x = norm(x)
-        z = F.linear(x, weight)
-        return silu_depthwise(z, linear.bias, conv.weight, depthwise.pad[0])  # pyright: ignore
+        return self.mdl(x)
 
 
 class Offsets(nn.Module):
@@ -131,30 +124,15 @@ class GatedAttention(nn.Module):
         self.to_out = ConvBlock(hidden // 2, dim, ScaleNorm(hidden // 2), causal_conv)
 
     def forward(self, x: Tensor) -> Tensor:
+        if compiled_here(x) and not self.causal:
+            return each(partial(mossformer2_cpu.attention, self), x)
         shifted, still = x.chunk(2, -1)
         y = torch.cat([F.pad(shifted, (0, 0, 1, -1)), still], -1)
-        if compiled_here(x) and not self.causal:
-            return x + self.to_out(self.attended(y))
         v, u = self.to_hidden(y).chunk(2, -1)
         offsets = self.qk_offset_scale(self.to_qk(y))
         quad_q, lin_q, quad_k, lin_k = [self.rotary_pos_emb(part) for part in offsets]
         a_v, a_u = self.attention(quad_q, lin_q, quad_k, lin_k, torch.cat([v, u], -1)).chunk(2, -1)
         return x + self.to_out(a_u * v * (a_v * u).sigmoid())
-
-    def attended(self, y: Tensor) -> Tensor:
-        """What goes into `to_out`, with few passes over memory: the same numbers to rounding."""
-        frames, g = y.shape[1], self.group
-        padded = frames + -frames % g
-        hidden = self.to_hidden(y)  # v and u side by side, as the attention wants its values
-        offsets, turns = self.qk_offset_scale, self.rotary_pos_emb.freqs
-        heads = turned_heads(self.to_qk(y), offsets.gamma, offsets.beta, turns, padded)
-        quad_q, lin_q, quad_k, _ = heads.unflatten(2, (-1, g)).unbind(1)  # (B, G, g, D)
-        weights = torch.matmul(quad_q, quad_k.transpose(-1, -2)).mul_(1 / g).relu_().square_()
-        known = torch.matmul(heads[:, 3, :frames].transpose(1, 2), hidden).div_(frames)  # (B, D, 2 H)
-        values = F.pad(hidden, (0, 0, 0, padded - frames)) if padded > frames else hidden
-        seen = torch.matmul(weights, values.unflatten(1, (-1, g)))
-        seen = seen.add_(torch.matmul(lin_q, known[:, None])).flatten(1, 2)
-        return gated_values(seen[:, :frames], hidden)
 
     def attention(self, quad_q: Tensor, lin_q: Tensor, quad_k: Tensor, lin_k: Tensor, y: Tensor) -> Tensor:
         """Both values side by side: local inside groups, plus global over all (causal: earlier) groups."""
@@ -199,11 +177,8 @@ class RecurrentBlock(nn.Module):
         self.conv2 = nn.Conv1d(INNER, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if compiled_here(x):  # a 1x1 convolution is a product on features that lie together
-            first, prelu = self.conv1
-            y = prelu(F.linear(x, first.weight[..., 0], first.bias))  # pyright: ignore
-            y = self.norm2(self.gated_fsmn(self.norm1(y)))
-            return x + F.linear(y, self.conv2.weight[..., 0], self.conv2.bias)
+        if compiled_here(x):
+            return each(partial(mossformer2_cpu.memory, self), x)
         y = self.norm1(self.conv1(x.transpose(1, 2)).transpose(1, 2))
         return x + self.conv2(self.norm2(self.gated_fsmn(y)).transpose(1, 2)).transpose(1, 2)
 
@@ -243,7 +218,8 @@ class Computation(nn.Module):
         self.intra_norm = nn.GroupNorm(1, width, eps=1e-8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.intra_norm(self.intra_mdl(x.transpose(1, 2)).transpose(1, 2))
+        x = x.transpose(1, 2)
+        return (x + whole_norm(self.intra_norm, self.intra_mdl(x))).transpose(1, 2)
 
 
 class Sinusoid(nn.Module):
@@ -279,10 +255,10 @@ class MaskNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv1d_encoder(self.norm(x))
-        x = self.conv1d_out(self.prelu(self.mdl(x + self.pos_enc(x).T)))
-        x = x.unflatten(1, (self.talkers, -1)).flatten(0, 1)
-        x = self.conv1_decoder(self.output(x) * self.output_gate(x)).relu()
-        return x.unflatten(0, (-1, self.talkers)).transpose(0, 1)
+        x = self.prelu(self.mdl(x + self.pos_enc(x).T)).transpose(1, 2)
+        x = pointwise(self.conv1d_out, x).unflatten(2, (self.talkers, -1))  # (B, S, talkers, D)
+        x = pointwise(self.output[0], x).tanh() * pointwise(self.output_gate[0], x).sigmoid()
+        return pointwise(self.conv1_decoder, x).relu().permute(2, 0, 3, 1)
 
 
 class MossFormer2(nn.Module):

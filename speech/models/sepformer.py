@@ -5,11 +5,15 @@ twice: x + norm(intra(x)) inside each chunk;  that + norm(inter(that)) across ch
 masks = relu(W (tanh gate));  wave_s = decoder(mask_s w)
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
+from speech.models import sepformer_cpu
+from speech.models.depthwise import compiled_here
 from speech.models.parts import as_long_as, long_enough
 
 POSITIONS = 2500
@@ -35,18 +39,20 @@ class Attention(nn.Module):
         self.att = nn.MultiheadAttention(width, heads, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        att = self.att
-        q, k, v = F.linear(x, att.in_proj_weight, att.in_proj_bias).chunk(3, -1)
-        by_head = [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v)]
+        return self.att.out_proj(self.mixed(F.linear(x, self.att.in_proj_weight, self.att.in_proj_bias)))
+
+    def mixed(self, qkv: Tensor) -> Tensor:
+        """Values by their weights: queries, keys and values (B, T, 3 N) -> (B, T, N)."""
+        by_head = [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in qkv.chunk(3, -1)]
         mixed = F.scaled_dot_product_attention(by_head[0], by_head[1], by_head[2])
-        return att.out_proj(mixed.transpose(1, 2).flatten(2))
+        return mixed.transpose(1, 2).flatten(2)
 
 
 class FeedForward(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.ffn = nn.Sequential(
-            nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(0.0), nn.Linear(hidden, width)
+            nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Dropout(0.0), nn.Linear(hidden, width)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,17 +69,21 @@ class Layer(nn.Module):
         self.norm1, self.norm2 = Named(width), Named(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.self_att(self.norm1(x))
-        return x + self.pos_ffn(self.norm2(x))
+        x = self.self_att(self.norm1(x)).add_(x)  # nobody else wants what the product gave
+        return self.pos_ffn(self.norm2(x)).add_(x)
 
 
 class Layers(nn.Module):
+    """All layers of a transformer and a last norm; x is used up where no gradient is wanted."""
+
     def __init__(self, width: int, heads: int, hidden: int, layers: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(Layer(width, heads, hidden) for _ in range(layers))
         self.norm = Named(width)
 
     def forward(self, x: Tensor) -> Tensor:
+        if compiled_here(x):
+            return sepformer_cpu.layers(self, x)
         for layer in self.layers:
             x = layer(x)
         return self.norm(x)
@@ -113,7 +123,7 @@ class Transformer(nn.Module):
 
 
 class DualPath(nn.Module):
-    """(B, N, K, S): K frames in each of S chunks."""
+    """(B, N, K, S): K frames in each of S chunks; in memory the features lie together."""
 
     def __init__(self, width: int, heads: int, hidden: int, layers: int) -> None:
         super().__init__()
@@ -123,12 +133,23 @@ class DualPath(nn.Module):
         self.inter_norm = nn.GroupNorm(1, width, eps=1e-8)
 
     def forward(self, x: Tensor) -> Tensor:
-        inside = x.permute(0, 3, 2, 1)  # (B, S, K, N)
+        inside = x.permute(0, 3, 2, 1).contiguous()  # (B, S, K, N)
         y = self.intra_mdl(inside.flatten(0, 1)).view(inside.shape)
-        x = x + self.intra_norm(y.permute(0, 3, 2, 1))
-        across = x.permute(0, 2, 3, 1)  # (B, K, S, N)
+        across = (inside + whole_norm(self.intra_norm, y)).transpose(1, 2).contiguous()  # (B, K, S, N)
         y = self.inter_mdl(across.flatten(0, 1)).view(across.shape)
-        return x + self.inter_norm(y.permute(0, 3, 1, 2))
+        return (across + whole_norm(self.inter_norm, y)).permute(0, 3, 1, 2)
+
+
+def whole_norm(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    """A group norm of one group where features come last: (B, ..., N)."""
+    y = F.group_norm(x.reshape(len(x), 1, -1), 1, eps=norm.eps).view(x.shape)
+    return torch.addcmul(norm.bias, y, norm.weight)
+
+
+def pointwise(conv: nn.Module, x: Tensor) -> Tensor:
+    """A convolution of kernel 1 where features come last."""
+    weight: Any = conv.weight
+    return F.linear(x, weight.flatten(1), conv.bias)  # pyright: ignore[reportArgumentType]
 
 
 class DualPathMaskNet(nn.Module):
@@ -155,12 +176,12 @@ class DualPathMaskNet(nn.Module):
         x = F.pad(x, (P, gap + P)).unfold(-1, K, P).transpose(2, 3)  # (B, N, K, S)
         for path in self.dual_mdl:
             x = path(x)
-        x = self.conv2d(self.prelu(x)).unflatten(1, (self.talkers, -1)).flatten(0, 1)
-        total = length + gap + 2 * P
-        x = F.fold(x.flatten(1, 2), output_size=(total, 1), kernel_size=(K, 1), stride=(P, 1))[..., 0]
-        x = x[..., P : P + length]
-        x = self.end_conv1x1(self.output(x) * self.output_gate(x)).relu()
-        return x.unflatten(0, (-1, self.talkers)).transpose(0, 1)
+        x = pointwise(self.conv2d, self.prelu(x.permute(0, 3, 2, 1)))  # (B, S, K, talkers N)
+        early, late = x.unflatten(2, (2, P)).unbind(2)
+        x = F.pad(early, (0, 0, 0, 0, 0, 1)) + F.pad(late, (0, 0, 0, 0, 1, 0))  # overlapping halves
+        x = x.flatten(1, 2)[:, P : P + length].unflatten(2, (self.talkers, -1))  # (B, L, talkers, N)
+        x = pointwise(self.output[0], x).tanh() * pointwise(self.output_gate[0], x).sigmoid()
+        return pointwise(self.end_conv1x1, x).relu().permute(2, 0, 3, 1)
 
 
 class FilterEncoder(nn.Module):

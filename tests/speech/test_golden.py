@@ -89,21 +89,26 @@ def check_gtcrn(network: Any, entry: Entry) -> None:
     close(torch.view_as_real(torch.stack(frames, 2)), outputs["spec"], "frame by frame")
 
 
-@torch.no_grad()
 def check_waves(network: nn.Module, entry: Entry) -> None:
-    """A wave in, waves out, and the named activations on the way; `a.mask` is that of the masker."""
-    inside = entry.group("inside")
+    """A wave in, waves out, and the named activations on the way; `a.mask` is that of the masker.
+
+    Once as the layers are defined, and once where no gradient is wanted: then compiled layers run, which keep
+    fewer parts apart.
+    """
+    inside, outputs = entry.group("inside"), entry.outputs()
     masker = next((n for n in ("masker", "mask_generator", "masknet", "mask_net") if hasattr(network, n)), "")
     places = {name: masker if name == "mask" else place_of(network, name) for name in inside}
-    seen = watch(network, list(places.values()))
-    found = network(entry.inputs()["in"])
-    outputs = entry.outputs()
-    for name, wanted in outputs.items():
-        ours = found if name == "out" else found[:, int(name)]
-        last = ours.shape != wanted.shape  # speechbrain puts the talkers last
-        close(ours.transpose(1, 2) if last else ours, wanted, f"out.{name}")
-    for name, wanted in inside.items():
-        close(seen[places[name]].reshape(wanted.shape), wanted, f"a.{name}")
+    for defined in (True, False):
+        seen = watch(network, list(places.values()))
+        with torch.set_grad_enabled(defined):
+            found = network(entry.inputs()["in"])
+        for name, wanted in outputs.items():
+            ours = found if name == "out" else found[:, int(name)]
+            last = ours.shape != wanted.shape  # speechbrain puts the talkers last
+            close(ours.transpose(1, 2) if last else ours, wanted, f"out.{name}")
+        for name, wanted in inside.items():
+            if defined or places[name] in seen:
+                close(seen[places[name]].reshape(wanted.shape), wanted, f"a.{name}")
 
 
 def place_of(network: nn.Module, name: str) -> str:
@@ -124,23 +129,25 @@ def check_front_end(network: Any, entry: Entry) -> None:
     close(network.waves(spectra * arrays["mask"], wave.shape[-1])[0], arrays["out"], "out")
 
 
-@torch.no_grad()
 def check_frcrn(network: Any, entry: Entry) -> None:
     wave, outputs, inside = entry.inputs()["in"], entry.outputs(), entry.group("inside")
 
     def stacked(parts: Tensor) -> Tensor:  # real rows, then imaginary ones
         return torch.cat([parts[..., 0], parts[..., 1]], 1)
 
-    seen = watch(network, list(inside), lambda parts: torch.stack(parts, -1))
-    close(network(wave), outputs["wav"], "out.wav")
-    for name, found in seen.items():
-        close(found, inside[name], f"a.{name}")
-    spectra = network.spectra(wave)
-    close(stacked(torch.view_as_real(spectra)), inside["stft"], "a.stft")
-    mask = network.mask(spectra)
-    close(stacked(mask), outputs["mask"], "out.mask")
-    clean = spectra * torch.view_as_complex(mask.contiguous())
-    close(stacked(torch.view_as_real(clean)), outputs["spec"], "out.spec")
+    for defined in (True, False):  # as defined, and with compiled layers
+        seen = watch(network, list(inside), lambda parts: torch.stack(parts, -1).detach())
+        with torch.set_grad_enabled(defined):
+            close(network(wave), outputs["wav"], "out.wav")
+        for name, found in seen.items():
+            close(found, inside[name], f"a.{name}")
+        spectra = network.spectra(wave)
+        close(stacked(torch.view_as_real(spectra)), inside["stft"], "a.stft")
+        with torch.set_grad_enabled(defined):
+            mask = network.mask(spectra)
+        close(stacked(mask), outputs["mask"], "out.mask")
+        clean = spectra * torch.view_as_complex(mask.contiguous())
+        close(stacked(torch.view_as_real(clean)), outputs["spec"], "out.spec")
 
 
 CHECKS = {"gtcrn": check_gtcrn} | dict.fromkeys(
