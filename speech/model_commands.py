@@ -1,7 +1,7 @@
 """`recurra speech`: train, fine-tune, import, export, models."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from core.terminal import (
     Quiet,
     Resume,
     RunFolder,
+    Seed,
     Sets,
     SetSeed,
     Start,
@@ -121,6 +122,7 @@ def import_(
     rate: Annotated[
         int | None, typer.Option("--rate", help="Of the weights, Hz, where the layout has several.")
     ] = None,
+    json_path: Json = None,
 ) -> None:
     """Read a published checkpoint into weights of ours, every tensor accounted for.
 
@@ -129,7 +131,8 @@ def import_(
     from speech.layouts import import_files
 
     card = import_files(files, layout, sets or [], out, rate=rate)
-    say(f"{out}: {card.unit}, {card.data}")
+    result = {"file": str(out), "layout": layout, "network": card.unit, "data": card.data}
+    emit(result, json_path, [f"{out}: {card.unit}, {card.data}"])
 
 
 def export(
@@ -143,17 +146,22 @@ def export(
     ] = 6.0,
     weights: Weights = None,
     threads: Threads = None,
+    seed: Seed = 0,
     json_path: Json = None,
 ) -> None:
     """Write a network as ONNX and check it against torch; how to make frames stands in its metadata.
 
     Example: recurra speech export -o enhance.onnx --stream
     """
+    import torch
+
     from speech.export import export_onnx
     from speech.model import load_model
 
     set_threads(threads)
-    worst = export_onnx(load_model(weights, task), out, stream=stream, seconds=seconds)
+    with torch.random.fork_rng(devices=[]):  # of the waves that the graph is checked with
+        torch.manual_seed(seed)
+        worst = export_onnx(load_model(weights, task), out, stream=stream, seconds=seconds)
     size = out.stat().st_size
     result = {"file": str(out), "bytes": size, "largest_difference": worst}
     emit(result, json_path, [f"{out}: {size / 1e6:.2f} MB, largest difference from torch {worst:.2g}"])
@@ -174,9 +182,15 @@ def models(json_path: Json = None) -> None:
 
 def units(
     data: Corpora = None,
+    out: RunFolder = Path("runs/units"),
     steps: Annotated[int, typer.Option("--steps", min=1, help="Of training, the same for each unit.")] = 1000,
     names: Annotated[str | None, typer.Option("--units", help="Separated by commas.")] = None,
     sets: Sets = None,
+    seed: SetSeed = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.0, help="Stop after this time; --resume goes on.")
+    ] = None,
+    resume: Resume = False,
     threads: Threads = 1,
     device_name: Device = None,
     quiet: Quiet = False,
@@ -193,21 +207,19 @@ def units(
     from speech.unit_table import COLUMNS, UNITS, compare
 
     chosen = [name.strip() for name in names.split(",")] if names else UNITS
-    settings = resolve(EnhanceRun(), None, sets)
+    settings = resolve(EnhanceRun(), None, sets, seed=seed)
     set_threads(threads)
-    place = device(device_name)
+    place = str(device(device_name))
     reuse_memory()
+    words: dict[str, Any] = {"device": place, "resume": resume, "minutes": minutes, "quiet": quiet}
     rows = []
-    for row in compare(chosen, settings, data or [], steps, str(place)):
+    for row in compare(chosen, settings, data or [], steps, out, **words):
         rows.append(row)
         if not quiet:
             say(f"{row['unit']}: {row.get('error') or number(row['si_sdr'], 2) + ' dB'}")
-    lines = [
-        [row["unit"], row["error"]]
-        if "error" in row
-        else [row["unit"], *(number(row[key], 0 if key == "parameters" else 3) for key in COLUMNS)]
-        for row in rows
-    ]
-    width = 1 + len(COLUMNS)
-    body = [line + [""] * (width - len(line)) for line in lines]
+    body = []
+    for row in rows:
+        figures = [number(row.get(key), 0 if key == "parameters" else 3) for key in COLUMNS]
+        told = [row["error"], *[""] * (len(COLUMNS) - 1)] if "error" in row else figures
+        body.append([row["unit"], *told])
     emit({"steps": steps, "rows": rows}, json_path, table(["unit", *COLUMNS.values()], body))

@@ -53,11 +53,12 @@ def train(
     *,
     device: str = "cpu",
     start: str | Path | None = None,
-    resume: bool = False,
+    resume: bool | str = False,
     quiet: bool = False,
 ) -> Outcome:
     """Train into the run folder `out` on the corpora named, or on generated voices and noises.
 
+    `resume`: whether a run is there to go on with; "auto" goes on if there is one.
     `start` are weights of the same network to go on from. The best weights end in `out/model.safetensors`.
 
     Raises:
@@ -284,7 +285,7 @@ def gather(data: Sequence[str | Path]) -> tuple[list[Corpus], list[Corpus]]:
 
 
 def planned(
-    config: RunConfig, model: nn.Module, step: Learning, plan: Path, began: float, resume: bool
+    config: RunConfig, model: nn.Module, step: Learning, plan: Path, began: float, resume: bool | str
 ) -> RunConfig:
     """Settings with as many epochs as fit into `minutes` from `began` on, measured on a copy of the network.
 

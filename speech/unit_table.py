@@ -1,13 +1,15 @@
 """The enhancement network with other recurrent units over time, trained alike: `recurra speech units`.
 
-Same data, same mixtures in the same order, same number of steps, same rate; only the unit differs. The table
-says what each reached on held-out talkers and noises, what a step cost, and what a live stream costs.
+Each unit is a run of its own, `OUT/<unit>`, of as many steps on the same mixtures in the same order, which
+resumes as every run does; only the unit differs. The table says what each reached on held-out talkers and
+noises, and what a step and a live stream cost here and now, whenever the steps were done.
 """
 
 import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,21 +21,26 @@ from speech import metrics
 from speech.config import EnhanceRun
 from speech.dynamic import RATE, Mixer
 from speech.loss import enhancement_loss
+from speech.model import load_model
 from speech.stream import EnhanceStream
-from speech.train import VALIDATION_SEED, build, gather, now
+from speech.train import VALIDATION_SEED, build, gather, now, train
 
 UNITS = ("gru", "lstm", "min_gru", "hgrn", "mamba2", "gated_delta_net", "rwkv7", "fsmn")
 COLUMNS = {
     "parameters": "parameters",
     "si_sdr": "SI-SDR dB",
     "pesq_wb": "PESQ-wb",
+    "stoi": "STOI",
     "step_s": "s per step",
     "real_time": "live, of real time",
 }
-WARMUP = 0.05
-CLIPS = 48
-"""Held-out mixtures that are scored."""
+VALIDATIONS = 5
+"""In a run whose steps they divide."""
+CLIPS, CLIP_S = 24, 3.0
+"""Held-out mixtures that are scored, and their length."""
 LIVE_S = 2.0
+TIMED_STEPS = 5
+OVER = "time was over; go on with --resume"
 
 
 def compare(
@@ -41,92 +48,89 @@ def compare(
     config: EnhanceRun,
     data: Sequence[str | Path],
     steps: int,
+    out: Path,
+    *,
     device: str = "cpu",
+    resume: bool = False,
+    minutes: float | None = None,
+    quiet: bool = True,
 ) -> Iterator[dict[str, Any]]:
-    """One row a unit, in their order; a unit that cannot be used here has an `error` in place of figures.
+    """One row for the input, then one a unit, in their order; a unit that cannot be used here, or that time
+    did not suffice for, has an `error` in place of figures.
 
     Raises:
-        DataError, ConfigError: the data or the settings are wrong.
+        DataError, ConfigError: the data or the settings are wrong; a run is there and `resume` is off.
     """
-    mixer, noisy, clean = mixtures(config, data, device)
-    models, errors = built(units, config, mixer.device)
-    times = trained(models, config, mixer, steps)
-    for unit in units:
-        if unit in errors:
-            yield {"unit": unit, "error": errors[unit]}
-        else:
-            model = models[unit].eval().cpu()
-            yield {"unit": unit, **scored(model, noisy, clean), "step_s": statistics.median(times[unit])}
-
-
-def mixtures(
-    config: EnhanceRun, data: Sequence[str | Path], device: str
-) -> tuple[Mixer, torch.Tensor, torch.Tensor]:
-    """Who makes mixtures of training talkers, and noisy and clean clips (CLIPS, N) of held-out ones."""
+    end = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    parts = VALIDATIONS if steps % VALIDATIONS == 0 else 1
     corpora, held = gather(data)
-    check = Mixer(held, replace(config.mix, speed=0.0, clean=0.0), torch.device("cpu"))
-    return Mixer(corpora, config.mix, torch.device(device)), *check.enhancement(VALIDATION_SEED, CLIPS)
-
-
-def built(
-    units: Sequence[str], config: EnhanceRun, device: torch.device
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """The network with each unit, and why there is none with some."""
-    models: dict[str, Any] = {}
-    errors: dict[str, str] = {}
+    easy = replace(config.mix, speed=0.0, clean=0.0, seconds=CLIP_S)
+    noisy, clean = Mixer(held, easy, torch.device("cpu")).enhancement(VALIDATION_SEED, CLIPS)
+    mixer = Mixer(corpora, config.mix, torch.device(device))
+    yield {"unit": "input", **reached(noisy, clean)}
     for unit in units:
         try:
-            one = replace(config, model=replace(config.model, unit=unit))
-            models[unit] = build("enhance", one).to(device)
+            one = replace(config, steps=steps // parts, model=replace(config.model, unit=unit))
+            build("enhance", one)
         except RecurraError as error:
-            errors[unit] = str(error)
-    return models, errors
-
-
-def trained(models: dict[str, Any], config: EnhanceRun, mixer: Mixer, steps: int) -> dict[str, list[float]]:
-    """Train all networks side by side, each on every mixture; gives the seconds of their steps.
-
-    A step's time holds that of its mixtures, which are made once for all.
-    """
-    decay = config.loop.weight_decay
-    optimizers = {
-        unit: torch.optim.AdamW(model.parameters(), config.loop.lr, weight_decay=decay)
-        for unit, model in models.items()
-    }
-    times: dict[str, list[float]] = {unit: [] for unit in models}
-    for number in range(steps):
-        rise = min(1.0, (number + 1) / max(1.0, WARMUP * steps))
-        rate = config.loop.lr * rise * 0.5 * (1 + math.cos(math.pi * number / steps))
-        began = now(mixer.device)
-        with torch.no_grad():
-            noisy, clean = mixer.enhancement(number, config.batch)
-        drawn = now(mixer.device) - began
-        for unit, model in models.items():
-            began = now(mixer.device)
-            optimizers[unit].param_groups[0]["lr"] = rate
-            optimizers[unit].zero_grad()
-            enhancement_loss(model(noisy), clean)["loss"].backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.loop.clip or math.inf)
-            optimizers[unit].step()
-            times[unit].append(drawn + now(mixer.device) - began)
-    return times
+            yield {"unit": unit, "error": str(error)}
+            continue
+        left = (end - time.monotonic()) / 60
+        if left <= 0:
+            yield {"unit": unit, "error": OVER}
+            continue
+        loop = replace(config.loop, epochs=parts, max_minutes=None if math.isinf(left) else left)
+        one, place = replace(one, loop=loop), out / unit
+        going = "auto" if resume else False
+        outcome = train("enhance", one, place, data, device=device, resume=going, quiet=quiet)
+        if outcome.stopped == "time":
+            yield {"unit": unit, "error": OVER}
+            continue
+        model: Any = load_model(outcome.weights, "enhance").network
+        yield {"unit": unit, **scored(model, noisy, clean), "step_s": step_cost(one, mixer)}
 
 
 def scored(model: Any, noisy: torch.Tensor, clean: torch.Tensor) -> dict[str, Any]:
     """What a network on the CPU reached, and what it costs."""
     with torch.inference_mode():
         found = model(noisy)
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        **reached(found, clean),
+        "real_time": live_cost(model, noisy[0]),
+    }
+
+
+def reached(found: torch.Tensor, clean: torch.Tensor) -> dict[str, float]:
+    """Means over clips."""
     scores = [
         metrics.every(estimate.numpy(), truth.numpy(), RATE)
         for estimate, truth in zip(found, clean, strict=True)
     ]
     means = metrics.mean(scores)
-    return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "si_sdr": means["si_sdr"],
-        "pesq_wb": means["pesq_wb"],
-        "real_time": live_cost(model, noisy[0]),
-    }
+    return {name: means[name] for name in ("si_sdr", "pesq_wb", "stoi")}
+
+
+def step_cost(config: EnhanceRun, mixer: Mixer) -> float:
+    """Seconds of a step of training with its mixtures: the median of a few, by a network of its own."""
+    model, device = build("enhance", config).to(mixer.device), mixer.device
+    optimizer = torch.optim.AdamW(model.parameters(), config.loop.lr)
+    half = nullcontext()
+    if config.loop.precision != "float32":
+        half = torch.autocast(device.type, getattr(torch, config.loop.precision))
+    times = []
+    for number in range(1 + TIMED_STEPS):
+        began = now(device)
+        with torch.no_grad():
+            noisy, clean = mixer.enhancement(number, config.batch)
+        optimizer.zero_grad()
+        with half:
+            estimate = model(noisy)
+        enhancement_loss(estimate.float(), clean)["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.loop.clip or math.inf)
+        optimizer.step()
+        times.append(now(device) - began)
+    return statistics.median(times[1:])
 
 
 def live_cost(model: Any, wave: torch.Tensor) -> float:

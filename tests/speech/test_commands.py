@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from core.errors import ConfigError
 from core.weights import Card, save
+from speech import unit_table
 from speech.cli import app
 from speech.data import read_corpus
 from speech.evaluate import evaluate
@@ -265,15 +266,28 @@ def test_clean_files_can_be_scored_in_the_same_run(weights: dict[str, Path], tmp
     assert np.isfinite(report["kept"]["si_sdr"])
 
 
-def test_units_are_trained_alike_and_one_that_cannot_be_is_told() -> None:
+def test_units_are_trained_alike_and_go_on_where_they_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_table, "CLIPS", 2)
+    monkeypatch.setattr(unit_table, "TIMED_STEPS", 1)
     words = [f"model.{key}={value}" for key, value in SIZES["enhance"].items()]
     words += ["batch=2", "mix.seconds=0.6"]
-    sets = [part for word in words for part in ("--set", word)]
-    result = run("units", "--steps", 1, "--units", "gru,nonsense", "--quiet", "--json", "-", *sets)
+    sets = ["--quiet", "--json", "-", *(part for word in words for part in ("--set", word))]
+    wanted = ["units", "--steps", 1, "--units", "gru,nonsense", "--out", tmp_path / "units", *sets]
+    result = run(*wanted, "--minutes", 0)
     assert result.exit_code == 0, result.output
-    first, second = json.loads(result.stdout)["rows"]
+    before, first, _ = json.loads(result.stdout)["rows"]
+    assert (before["unit"], first["error"]) == ("input", unit_table.OVER)
+    result = run(*wanted)
+    assert result.exit_code == 0, result.output
+    again, first, second = json.loads(result.stdout)["rows"]
+    assert again == before
     assert first["unit"] == "gru"
     assert np.isfinite(first["si_sdr"])
     assert first["step_s"] > 0
     assert first["real_time"] > 0
     assert "nonsense" in second["error"]
+    assert "already holds a run" in str(run(*wanted).exception)
+    rows = json.loads(run(*wanted, "--resume").stdout)["rows"]
+    assert rows[1]["si_sdr"] == first["si_sdr"]
