@@ -91,6 +91,7 @@ class SlateConfig:
     offered: float = 1.0  # weight of the likelihood of recommendation slates, where they were no accident
     looks: int = 1  # steps of each user that the recommending head looks ahead from, in a batch
     kl: float = 0.5  # weight of the divergence from the prior; 1 is the ELBO
+    kl_rise: Share = 0.0  # of all steps, over which that weight rises from 0; 0: it is constant
     point: bool = False  # point estimates of the items instead of a posterior
     validation: int = 200  # users kept aside to choose the best weights by likelihood
     seconds: float | None = None  # CPU seconds of the training; None: as loop says
@@ -108,6 +109,7 @@ class PaperRun:
     )
     staged: bool = True  # off: items and state together from the start, which is worse
     state_epochs: int = 20  # of the second stage, where the user model has weights of its own
+    kl_rise: Share = 0.0  # of a stage's steps, over which the weight of the divergence rises from 0 to 1
     batch: int = 128
     seed: int = 0
     validation: int = 200
@@ -161,6 +163,7 @@ class FilterRun:
     batch: int = 128
     seed: int = 0
     kl: float = 0.5
+    kl_rise: Share = 0.0
     validation: int = 200
     seconds: float | None = None
 

@@ -199,7 +199,7 @@ def in_catalogue(slates: Slates, known: Catalogue) -> Slates:
         DataError: the log's groups are of another catalogue, or its items lie beyond this one.
     """
     own = slates.catalogue
-    if own.names is not None and known.names is not None and own.names != known.names:
+    if own.names is not None and own.names != known.names:
         numbers = known.numbers(own.names)
         numbers[:FIRST] = np.arange(FIRST)
         if (numbers[FIRST:] < FIRST).mean() > 0.5:

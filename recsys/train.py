@@ -98,11 +98,13 @@ def train(
     told = telling(model.offered, torch.from_numpy(slates.catalogue.group))
     later, offered, kl = config.later, config.offered * min(1.0, 2 * told), config.kl / total
 
-    def step(model: nn.Module, batch: tuple[Steps, Tensor, Tensor, Tensor | None]) -> dict[str, Tensor]:
+    def step(
+        model: nn.Module, batch: tuple[Steps, Tensor, Tensor, Tensor | None], weight: float = 1.0
+    ) -> dict[str, Tensor]:
         steps, at_step, at_offer, noise = batch
         slots, items, offers, divergence = model(steps, at_step, at_offer, noise)
         choice, ahead = slate_loss(slots, steps), later_loss(items, steps, at_step)
-        loss = choice + later * ahead + kl * divergence
+        loss = choice + later * ahead + weight * kl * divergence
         found = {"choice": choice, "later": ahead, "kl": divergence / total}
         if offered:
             found["offered"] = offer_loss(offers, steps, at_offer)

@@ -49,12 +49,12 @@ def train_filter(
     total = float(steps.counted.sum())
     kl = config.kl / total
 
-    def step(model: nn.Module, batch: tuple[Steps, Tensor, Tensor]) -> dict[str, Tensor]:
+    def step(model: nn.Module, batch: tuple[Steps, Tensor, Tensor], weight: float = 1.0) -> dict[str, Tensor]:
         steps, seed, noise = batch
         slots, evidence, divergence = model(steps, seed, noise)
         choice = slate_loss(slots, steps)
         search = -evidence.sum() / steps.counted.sum().clamp_min(1)
-        loss = choice + search + kl * divergence
+        loss = choice + search + weight * kl * divergence
         return {"loss": loss, "choice": choice, "search": search, "kl": divergence / total}
 
     make = FilterBatches(steps, model.items.noise_shape)

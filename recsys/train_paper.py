@@ -1,15 +1,21 @@
 """Training of the paper's model in stages: the items under the linear state, then the state with them frozen.
 
-Joint training from scratch is clearly worse: the state over-fits while the items are still noise.
+Joint training from scratch is clearly worse: the state over-fits while the items are still noise. The stages
+are networks of their own, each a whole run (`1-items`, `2-state`); a run goes on wherever it was killed.
 """
 
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
+from core.config import to_dict
 from core.training import Outcome
+from core.training.run import WEIGHTS
+from core.training.stages import open_folder, point, publish
 from core.weights import load, load_into
 from recsys.baselines import Counted, count
 from recsys.config import PaperRun
@@ -51,7 +57,7 @@ def train_paper(
     quiet: bool,
 ) -> Outcome:
     """Train the paper's model on these users into the run folder `out`."""
-    out, slates = Path(out), parts.slates
+    out, slates, began = Path(out), parts.slates, time.monotonic()
     staged = config.staged and config.model.user not in ("linear", "markov")
     counts = Counted(count(slates, parts.everybody))
     first = replace(config, model=replace(config.model, user="linear")) if staged else config
@@ -59,11 +65,15 @@ def train_paper(
     if staged and budget is not None:
         first = replace(first, seconds=ITEMS_SHARE * budget)
     model = build(first, slates, counts)
-    folder = out / "items" if staged else out
-    options = {"device": device, "quiet": quiet}
-    outcome = run(first, model, parts, folder, resume=resume and folder.exists(), **options)
+    options = {"device": device, "quiet": quiet, "began": began}
     if not staged:
-        return outcome
+        return run(first, model, parts, out, resume=resume, **options)
+    open_folder(out, to_dict(config), resume)
+    items, state = out / "1-items", out / "2-state"
+    point(out, items)
+    outcome = run(first, model, parts, items, resume=items.is_dir(), **options)
+    if outcome.stopped == "time":
+        return at_the_top(out, [items], [outcome])
     rest = None if budget is None else (1 - ITEMS_SHARE) * budget
     second = replace(config, loop=replace(config.loop, epochs=config.state_epochs), seconds=rest)
     network = build(second, slates, counts)
@@ -73,7 +83,18 @@ def train_paper(
     load_into(network, {**own, **known})
     for name, parameter in network.posterior.named_parameters():
         parameter.requires_grad_(name.split(".")[1] not in ITEMS)
-    return run(second, network, parts, out, resume=resume, **options)
+    point(out, state)
+    last = run(second, network, parts, state, resume=state.is_dir(), **options)
+    return at_the_top(out, [items, state], [outcome, last])
+
+
+def at_the_top(out: Path, folders: list[Path], outcomes: list[Outcome]) -> Outcome:
+    """Put what the last stage gave where a run of one stage has it."""
+    last = outcomes[-1]
+    text = f"stopped by the clock in stage {len(folders)} of 2, {folders[-1].name}"
+    publish(folders, out, text if last.stopped == "time" else None)
+    card = load(out / WEIGHTS)[1]
+    return replace(last, weights=out / WEIGHTS, card=card, stages=tuple(outcomes))
 
 
 def build(config: PaperRun, slates: Slates, counts: Counted) -> SlateNetwork:
@@ -116,13 +137,14 @@ def run(
     device: torch.device | None,
     resume: bool,
     quiet: bool,
+    began: float,
 ) -> Outcome:
     """One stage."""
     held = parts.held
     held = replace(held, counted=scored(held))
     users = len(parts.learned)
 
-    def step(model: nn.Module, batch: tuple[Steps, Tensor]) -> dict[str, Tensor]:
+    def step(model: nn.Module, batch: tuple[Steps, Tensor], weight: float = 1.0) -> dict[str, Tensor]:
         assert isinstance(model, SlateNetwork)
         steps, seed = batch
         generator = torch.Generator().manual_seed(int(seed))
@@ -135,10 +157,10 @@ def run(
         total = steps.counted.sum() * users / len(click)
         # per counted step, at the likelihood's temperature, so that rates mean the same for every log
         scale_of = config.model.likelihood_temperature / total
-        return {"loss": -terms.elbo * scale_of, "choice": -terms.click * scale_of}
+        elbo = terms.click + weight * (terms.elbo - terms.click)
+        return {"loss": -elbo * scale_of, "choice": -terms.click * scale_of}
 
     make = PaperBatches(parts.training)
     card = describe(parts.slates, config.model.user, "slate")
-    return fit(
-        config, model, step, make, parts, out, card, resume=resume, quiet=quiet, held=held, device=device
-    )
+    options: dict[str, Any] = {"resume": resume, "quiet": quiet, "held": held, "device": device}
+    return fit(config, model, step, make, parts, out, card, began=began, **options)

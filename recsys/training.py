@@ -1,7 +1,8 @@
 """What the trainings of all slate models share: who and what is kept aside, the loop, the card."""
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,21 @@ def divided(
     return Divided(slates, learned, kept, early)
 
 
+class Rising:
+    """Batches, each with the weight (a number) of the divergence at its step, from 0 to 1 over `steps`."""
+
+    def __init__(self, batches: ShuffledBatches, steps: float) -> None:
+        self.batches, self.steps = batches, steps
+
+    def count(self, world: int) -> int:
+        return self.batches.count(world)
+
+    def epoch(self, epoch: int, rank: int, world: int, start: int) -> Iterator[tuple[float, Any]]:
+        first = epoch * self.count(world) + start
+        for number, batch in enumerate(self.batches.epoch(epoch, rank, world, start), first):
+            yield min(1.0, number / self.steps), batch
+
+
 def fit(
     config: Any,
     model: nn.Module,
@@ -118,8 +134,14 @@ def fit(
     quiet: bool,
     held: Steps | None = None,
     device: torch.device | None = None,
+    began: float | None = None,
 ) -> Outcome:
-    """Run the loop; the likelihood of what is kept aside chooses the best weights."""
+    """Run the loop; the likelihood of what is kept aside chooses the best weights.
+
+    Args:
+        step: (model, batch, weight of the divergence) -> what the loop wants of a step.
+        began: when the session's clock began, where another stage came before.
+    """
     judged: Steps = parts.held if held is None else held
     if device is not None:
         model.to(device)
@@ -133,10 +155,18 @@ def fit(
     batch, loop = min(config.batch, users), config.loop
     if config.seconds is not None:
         loop = budgeted(loop, model, step, make, users, batch, config.seconds, out)
+    batches: Any = ShuffledBatches(users, batch, make, config.seed)
+    if config.kl_rise:
+        steps = min(loop.epochs * (batches.count(1) // loop.accumulate), loop.max_steps or sys.maxsize)
+        batches = Rising(batches, config.kl_rise * steps * loop.accumulate)
+
+    def weighted(model: nn.Module, batch: Any) -> Any:
+        return step(model, batch[1], batch[0]) if config.kl_rise else step(model, batch)
+
     return run_loop(
         model,
-        step,
-        ShuffledBatches(users, batch, make, config.seed),
+        weighted,
+        batches,
         loop,
         out,
         validate=validate if len(judged.slate) and bool(judged.counted.any()) else None,
@@ -145,6 +175,7 @@ def fit(
         card=card,
         resume=resume,
         quiet=quiet,
+        began=began,
     )
 
 

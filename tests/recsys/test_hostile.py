@@ -180,6 +180,9 @@ def test_weights_and_groups_of_another_catalogue_are_refused() -> None:
     shifted[5:] = np.roll(shifted[5:], 1)
     with pytest.raises(DataError, match="group table of another catalogue"):
         evaluate(model(), [replace(slates, catalogue=replace(slates.catalogue, group=shifted))])
+    words = replace(slates.catalogue, names=tuple(f"i{n}" for n in range(len(slates.catalogue))))
+    with pytest.raises(DataError, match="not in the catalogue"):
+        evaluate(model(), [replace(slates, catalogue=words)])
     larger = np.asarray(slates.slate).copy()
     larger[0, 0, 1] = 5000
     with pytest.raises(DataError, match="beyond the"):

@@ -9,11 +9,13 @@ import torch
 
 from core.config import replace as changed
 from core.errors import ConfigError
+from core.training import ShuffledBatches
 from core.weights import load
 from recsys.config import FilterRun, PaperRun, SlateConfig
 from recsys.evaluate import evaluate
 from recsys.model import load_model
 from recsys.train import train
+from recsys.training import Rising
 from tests.recsys.market import WORLD, log
 
 SMALL = changed(
@@ -53,6 +55,27 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert same(tmp_path / "whole", tmp_path / "late")
 
 
+def test_the_weight_of_the_divergence_may_rise_and_a_resumed_run_knows_where_it_was(tmp_path: Path) -> None:
+    rising = changed(SMALL, {"kl": 50.0, "kl_rise": 0.9})
+    for name, config in (("constant", changed(SMALL, {"kl": 50.0})), ("whole", rising)):
+        train(log().slates, tmp_path / name, config, quiet=True)
+    assert not same(tmp_path / "constant", tmp_path / "whole")
+    again = replace(rising, loop=replace(rising.loop, max_minutes=1e-9))
+    train(log().slates, tmp_path / "late", again, quiet=True)
+    train(log().slates, tmp_path / "late", again, resume=True, quiet=True)
+    train(log().slates, tmp_path / "late", rising, resume=True, quiet=True)
+    assert same(tmp_path / "whole", tmp_path / "late")
+
+
+def test_batches_carry_the_weight_of_their_step() -> None:
+    def make(rows: torch.Tensor, _: torch.Generator) -> int:
+        return len(rows)
+
+    batches = Rising(ShuffledBatches(12, 3, make, 0), 5.0)
+    assert [weight for weight, _ in batches.epoch(0, 0, 1, 1)] == [0.2, 0.4, 0.6]
+    assert [weight for weight, _ in batches.epoch(1, 0, 1, 0)] == [0.8, 1.0, 1.0, 1.0]
+
+
 def test_the_filter_starts_from_the_items_of_a_network(tmp_path: Path) -> None:
     slates = log().slates
     train(slates, tmp_path / "network", SMALL, quiet=True)
@@ -87,12 +110,22 @@ def test_the_paper_s_gru_is_trained_in_stages_with_frozen_items(tmp_path: Path) 
         },
     )
     train(log().slates, tmp_path / "run", config, quiet=True)
-    items, _ = load(tmp_path / "run" / "items" / "model.safetensors")
+    items, first = load(tmp_path / "run" / "1-items" / "model.safetensors")
+    assert first.unit == "linear"
     state, card = load(tmp_path / "run" / "model.safetensors")
     name = "posterior.mean.itemvec"
     assert torch.equal(items[name], state[name])
     assert card.unit == "gru"
     assert load_model(str(tmp_path / "run")).judge is not None
+    # stopped after every step, in both stages and between them
+    short, steps = replace(config, loop=replace(config.loop, max_minutes=1e-9)), 0
+    outcome = train(log().slates, tmp_path / "late", short, quiet=True)
+    while outcome.stopped == "time":
+        card = load(tmp_path / "late" / "model.safetensors")[1]
+        assert card.extra["unfinished"].startswith("stopped by the clock in stage")
+        outcome, steps = train(log().slates, tmp_path / "late", short, resume=True, quiet=True), steps + 1
+    assert steps >= 4
+    assert same(tmp_path / "run", tmp_path / "late")
 
 
 def test_too_few_users_are_refused(tmp_path: Path) -> None:
