@@ -39,14 +39,14 @@ LOW_SCORE = 0.05
 
 
 def hard_frames(
-    network: nn.Module, scans: int, sensor: str = "mixture", quick: bool = False
+    network: nn.Module, scans: int, sensor: str = "mixture", quick: bool = False, first: int = FIRST
 ) -> Iterator[dict[str, Frame]]:
     """Truth and detections of each class on hard scans; `quick` looks at each quadrant once."""
     detector = Detector(network, {}, "training")
     detector.mirror = not quick
     for number in range(scans):
-        scan = made_scan(FIRST + number, sensor, detector.sweeps)
-        rng = np.random.default_rng(FIRST + number)
+        scan = made_scan(first + number, sensor, detector.sweeps)
+        rng = np.random.default_rng(first + number)
         seen = view(scan, rng)
         keep = rng.random(len(seen.points)) < rng.uniform(*KEPT)
         points = seen.points[keep]
@@ -64,7 +64,11 @@ def hard_frames(
 
 
 def thresholds(
-    network: nn.Module, scans: int = SCANS, sensor: str = "mixture", precision: float = PRECISION
+    network: nn.Module,
+    scans: int = SCANS,
+    sensor: str = "mixture",
+    precision: float = PRECISION,
+    first: int = FIRST,
 ) -> dict[str, Any]:
     """The scores to answer at, for the card of the weights: of whole detection, of quick, and their rule."""
     each = scans // len(SENSORS)
@@ -74,7 +78,9 @@ def thresholds(
     found: dict[str, Any] = {"thresholds_for": {"precision": precision, "scans": sensors}}
     for part, quick in (("thresholds", False), ("quick_thresholds", True)):
         with torch.no_grad():
-            groups = [list(hard_frames(network, count, name, quick)) for name, count in sensors.items()]
+            groups = [
+                list(hard_frames(network, count, name, quick, first)) for name, count in sensors.items()
+            ]
         found[part] = chosen(groups, precision)
     network.train(training)
     return found
@@ -91,13 +97,13 @@ def chosen(groups: Sequence[Sequence[dict[str, Frame]]], precision: float) -> di
 
 
 def curves(
-    network: nn.Module, scans: int = SCANS, sensor: str = "mixture"
+    network: nn.Module, scans: int = SCANS, sensor: str = "mixture", first: int = FIRST
 ) -> dict[str, dict[str, tuple[float, float]]]:
     """Slope and offset of each class's logits that make scores chances on generated scans (Platt scaling)."""
     detector = Detector(network, {}, "training")
     rows: dict[str, list[Frame]] = {name: [] for name in NAMES}
     for number in range(scans):
-        seen = view(made_scan(FIRST + 100_000 + number, sensor, detector.sweeps), None)
+        seen = view(made_scan(first + 100_000 + number, sensor, detector.sweeps), None)
         with torch.no_grad():
             boxes, scores, kinds = detector.find(seen.points, FLAT, LOW_SCORE)
         near = np.hypot(seen.boxes[:, 0], seen.boxes[:, 1]) < NEAR_M
@@ -114,10 +120,14 @@ def curves(
 
 
 def calibrated(
-    network: nn.Module, scans: int = SCANS, sensor: str = "mixture", precision: float = PRECISION
+    network: nn.Module,
+    scans: int = SCANS,
+    sensor: str = "mixture",
+    precision: float = PRECISION,
+    first: int = FIRST,
 ) -> dict[str, Any]:
-    """Thresholds and curves, for the card of weights."""
-    return {**thresholds(network, scans, sensor, precision), **curves(network, scans, sensor)}
+    """Thresholds and curves, for the card of weights; scans are those of seeds from `first` on."""
+    return {**thresholds(network, scans, sensor, precision, first), **curves(network, scans, sensor, first)}
 
 
 def fitted(scores: np.ndarray, hits: np.ndarray) -> tuple[float, float]:

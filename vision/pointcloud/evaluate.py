@@ -96,12 +96,12 @@ def hand_made_finder() -> Finder:
 
 
 def sensors_report(
-    count: int, detector: Detector, names: Sequence[str], front: bool = False
+    count: int, detector: Detector, names: Sequence[str], front: bool = False, first: int = 0
 ) -> dict[str, dict[str, float | int | None]]:
     """Figures of cars by sensor, one file of weights and one threshold, on generated scans."""
     out = {}
     for name in names:
-        rows = list(generated(count, name, front))
+        rows = list(generated(count, name, front, first))
         finder = network_finder(detector)
         found = [finder(example) for example in rows]
         out[name] = figures(rows, found, detector.thresholds)["Car"]

@@ -19,6 +19,7 @@ import numpy as np
 from core.errors import DataError
 from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.data import LARGEST, SUFFIXES
+from vision.pointcloud.examples import is_scan
 from vision.pointcloud.formats.raw import read_floats
 from vision.pointcloud.ground import Plane, estimate_ground
 from vision.pointcloud.predict import NAMES, Boxes, Detector
@@ -148,6 +149,8 @@ def files_after(
         now = time.monotonic()
         for path in sorted(set(folder.iterdir()) - seen):
             if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES or not path.is_file():
+                continue
+            if not is_scan(path):
                 continue
             size = path.stat().st_size
             known, since = growing.get(path, (-1, now))

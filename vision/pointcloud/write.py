@@ -13,6 +13,8 @@ from vision.pointcloud.synth.sequence import sequence
 
 LAYOUTS = ("kitti", "labels")
 COLUMNS = "category,length_m,width_m,height_m,tx_m,ty_m,tz_m,yaw,num_interior_pts,visible"
+SCANS_APART = 10_000
+"""Between the first scans of two seeds of a command."""
 
 
 def write_scans(out: str | Path, count: int, sensor: str, layout: str, seed: int) -> int:
@@ -26,7 +28,7 @@ def write_scans(out: str | Path, count: int, sensor: str, layout: str, seed: int
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        scan = simulate(FIRST_TEST + 10_000 * seed + number, sensor, tilted=layout == "labels")
+        scan = simulate(FIRST_TEST + SCANS_APART * seed + number, sensor, tilted=layout == "labels")
         write_scan(folder, f"{number:06d}", scan, layout)
     return count
 
@@ -41,7 +43,7 @@ def write_sequences(out: str | Path, count: int, sweeps: int, sensor: str, seed:
         folder = Path(out) / f"{number:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         poses = ["time_s,x_m,y_m,yaw_rad"]
-        for k, sweep in enumerate(sequence(FIRST_TEST + 10_000 * seed + number, sensor, sweeps)):
+        for k, sweep in enumerate(sequence(FIRST_TEST + SCANS_APART * seed + number, sensor, sweeps)):
             scan = sweep.scan
             write_points(folder / f"{k:06d}.npz", scan)
             rows = [f"{COLUMNS},id,vx,vy"]

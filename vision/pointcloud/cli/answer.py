@@ -10,16 +10,16 @@ from core.terminal import (
     OUTPUTS,
     Device,
     Json,
+    Seed,
     Threads,
     Weights,
     emit,
     say,
     say_all,
-    set_threads,
     target,
 )
 from core.terminal import device as named_device
-from vision.pointcloud.cli.app import Inputs, app
+from vision.pointcloud.cli.app import Inputs, app, begin, scans_of
 
 
 @app.command()
@@ -76,6 +76,7 @@ def detect(
         str | None, typer.Option("--shard", help="i/n: every n-th file, from the i-th on.")
     ] = None,
     device: Device = None,
+    seed: Seed = 0,
     threads: Threads = None,
     json_path: Json = None,
 ) -> None:
@@ -92,9 +93,8 @@ def detect(
     """
     from core.errors import ConfigError
     from core.files import write_text
-    from core.jobs import Job, finish, gather, mirror, run
+    from core.jobs import Job, finish, mirror, run
     from vision.pointcloud.answers import FORMATS, text_of, write_page, write_picture
-    from vision.pointcloud.data import SUFFIXES
     from vision.pointcloud.merge import merged_clouds
     from vision.pointcloud.poses import in_world, read_poses
     from vision.pointcloud.predict import Detector
@@ -106,7 +106,7 @@ def detect(
         raise ConfigError(f"no format {format!r}; there are {', '.join(FORMATS)}.")
     reading = Reading(axes, unit, ego)
     limits = thresholds_of(score)
-    set_threads(threads)
+    begin(threads, seed)
     if (memory or sweeps > 1) and (watch or inputs == ["-"] or resume or shard):
         raise ConfigError("--memory and --sweeps go with all files of one drive, in their order.")
     if memory and (sweeps > 1 or front or range_m is not None or z_offset is not None):
@@ -124,7 +124,7 @@ def detect(
     if watch or inputs == ["-"]:
         live(inputs, watch, packets, backlog, columns, detector, reading, front, range_m, z_offset, track)
         return
-    jobs = sharded(mirror(gather(inputs, SUFFIXES), out, FORMATS[format]), shard)
+    jobs = sharded(mirror(scans_of(inputs), out, FORMATS[format]), shard)
     if (html or png) and len(jobs) != 1:
         raise ConfigError(f"--html and --png show one scan; there are {len(jobs)}.")
 
@@ -205,7 +205,8 @@ def live(
     import sys
 
     from core.errors import ConfigError
-    from vision.pointcloud.live import Line, Sectors, answers, new_files, scans_of, warm
+    from vision.pointcloud.live import Line, Sectors, answers, new_files, warm
+    from vision.pointcloud.live import scans_of as piped
     from vision.pointcloud.predict import to_ours
     from vision.pointcloud.reading import as_said, read_as
     from vision.pointcloud.track import Tracker
@@ -217,7 +218,7 @@ def live(
     source = (
         new_files(Path(inputs[0]), lambda path: read_as(path, reading))
         if watch
-        else scans_of(sys.stdin.buffer, columns)
+        else piped(sys.stdin.buffer, columns)
     )
     say(f"ready after {seconds:.1f} s.")
     sectors = Sectors(detector)

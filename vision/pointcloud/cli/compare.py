@@ -19,7 +19,7 @@ from core.terminal import (
     set_threads,
 )
 from core.terminal import device as named_device
-from vision.pointcloud.cli.app import app
+from vision.pointcloud.cli.app import app, begin
 
 
 @app.command()
@@ -38,8 +38,11 @@ def evaluate(
         str | None, typer.Option("--disturb", help="Scans and labels moved: turn=DEG,tilt=DEG,thin.")
     ] = None,
     baselines: Annotated[bool, typer.Option("--baselines/--alone", help="Score the baselines too.")] = True,
-    quick: Annotated[bool, typer.Option("--quick", help="As detect --quick: half of the work.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="As detect --quick, both networks.")] = False,
     device: Device = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Of generated scans; 0: those of all tables.")
+    ] = 0,
     threads: Threads = None,
     json_path: Json = None,
 ) -> None:
@@ -60,9 +63,10 @@ def evaluate(
     from vision.pointcloud.examples import find_examples, generated, read_example
     from vision.pointcloud.predict import BASELINE, Detector
     from vision.pointcloud.synth.sensors import NAMES as SENSORS
+    from vision.pointcloud.write import SCANS_APART
 
-    set_threads(threads)
-    where = named_device(device)
+    begin(threads, seed)
+    where, first = named_device(device), SCANS_APART * seed
     detector = Detector.open(weights, where)
     if quick:
         detector.hurry()
@@ -72,17 +76,18 @@ def evaluate(
     ):
         raise ConfigError(f"--format {format} wants a number of scans in place of a folder, got {folder!r}.")
     if format == "drives":
+        from vision.pointcloud.hidden import FIRST as DRIVES
         from vision.pointcloud.hidden import hidden_lines, hidden_report, merged_lines, merged_report
 
         if detector.sweeps > 1:
-            report = merged_report(detector, Detector.open(None, where), int(folder), sensor)
+            report = merged_report(detector, Detector.open(None, where), int(folder), sensor, DRIVES + first)
             emit(report, json_path, merged_lines(report))
             return
-        report = hidden_report(detector, int(folder), sweeps, sensor)
+        report = hidden_report(detector, int(folder), sweeps, sensor, DRIVES + first)
         emit(report, json_path, hidden_lines(report))
         return
     if format == "sensors":
-        by_sensor = sensors_report(int(folder), detector, SENSORS, front)
+        by_sensor = sensors_report(int(folder), detector, SENSORS, front, first)
         told = {"n": int(folder), "weights": detector.name, "sensors": by_sensor}
         emit(told, json_path, sensor_lines(by_sensor))
         return
@@ -91,6 +96,8 @@ def evaluate(
         others["hand_made"] = hand_made_finder()
         try:
             other = Detector.open(BASELINE, where)
+            if quick:
+                other.hurry()
             finder: Any = network_finder(other)
             finder.thresholds = other.thresholds
             others["bev"] = finder
@@ -98,7 +105,7 @@ def evaluate(
             say(f"without the bird's-eye baseline: {error}")
     failed, unlabelled = [], 0
     if format == "synthetic":
-        examples = list(generated(int(folder), sensor, front))
+        examples = list(generated(int(folder), sensor, front, first))
     else:
         paths, unlabelled = find_examples(folder, format)
         if unlabelled:

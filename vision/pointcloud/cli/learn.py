@@ -22,7 +22,7 @@ from core.terminal import (
     target,
 )
 from core.terminal import device as named_device
-from vision.pointcloud.cli.app import app
+from vision.pointcloud.cli.app import app, begin
 
 
 @app.command()
@@ -96,6 +96,7 @@ def calibrate(
     scans: Annotated[int, typer.Option("--scans", min=1, help="Generated scans, made harder.")] = 96,
     sensor: Annotated[str, typer.Option("--sensor", help="Of the scans.")] = "mixture",
     device: Device = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=9, help="Of the generated scans.")] = 0,
     threads: Threads = None,
     json_path: Json = None,
 ) -> None:
@@ -110,12 +111,13 @@ def calibrate(
     from dataclasses import replace
 
     from core.weights import load_network, save
-    from vision.pointcloud.calibrate import calibrated
+    from vision.pointcloud.calibrate import FIRST, calibrated
     from vision.pointcloud.predict import network_of
+    from vision.pointcloud.write import SCANS_APART
 
-    set_threads(threads)
+    begin(threads, seed)
     loaded = load_network(weights, "pointcloud", network_of, device=named_device(device))
-    found = calibrated(loaded.network, scans, sensor, precision)
+    found = calibrated(loaded.network, scans, sensor, precision, FIRST + SCANS_APART * seed)
     card = replace(loaded.card, extra={**loaded.card.extra, **found})
     save(out, {name: part.cpu() for name, part in loaded.network.state_dict().items()}, card)
     lines = [f"{name}: {value}" for name, value in found.items()]
