@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from recsys.evaluate import evaluate
+from recsys.evaluation import evaluate
 from recsys.predict import Slate, recommend
 from recsys.slates import Slates
 from recsys.trained import DEFAULT, Trained
@@ -23,7 +23,7 @@ class SlateModel(Trained):
         return SlateModel.load(train(slates, out, **options).weights.parent)
 
     def evaluate(self, *logs: Slates, **options: Any) -> dict[str, Any]:
-        """Figures on the users of logs beside all baselines; options as of `recsys.evaluate.evaluate`."""
+        """Figures on the users of logs beside all baselines; options as of `recsys.evaluate`."""
         return evaluate(self, logs, **options)
 
     def recommend(

@@ -20,7 +20,7 @@ import numpy as np
 from core.errors import ConfigError, DataError
 from core.metrics.bootstrap import ratio_intervals
 from recsys import offline
-from recsys.ope import FOLDS, PRIOR, STRONG
+from recsys.ope_actions import FOLDS, PRIOR, STRONG
 from recsys.predict import stable
 from recsys.slates import SEARCH
 from recsys.tables import read_frame

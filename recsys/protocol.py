@@ -24,7 +24,7 @@ from core.files import write_text
 from core.metrics.bootstrap import mean_interval, ratio_interval
 from recsys.config import FilterRun, PaperRun, SlateConfig
 from recsys.data import folds
-from recsys.evaluate import evaluate
+from recsys.evaluation import evaluate
 from recsys.model import load_model
 from recsys.slates import Slates
 

@@ -20,7 +20,7 @@ from core.errors import ConfigError, DataError
 from core.weights import Card, find, load, save
 from recsys.baselines import count
 from recsys.drift import drift
-from recsys.evaluate import in_catalogue
+from recsys.evaluation import in_catalogue
 from recsys.features import Steps, steps_of
 from recsys.loss import slate_loss
 from recsys.model import SlateModel

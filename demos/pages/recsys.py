@@ -278,7 +278,7 @@ def games(density: float, temperature: float, seeds: float) -> tuple[str, go.Fig
 def judge_log(file: str | None) -> str:
     """Off-policy figures of an uploaded log: what uniform items would have earned."""
     from demos.uploads import uploaded
-    from recsys.ope import estimate, read_log
+    from recsys.ope_actions import estimate, read_log
 
     if file is None:
         return ""

@@ -20,7 +20,7 @@ NAMES = {
 def section(seed: int) -> Section:
     """Score the bundled weights on generated users and let three policies play."""
     from recsys.compare import compare
-    from recsys.evaluate import evaluate
+    from recsys.evaluation import evaluate
     from recsys.model import load_model
     from recsys.simulator import World, simulate_log
     from recsys.visit import STRANGERS, WEIGHTS

@@ -76,7 +76,7 @@ def drift(
     set_threads(threads)
     from recsys.drift import drift as run
     from recsys.drift import lines
-    from recsys.evaluate import in_catalogue
+    from recsys.evaluation import in_catalogue
     from recsys.model import load_model
     from recsys.trained import DEFAULT
 

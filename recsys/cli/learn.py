@@ -176,8 +176,8 @@ def evaluate(
             raise ConfigError("give a log to evaluate.")
     if device not in (None, "cpu", "auto"):
         raise ConfigError(f"slates are scored on the CPU; --device {device} is for `evaluate next`.")
-    from recsys.evaluate import evaluate as run
-    from recsys.evaluate import lines
+    from recsys.evaluation import evaluate as run
+    from recsys.evaluation import lines
     from recsys.model import load_model
     from recsys.predict import linear_beside
     from recsys.trained import DEFAULT

@@ -147,17 +147,12 @@ def ope(
     Example: recurra recsys ope log.csv --policy policies.npz:bts
     """
     set_threads(threads)
-    if slates:
-        from recsys import ope_slates
+    from recsys import ope_actions, ope_slates
 
-        logged = ope_slates.read_logged(log, policy, mapped(columns), items)
-        say_all(logged.remarks)
-        answer = ope_slates.estimate_slates(logged, seed)
-        emit(answer, json_path, ope_slates.lines(answer))
-    else:
-        from recsys.ope import estimate, lines, read_log
-
-        answer = estimate(read_log(log, mapped(columns)), policy, clip, seed)
-        emit(answer, json_path, lines(answer))
+    answer = ope_actions.ope(
+        log, policy, slates=slates, items=items, columns=mapped(columns), clip=clip, seed=seed
+    )
+    say_all(answer.get("remarks", ()))
+    emit(answer, json_path, (ope_slates if slates else ope_actions).lines(answer))
     if strict and not answer["trust"]:
         raise typer.Exit(1)

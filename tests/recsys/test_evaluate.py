@@ -8,10 +8,10 @@ import torch
 
 from core.errors import DataError
 from recsys.baselines import count, last_group, popular, slot_log_probs
-from recsys.evaluate import evaluate, lines
+from recsys.evaluation import evaluate, lines
 from recsys.features import steps_of
 from recsys.metrics import calibration, hits, scored, taken, truth_after
-from recsys.ope import estimate, read_log
+from recsys.ope_actions import estimate, read_log
 from recsys.slates import Catalogue
 from tests.recsys.market import log, model
 
@@ -32,7 +32,7 @@ def test_the_report_has_the_house_s_shape_and_can_be_recomputed() -> None:
 
 def test_figures_do_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = evaluate(model(), [log(40, 9).slates])
-    monkeypatch.setattr("recsys.evaluate.PIECE", 7)
+    monkeypatch.setattr("recsys.evaluation.PIECE", 7)
     pieces = evaluate(model(), [log(40, 9).slates])
     assert pieces["model"]["loglik"] == pytest.approx(whole["model"]["loglik"], abs=1e-6)
     assert pieces["model"]["hits@20"] == whole["model"]["hits@20"]

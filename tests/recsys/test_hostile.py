@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from core.errors import ConfigError, DataError, RecurraError
 from recsys.data import check_slates, read_slates
-from recsys.evaluate import evaluate
+from recsys.evaluation import evaluate
 from recsys.history import parse_history, steps_from
 from recsys.sequences.data import read_sequences
 from recsys.tables import slates_of

@@ -14,7 +14,7 @@ from recsys.data import read_slates
 from recsys.drift import drift
 from recsys.journal import forget, replay, rows_of, write_rows
 from recsys.model import load_model
-from recsys.ope import estimate, read_log
+from recsys.ope_actions import estimate, read_log
 from recsys.predict import recommend
 from recsys.refresh import refresh
 from recsys.slates import FIRST, Slates

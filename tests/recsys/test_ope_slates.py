@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import ConfigError, DataError
 from recsys.offline import SlateLog, slate_estimates
-from recsys.ope import PolicyLog, estimate, read_log
+from recsys.ope_actions import PolicyLog, estimate, read_log
 from recsys.ope_slates import estimate_slates, read_logged
 
 ITEMS, SLOTS = 6, 3

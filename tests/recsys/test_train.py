@@ -12,7 +12,7 @@ from core.errors import ConfigError
 from core.training import ShuffledBatches
 from core.weights import load
 from recsys.config import FilterRun, PaperRun, SlateConfig
-from recsys.evaluate import evaluate
+from recsys.evaluation import evaluate
 from recsys.model import load_model
 from recsys.train import train
 from recsys.training import Rising

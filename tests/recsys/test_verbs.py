@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from core.errors import ConfigError
+from core.errors import ConfigError, DataError
 from recsys.cli import app
 
 FOR_ALL = {"--json", "--config", "--set"}
@@ -67,3 +67,20 @@ def test_options_come_from_a_file_from_words_and_from_the_command_line(history: 
     with pytest.raises(ConfigError, match=r"options.toml: no option 'polcy'.*Did you mean policy"):
         shown(history, *file)
     assert CliRunner().invoke(app, ["recommend", "--set", "k=0"]).exit_code == 2
+
+
+def test_public_names_are_functions_whatever_was_imported_before(tmp_path: Path) -> None:
+    import recsys
+    import recsys.evaluation
+    import recsys.ope_actions
+    import recsys.simulator
+
+    recsys.simulator.write_log(recsys.simulate(20), tmp_path / "market")
+    model = recsys.SlateModel.load("recsys-simulated")
+    assert recsys.evaluate(model, [recsys.read_slates(tmp_path / "market")])["n"] == 20
+    state = model.update(model.state([40]), 90)
+    assert recsys.recommend(model, [], 3, state=state).items == recsys.recommend(model, [40, 90], 3).items
+    assert model.log_prob([{"slate": [40, 41], "click": 41}])[0] < 0
+    (tmp_path / "log.csv").write_text("item,slot,click,propensity\n5,1,1,0.5\n6,1,0,0.5\n5,1,0,0\n")
+    with pytest.raises(DataError, match=r"log.csv: row 2: propensity 0"):
+        recsys.ope(tmp_path / "log.csv")

@@ -10,7 +10,7 @@ from core import config
 from recsys.config import SlateConfig
 from recsys.data import read_slates
 from recsys.history import read_histories
-from recsys.ope import read_log
+from recsys.ope_actions import read_log
 from recsys.sequences.data import read_sequences
 from recsys.slates import Catalogue
 from recsys.tables import read_catalogue
