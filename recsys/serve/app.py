@@ -137,18 +137,39 @@ class Batcher:
 
 
 class Limited:
-    """Refuses bodies that say they are too long, before they are read; asks nothing else of a request."""
+    """Refuses bodies that say they are too long before they are read, others as soon as they are."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-            if not length.isdigit() or int(length) > MOST_BYTES:
+            headers = dict(scope["headers"])
+            length = headers.get(b"content-length", b"0")
+            said = length.isdigit() and int(length) <= MOST_BYTES
+            pieces = await gathered(receive) if said and b"transfer-encoding" in headers else deque()
+            if not said or pieces is None:
                 await sentence(413, f"a body has at most {MOST_BYTES} bytes.")(scope, receive, send)
                 return
+
+            async def again() -> Any:
+                return pieces.popleft() if pieces else await receive()
+
+            await self.app(scope, again if pieces else receive, send)
+            return
         await self.app(scope, receive, send)
+
+
+async def gathered(receive: Any) -> deque[Any] | None:
+    """The pieces of a body whose length is not known; None where it becomes too long."""
+    pieces, total = deque(), 0
+    while True:
+        pieces.append(await receive())
+        total += len(pieces[-1].get("body", b""))
+        if total > MOST_BYTES:
+            return None
+        if not pieces[-1].get("more_body"):
+            return pieces
 
 
 def create_app(engine: Engine, *, poll_s: float = 1.0) -> FastAPI:

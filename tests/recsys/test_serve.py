@@ -164,6 +164,11 @@ def test_a_wrong_body_is_one_sentence(client: Any, path: str, body: dict[str, An
 
 def test_a_body_that_is_too_large_or_no_json_is_refused(client: Any) -> None:
     assert client.post("/recommend", content=b"x" * (2 << 20)).status_code == 413
+    pieces = (b"x" * 65_536 for _ in range(40))  # nothing says how long it will be
+    assert client.post("/recommend", content=pieces).status_code == 413
+    json_pieces = (part for part in (b'{"user": "u",', b' "k": 2}'))
+    told = client.post("/recommend", content=json_pieces, headers={"Content-Type": "application/json"})
+    assert len(told.json()["items"]) == 2
     assert client.post("/recommend", content=b"{]").status_code == 422
     assert client.get("/health").json() == {"status": "ok"}
     assert client.get("/ready").json()["status"] == "ready"
