@@ -16,6 +16,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from core.blocks.stack import Stack, stack
+    from core.ctc.align import align
+    from core.ctc.char_lm import CharLM, load_char_lm, train_char_lm
+    from core.ctc.greedy import greedy
+    from core.ctc.loss import ctc_loss
+    from core.ctc.prefix_beam import PrefixBeam, prefix_beam
+    from core.ctc.word_beam import word_beam
     from core.errors import ConfigError, DataError, RecurraError, WeightsError
     from core.kernels.linear_scan import linear_scan
     from core.registry import build
@@ -26,6 +32,15 @@ if TYPE_CHECKING:
 _HOMES = {
     "Stack": ".blocks.stack",
     "stack": ".blocks.stack",
+    "align": ".ctc.align",
+    "CharLM": ".ctc.char_lm",
+    "load_char_lm": ".ctc.char_lm",
+    "train_char_lm": ".ctc.char_lm",
+    "greedy": ".ctc.greedy",
+    "ctc_loss": ".ctc.loss",
+    "PrefixBeam": ".ctc.prefix_beam",
+    "prefix_beam": ".ctc.prefix_beam",
+    "word_beam": ".ctc.word_beam",
     "ConfigError": ".errors",
     "DataError": ".errors",
     "RecurraError": ".errors",
@@ -38,17 +53,26 @@ _HOMES = {
 }
 
 __all__ = [
+    "CharLM",
     "ConfigError",
     "DataError",
+    "PrefixBeam",
     "RecurraError",
     "Stack",
     "Unit",
     "WeightsError",
+    "align",
     "build",
+    "ctc_loss",
     "generate",
+    "greedy",
     "linear_scan",
+    "load_char_lm",
+    "prefix_beam",
     "stack",
+    "train_char_lm",
     "unit_names",
+    "word_beam",
 ]
 
 __getattr__, __dir__ = lazy(globals(), _HOMES)

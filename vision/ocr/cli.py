@@ -28,6 +28,7 @@ from vision.ocr import cli_files
 from vision.ocr.cli_words import (
     Allow,
     Alternatives,
+    CharModel,
     Choices,
     Deny,
     Jobs,
@@ -69,9 +70,7 @@ def read(
     ] = "text",
     out: Annotated[Path | None, OUTPUTS] = None,
     weights: Weights = None,
-    lm: Annotated[
-        str | None, typer.Option("--lm", help="Character model: a file, or none. Default: the weights' own.")
-    ] = None,
+    lm: CharModel = None,
     lm_weight: Annotated[float | None, typer.Option(help="Weight of the character model.")] = None,
     beam: Annotated[int | None, typer.Option(min=1, max=1000, help="Prefixes that are kept.")] = None,
     allow: Allow = None,
@@ -143,7 +142,7 @@ def evaluate(
     weights: Weights = None,
     json_path: Json = None,
     split: Split = None,
-    lm: Annotated[str | None, typer.Option("--lm", help="Character model: a file, or none.")] = None,
+    lm: CharModel = None,
     segmenter: Segmenter = None,
     jobs: Jobs = 1,
     device: Device = None,
@@ -291,6 +290,12 @@ def simulate(
     ] = "test",
     shortest: Annotated[int, typer.Option(min=1, help="Fewest digits.")] = 2,
     longest: Annotated[int, typer.Option(min=1, max=60, help="Most digits.")] = 10,
+    fonts: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the lines that is set in fonts installed here.")
+    ] = 0.0,
+    texts: Annotated[
+        list[Path] | None, typer.Option("--text", help="Text file whose words the lines are made of.")
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Also write a sheet of examples.")] = False,
     seed: Seed = 0,
     json_path: Json = None,
@@ -300,7 +305,11 @@ def simulate(
     Example: recurra ocr simulate digits -o strings --digits data/digits --count 500 --seed 1
     """
     from core.terminal import emit
+    from vision.ocr.reading import listed
     from vision.ocr.simulate import write_set
 
-    written = write_set(task, out, count, digits, part, shortest, longest, seed, show=show)
+    if task != "lines" and (fonts or texts):
+        raise ConfigError(f"--fonts and --text are of lines, not of {task}.")
+    about = {"texts": [text for path in texts or [] for text in listed(path)], "fonts": fonts, "show": show}
+    written = write_set(task, out, count, digits, part, shortest, longest, seed, **about)
     emit({"index": str(written), "n": count}, json_path, [f"{written}: {count} {task}"])

@@ -276,7 +276,7 @@ def models(
     ] = None,
     json_path: Json = None,
 ) -> None:
-    """Bundled weights with language, period and score; or how some of them were trained.
+    """Bundled weights with language, period, score, data and terms; or how some of them were trained.
 
     Example: recurra ocr models --settings ocr-lines > lines.toml
     """
@@ -296,7 +296,10 @@ def models(
     found = [row for row in bundled() if str(row.get("task", "")).startswith("ocr")]
     told = ("name", "language", "period", "score")
     rows = [[str(row.get(column, "")) for column in told] for row in found]
-    emit({"items": found}, json_path, table(list(told), rows, left=4))
+    about = [
+        f"{row['name']}: {what}: {row[what]}" for row in found for what in ("data", "terms") if row.get(what)
+    ]
+    emit({"items": found}, json_path, [*table(list(told), rows, left=4), "", *about])
 
 
 @lm.command("train")

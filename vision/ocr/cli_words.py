@@ -27,6 +27,10 @@ Alternatives = Annotated[int, typer.Option(min=0, max=100, help="Other texts to 
 Segmenter = Annotated[
     str | None, typer.Option(help="What finds the lines of pages: kraken's, or of `train segment`.")
 ]
+CharModel = Annotated[
+    str | None,
+    typer.Option("--lm", help="Character model: ocr-6gram, a file, or none. Default: the weights' own."),
+]
 Jobs = Annotated[int, typer.Option(min=1, max=256, help="Files or pages at a time, each by a process.")]
 Report = Annotated[
     str | None,

@@ -8,6 +8,7 @@ import numpy as np
 
 from vision.ocr.answer import Line, Page, Point, Table
 from vision.ocr.line import positive
+from vision.ocr.segmentation.apart import kept_apart
 from vision.ocr.segmentation.curves import MOST, corridors, join, ridges
 from vision.ocr.segmentation.ink import (
     InkMap,
@@ -49,7 +50,7 @@ def find_page(grey: np.ndarray, name: str = "image", *, right_to_left: bool = Fa
         lines = reading_order(lines, right_to_left=right_to_left)
     else:
         lines = around(lines, tables, right_to_left=right_to_left)
-    named = [replace(line, name=f"line_{number}") for number, line in enumerate(lines, 1)]
+    named = [replace(line, name=f"line_{number}") for number, line in enumerate(kept_apart(lines), 1)]
     return Page(name, W, H, tuple(named), remarks=tuple(remarks), tables=tuple(tables))
 
 

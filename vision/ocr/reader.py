@@ -224,7 +224,7 @@ def load_reader(
 
     Args:
         weights: None takes the bundled ones of the task, lines if none is named.
-        lm: the character model that the weights name, none, or a file.
+        lm: the character model that the weights name, none, a bundled name, or a file.
 
     Raises:
         WeightsError: nothing there, or weights of another task.
@@ -276,12 +276,14 @@ def bounded(value: Any) -> float:
 
 
 def character_model(lm: bool | str, named: str | None) -> CharLM | None:
-    """The model of a file, or the one that the weights name, or none."""
+    """The model of a file or of a bundled name, or the one that the weights name, or none."""
     if lm is False or (lm is True and not named):
         return None
     if lm is True and str(named) != Path(str(named)).name:
         raise ValueError("its character model is no name of a file beside the package")
     path = MODELS / str(named) if lm is True else Path(str(lm))
+    if not path.exists() and path.name == str(path) and (MODELS / f"{path}.npz").is_file():
+        path = MODELS / f"{path}.npz"  # the name of a bundled one
     return cached_model(path, path.stat().st_mtime_ns if path.is_file() else 0)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,15 @@ def write_set(
     longest: int = 10,
     seed: int = 0,
     *,
+    texts: Sequence[str] = (),
+    fonts: float = 0.0,
     show: bool = False,
 ) -> Path:
     """Write `count` generated examples into `out/images` and `out/index.csv`; gives the index.
 
     Digit strings have uniform lengths from `shortest` to `longest`. Without `digits` they are written in
     strokes of our own; else they come from the idx files there, of the last 5,000 digits for part "test".
+    Lines have the words of `texts`, where there are any, and the share `fonts` of them is set in fonts.
 
     Raises:
         ConfigError: no such task or part, or lengths that contradict each other.
@@ -41,7 +45,10 @@ def write_set(
 
     if task == "pen":
         return write_pens(out, count, seed)
-    made = generate(task, count, digits, part, shortest, longest, seed)
+    if task == "lines":
+        made = writing.lines(count, seed, list(texts) or None, fonts)
+    else:
+        made = generate(task, count, digits, part, shortest, longest, seed)
     folder = Path(out) / "images"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,9 +70,7 @@ def write_set(
 def generate(
     task: str, count: int, digits: Path | None, part: str, shortest: int, longest: int, seed: int
 ) -> list[tuple[np.ndarray, str]]:
-    """Grey pictures and their texts."""
-    if task == "lines":
-        return writing.lines(count, seed)
+    """Grey pictures of digit strings and their texts."""
     if task != "digits":
         raise ConfigError(f"no task {task!r}; there are lines, digits, pen.")
     if shortest > longest:

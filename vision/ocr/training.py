@@ -110,7 +110,7 @@ def train(
         model.exact = config.exact  # pyright: ignore[reportArgumentType]
     if minutes is not None:
         config = planned(config, model, step, source, minutes, began, out if resume else None)
-    return run_loop(
+    outcome = run_loop(
         model,
         step,
         source,
@@ -128,6 +128,9 @@ def train(
         after_step=guard.after_step,
         began=began,
     )
+    for remark in remarks:  # once more, where it is seen after a long run
+        print_remark(remark, quiet)
+    return outcome
 
 
 def print_remark(text: str, quiet: bool) -> None:

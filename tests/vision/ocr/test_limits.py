@@ -22,6 +22,7 @@ from vision.ocr.config import ModelConfig, defaults
 from vision.ocr.decoding import Decoding
 from vision.ocr.gaps import gaps
 from vision.ocr.metrics import matched
+from vision.ocr.models.digits import DigitNetwork
 from vision.ocr.models.lines import LineNetwork
 from vision.ocr.models.marks import Marks
 from vision.ocr.page import find_page
@@ -188,8 +189,12 @@ def test_a_stage_that_bfloat16_slows_stays_exact() -> None:
     assert {tried for tried, _ in seen} == {(), ("convolutions",), ("convolutions", "sequence")}
 
 
-def test_exact_stages_compute_in_float32_under_autocast() -> None:
-    network = LineNetwork(ModelConfig(hidden=8, channels=(4, 4, 4)), 5).eval()
+@pytest.mark.parametrize("task", ["lines", "digits"])
+def test_exact_stages_compute_in_float32_under_autocast(task: str) -> None:
+    if task == "lines":
+        network: Any = LineNetwork(ModelConfig(hidden=8, channels=(4, 4, 4)), 5).eval()
+    else:
+        network = DigitNetwork(ModelConfig(name="digits", hidden=8, channels=(4, 4, 4, 4)), 5, 32).eval()
     kinds: list[torch.dtype] = []
     for part in (network.stem, network.blocks[0].conv1):
         part.register_forward_hook(lambda part, given, found: kinds.append(found.dtype))

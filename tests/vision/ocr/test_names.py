@@ -14,9 +14,10 @@ from PIL import Image
 
 import vision.ocr
 from core.ctc.char_lm import train_char_lm
-from core.errors import DataError
+from core.errors import DataError, RecurraError
 from vision.ocr import Decoding, align, decode, evaluate, read_line, read_lines, read_page, segment, train
 from vision.ocr.answer import Line, Page
+from vision.ocr.reader import load_reader
 from vision.ocr.recognise import log_probabilities
 from vision.ocr.synth.pages import two_columns
 from vision.ocr.training import train as train_function
@@ -132,3 +133,12 @@ def test_evaluate_looks_at_a_line_once_for_all_its_decodings(
     assert seen == [1]
     assert list(report["baselines"]) == ["greedy", "without lm", "with lm"]
     assert report["baselines"]["with lm"]["cer"] == report["model"]["cer"]
+
+
+def test_a_bundled_character_model_has_a_name(untrained: dict[str, Path]) -> None:
+    model = load_reader(untrained["lines"], lm="ocr-6gram").decoding.lm
+    assert model is not None
+    assert model.order == 6
+    assert load_reader(untrained["lines"]).decoding.lm is None
+    with pytest.raises(RecurraError, match="ocr-7gram"):
+        load_reader(untrained["lines"], lm="ocr-7gram")

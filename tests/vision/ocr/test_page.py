@@ -13,6 +13,7 @@ from vision.ocr.crop import cut_line
 from vision.ocr.line import positive
 from vision.ocr.metrics import matched, overlaps, page_figures
 from vision.ocr.page import find_page
+from vision.ocr.segmentation.apart import halves, kept_apart
 from vision.ocr.segmentation.ink import sheet
 from vision.ocr.segmentation.order import reading_order
 from vision.ocr.synth.pages import Placed, register, two_columns, with_notes
@@ -152,17 +153,37 @@ def test_cells_have_rows_and_columns_and_empty_ones_stay_empty(ruled: bool) -> N
 
 
 @pytest.mark.parametrize("seed", [0, 3])
-def test_outlines_hold_their_baseline_and_no_other(seed: int) -> None:
-    grey, _ = two_columns(seed)
+@pytest.mark.parametrize("make", [two_columns, with_notes, register, letter], ids=lambda make: make.__name__)
+def test_outlines_hold_their_baseline_and_no_other(make: Callable[..., Any], seed: int) -> None:
+    grey, _ = make(seed, 12) if make is letter else make(seed)
     page = find_page(grey)
-    heights = [line.box[3] - line.box[1] for line in page.lines]
     for line in page.lines:
         outline = np.array(line.polygon, np.float32)
+        assert (outline >= 0).all()
+        assert (outline < [page.width_px, page.height_px]).all()
         for other in page.lines:
-            x, y = np.mean(other.baseline, axis=0)
-            held = cv2.pointPolygonTest(outline, (float(x), float(y)), False) >= 0
-            assert held == (other is line)
-    assert max(heights) <= 2.5 * np.median(heights)
+            x = np.linspace(other.baseline[0][0], other.baseline[-1][0], 40)[1:-1]
+            y = np.interp(x, *np.array(other.baseline).T)
+            held = [cv2.pointPolygonTest(outline, point, True) for point in np.c_[x, y].tolist()]
+            assert min(held) > -1 if other is line else max(held) <= 0
+    heights = [(lower - upper)[:, 1] for upper, lower in map(halves, page.lines)]
+    assert max(map(np.max, heights)) <= 2.6 * np.median([np.median(height) for height in heights])
+
+
+def test_an_edge_is_moved_off_an_insertion_and_a_flourish_is_cut() -> None:
+    def line(base: float, up: float, down: float, x: tuple[float, ...]) -> Line:
+        points = [(a, base - up) for a in x] + [(a, base + down) for a in reversed(x)]
+        return Line("", 0.0, polygon=tuple(points), baseline=tuple((a, base) for a in x))
+
+    ends = (0.0, 100.0, 200.0, 300.0)
+    plain = line(300, 30, 10, ends)
+    inserted, below = line(60, 20, 8, (100.0, 200.0)), line(100, 60, 10, ends)
+    upper, _ = halves(kept_apart([inserted, below, plain])[1])
+    assert upper[:, 1].tolist() == [66, 66, 66, 66]  # 60 + 0.15 * 40, one point further at both ends
+    upper, lower = halves(kept_apart([plain, line(900, 200, 300, ends), plain])[1])
+    assert (upper[0, 1], lower[0, 1]) == (830, 930)  # 2.5 times 40, 0.7 of it above
+    assert kept_apart([plain]) == [plain]
+    assert kept_apart([]) == []
 
 
 def test_bulging_outlines_fall_back_to_their_baseline() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from core.errors import DataError
+from tests.vision.ocr.test_commands import run
 from vision.ocr.simulate import write_set
 from vision.ocr.synth.alphabet import glyphs
 from vision.ocr.synth.digits import compose, read_digits, strings
@@ -73,6 +74,18 @@ def test_simulate_writes_an_index_that_evaluate_reads(tmp_path: Path, digit_fold
     assert [len(sample.text) >= 2 for sample in samples] == [True] * 5
     assert read_grey(samples[0].image).ndim == 2
     assert (tmp_path / "out" / "sheet.png").is_file()
+
+
+def test_simulated_lines_have_the_words_of_a_text_and_fonts_where_there_are_such(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("zwq vexx\n")
+    words = ["simulate", "lines", "-o", tmp_path / "out", "--count", 12, "--text", tmp_path / "t.txt"]
+    assert run(*words, "--fonts", 0.5)[0] == 0
+    rows = (tmp_path / "out" / "index.csv").read_text().splitlines()[1:]
+    own = [row.partition(",")[2] for row in rows if set(row.partition(",")[2].split()) <= {"zwq", "vexx"}]
+    assert len(rows) == 12
+    assert 4 <= len(own) < 12
+    assert "are of lines" in run("simulate", "digits", "-o", tmp_path / "d", "--fonts", 0.5)[2]
+    assert not (tmp_path / "d").exists()
 
 
 def test_damaged_digits_are_named(tmp_path: Path) -> None:

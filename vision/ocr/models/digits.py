@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from vision.ocr.config import ModelConfig
 from vision.ocr.models.parts import BothWays, Residual, beyond, conv_out, hide_spans
+from vision.ocr.precision import stage
 
 
 class DigitNetwork(nn.Module):
@@ -21,6 +22,7 @@ class DigitNetwork(nn.Module):
     def __init__(self, config: ModelConfig, outputs: int, height: int) -> None:
         super().__init__()
         self.config = config
+        self.exact: tuple[str, ...] = ()  # stages that stay in float32 under autocast, see `precision`
         stem, a, b, c = config.channels
         self.stem = nn.Conv2d(1, stem, 3, padding=1, bias=False)
         self.stem_norm = nn.BatchNorm2d(stem)
@@ -50,7 +52,19 @@ class DigitNetwork(nn.Module):
         widths = None if widths is None else widths.to(ink.device)
         half = None if widths is None else conv_out(widths, 2, 2, 0)
         lengths = None if widths is None else self.frames(widths)
-        x = ink.contiguous(memory_format=torch.channels_last)
+        with stage(self.exact, "convolutions", ink.device.type):
+            features = self.features(ink.contiguous(memory_format=torch.channels_last), widths, half, lengths)
+        if self.training:
+            features = hide_spans(features, lengths, self.config.hidden_share, 4, generator)
+        with stage(self.exact, "sequence", ink.device.type):
+            inputs = features.float() if "sequence" in self.exact else features
+            y = self.sequence(inputs, lengths, on_host)
+        return self.head(self.dropout(y)).transpose(0, 1), None
+
+    def features(
+        self, x: Tensor, widths: Tensor | None, half: Tensor | None, lengths: Tensor | None
+    ) -> Tensor:
+        """Ink (B, 1, H, W) -> (B, T, C H/16), the rows behind each other."""
         x = beyond(self.stem_norm(self.stem(x)).relu(), widths)
         x = beyond(F.max_pool2d(x, 2), half)
         for number, block in enumerate(self.blocks):
@@ -60,8 +74,4 @@ class DigitNetwork(nn.Module):
                 x = F.max_pool2d(x, (2, 1))
             x = block(x, half if number < 2 else lengths)
         x = F.max_pool2d(x, (2, 1))  # (B, C, H/16, T)
-        features = x.flatten(1, 2).transpose(1, 2)  # (B, T, C H/16)
-        if self.training:
-            features = hide_spans(features, lengths, self.config.hidden_share, 4, generator)
-        y = self.sequence(features, lengths, on_host)
-        return self.head(self.dropout(y)).transpose(0, 1), None
+        return x.flatten(1, 2).transpose(1, 2)  # (B, T, C H/16)
