@@ -14,11 +14,12 @@ from torch.overrides import TorchFunctionMode
 
 from core.errors import ConfigError
 
+# torch.mm is left alone: filters take waves in and out with it
 PRODUCTS = {F.linear, torch.matmul, torch.Tensor.__matmul__, torch.Tensor.matmul, torch.einsum, torch.bmm}
 
 
-ADDED = torch.Tensor.baddbmm_
-"""Products that are added to what is there."""
+ADDED = torch.Tensor.addmm_
+"""A product that is added to what is there."""
 
 
 class HalfProducts(TorchFunctionMode):
@@ -29,10 +30,12 @@ class HalfProducts(TorchFunctionMode):
     ) -> Any:
         if func is ADDED:
             into, *factors = args
-            return into.add_(torch.bmm(*map(half, factors)))
+            return into.add_(torch.mm(*map(half, factors)).float())  # of two kinds it would be far slower
         if func not in PRODUCTS:
             return func(*args, **(kwargs or {}))
-        return func(*map(half, args), **{name: half(part) for name, part in (kwargs or {}).items()}).float()
+        out = (kwargs := dict(kwargs or {})).pop("out", None)
+        found = func(*map(half, args), **{name: half(part) for name, part in kwargs.items()})
+        return found.float() if out is None else out.copy_(found)
 
 
 def half(value: Any) -> Any:

@@ -10,61 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 from torch import Tensor
 
 from core.kernels.choice import recording
 from core.kernels.jit import compiled, pool
+from speech.models.vectors import LANES, ROWS, add_taps
 
-LANES, ROWS = 16, 8
-"""Features of a vector, and frames whose sums lie in registers at once."""
 TILE = 64
 """Frames of a block."""
-
-
-def taps_of_rows(typing, out, o, ow, start, e, ew, x, i, xw, step, taps, t, tw, count):  # noqa: ANN001, ANN201
-    """out[o + r ow] = start[e + r ew] + sum_k taps[t + k tw] x[i + r xw + k step]: LANES numbers each, ROWS
-    rows r, of C-contiguous float32 arrays.
-
-    Offsets are unchecked, and nothing that is written may be read as x. Vectors need no proof that arrays lie
-    apart, which LLVM asks for of each pair of them before it makes vectors of a loop.
-    """
-
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(ir.FloatType(), LANES)
-
-        def data(n: int) -> Any:
-            return context.make_array(signature.args[n])(context, builder, arguments[n]).data
-
-        def place(data: Any, offset: Any) -> Any:
-            return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
-
-        def rows(offset: Any, width: Any) -> list[Any]:
-            return [builder.add(offset, builder.mul(width, ir.Constant(width.type, r))) for r in range(ROWS)]
-
-        target, first, source, factors = data(0), data(3), data(6), data(10)
-        o, ow, e, ew, i, xw, step, t, tw, count = (arguments[n] for n in (1, 2, 4, 5, 7, 8, 9, 11, 12, 13))
-        sums = [cgutils.alloca_once(builder, vector) for _ in range(ROWS)]
-        for total, row in zip(sums, rows(e, ew), strict=True):
-            builder.store(builder.load(place(first, row), align=4), total)
-        with cgutils.for_range(builder, count) as loop:
-            tap = builder.load(place(factors, builder.add(t, builder.mul(loop.index, tw))), align=4)
-            here = builder.add(i, builder.mul(loop.index, step))
-            for total, row in zip(sums, rows(here, xw), strict=True):
-                product = builder.fmul(tap, builder.load(place(source, row), align=4), flags=("contract",))
-                builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
-        for total, row in zip(sums, rows(o, ow), strict=True):
-            builder.store(builder.load(total), place(target, row), align=4)
-        return context.get_dummy_value()
-
-    n = types.intp
-    return types.void(out, n, n, start, n, n, x, n, n, n, taps, n, n, n), build
-
-
-add_taps: Any = intrinsic(taps_of_rows)
 
 
 @compiled

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from core.kernels.jit import FAST_MATH, compiled
 from core.kernels.vector_math import sigmoid32
-from speech.models.depthwise import ROWS, TILE, array, convolve, padded, spread, wide
+from speech.models.depthwise import TILE, array, convolve, padded, spread, wide
+from speech.models.vectors import LANES, ROWS, gate_row, silu_row
 
 SUMS = FAST_MATH | {"reassoc"}
 """Sums of a row in as many parts as a vector has."""
@@ -64,7 +65,8 @@ def silu_depthwise(z, gain, bias, taps, before, extra, each, low, high, out):  #
     extra one row for all without `each`."""
     frames, _, width = z.shape
     reach = len(taps) - 1
-    held = np.zeros((TILE + reach + ROWS, padded(width)), np.float32)
+    lanes = padded(width)
+    held = np.zeros((TILE + reach + ROWS, lanes), np.float32)
     part = wide(taps)
     for start in range(low, high, TILE):
         rows = min(high, start + TILE) - start
@@ -76,8 +78,9 @@ def silu_depthwise(z, gain, bias, taps, before, extra, each, low, high, out):  #
         for r in range(known, rows + reach):
             into, s = held[r], start - before + r
             if 0 <= s < frames:
+                silu_row(z, s * width, gain, bias, held, r * lanes, width)
                 source = z[s, 0]
-                for d in range(width):
+                for d in range(width // LANES * LANES, width):
                     v = gain * source[d] + bias[d]
                     into[d] = v * sigmoid32(v)
             else:
@@ -116,12 +119,9 @@ def gated_norm(a, h, scale, eps, low, high, out):  # noqa: ANN001, ANN201
     width = out.shape[1]
     for s in range(low, high):
         av, au, v, u, into = a[s, :width], a[s, width:], h[s, :width], h[s, width:], out[s]
-        for d in range(width):
-            into[d] = av[d] * u[d]
-        for d in range(width):
-            into[d] = sigmoid32(into[d])
-        for d in range(width):
-            into[d] *= au[d] * v[d]
+        gate_row(a, h, 2 * s * width, 2 * s * width, width, out, s * width)
+        for d in range(width // LANES * LANES, width):
+            into[d] = au[d] * v[d] * sigmoid32(av[d] * u[d])
         factor = np.float32(1 / max(scale * sqrt(energy(into)), eps))
         for d in range(width):
             into[d] *= factor

@@ -22,7 +22,7 @@ from speech.models import mossformer2_cpu
 from speech.models.depthwise import compiled_here
 from speech.models.fsmn_memory import DenseFsmn, Fsmn
 from speech.models.parts import as_long_as, long_enough
-from speech.models.sepformer import FilterEncoder, pointwise, whole_norm
+from speech.models.sepformer import FilterEncoder, added_up, pointwise, whole_norm
 
 INNER = 256
 """Width of the memory, whatever that of the network is."""
@@ -285,7 +285,7 @@ class MossFormer2(nn.Module):
         w = self.enc(long_enough(wave, self.kernel))
         masked = self.mask_net(w)
         masked = masked * w if self.masks else masked  # (S, B, N, L)
-        waves = self.dec(masked.flatten(0, 1))[:, 0].unflatten(0, (self.talkers, -1))
+        waves = added_up(self.dec, masked.flatten(0, 1)).unflatten(0, (self.talkers, -1))
         return as_long_as(waves.transpose(0, 1), wave.shape[-1])
 
 

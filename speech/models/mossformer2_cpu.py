@@ -32,12 +32,18 @@ def attention(layer: Any, x: Tensor) -> Tensor:
     rows = weights.view(-1, g).numpy()
     spread(lambda low, high: fused.squared(rows, np.float32(1 / g), low, high), len(rows))
     known = torch.matmul(lin_k[:frames].T, hidden[:frames]).div_(frames)  # (D, 2 H)
-    seen = torch.matmul(lin_q, known).unflatten(0, (-1, g))
-    seen = seen.baddbmm_(weights, hidden.unflatten(0, (-1, g))).flatten(0, 1)
     norm = layer.to_out.mdl[0]
     gated = x.new_empty(frames, hidden.shape[1] // 2)
-    a, h, into = seen.numpy(), hidden.numpy(), gated.numpy()
-    spread(lambda low, high: fused.gated_norm(a, h, norm.scale, norm.eps, low, high, into), frames)
+    groups = zip(lin_q.split(g), weights, hidden.split(g), gated.split(g), strict=True)
+    for q, local, values, out in groups:  # a group of what is seen stays in the cache until it is gated
+        seen = torch.matmul(q, known).addmm_(local, values)
+        a, h, into = seen.numpy(), values.numpy(), out.numpy()
+        spread(
+            lambda low, high, a=a, h=h, into=into: fused.gated_norm(
+                a, h, norm.scale, norm.eps, low, high, into
+            ),
+            len(into),
+        )
     return conv_block(layer.to_out, gated, x)
 
 

@@ -192,7 +192,17 @@ class FilterEncoder(nn.Module):
         self.conv1d = nn.Conv1d(1, filters, kernel, stride=kernel // 2, bias=False)
 
     def forward(self, wave: Tensor) -> Tensor:
-        return self.conv1d(wave[:, None]).relu()
+        kernel, stride = self.conv1d.kernel_size[0], self.conv1d.stride[0]
+        frames = wave.unfold(-1, kernel, stride)
+        features = torch.mm(frames.flatten(0, 1), self.conv1d.weight[:, 0].T)
+        return features.relu().unflatten(0, frames.shape[:2]).transpose(1, 2)
+
+
+def added_up(decoder: nn.ConvTranspose1d, x: Tensor) -> Tensor:
+    """Frames of a decoder whose stride is half its kernel, features (B, N, frames) -> waves (B, N)."""
+    frames = torch.mm(x.transpose(1, 2).flatten(0, 1), decoder.weight[:, 0])  # (B frames, kernel)
+    early, late = frames.view(len(x), x.shape[2], 2, -1).unbind(2)
+    return (F.pad(early, (0, 0, 0, 1)) + F.pad(late, (0, 0, 1, 0))).flatten(1)
 
 
 class SepFormer(nn.Module):
@@ -220,5 +230,5 @@ class SepFormer(nn.Module):
     def forward(self, wave: Tensor) -> Tensor:
         w = self.encoder(long_enough(wave, self.kernel))
         masked = self.masknet(w) * w  # (S, B, N, L)
-        waves = self.decoder(masked.flatten(0, 1))[:, 0].unflatten(0, (self.talkers, -1))
+        waves = added_up(self.decoder, masked.flatten(0, 1)).unflatten(0, (self.talkers, -1))
         return as_long_as(waves.transpose(0, 1), wave.shape[-1])

@@ -7,8 +7,8 @@ norm. Of attention's biases that of keys changes no weight, and that of values p
 
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from core.kernels.jit import compiled
 from speech.models.depthwise import array, spread
@@ -29,28 +29,31 @@ def residual_norm(x, z, bias, gain, shift, eps, low, high, out):  # noqa: ANN001
 
 def layers(stack: Any, x: Tensor) -> Tensor:
     """All layers and the last norm of a `Layers` on x (B, T, D), which is used up."""
-    x = x.contiguous()
+    shape, rows = x.shape, x.contiguous().flatten(0, 1)
+    count, width = rows.shape
     norms = [layer.norm1.norm for layer in stack.layers] + [stack.norm.norm]
-    normed = norms[0](x)
+    normed = norms[0](rows)
+    # the same places in every layer: memory that is new to the process is filled by the system first
+    together, back = rows.new_empty(count, 3 * width), torch.empty_like(rows)
+    hidden = rows.new_empty(count, stack.layers[0].pos_ffn.ffn[0].out_features)
     for layer, following in zip(stack.layers, norms[1:], strict=True):
         attention = layer.self_att
-        att = attention.att
-        width = x.shape[2]
-        z = F.linear(normed, att.in_proj_weight)
-        z[..., :width] += att.in_proj_bias[:width]
-        mixed = F.linear(attention.mixed(z), att.out_proj.weight)
+        att, (first, _, _, second) = attention.att, layer.pos_ffn.ffn
+        torch.matmul(normed, att.in_proj_weight.T, out=together)
+        together[:, :width] += att.in_proj_bias[:width]
+        mixed = attention.mixed(together.view(*shape[:2], -1)).view(count, width)
+        torch.matmul(mixed, att.out_proj.weight.T, out=back)
         bias = att.out_proj.bias + att.out_proj.weight @ att.in_proj_bias[2 * width :]
-        add_and_norm(x, mixed, bias, layer.norm2.norm, normed)
-        first, _, _, second = layer.pos_ffn.ffn
-        hidden = F.linear(normed, first.weight)
-        positive(hidden.view(-1, hidden.shape[2]), first.bias)
-        add_and_norm(x, F.linear(hidden, second.weight), second.bias, following, normed)
-    return normed
+        add_and_norm(rows, back, bias, layer.norm2.norm, normed)
+        torch.matmul(normed, first.weight.T, out=hidden)
+        torch.matmul(positive(hidden, first.bias), second.weight.T, out=back)
+        add_and_norm(rows, back, second.bias, following, normed)
+    return normed.view(shape)
 
 
 def add_and_norm(x: Tensor, z: Tensor, bias: Tensor, norm: Any, out: Tensor) -> None:
-    """x += z + bias, and out = norm(x), all (B, T, D)."""
-    rows, more, into = (array(part).reshape(-1, x.shape[2]) for part in (x, z, out))
+    """x += z + bias, and out = norm(x), all (S, D)."""
+    rows, more, into = x.numpy(), z.numpy(), out.numpy()
     shift, gain, moved = array(bias), array(norm.weight), array(norm.bias)
     spread(
         lambda low, high: residual_norm(rows, more, shift, gain, moved, norm.eps, low, high, into), len(rows)

@@ -15,7 +15,7 @@ from speech.cli import app
 from speech.layouts import build
 from speech.metrics import si_sdr
 from speech.model import load_model
-from speech.models.depthwise import add_depthwise
+from speech.models.depthwise import add_along, add_depthwise, taps_of
 from speech.predict import enhance, separate
 from speech.separation import SeparateStream
 from speech.windows import WindowStream
@@ -133,9 +133,22 @@ def test_half_precision_is_near_single(published: dict[str, Path]) -> None:
 
 def test_the_compiled_depthwise_convolution_is_that_of_torch() -> None:
     generator = torch.Generator().manual_seed(0)
-    for samples, width, taps, before in ((1, 3, 17, 8), (40, 300, 17, 16), (9, 5, 39, 19)):
+    cases = (
+        (1, 3, 17, 8, 1),
+        (40, 300, 17, 16, 1),
+        (9, 5, 39, 19, 1),
+        (131, 64, 17, 8, 1),
+        (70, 48, 39, 38, 2),
+    )
+    for samples, width, taps, before, dilation in cases:
         x, start = (torch.randn(2, samples, width, generator=generator) for _ in range(2))
         weight = torch.randn(width, 1, taps, generator=generator)
-        padded = torch.nn.functional.pad(x.transpose(1, 2), (before, taps - 1 - before))
-        wanted = start + torch.nn.functional.conv1d(padded, weight, groups=width).transpose(1, 2)
-        torch.testing.assert_close(add_depthwise(x, weight, before, start), wanted, rtol=1e-5, atol=1e-5)
+        after = dilation * (taps - 1) - before
+        padded = torch.nn.functional.pad(x.transpose(1, 2), (before, after))
+        wanted = torch.nn.functional.conv1d(padded, weight, groups=width, dilation=dilation).transpose(1, 2)
+        found = add_depthwise(x, weight, before, start, dilation=dilation)
+        torch.testing.assert_close(found, start + wanted, rtol=1e-5, atol=1e-5)
+        found = np.zeros((samples, 2, width), np.float32)  # rows side by side, as FRCRN's bins and frames lie
+        rows = np.ascontiguousarray(x.transpose(0, 1).numpy())
+        add_along(rows, taps_of(weight), before, dilation, found)
+        torch.testing.assert_close(torch.from_numpy(found).transpose(0, 1), wanted, rtol=1e-5, atol=1e-5)
