@@ -283,6 +283,7 @@ def mix(
         typer.Option("--rooms", help="Room responses, files or folders; generated when left out."),
     ] = None,
     mode: Annotated[str, typer.Option("--mode", help="min or max length of two talkers.")] = "min",
+    threads: Threads = None,
     seed: Seed = 0,
     json_path: Json = None,
 ) -> None:
@@ -294,6 +295,7 @@ def mix(
     from speech.data import read_corpora
     from speech.mixing import MixLaw, mixtures, read_rooms, write_set
 
+    set_threads(threads)
     try:
         levels = tuple(float(part) for part in snr_db.split(","))
     except ValueError:

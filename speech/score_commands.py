@@ -1,7 +1,7 @@
 """`recurra speech`: evaluate, score, index."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,9 @@ from core.terminal import (
     set_threads,
 )
 from speech.words import Task
+
+if TYPE_CHECKING:
+    from core.jobs import Job
 
 
 def evaluate(
@@ -86,26 +89,72 @@ def evaluate(
 
 
 def score(
-    clean: Annotated[Path, typer.Argument(help="The reference; the file itself with --no-reference.")],
-    estimate: Annotated[Path | None, typer.Argument(help="What is scored against it.")] = None,
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            help="A reference and what is scored against it, files or folders with the same names inside; "
+            "with --no-reference any files, folders, globs, or - for a list on stdin."
+        ),
+    ],
     no_reference: Annotated[
-        bool, typer.Option("--no-reference", help="DNSMOS and levels of one file, without a reference.")
+        bool, typer.Option("--no-reference", help="DNSMOS and levels of every file, without a reference.")
     ] = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
     json_path: Json = None,
 ) -> None:
-    """Score one file against its reference: SI-SDR, SDR, PESQ, STOI and ESTOI; or one file alone.
+    """Score files against references: SI-SDR, SDR, PESQ, STOI and ESTOI; or files alone.
 
     Example: recurra speech score clean.wav estimate.wav
     """
-    from core.errors import ConfigError
+    from core.jobs import finish, run
     from core.report import number
     from speech import metrics
     from speech.no_reference import figures_of
 
-    if no_reference != (estimate is None):
-        raise ConfigError("give a reference and an estimate, or one file and --no-reference.")
-    figures = figures_of(clean) if estimate is None else metrics.compared(clean, estimate)
-    emit(figures, json_path, [f"{name:<9} {number(value, 3)}" for name, value in figures.items()])
+    set_threads(threads)
+    jobs = scored_jobs(paths, no_reference)
+
+    def work(job: "Job") -> dict[str, float]:
+        return (
+            figures_of(job.source.path)
+            if job.target is None
+            else metrics.compared(job.source.path, job.target)
+        )
+
+    if len(jobs) == 1:
+        figures: dict[str, Any] = work(jobs[0])
+        emit(figures, json_path, [f"{name:<9} {number(value, 3)}" for name, value in figures.items()])
+        return
+    done = run(jobs, work, "files", again=True, quiet=quiet)
+    items = [{"path": str(job.target or job.source.path), **found} for job, found in done.results]
+    items += [{"path": str(f.source.path), "error": str(f.error)} for f in done.failures]
+    means = metrics.mean([found for _, found in done.results])
+    lines = [f"{name:<9} {number(value, 3)}" for name, value in means.items()]
+    emit(
+        {"n": len(jobs), "mean": means, "items": items}, json_path, [f"means of {len(done.results)}", *lines]
+    )
+    finish(done)
+
+
+def scored_jobs(paths: list[str], no_reference: bool) -> "list[Job]":
+    """What is scored, and against which file: the source is the reference where there is one.
+
+    Raises:
+        ConfigError: neither a reference and an estimate nor files alone.
+    """
+    from core.errors import ConfigError
+    from core.jobs import Job, gather
+    from speech.audio import SUFFIXES
+
+    if no_reference:
+        return [Job(source) for source in gather(paths, SUFFIXES)]
+    if len(paths) != 2:
+        raise ConfigError("give a reference and an estimate, files or folders; or files and --no-reference.")
+    clean, estimate = gather(paths[:1], SUFFIXES), Path(paths[1])
+    if len(clean) > 1 and not estimate.is_dir():
+        raise ConfigError(f"{estimate}: {len(clean)} references need a folder of estimates.")
+    return [Job(source, estimate / source.relative if estimate.is_dir() else estimate) for source in clean]
 
 
 def index(
