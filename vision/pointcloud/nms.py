@@ -1,6 +1,7 @@
 """Non-maximum suppression of turned boxes: greedy by score, per class, by distance, or by lowered scores."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -42,11 +43,22 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     return order[keep]
 
 
-def nms_per_class(boxes: np.ndarray, scores: np.ndarray, kinds: np.ndarray, threshold: float) -> np.ndarray:
-    """As `nms` among the boxes of each class (N,) alone; indices of what stays, best first."""
+def nms_per_class(
+    boxes: np.ndarray, scores: np.ndarray, kinds: np.ndarray, threshold: float | Sequence[float]
+) -> np.ndarray:
+    """As `nms` among the boxes of each class (N,) alone; indices of what stays, best first.
+
+    Args:
+        threshold: of all classes, or of each, by its number.
+    """
     kinds = np.asarray(kinds)
-    kept = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
-    kept = [rows[nms(boxes[rows], scores[rows], threshold)] for rows in kept]
+    limits = {
+        kind: threshold if isinstance(threshold, float) else threshold[kind] for kind in np.unique(kinds)
+    }
+    kept = [np.flatnonzero(kinds == kind) for kind in limits]
+    kept = [
+        rows[nms(boxes[rows], scores[rows], limit)] for rows, limit in zip(kept, limits.values(), strict=True)
+    ]
     every = np.concatenate(kept) if kept else np.zeros(0, int)
     return every[np.argsort(-np.asarray(scores)[every], kind="stable")]
 

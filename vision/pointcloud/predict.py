@@ -32,7 +32,8 @@ DEFAULT, BASELINE = "pointcloud-tiny", "pointcloud-bev"
 NAMES = ("Car", "Pedestrian", "Cyclist")
 FLOOR = 0.1
 """Smallest score that is ever decoded."""
-OVERLAP = 0.1
+OVERLAPS = (0.1, 0.2, 0.2)
+"""From above, of boxes of one class (`NAMES`) that are the same object: riders are found side by side."""
 THRESHOLDS = {"Car": 0.4, "Pedestrian": 0.4, "Cyclist": 0.4}
 """Where the weights say nothing."""
 
@@ -310,7 +311,7 @@ class Detector:
         box, score, kind = np.concatenate(boxes), np.concatenate(scores), np.concatenate(kinds)
         for k, name in enumerate(NAMES):
             score[kind == k] = self.chance(score[kind == k], name)
-        keep = nms_per_class(box[:, :7], score, kind, OVERLAP)
+        keep = nms_per_class(box[:, :7], score, kind, OVERLAPS)
         return box[keep], score[keep], kind[keep]
 
     def __call__(

@@ -124,6 +124,7 @@ def test_doubles_go_by_class_by_distance_or_lose_score() -> None:
     scores = np.array([0.9, 0.8, 0.7])
     assert nms_per_class(boxes, scores, np.array([0, 1, 0]), 0.1).tolist() == [0, 1]
     assert nms_per_class(boxes, scores, np.array([0, 0, 1]), 0.1).tolist() == [0, 2]
+    assert nms_per_class(boxes, scores, np.array([0, 0, 1]), (1.0, 0.1)).tolist() == [0, 1, 2]
     assert circle_nms(boxes, scores, 1.0).tolist() == [0, 2]
     assert circle_nms(boxes[:0], scores[:0], 1.0).tolist() == []
     order, lowered = soft_nms(boxes, scores, 0.5)

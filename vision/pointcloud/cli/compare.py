@@ -60,11 +60,13 @@ def evaluate(
     from vision.pointcloud.disturb import disturbed, parsed
     from vision.pointcloud.evaluate import evaluate as score
     from vision.pointcloud.evaluate import hand_made_finder, network_finder, sensors_report, table
-    from vision.pointcloud.examples import find_examples, generated, read_example
+    from vision.pointcloud.examples import FORMATS, find_examples, generated, read_example
     from vision.pointcloud.predict import BASELINE, Detector
     from vision.pointcloud.synth.sensors import NAMES as SENSORS
     from vision.pointcloud.write import SCANS_APART
 
+    if format not in (*FORMATS, "sensors", "drives"):
+        raise ConfigError(f"no format {format!r}; there are {', '.join(FORMATS)}, sensors, drives.")
     begin(threads, seed)
     where, first = named_device(device), SCANS_APART * seed
     detector = Detector.open(weights, where)
