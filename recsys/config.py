@@ -169,6 +169,31 @@ class FilterRun:
 
 
 @dataclass(frozen=True)
+class PairConfig:
+    """An interest network and the filter that started from it, asked together."""
+
+    network: InterestConfig = field(default_factory=InterestConfig)
+    filter: FilterConfig = field(default_factory=FilterConfig)
+    trust: Share = 0.7  # in the network's groups; the rest is the filter's
+    lean: float = 0.6  # power of the filter's choice within a group
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.trust <= 1 or not 0 <= self.lean <= 10:
+            raise ConfigError(f"trust lies in 0..1 and lean in 0..10, got {self.trust} and {self.lean}.")
+
+
+@dataclass(frozen=True)
+class PairRun:
+    """A run of the network, of the filter from it, and both in one file."""
+
+    network: SlateConfig = field(default_factory=SlateConfig)
+    filter: FilterRun = field(default_factory=FilterRun)
+    trust: Share = 0.7
+    lean: float = 0.6
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class NextConfig:
     """A next-item model."""
 

@@ -1,6 +1,7 @@
 """Five-fold figures: every user is scored by weights that never saw them, every user model at equal CPU time.
 
     network   ours (models/interest.py)              filter    the particle filter, started from the network
+    pair      both asked together
     flat      ours without groups                    gru, linear, lingru, markov   the paper's, in stages
     joint     the paper's gru without stages         <unit>    ours with another unit of core
 
@@ -18,17 +19,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from core import registry
 from core.config import replace as changed
 from core.errors import ConfigError
 from core.files import write_text
 from core.metrics.bootstrap import mean_interval, ratio_interval
+from core.training.run import WEIGHTS
 from recsys.config import FilterRun, PaperRun, SlateConfig
 from recsys.data import folds
 from recsys.evaluation import evaluate
 from recsys.model import load_model
 from recsys.slates import Slates
+from recsys.train_pair import joined
 
-MODELS = ("network", "filter", "flat", "linear", "gru", "lingru", "markov", "joint")
+MODELS = ("network", "filter", "pair", "flat", "linear", "gru", "lingru", "markov", "joint")
 FOLDS = 5
 
 
@@ -57,6 +61,12 @@ def protocol(
     Raises:
         ConfigError: an unknown model.
     """
+    for name in models:
+        if name not in MODELS:
+            try:
+                registry.find(name)
+            except ConfigError as error:
+                raise ConfigError(f"no model {name!r}: {', '.join(MODELS)}, or a unit. {error}") from error
     out = Path(out)
     dealt = folds(len(slates), FOLDS, seed)
     for name in models:
@@ -103,6 +113,13 @@ def train_one(
             train_one("network", slates, users, start, start, quick, seconds, settings, device)
         train(slates, run, shorter(FilterRun()), start=start, users=users, resume=resume, quiet=True)
         return
+    if name == "pair":
+        other = start.with_name(start.name.replace("network", "filter"))
+        if not (other / "card.md").is_file():
+            train_one("filter", slates, users, other, start, quick, seconds, settings, device)
+        run.mkdir(parents=True, exist_ok=True)
+        joined(start, other, run / WEIGHTS)
+        return
     ours = changed(SlateConfig(), settings or {})
     if name in ("network", "flat"):
         config: Any = changed(ours, {"model": {"groups": name != "flat"}})
@@ -110,10 +127,7 @@ def train_one(
         user = "gru" if name == "joint" else name
         config = changed(PaperRun(), {"model": {"user": user}, "staged": name != "joint"})
     else:
-        try:
-            config = changed(ours, {"model": {"unit": name}})
-        except ConfigError as error:
-            raise ConfigError(f"no model {name!r}: {', '.join(MODELS)}, or a unit of core.") from error
+        config = changed(ours, {"model": {"unit": name}})
     train(slates, run, shorter(config), users=users, device=device, resume=resume, quiet=True)
 
 

@@ -1,5 +1,6 @@
 """Training of the slate models: a step for the one loop of core."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Generator, Tensor, nn
 from core.errors import ConfigError
 from core.training import Outcome, check_folder
 from recsys.baselines import Counted, count, offers, telling
-from recsys.config import FilterRun, PaperRun, SlateConfig
+from recsys.config import FilterRun, PairRun, PaperRun, SlateConfig
 from recsys.features import Steps
 from recsys.loss import later_loss, offer_loss, slate_loss
 from recsys.models.interest import InterestNetwork
@@ -50,7 +51,7 @@ class UserBatches:
 def train(
     slates: Slates,
     out: str | Path,
-    config: SlateConfig | FilterRun | PaperRun | None = None,
+    config: SlateConfig | FilterRun | PaperRun | PairRun | None = None,
     *,
     start: str | Path | None = None,
     users: np.ndarray | None = None,
@@ -59,7 +60,7 @@ def train(
     resume: bool = False,
     quiet: bool = False,
 ) -> Outcome:
-    """Train a slate model into the run folder `out`: our network, the filter from one, the paper's model.
+    """Train a slate model into the run folder `out`: our network, a filter from one, both, the paper's model.
 
     Args:
         start: weights of the network whose items the filter starts from.
@@ -71,6 +72,13 @@ def train(
     """
     check_folder(out, resume)
     config = SlateConfig() if config is None else config
+    if isinstance(config, PairRun):
+        from recsys.train_pair import train_pair
+
+        own = config.network
+        held = divided(slates, users, own.validation, own.seed, split, own.batch).held
+        stage = partial(train, slates, users=users, split=split, quiet=quiet)
+        return train_pair(config, stage, held, out, resume=resume, device=device)
     parts = divided(slates, users, config.validation, config.seed, split, config.batch)
     if isinstance(config, FilterRun):
         from recsys.train_filter import train_filter

@@ -14,7 +14,7 @@ from core.errors import ConfigError, WeightsError
 from core.text import shown
 from core.weights import Card, find, load, load_into, network_for
 from recsys.baselines import Counted, Counts
-from recsys.config import InterestConfig, PaperConfig
+from recsys.config import InterestConfig, PairConfig, PaperConfig
 from recsys.features import Steps
 from recsys.history import History, parse_history, steps_from
 from recsys.models.interest import InterestNetwork
@@ -23,8 +23,9 @@ from recsys.slates import FIRST, Catalogue
 
 SLOTS = 1000
 """Most items of a slate."""
-DEFAULT, LINEAR = "recsys-gru", "recsys-linear"
-"""Bundled weights: ours, and the published linear model that stands among the baselines."""
+DEFAULT, BEST, LINEAR = "recsys-gru", "recsys-pair", "recsys-linear"
+"""Bundled weights: what serves (a shelf answers it), what says most, and the published linear model that
+stands among the baselines."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Trained:
     """A trained slate network with its catalogue and counts."""
 
     network: Any
-    """An InterestNetwork, a SlateNetwork or a FilterNetwork."""
+    """An InterestNetwork, a SlateNetwork, a FilterNetwork or a PairNetwork."""
     catalogue: Catalogue
     counts: Counts
     card: Card
@@ -113,7 +114,9 @@ class Trained:
 
 def tables_of(network: Any) -> Any:
     """What `advance` of a network wants beside a state: its items by the means; None for the paper's."""
-    return None if isinstance(network, SlateNetwork) else network.items.tables()
+    if isinstance(network, SlateNetwork):
+        return None
+    return network.items.tables() if hasattr(network, "items") else network.tables()
 
 
 def taken(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -146,6 +149,10 @@ def network_of(kind: Any, settings: Mapping[str, Any], group: Tensor, slots: int
         return InterestNetwork(changed(InterestConfig(), settings), group, slots)
     if kind == "slate":
         return SlateNetwork(changed(PaperConfig(), settings), group, slots)
+    if kind == "pair":
+        from recsys.models.pair import PairNetwork
+
+        return PairNetwork(changed(PairConfig(), settings), group, slots)
     if kind == "filter":
         from recsys.config import FilterConfig
         from recsys.models.filter import FilterNetwork

@@ -60,7 +60,8 @@ def train(
     ] = None,
     out: RunFolder = Path("runs/recsys"),
     model: Annotated[
-        str, typer.Option(help="network, filter (both ours), or paper: the published model in stages.")
+        str,
+        typer.Option(help="network, filter, pair of both (ours), or paper: the published model in stages."),
     ] = "network",
     start: Annotated[str | None, typer.Option(help="Network whose items the filter starts from.")] = None,
     items: Items = None,
@@ -84,7 +85,7 @@ def train(
     from core.training import check_folder
 
     set_threads(threads)
-    from recsys.config import FilterRun, PaperRun, SlateConfig
+    from recsys.config import FilterRun, PairRun, PaperRun, SlateConfig
     from recsys.train import train as run
 
     task = data[0] if data and data[0] in ("slates", "next") else None
@@ -97,7 +98,12 @@ def train(
             data or [], out, config, sets, options, device, resume=resume, quiet=quiet, json_path=json_path
         )
         return
-    defaults: dict[str, Any] = {"network": SlateConfig(), "filter": FilterRun(), "paper": PaperRun()}
+    defaults: dict[str, Any] = {
+        "network": SlateConfig(),
+        "filter": FilterRun(),
+        "pair": PairRun(),
+        "paper": PaperRun(),
+    }
     if model not in defaults:
         raise ConfigError(f"--model is {' or '.join(defaults)}, got {model!r}.")
     if (model == "filter") != (start is not None):
@@ -157,6 +163,8 @@ def evaluate(
 ) -> None:
     """Score a slate model on the users of logs that it has not seen, beside all baselines.
 
+    Without --weights it is recsys-pair, the network and the filter asked together.
+
     Example: recurra recsys evaluate slates.npz --weights recsys-gru --json report.json
     """
     from core.errors import ConfigError
@@ -180,9 +188,9 @@ def evaluate(
     from recsys.evaluation import lines
     from recsys.model import load_model
     from recsys.predict import linear_beside
-    from recsys.trained import DEFAULT
+    from recsys.trained import BEST
 
-    model = load_model(weights or DEFAULT)
+    model = load_model(weights or BEST)
     for file in files:
         if Path(file).name in model.card.data:
             say(f"{file}: these weights have learned from a log of this name; see `recurra recsys protocol`.")

@@ -207,14 +207,25 @@ class FilterNetwork(nn.Module):
     def rank(self, steps: Steps, draw: Any = None, user_only: bool = False) -> Tensor:
         """Scores of all items (B, I): the chance that their group is shown times the choice within it."""
         noise, source = (None, None) if draw is None else draw
-        means = self.items.tables()
-        random = Dice(0)
-        (z, log_w, age), _, _ = self.run(means, steps, self.config.judges, random)
-        z = self.begun(z, age, random)
-        tables = means if user_only or noise is None else self.items.tables(noise)
+        z, log_w, random = self.placed(steps)
         if source is not None and source[1] > 0:  # a state drawn from its posterior
             z, log_w = picked(z, log_w, source[0])
-        return self.item_scores(z, log_w, random, None if tables is means else tables)
+        return self.item_scores(
+            z, log_w, random, None if user_only or noise is None else self.items.tables(noise)
+        )
+
+    def placed(self, steps: Steps) -> tuple[Tensor, Tensor, "Dice"]:
+        """Particles z (B, P, D) after all steps, their log weights (B, P), and the dice."""
+        random = Dice(0)
+        (z, log_w, age), _, _ = self.run(self.items.tables(), steps, self.config.judges, random)
+        return self.begun(z, age, random), log_w, random
+
+    def placed_state(self, state: State) -> tuple[Tensor, Tensor, "Dice"]:
+        """The same of states that `advance` made."""
+        z, log_w, age = state
+        random = Dice(int(age.sum()) + 7919)
+        random.tables = self.groups()
+        return self.begun(z, age, random), log_w, random
 
     def begun(self, z: Tensor, age: Tensor, random: "Dice") -> Tensor:
         """Particles z (B, P, D), those of users of whom nothing is known from the prior over groups."""
@@ -227,10 +238,7 @@ class FilterNetwork(nn.Module):
 
     def rank_state(self, state: State, draw: Any = None) -> Tensor:
         """Scores of all items (B, I) for states that `advance` made, by the means or by a draw."""
-        z, log_w, age = state
-        random = Dice(int(age.sum()) + 7919)
-        random.tables = self.groups()
-        z = self.begun(z, age, random)
+        z, log_w, random = self.placed_state(state)
         noise, source = (None, None) if draw is None else draw
         if source is not None and source[1] > 0:
             z, log_w = picked(z, log_w, source[0])
@@ -243,21 +251,26 @@ class FilterNetwork(nn.Module):
         own. Within a group the counts lean towards where the user is. A draw moves an item by what it moves
         its score.
         """
+        of_group, leaning = self.look(z, log_w, random)
+        group = self.items.group
+        within = favoured(self.favour, self.clicked, self.offered) + LEAN * leaning
+        within = within.masked_fill(torch.arange(len(group)) < FIRST, AWAY)
+        if drawn is not None:
+            means = self.items.tables()
+            moved = near(z, drawn.v, None) - near(z, means.v, None)  # (B, P, I)
+            within = within + (log_w.exp()[..., None] * moved).sum(1) + drawn.q - means.q
+        total = torch.zeros_like(of_group).index_add(-1, group, within.exp())
+        return of_group[:, group] + within - total.clamp_min(1e-30).log()[..., group]
+
+    def look(self, z: Tensor, log_w: Tensor, random: "Dice") -> tuple[Tensor, Tensor]:
+        """log P(group of a later click) (B, G), and what `leaning` says of the items (B, I)."""
         log_pi, _, liked = random.tables
         shows = (self.log_sharp.exp() * near(z, self.items.centre, None) + liked).softmax(-1)
         of_group = (log_w.exp()[..., None] * shows).sum(1)  # (B, G)
         stays = torch.sigmoid(-self.jump) ** torch.arange(1, AHEAD + 1)
         away = 1 - stays.mean()
         of_group = (1 - away) * of_group + away * log_pi.exp()
-        group = self.items.group
-        within = favoured(self.favour, self.clicked, self.offered) + LEAN * self.leaning(z, log_w, shows)
-        within = within.masked_fill(torch.arange(len(group)) < FIRST, AWAY)
-        if drawn is not None:
-            means = self.items.tables()
-            moved = near(z, drawn.v, None) - near(z, means.v, None)  # (B, P, I)
-            within = within + (log_w.exp()[..., None] * moved).sum(1) + drawn.q - means.q
-        total = torch.zeros(*within.shape[:-1], len(log_pi)).index_add(-1, group, within.exp())
-        return of_group.clamp_min(1e-30).log()[:, group] + within - total.clamp_min(1e-30).log()[..., group]
+        return of_group.clamp_min(1e-30).log(), self.leaning(z, log_w, shows)
 
     def leaning(self, z: Tensor, log_w: Tensor, shows: Tensor) -> Tensor:
         """log E[P(item | group, z) | the group is shown] (B, I) by distance alone, with the second moment.

@@ -22,7 +22,6 @@ from recsys.journal import Journal
 from recsys.model import SlateModel
 from recsys.models.filter import one_step
 from recsys.models.interest import InterestNetwork
-from recsys.models.slate import SlateNetwork
 from recsys.predict import Filter, Slate, popular_slate, recommend
 from recsys.refresh import with_items
 from recsys.retrieval.audit import audited
@@ -56,7 +55,8 @@ class Found:
 
 def groups_of(model: SlateModel) -> int:
     """How many groups new items may have; 0 where the weights take none."""
-    return 0 if isinstance(model.network, SlateNetwork) else int(model.network.items.centre.shape[0])
+    items = getattr(model.network, "items", None)
+    return 0 if items is None else int(items.centre.shape[0])
 
 
 class Engine:

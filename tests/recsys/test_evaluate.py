@@ -1,17 +1,22 @@
 """Figures: the protocol, the baselines as they are defined, other catalogues, logs without a group table."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from recsys.baselines import count, last_group, popular, slot_log_probs
+from recsys.data import folds
 from recsys.evaluation import evaluate, lines
 from recsys.features import steps_of
 from recsys.metrics import calibration, hits, scored, taken, truth_after
 from recsys.ope_actions import estimate, read_log
+from recsys.protocol import lines as lines_of
+from recsys.protocol import protocol
 from recsys.slates import Catalogue
 from tests.recsys.market import log, model
 
@@ -137,3 +142,21 @@ def test_offers_tell_only_where_they_were_no_accident() -> None:
     known = mean * torch.exp(0.6 * torch.randn(603, generator=random))
     assert telling(torch.poisson(known, generator=random), group) > 0.6
     assert telling(torch.zeros(603), group) == 0
+
+
+def test_a_protocol_scores_every_user_by_weights_that_never_saw_them(tmp_path: Path) -> None:
+    slates = log(415, 3).slates
+    asked = ("network", "filter", "pair")
+    answer = protocol(slates, tmp_path, asked, parts=[1], quick=0.01)
+    assert (answer["n"], answer["folds"], list(answer["models"])) == (83, [1], list(asked))
+    reports = [json.loads((tmp_path / f"{name}-1.json").read_text()) for name in asked]
+    users = sorted(row["user"] for row in reports[2]["items"])
+    assert users == sorted(np.asarray(slates.users)[folds(415)[1]].tolist())
+    alone = [np.array([row["loglik"] or 0.0 for row in report["items"]]) for report in reports]
+    assert alone[2].mean() >= (alone[0].mean() + alone[1].mean()) / 2  # a mean is likelier than its parts
+    gap = answer["models"]["pair"]["loglik"] - answer["models"]["network"]["loglik"]
+    assert answer["models"]["pair"]["loglik_gap"] == pytest.approx(gap, abs=1e-9)
+    assert any(line.startswith("pair") for line in lines_of(answer))
+    assert protocol(slates, tmp_path, asked, parts=[1], quick=0.01) == answer
+    with pytest.raises(ConfigError, match="no model 'nothing'"):
+        protocol(slates, tmp_path, ("nothing",), parts=[1])

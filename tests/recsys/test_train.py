@@ -9,12 +9,15 @@ import torch
 
 from core.config import replace as changed
 from core.errors import ConfigError
+from core.state import from_bytes, to_bytes
 from core.training import ShuffledBatches
 from core.weights import load
-from recsys.config import FilterRun, PaperRun, SlateConfig
+from recsys.config import FilterRun, PairRun, PaperRun, SlateConfig
 from recsys.evaluation import evaluate
+from recsys.features import steps_of
 from recsys.model import load_model
 from recsys.train import train
+from recsys.train_pair import joined
 from recsys.training import Rising
 from tests.recsys.market import WORLD, log
 
@@ -96,6 +99,36 @@ def test_the_filter_starts_from_the_items_of_a_network(tmp_path: Path) -> None:
     wide = changed(small, {"model": {"dims": 5}})
     with pytest.raises(ConfigError, match="dims"):
         train(slates, tmp_path / "wide", wide, start=tmp_path / "network", quiet=True)
+
+
+def test_a_pair_is_a_network_and_a_filter_in_one_file(tmp_path: Path) -> None:
+    particles = {"model": {"dims": 4, "particles": 6, "judges": 8}, "loop": {"max_steps": 2}, "batch": 20}
+    config = PairRun(SMALL, changed(FilterRun(), {**particles, "validation": 5}))
+    outcome = train(log().slates, tmp_path / "run", config, quiet=True)
+    found = load_model(str(tmp_path / "run"))
+    assert found.card.extra["kind"] == "pair"
+    assert outcome.score == found.card.score["loss"]
+    one, two = (load_model(str(tmp_path / "run" / name)) for name in ("1-network", "2-filter"))
+    steps = steps_of(log().slates.rows(slice(0, 6)))
+    both = (one.judge(steps).exp() + two.judge(steps).exp()) / 2
+    torch.testing.assert_close(found.judge(steps).exp(), both)
+    alone = changed(found.network.config, {"trust": 1.0, "lean": 0.0})
+    found.network.config, kept = alone, found.network.config
+    torch.testing.assert_close(found.network.rank(steps), one.network.rank(steps), atol=1e-4, rtol=1e-4)
+    found.network.config = kept
+    state = found.state([40, 90])
+    again = from_bytes(to_bytes(state), state)
+    assert found.recommend([], 5, state=again).items == found.recommend([], 5, state=state).items
+    assert found.recommend([], 5, "ts", state=state, temperature=3.0).items != found.recommend([40], 5).items
+    assert len(found.recommend([40, 90], 5, "inslate").items) == 5
+    # stopped in both stages, and gone on with
+    short = replace(config, network=replace(SMALL, loop=replace(SMALL.loop, max_minutes=1e-9)))
+    assert train(log().slates, tmp_path / "late", short, quiet=True).stopped == "time"
+    assert load(tmp_path / "late" / "model.safetensors")[1].extra["kind"] == "interest"
+    train(log().slates, tmp_path / "late", config, resume=True, quiet=True)
+    assert same(tmp_path / "run", tmp_path / "late")
+    with pytest.raises(ConfigError, match="a network and a filter, got filter and interest"):
+        joined(tmp_path / "run" / "2-filter", tmp_path / "run" / "1-network", tmp_path / "x.safetensors")
 
 
 def test_the_paper_s_gru_is_trained_in_stages_with_frozen_items(tmp_path: Path) -> None:
