@@ -5,8 +5,10 @@ and a frame can be turned back alone, which is what a stream does.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -106,3 +108,14 @@ def compressed(spectra: Tensor, power: float = 0.3) -> tuple[Tensor, Tensor]:
     magnitude = (spectra.real.square() + spectra.imag.square() + 1e-10).sqrt()
     scale = magnitude ** (power - 1)
     return magnitude * scale, spectra * scale
+
+
+@cache
+def mel_bands(count: int, bins: int, rate: int) -> np.ndarray:
+    """Triangles even on the mel scale, from 0 Hz to half the rate, (bins, count)."""
+    mel = np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), count + 2)
+    points = (700 * (10 ** (mel / 2595) - 1)) / (rate / 2) * (bins - 1)
+    place = np.arange(bins)[:, None]
+    rise = (place - points[:-2]) / np.maximum(points[1:-1] - points[:-2], 1e-9)
+    fall = (points[2:] - place) / np.maximum(points[2:] - points[1:-1], 1e-9)
+    return np.clip(np.minimum(rise, fall), 0, None)

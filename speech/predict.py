@@ -15,7 +15,7 @@ from speech.model import LIVE_SEPARATION, Model, load_model
 from speech.models.separate import SeparateNet
 from speech.passes import MOST
 from speech.precision import halved
-from speech.resume import Journal
+from speech.resume import Journal, Spool
 from speech.separation import GATE_DB, SeparateStream, speaking
 from speech.sound import BLOCK, Sound
 from speech.stream import Channels, EnhanceStream
@@ -134,7 +134,7 @@ def separate(
     )
     mono = samples.mean(1)
     parts = [stream.feed(mono[i : i + BLOCK]) for i in range(0, len(mono), BLOCK)]
-    tracks = np.concatenate([*parts, stream.flush()], 1)
+    tracks = np.concatenate(list(stream.sorted_out([*parts, stream.flush()])), 1)
     return [shape(track) for track in tracks]
 
 
@@ -349,34 +349,32 @@ def separate_file(
     words: dict[str, Any] = {"consistent": consistent, "gate_db": gate_db, "precision": precision}
     words["passes"] = passes_of(model) if passes is None else passes
     remarks: list[str] = []
-    with open_sound(path, raw) as sound, ExitStack() as stack:
+    with open_sound(path, raw) as sound, ExitStack() as files:
         if sound.channels > 1:
             remarks.append(f"{path}: {sound.channels} channels were averaged.")
         stream = separation_stream(model, sound.rate, count=isinstance(model.network, SeparateNet), **words)
-        journal = None
-        if resume:
-            about = seen(path, model) | words
-            journal = stack.enter_context(Journal(out[0], model.talkers, about))
-        pieces = tracks_of(sound, stream) if journal is None else kept_tracks(sound, stream, journal)
-        with ExitStack() as files:
-            writers = [files.enter_context(writing(target, sound, channels=1, raw=raw)) for target in out]
+        writers = [files.enter_context(writing(target, sound, channels=1, raw=raw)) for target in out]
+        about = {**seen(path, model), **words}
+        kept = Journal(out[0], model.talkers, about) if resume else Spool(out[0], model.talkers)
+        with kept:
+            keep_tracks(sound, stream, kept)
             levels = Levels(model.talkers, max(1, sound.rate // 50))
-            for tracks in pieces:
+            for tracks in stream.sorted_out(block.T for block in kept.blocks(BLOCK)):
                 levels.hear(tracks)
                 for writer, track in zip(writers, tracks, strict=True):
                     writer.write(track)
             limited = sum(writer.limited for writer in writers)
-        if journal is not None:
-            journal.remove()
+        files.close()
+        if isinstance(kept, Journal):
+            kept.remove()
     who = speaking(np.repeat(np.concatenate(levels.found, 1), 2, axis=1), 100)
     segments = [
         {"talker": k + 1, "begin_s": low, "end_s": high} for k, part in enumerate(who) for low, high in part
     ]
-    talkers = sum(bool(part) for part in who)
+    talkers = stream.talkers_heard(who)
     if talkers < model.talkers:
         remarks.append(f"{path}: {talkers or 'no'} talker{'' if talkers == 1 else 's'} found.")
-    elif 2 * stream.crowded > stream.looked:
-        talkers += 1
+    elif talkers > model.talkers:
         remarks.append(f"{path}: {talkers} or more talkers are heard; {model.talkers} tracks hold them all.")
     return Separated(
         str(path),
@@ -399,6 +397,7 @@ def seen(path: str | Path, model: Model) -> dict[str, Any]:
         "time": file.st_mtime_ns,
         "weights": model.name,
         "piece": PIECE_S,
+        "form": 2,
     }
 
 
@@ -420,23 +419,15 @@ class Levels:
         self.rest = self.rest[:, whole:]
 
 
-def tracks_of(sound: Sound, stream: SeparateStream) -> Iterator[np.ndarray]:
-    """A recording through a separation stream: (S, m) at a time."""
-    for block in sound.blocks():
-        yield stream.feed(block.mean(1))
-    yield stream.flush()
-
-
-def kept_tracks(sound: Sound, stream: SeparateStream, journal: Journal) -> Iterator[np.ndarray]:
-    """The same, from where the journal stands on; all of it comes when all is done."""
-    if journal.state is not None:
-        stream.load_state(journal.state)
-    done = journal.pieces
+def keep_tracks(sound: Sound, stream: SeparateStream, kept: Journal | Spool) -> None:
+    """A recording through a separation stream, from where what is kept stands on."""
+    if isinstance(kept, Journal) and kept.state is not None:
+        stream.load_state(kept.state)
+    done = kept.pieces
     for number, block in enumerate(sound.blocks(int(PIECE_S * sound.rate))):
         if number < done:
             continue
-        journal.write(stream.feed(block.mean(1)).T)
-        journal.save(stream.state(), {})
-    journal.write(stream.flush().T)
-    for block in journal.blocks(BLOCK):
-        yield block.T
+        kept.write(stream.feed(block.mean(1)).T)
+        if isinstance(kept, Journal):
+            kept.save(stream.state(), {})
+    kept.write(stream.flush().T)

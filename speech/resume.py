@@ -7,9 +7,11 @@ A kill between two pieces loses one piece. The result is the same to the bit as 
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -95,6 +97,34 @@ class Journal:
         """The work is done."""
         self.file.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Spool:
+    """Samples (n, channels) that are read once more and forgotten, in a nameless file beside the output."""
+
+    IN_MEMORY = 1 << 24
+    """Bytes up to which there is no file."""
+
+    def __init__(self, out: str | Path, channels: int) -> None:
+        folder = Path(os.path.realpath(out)).parent
+        self.channels, self.pieces = channels, 0
+        self.file = SpooledTemporaryFile(self.IN_MEMORY, dir=folder if os.access(folder, os.W_OK) else None)
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def write(self, block: np.ndarray) -> None:
+        """The next samples."""
+        self.file.write(np.ascontiguousarray(block, "<f4").tobytes())
+
+    def blocks(self, size: int) -> Iterator[np.ndarray]:
+        """All samples again, (n, channels)."""
+        self.file.seek(0)
+        while data := self.file.read(4 * self.channels * size):
+            yield np.frombuffer(data, "<f4").reshape(-1, self.channels)
 
 
 def packed(value: Any, arrays: list[np.ndarray]) -> Any:

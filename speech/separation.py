@@ -3,15 +3,15 @@
     window 6 s, next one 4.5 s later, faded into each other by raised cosines that add up to one
 
 Which output of a window continues which track is told by the spectra over the overlap; where nobody speaks
-there, by the memory of each voice's mean spectrum. The tracks add up to the mixture: what the network left
-over goes to each in proportion to its power per bin and frame. At other rates the same holds for what lies
-above the network's band.
+there, by the memory of each voice's mean spectrum. When all has been heard, `sorted_out` gives the tracks
+again, each with one voice from begin to end (`speech.conversation`). The tracks add up to the mixture: what
+the network left over goes to each in proportion to its power per bin and frame. At other rates the same holds
+for what lies above the network's band.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache
 from itertools import permutations
 from typing import Any
 
@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError
+from speech.conversation import Traits, routed
 from speech.counting import crowded
-from speech.features import analyse, synthesise
+from speech.features import analyse, mel_bands, synthesise
 from speech.passes import checked_passes, several
 from speech.precision import HalfProducts
 from speech.resample import Resampler
@@ -97,6 +98,7 @@ class SeparateStream:
         self.heard = 0
         self.pending: Tensor | None = None  # the last window's overlap with the next, not faded yet
         self.voices = [VoicePrint(np.zeros(40)) for _ in range(talkers)]
+        self.traits = Traits(talkers, own_rate)
         self.mix_out = np.zeros((1, 0), np.float32)
         self.silenced = np.zeros(talkers)
         """Seconds that each track was gated."""
@@ -130,6 +132,7 @@ class SeparateStream:
             "voices": [(memory.total, memory.weight) for memory in self.voices],
             "mix": self.mix_out.copy(),
             "silenced": self.silenced.copy(),
+            "traits": self.traits.state(),
             "resamplers": [part.state() for part in (self.down, self.ups) if part is not None],
         }
 
@@ -143,6 +146,7 @@ class SeparateStream:
         self.pending = None if pending is None else torch.from_numpy(np.array(pending, np.float32))
         self.voices = [VoicePrint(np.array(total), float(weight)) for total, weight in state["voices"]]
         self.mix_out, self.silenced = np.array(state["mix"], np.float32), np.array(state["silenced"])
+        self.traits.load_state(state["traits"])
         parts = [part for part in (self.down, self.ups) if part is not None]
         for part, kept in zip(parts, state["resamplers"], strict=True):
             part.load_state(kept)
@@ -166,6 +170,11 @@ class SeparateStream:
         smooth = np.stack([np.convolve(row, kernel, "same")[:count] if count else row for row in power])
         return (tracks_high + left * (smooth / smooth.sum(0))).astype(np.float32)
 
+    def talkers_heard(self, spans: Sequence[Sequence[Any]]) -> int:
+        """Talkers of all that was fed, by the spans in which tracks speak; one more where these hold more."""
+        talkers = sum(bool(part) for part in spans)
+        return talkers + (talkers == self.talkers and 2 * self.crowded > self.looked)
+
     def feed_network(self, wave: Tensor) -> Tensor:
         """At 16 kHz: every window that is complete, faded into the one before."""
         self.buffer = torch.cat([self.buffer, wave])
@@ -173,13 +182,25 @@ class SeparateStream:
         done = []
         while self.heard - self.start > self.window:  # a window that ends the wave ends unfaded
             done.append(self.work(self.start, self.start + self.window, last=False))
-        return torch.cat(done, 1) if done else torch.zeros(self.talkers, 0)
+        tracks = torch.cat(done, 1) if done else torch.zeros(self.talkers, 0)
+        if self.talkers > 1:
+            self.traits.hear(tracks)
+        return tracks
 
     def end_network(self) -> Tensor:
         """The last window, which reaches back for a full length where there is one."""
         if self.start == self.heard:
-            return torch.zeros(self.talkers, 0) if self.pending is None else self.pending
-        return self.work(max(0, min(self.start, self.heard - self.window)), self.heard, last=True)
+            tracks = torch.zeros(self.talkers, 0) if self.pending is None else self.pending
+        else:
+            tracks = self.work(max(0, min(self.start, self.heard - self.window)), self.heard, last=True)
+        if self.talkers > 1:
+            self.traits.hear(tracks)
+        return tracks
+
+    def sorted_out(self, pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """All that this stream gave, once more, with every voice on one track: see `speech.conversation`."""
+        routes = self.traits.routes(merge=self.gate_db is not None)
+        return routed(pieces, routes, self.traits.block * self.rate / self.own_rate, self.rate)
 
     def work(self, low: int, high: int, *, last: bool) -> Tensor:
         """Separate [low, high), join it to what came before; gives the tracks from `self.start` on."""
@@ -284,17 +305,6 @@ def spectrum(waves: Tensor) -> Tensor:
     return analyse(waves, 512, 256).abs() ** 0.5
 
 
-@cache
-def bands() -> np.ndarray:
-    """40 triangles even on the mel scale over 257 bins, (257, 40)."""
-    mel = np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 42)
-    points = (700 * (10 ** (mel / 2595) - 1)) / 8000 * 256
-    bins = np.arange(257)[:, None]
-    rise = (bins - points[:-2]) / np.maximum(points[1:-1] - points[:-2], 1e-9)
-    fall = (points[2:] - bins) / np.maximum(points[2:] - points[1:-1], 1e-9)
-    return np.clip(np.minimum(rise, fall), 0, None)
-
-
 def voice(wave: Tensor) -> tuple[np.ndarray, float]:
     """Mean log spectrum of the loud frames of a track (n,), its mean removed, and how many there are."""
     power = analyse(wave[None], 512, 256)[0].abs().square().numpy()
@@ -302,7 +312,7 @@ def voice(wave: Tensor) -> tuple[np.ndarray, float]:
     loud = level > max(level.max() * 1e-3, 1e-6)
     if not loud.any():
         return np.zeros(40), 0.0
-    log = np.log(power[loud] @ bands() + 1e-8)
+    log = np.log(power[loud] @ mel_bands(40, 257, RATE) + 1e-8)
     mean = log.mean(0)
     return mean - mean.mean(), float(loud.sum())
 
