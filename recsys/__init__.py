@@ -21,7 +21,7 @@ PUBLIC = {
     "SlateModel": ".model",
     "evaluate": ".evaluation",
     "load_model": ".model",
-    "ope": ".ope_actions",
+    "ope": ".off_policy",
     "read_slates": ".data",
     "recommend": ".predict",
     "simulate": ".simulator",

@@ -148,10 +148,9 @@ def ope(
     """
     set_threads(threads)
     from recsys import ope_actions, ope_slates
+    from recsys.off_policy import ope as run
 
-    answer = ope_actions.ope(
-        log, policy, slates=slates, items=items, columns=mapped(columns), clip=clip, seed=seed
-    )
+    answer = run(log, policy, slates=slates, items=items, columns=mapped(columns), clip=clip, seed=seed)
     say_all(answer.get("remarks", ()))
     emit(answer, json_path, (ope_slates if slates else ope_actions).lines(answer))
     if strict and not answer["trust"]:
