@@ -31,7 +31,10 @@ def attention(layer: Any, x: Tensor) -> Tensor:
     weights = torch.matmul(quad_q, quad_k.transpose(-1, -2))  # (G, g, g)
     rows = weights.view(-1, g).numpy()
     spread(lambda low, high: fused.squared(rows, np.float32(1 / g), low, high), len(rows))
-    known = torch.matmul(lin_k[:frames].T, hidden[:frames]).div_(frames)  # (D, 2 H)
+    known = hidden.new_zeros(lin_k.shape[1], hidden.shape[1])  # (D, 2 H)
+    for key, values in zip(lin_k.split(g), hidden.split(g), strict=True):
+        known.addmm_(key.T, values)
+    known.div_(frames)
     norm = layer.to_out.mdl[0]
     gated = x.new_empty(frames, hidden.shape[1] // 2)
     groups = zip(lin_q.split(g), weights, hidden.split(g), gated.split(g), strict=True)
