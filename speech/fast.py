@@ -214,8 +214,8 @@ def quick_of(network: nn.Module, rows: int) -> Quick | None:
     weight = network.encode.weight
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
         return None
-    cells = [part for part in network.modules() if isinstance(part, Recurrence)]
-    return Quick(network) if all(unit.library == "lstm" for cell in cells for unit in cell.units) else None
+    units = [unit for part in network.modules() if isinstance(part, Recurrence) for unit in part.units]
+    return Quick(network) if all(getattr(unit, "library", None) == "lstm" for unit in units) else None
 
 
 def own(part: Tensor) -> np.ndarray:

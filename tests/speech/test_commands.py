@@ -274,7 +274,7 @@ def test_units_are_trained_alike_and_go_on_where_they_stopped(
     words = [f"model.{key}={value}" for key, value in SIZES["enhance"].items()]
     words += ["batch=2", "mix.seconds=0.6"]
     sets = ["--quiet", "--json", "-", *(part for word in words for part in ("--set", word))]
-    wanted = ["units", "--steps", 1, "--units", "gru,nonsense", "--out", tmp_path / "units", *sets]
+    wanted = ["units", "--steps", 1, "--units", "min_gru,nonsense", "--out", tmp_path / "units", *sets]
     result = run(*wanted, "--minutes", 0)
     assert result.exit_code == 0, result.output
     before, first, _ = json.loads(result.stdout)["rows"]
@@ -283,7 +283,7 @@ def test_units_are_trained_alike_and_go_on_where_they_stopped(
     assert result.exit_code == 0, result.output
     again, first, second = json.loads(result.stdout)["rows"]
     assert again == before
-    assert first["unit"] == "gru"
+    assert first["unit"] == "min_gru"  # no form of it is compiled for streams
     assert np.isfinite(first["si_sdr"])
     assert first["step_s"] > 0
     assert first["real_time"] > 0
