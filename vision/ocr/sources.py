@@ -1,6 +1,7 @@
 """A file -> its pictures: one of an image, every frame of a TIFF, every page of a PDF."""
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ def pages_of_pdf(source: Any) -> Iterator[Picture]:
     try:
         document = pdfium.PdfDocument(source)
     except (pdfium.PdfiumError, OSError) as error:
-        reason = "it needs a password" if "password" in str(error).lower() else "it is damaged"
+        reason = "it needs a password" if "password" in str(error).lower() else unopened(source)
         raise DataError(f"{name}: the PDF cannot be opened; {reason}.") from error
     try:
         count = len(document)
@@ -123,6 +124,16 @@ def pages_of_pdf(source: Any) -> Iterator[Picture]:
             yield drawn(document[index], index + 1, count, name)
     finally:
         document.close()
+
+
+def unopened(source: Any) -> str:
+    """Why a PDF without a password cannot be opened: one that names a tree of pages and no page is empty."""
+    try:
+        content = Path(source).read_bytes() if isinstance(source, (str, Path)) else bytes(source)
+    except (OSError, TypeError, ValueError):  # a file object has been read already
+        return "it is damaged"
+    tree, page = (re.search(rb"/Type\s*/" + kind, content) for kind in (rb"Pages\b", rb"Page\b"))
+    return "it has no pages" if tree and not page else "it is damaged"
 
 
 def drawn(page: Any, number: int, count: int, name: str) -> Picture:

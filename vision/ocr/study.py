@@ -92,7 +92,7 @@ def done(run: Path) -> bool:
 
 
 def with_unit(config: TrainConfig, name: str) -> TrainConfig:
-    """The settings with another unit; plstm takes heads of 8."""
+    """The settings with another unit."""
     return replace(config, {"model": {"unit": name}, "loop": {"epochs": 1000}})
 
 

@@ -119,6 +119,14 @@ def test_a_pdf_with_a_password_is_named(tmp_path: Path) -> None:
         list(pictures(tmp_path / "a.pdf"))
 
 
+def test_a_pdf_without_pages_is_named(tmp_path: Path) -> None:
+    from pypdf import PdfWriter
+
+    PdfWriter().write(tmp_path / "a.pdf")
+    with pytest.raises(DataError, match=r"a\.pdf: .* has no pages"):
+        list(pictures(tmp_path / "a.pdf"))
+
+
 def test_hocr_comes_back(tmp_path: Path) -> None:
     pages = [page_of(800, 600), page_of(700, 500, "été 1914")]
     (tmp_path / "a.html").write_text(written(pages, "hocr"), encoding="utf-8")
