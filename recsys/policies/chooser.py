@@ -149,7 +149,7 @@ class Chooser:
         k = self.k
         if self.policy == "greedy":
             best = shelf.order[shelf.best(self.ready.of_group, k, self.hidden)]
-            return best.tolist(), [1.0] * k, None
+            return best.tolist(), self.certain, None
         items, values = shelf.draws(self.ready, k, self.draws, self.temperature, random, self.hidden)
         return self.read(items, values)
 
@@ -157,12 +157,17 @@ class Chooser:
         self, near: np.ndarray, random: np.random.Generator
     ) -> tuple[list[int], list[float | None] | None, np.ndarray | None]:
         """The same from the items that neighbour lists hold."""
-        lists, k = self.model.network.lists, self.k
+        lists = self.model.network.lists
         if self.policy == "greedy":
-            return (FIRST + lists.best(self.z, near, k)).tolist(), [1.0] * k, None
+            return (FIRST + lists.best(self.z, near, self.k)).tolist(), self.certain, None
         values = lists.drawn(self.z, near, random, self.temperature, self.draws)
-        order = np.argsort(-values, 1, kind="stable")[:, :k]
+        order = np.argsort(-values, 1, kind="stable")[:, : self.k]
         return self.read(FIRST + near[order], np.take_along_axis(values, order, 1))
+
+    @property
+    def certain(self) -> list[float | None]:
+        """Chances of a slate that nothing else could have been."""
+        return [1.0] * self.k
 
     @property
     def draws(self) -> int:
