@@ -92,6 +92,13 @@ def slates_of(frame: Any, source: str, catalogue: Catalogue | None = None) -> Sl
         refuse(wrong, frame, source, what)
         frame[name] = values.astype("int64")
     refuse(frame["time"].isna(), frame, source, "time is empty")
+    again = frame.duplicated(["user", "time", "slot"])
+    refuse(
+        again,
+        frame,
+        source,
+        "this slot of this user and time stands in a row before; slates need times of their own",
+    )
     frame = frame.sort_values(["user", "time", "slot"], kind="stable")
     if catalogue is None:
         names = sorted(set(frame["item"].tolist()), key=lambda name: (str(type(name)), name))

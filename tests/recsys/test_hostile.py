@@ -172,6 +172,9 @@ def test_equal_and_unsorted_times_make_the_same_log_whatever_their_order() -> No
     for name in ("slate", "click", "lengths", "time"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
     assert one.click[0].tolist() == [1, one.slate[0, 1, 2]]
+    twice = pd.DataFrame([*rows, ("b", 5, 1, "y", 0)], columns=names)  # whose slate is it?
+    with pytest.raises(DataError, match=r"log row 5: this slot of this user and time .* times of their own"):
+        slates_of(twice, "log")
 
 
 def test_weights_and_groups_of_another_catalogue_are_refused() -> None:
