@@ -53,7 +53,7 @@ def nms_per_class(
     """
     kinds = np.asarray(kinds)
     limits = {
-        kind: threshold if isinstance(threshold, float) else threshold[kind] for kind in np.unique(kinds)
+        kind: threshold[kind] if isinstance(threshold, Sequence) else threshold for kind in np.unique(kinds)
     }
     kept = [np.flatnonzero(kinds == kind) for kind in limits]
     kept = [
