@@ -190,7 +190,7 @@ class PairRun:
     filter: FilterRun = field(default_factory=FilterRun)
     trust: Share = 0.7
     lean: float = 0.6
-    seed: int = 0
+    seed: int = 0  # of both
 
 
 @dataclass(frozen=True)

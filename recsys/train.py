@@ -1,5 +1,6 @@
 """Training of the slate models: a step for the one loop of core."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def train(
     if isinstance(config, PairRun):
         from recsys.train_pair import train_pair
 
-        own = config.network
+        own = replace(config.network, seed=config.seed)
+        config = replace(config, network=own, filter=replace(config.filter, seed=config.seed))
         held = divided(slates, users, own.validation, own.seed, split, own.batch).held
         stage = partial(train, slates, users=users, split=split, quiet=quiet)
         return train_pair(config, stage, held, out, resume=resume, device=device)
