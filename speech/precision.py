@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from core.errors import ConfigError
 
-# torch.mm is left alone: filters take waves in and out with it
+# torch.mm is left alone: waves and masks are made with it, where an error is heard as it is
 PRODUCTS = {F.linear, torch.matmul, torch.Tensor.__matmul__, torch.Tensor.matmul, torch.einsum, torch.bmm}
 
 

@@ -147,9 +147,10 @@ def whole_norm(norm: nn.GroupNorm, x: Tensor) -> Tensor:
 
 
 def pointwise(conv: nn.Module, x: Tensor) -> Tensor:
-    """A convolution of kernel 1 where features come last."""
+    """A convolution of kernel 1 where features come last; exact where other products are halved."""
     weight: Any = conv.weight
-    return F.linear(x, weight.flatten(1), conv.bias)  # pyright: ignore[reportArgumentType]
+    y = torch.mm(x.flatten(0, -2), weight.flatten(1).T).view(*x.shape[:-1], -1)
+    return y if conv.bias is None else y.add_(conv.bias)  # pyright: ignore[reportArgumentType]
 
 
 class DualPathMaskNet(nn.Module):
