@@ -9,6 +9,7 @@ A file with samples that are no finite numbers is refused. Integer files are lim
 was limited is counted; files of floating point keep what lies above it.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ MEDIA = {".m4a", ".mp4", ".webm", ".mkv", ".mov", ".aac", ".mka", ".3gp"}
 """What needs the extra `media`; reading only."""
 RAW = {".raw", ".pcm", ".s16", ".f32"}
 FORMATS = {".oga": "OGG", ".opus": "OGG", ".aif": "AIFF"}
+OPEN = 1 << 31
+"""Bytes of data from which on a header tells no length: its file was written to a pipe."""
 SAMPLES = {"s16": ("<i2", 2), "s24": ("<s3", 3), "s32": ("<i4", 4), "f32": ("<f4", 4), "u8": ("u1", 1)}
 """Raw sample formats, little-endian."""
 
@@ -123,7 +126,15 @@ def open_sound(path: str | Path, raw: RawFormat | None = None) -> Iterator[Sound
                 yield block
 
         tags = {name: value for name, value in file.copy_metadata().items() if value}
-        yield Sound(path, file.samplerate, file.channels, file.subtype, file.format, len(file), source, tags)
+        form = file.samplerate, file.channels, file.subtype, file.format, len(file)
+        remarks = [f"{path}: breaks off; its header tells of more."] if breaks_off(file.extra_info) else []
+        yield Sound(path, *form, source, tags, remarks)
+
+
+def breaks_off(log: str) -> bool:
+    """Whether libsndfile has corrected a length downwards; those that a pipe left open aside."""
+    found = re.findall(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    return any(int(held) < int(stated) < OPEN for stated, held in found)
 
 
 def open_raw(path: Path, raw: RawFormat) -> Sound:

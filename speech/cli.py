@@ -100,6 +100,7 @@ def enhance(
 
     done = run(jobs, work, "files", again=again or len(jobs) == 1, quiet=quiet)
     found = [result for _, result in done.results]
+    say_all([remark for r in found for remark in r.remarks])
     say_all([f"{r.out}: {r.limited} samples were limited at full scale." for r in found if r.limited])
     lines = [f"{r.out}: {r.seconds:.1f} s, {r.attenuation_db:.1f} dB taken away" for r in found]
     result = {
@@ -192,7 +193,10 @@ def separate(
     say_all([f"{r.path}: {r.limited} samples were limited at full scale." for r in found if r.limited])
     if segments is not None:
         write_segments(segments, found)
-    lines = [f"{' '.join(r.out)}: {r.seconds:.1f} s, {r.talkers} talkers" for r in found]
+    lines = [
+        f"{' '.join(r.out)}: {r.seconds:.1f} s, {r.talkers} talker{'' if r.talkers == 1 else 's'}"
+        for r in found
+    ]
     result = {
         "files": [r.as_dict() for r in found],
         "failed": [{"path": str(f.source.path), "error": str(f.error)} for f in done.failures],

@@ -26,10 +26,10 @@ def open_media(path: Path) -> Iterator[Sound]:
     try:
         film: Any = av.open(str(path))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a film that can be read ({reason(error)}).") from error
+        raise DataError(f"{path}: no sound that can be read ({reason(error)}).") from error
     with film:
         if not film.streams.audio:
-            raise DataError(f"{path}: a film without sound.")
+            raise DataError(f"{path}: holds no sound.")
         track = film.streams.audio[0]
         rate, channels = int(track.rate), int(track.channels)
         length = round(float(track.duration * track.time_base) * rate) if track.duration else -1

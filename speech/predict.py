@@ -40,6 +40,7 @@ class Enhanced:
     """Samples limited at full scale."""
     attenuation_db: float
     """How much quieter the whole file became."""
+    remarks: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return {**self.__dict__}
@@ -279,9 +280,8 @@ def enhance_file(
                 writer.write(block)
             limited = writer.limited
     change = 10 * np.log10((before + 1e-12) / (after + 1e-12))
-    return Enhanced(
-        str(path), str(out), sound.rate, sound.channels, count / sound.rate, limited, round(float(change), 2)
-    )
+    form, db = (sound.rate, sound.channels), round(float(change), 2)
+    return Enhanced(str(path), str(out), *form, count / sound.rate, limited, db, sound.remarks)
 
 
 def enhance_on(
@@ -324,10 +324,8 @@ def enhance_on(
                 limited = writer.limited
             journal.remove()
     change = 10 * np.log10((facts["before"] + 1e-12) / (facts["after"] + 1e-12))
-    seconds = facts["count"] / sound.rate
-    return Enhanced(
-        str(path), str(out), sound.rate, sound.channels, seconds, limited, round(float(change), 2)
-    )
+    form, db = (sound.rate, sound.channels), round(float(change), 2)
+    return Enhanced(str(path), str(out), *form, facts["count"] / sound.rate, limited, db, sound.remarks)
 
 
 def separate_file(
@@ -348,8 +346,8 @@ def separate_file(
     """
     words: dict[str, Any] = {"consistent": consistent, "gate_db": gate_db, "precision": precision}
     words["passes"] = passes_of(model) if passes is None else passes
-    remarks: list[str] = []
     with open_sound(path, raw) as sound, ExitStack() as files:
+        remarks = list(sound.remarks)
         if sound.channels > 1:
             remarks.append(f"{path}: {sound.channels} channels were averaged.")
         stream = separation_stream(model, sound.rate, count=isinstance(model.network, SeparateNet), **words)

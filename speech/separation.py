@@ -32,6 +32,8 @@ RATE = 16000
 WINDOW_S, OVERLAP = 6.0, 0.25
 QUIET_DB = -50.0
 """Tracks below this level in an overlap cannot be told apart there."""
+STILL = 2**-15
+"""Peak of a pause that no window is spent on, one step of 16 bits: what a muted call leaves."""
 GATE_DB = -20.0
 """A track that stays this far below the other over a whole window is leakage, not a talker. Set on mixtures
 of validation talkers (`tests.speech.count`): of two within 5 dB the weaker track lies above -7, of one talker
@@ -181,7 +183,10 @@ class SeparateStream:
         self.heard += len(wave)
         done = []
         while self.heard - self.start > self.window:  # a window that ends the wave ends unfaded
-            done.append(self.work(self.start, self.start + self.window, last=False))
+            pause = self.pause()
+            done.append(
+                self.passed(pause) if pause else self.work(self.start, self.start + self.window, last=False)
+            )
         tracks = torch.cat(done, 1) if done else torch.zeros(self.talkers, 0)
         if self.talkers > 1:
             self.traits.hear(tracks)
@@ -202,12 +207,40 @@ class SeparateStream:
         routes = self.traits.routes(merge=self.gate_db is not None)
         return routed(pieces, routes, self.traits.block * self.rate / self.own_rate, self.rate)
 
+    def pause(self) -> int:
+        """Samples of silence that the next window would begin with, if they are as many as an overlap."""
+        if self.talkers < 2:
+            return 0
+        low = self.start - self.first
+        sound = (self.buffer[low : low + self.window].abs() > STILL).nonzero()
+        if not len(sound):  # so much is left that the next look sees where it ends
+            return self.window - self.overlap
+        silent = int(sound[0])
+        return silent if silent >= max(1, self.overlap) else 0
+
+    def passed(self, pause: int) -> Tensor:
+        """Let a pause pass in equal parts, so that the next window begins with speech, wherever that is."""
+        low = self.start - self.first
+        tracks = (self.buffer[low : low + pause] / self.talkers).repeat(self.talkers, 1)
+        if self.pending is not None:
+            tracks[:, : self.pending.shape[1]] = self.pending
+        self.pending = tracks[:, :0]
+        self.move(self.start + pause)
+        return tracks
+
+    def move(self, start: int) -> None:
+        """The next window begins there."""
+        self.start = start
+        keep = max(self.first, start - self.window)  # the last window may reach back this far
+        self.buffer = self.buffer[keep - self.first :]
+        self.first = keep
+
     def work(self, low: int, high: int, *, last: bool) -> Tensor:
         """Separate [low, high), join it to what came before; gives the tracks from `self.start` on."""
         piece = self.buffer[low - self.first : high - self.first]
         tracks = self.separate(piece)[:, self.start - low :]
         if self.pending is not None:
-            shared = min(self.overlap, tracks.shape[1])
+            shared = min(self.pending.shape[1], tracks.shape[1])
             before = self.pending[:, :shared]
             order = self.order(before, tracks, shared)
             tracks = tracks[list(order)]
@@ -219,10 +252,7 @@ class SeparateStream:
             return tracks
         step = self.window - self.overlap
         self.pending = tracks[:, step:]
-        self.start = low + step
-        keep = max(0, self.start - self.window)  # the last window may reach back this far
-        self.buffer = self.buffer[keep - self.first :]
-        self.first = keep
+        self.move(low + step)
         return tracks[:, :step]
 
     @torch.inference_mode()
@@ -258,7 +288,10 @@ class SeparateStream:
         """Which output continues which track."""
         now = tracks[:, :shared]
         quiet = 10 ** (QUIET_DB / 10)
-        loud = min(float(before.square().mean(-1).min()), float(now.square().mean(-1).min())) > quiet
+        loud = (
+            shared > 0
+            and min(float(before.square().mean(-1).min()), float(now.square().mean(-1).min())) > quiet
+        )
         if loud and shared >= 0.3 * self.own_rate:
             a, b = (spectrum(part) for part in (before, now))
             score = (a[:, None] * b[None]).sum((-1, -2)) / (
@@ -273,7 +306,7 @@ class SeparateStream:
                     for memory in self.voices
                 ]
             )
-            if loud or float(before.square().mean() + now.square().mean()) > quiet:
+            if loud or (shared and float(before.square().mean() + now.square().mean()) > quiet):
                 power = before[:, None] - now[None, :]
                 away = power.square().mean(-1) / (before.square().mean() + now.square().mean() + 1e-12)
                 table = table + 2.0 * (1 - away.numpy())

@@ -26,6 +26,8 @@ class Sound:
     """As the file states; -1 where it does not."""
     source: Any
     tags: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    """What is odd about the file, a sentence each."""
 
     def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:
         """float32 (n, channels) until the end.

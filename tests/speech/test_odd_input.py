@@ -65,6 +65,23 @@ def test_strange_recordings_keep_their_form(kind: str, weights: dict[str, str], 
         np.testing.assert_allclose(both, given_wave, atol=2.1 * step)
 
 
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "w64"])
+def test_a_recording_that_breaks_off_is_read_as_far_as_it_goes_and_told(
+    suffix: str, weights: dict[str, str], tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / f"whole.{suffix}", noise(8000), 16000)
+    data = (tmp_path / f"whole.{suffix}").read_bytes()
+    (tmp_path / f"half.{suffix}").write_bytes(data[: len(data) // 2])
+    model = load_model(weights["enhance"])
+    for name, samples, said in (("whole", 8000, 0), ("half", 4000, 1)):
+        found = enhance_file(tmp_path / f"{name}.{suffix}", tmp_path / "out.wav", model)
+        assert soundfile.info(tmp_path / "out.wav").frames == pytest.approx(samples, abs=60)
+        assert len(found.remarks) == said
+    separator = load_model(weights["separate"], "separate")
+    found = separate_file(tmp_path / f"half.{suffix}", [tmp_path / f"{k}.wav" for k in "ab"], separator)
+    assert "breaks off" in found.remarks[0]
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_samples_that_are_no_numbers_are_told_with_their_place(
     bad: float, weights: dict[str, str], tmp_path: Path

@@ -76,15 +76,16 @@ def test_outputs_that_change_places_are_put_back() -> None:
 class Known(torch.nn.Module):
     """Gives the two voices that it was told of, in an order that changes; silent where they are."""
 
-    def __init__(self, voices: np.ndarray, step: int) -> None:
+    def __init__(self, voices: np.ndarray) -> None:
         super().__init__()
-        self.voices = torch.from_numpy(voices)
+        self.voices = torch.from_numpy(voices.astype(np.float32))
         self.gain = torch.nn.Parameter(torch.ones(1))
-        self.step, self.calls = step, 0
+        self.calls = 0
 
     def forward(self, wave: torch.Tensor) -> torch.Tensor:
-        start = self.calls * self.step
-        start = min(start, self.voices.shape[1] - wave.shape[1])
+        loud = min(int(wave[0].abs().argmax()), wave.shape[1] - 8)
+        found = (self.voices.sum(0).unfold(0, 8, 1) == wave[0, loud : loud + 8]).all(1).nonzero()
+        start = int(found[0]) - loud
         self.calls += 1
         out = self.voices[None, :, start : start + wave.shape[1]]
         return out.flip(1) if self.calls % 3 == 0 else out
@@ -97,12 +98,33 @@ def test_voices_are_known_again_after_a_pause() -> None:
     pause = (time % 8 > 4) & (time % 8 < 7)  # three seconds of silence, longer than an overlap
     voices = np.stack([first, second]) * ~pause
     window_s = 3.0
-    step = int(window_s * W * 0.75)
-    stream = SeparateStream(Known(voices, step), 2, gate_db=None, consistent=False, window_s=window_s)
+    stream = SeparateStream(Known(voices), 2, gate_db=None, consistent=False, window_s=window_s)
     tracks = run(stream, voices.sum(0).astype(np.float32))
     error = np.square(tracks - voices).reshape(2, 24, W).mean(-1)
     power = np.square(voices).reshape(2, 24, W).mean(-1) + 1e-9
     assert (error < 0.05 * power.max()).all(), "a voice has changed its track"
+
+
+def test_no_window_is_spent_on_a_pause_and_the_next_one_begins_with_speech() -> None:
+    rng = np.random.default_rng(6)
+    talk = (0.1 * rng.standard_normal(2 * W + 500)).astype(np.float32)
+    hush = (2e-5 * rng.uniform(-1, 1, 5 * W + 333)).astype(np.float32)
+    wave = np.concatenate([hush, talk, hush, talk])
+
+    heard: list[np.ndarray] = []
+
+    class Listening(Halves):
+        def forward(self, wave: torch.Tensor) -> torch.Tensor:
+            heard.append(wave[0].numpy().copy())
+            return super().forward(wave)
+
+    tracks = run(SeparateStream(Listening(), 2, gate_db=None, window_s=WINDOW_S), wave)
+    np.testing.assert_allclose(tracks.sum(0), wave, atol=1e-6)
+    spoken = np.flatnonzero(np.abs(wave) > 1e-4)
+    np.testing.assert_allclose(tracks[:, spoken], wave[spoken] * np.array([[2 / 3], [1 / 3]]), atol=1e-4)
+    begins = [k for k, piece in enumerate(heard) if np.array_equal(piece, talk[:W])]
+    assert len(begins) == 2
+    assert len(heard) <= 8
 
 
 def test_one_talker_leaves_the_other_track_silent() -> None:
