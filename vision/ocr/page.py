@@ -31,6 +31,8 @@ RULED, TABLE = 1500, 3000
 """Columns of the page while rules are looked for, and while the lines of a table are."""
 SPECK = 0.02
 """Of a letter's height squared: smaller spots in tables are dirt, since single signs count there."""
+SPOTS = 5000
+"""Pieces of ink at the first width above which a page is told; written ones have 150 to 1,700."""
 EDGE = 0.3
 """Of the page's height: how long a rule beside the tables must be to be its edge."""
 
@@ -72,6 +74,8 @@ def find_lines(grey: np.ndarray, width: int = WIDTH) -> tuple[list[Line], list[s
         return [], ["there is no ink on this page."]
     lines, crowded = lines_of(ink, 0.42 * line_pitch(ink))
     remarks = [f"more than {MOST} pieces of lines; the longest were kept."] if crowded else []
+    if len(ink.heights) > SPOTS:
+        remarks.append(f"{len(ink.heights):,} spots of ink, more than a written page has: noise, or print.")
     return [scaled(line, factor, W, H) for line in lines], remarks
 
 

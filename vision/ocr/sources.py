@@ -114,7 +114,8 @@ def pages_of_pdf(source: Any) -> Iterator[Picture]:
     try:
         document = pdfium.PdfDocument(source)
     except (pdfium.PdfiumError, OSError) as error:
-        reason = "it needs a password" if "password" in str(error).lower() else unopened(source)
+        told = "it needs a password" if "password" in str(error).lower() else "it is damaged"
+        reason = "it has no pages" if is_empty(source) else told  # pdfium tells the fault of the file before
         raise DataError(f"{name}: the PDF cannot be opened; {reason}.") from error
     try:
         count = len(document)
@@ -126,14 +127,14 @@ def pages_of_pdf(source: Any) -> Iterator[Picture]:
         document.close()
 
 
-def unopened(source: Any) -> str:
-    """Why a PDF without a password cannot be opened: one that names a tree of pages and no page is empty."""
+def is_empty(source: Any) -> bool:
+    """Whether a PDF that cannot be opened says in plain words that it has no pages."""
     try:
         content = Path(source).read_bytes() if isinstance(source, (str, Path)) else bytes(source)
     except (OSError, TypeError, ValueError):  # a file object has been read already
-        return "it is damaged"
-    tree, page = (re.search(rb"/Type\s*/" + kind, content) for kind in (rb"Pages\b", rb"Page\b"))
-    return "it has no pages" if tree and not page else "it is damaged"
+        return False
+    tree = re.search(rb"/Type\s*/Pages\b", content) and re.search(rb"/Count\s+0\b", content)
+    return bool(tree) and not re.search(rb"/Type\s*/Page\b", content)
 
 
 def drawn(page: Any, number: int, count: int, name: str) -> Picture:

@@ -119,9 +119,10 @@ def test_a_pdf_with_a_password_is_named(tmp_path: Path) -> None:
         list(pictures(tmp_path / "a.pdf"))
 
 
-def test_a_pdf_without_pages_is_named(tmp_path: Path) -> None:
+def test_a_pdf_without_pages_is_named_whatever_came_before(tmp_path: Path) -> None:
     from pypdf import PdfWriter
 
+    test_a_pdf_with_a_password_is_named(tmp_path)
     PdfWriter().write(tmp_path / "a.pdf")
     with pytest.raises(DataError, match=r"a\.pdf: .* has no pages"):
         list(pictures(tmp_path / "a.pdf"))

@@ -208,6 +208,7 @@ def test_a_hundred_thousand_specks_end(untrained: dict[str, Path]) -> None:
     began = time.process_time()
     page = find_page(grey)
     assert len(page.lines) <= 1000
+    assert "spots of ink" in " ".join(page.remarks)
     assert time.process_time() - began < 30
 
 
