@@ -101,7 +101,7 @@ def scored(model: Any, noisy: torch.Tensor, clean: torch.Tensor) -> dict[str, An
     }
 
 
-def reached(found: torch.Tensor, clean: torch.Tensor) -> dict[str, float]:
+def reached(found: torch.Tensor, clean: torch.Tensor) -> dict[str, float | None]:
     """Means over clips."""
     scores = [
         metrics.every(estimate.numpy(), truth.numpy(), RATE)

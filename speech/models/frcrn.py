@@ -293,7 +293,8 @@ class UNet(nn.Module):
             if i < DEPTH - 2:
                 squeeze(x, place)
             else:
-                place[0].copy_(x[0]), place[1].copy_(x[1])
+                for there, part in zip(place, x, strict=True):
+                    there.copy_(part)
             x = skip
         return self.linear(x)
 

@@ -67,7 +67,7 @@ def silu_depthwise(
     rows: int = 0,
 ) -> Tensor:
     """y + convolution of y = silu(gain z + bias); z (S, D)."""
-    frames, gain = len(z), np.float32(gain)
+    frames, scale = len(z), np.float32(gain)
     taps = taps_of(weight)
     taps[before] += 1  # y itself
     out = z.new_empty(max(rows, frames), z.shape[1])
@@ -77,7 +77,7 @@ def silu_depthwise(
     more = array(extra)[:, None] if each else np.zeros((1, 1, z.shape[1]), np.float32)
     spread(
         lambda low, high: fused.silu_depthwise(
-            source, gain, shift, taps, before, more, each, low, high, into
+            source, scale, shift, taps, before, more, each, low, high, into
         ),
         frames,
     )
