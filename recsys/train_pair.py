@@ -7,17 +7,17 @@ from pathlib import Path
 import torch
 
 from core.config import to_dict
-from core.errors import ConfigError
+from core.errors import ConfigError, WeightsError
 from core.training import Outcome
 from core.training.card import write_card
 from core.training.run import WEIGHTS
 from core.training.stages import open_folder, point, publish
-from core.weights import Card, save
+from core.weights import ABOUT, Card, save, write_index
 from recsys.config import PairConfig, PairRun
 from recsys.features import Steps
 from recsys.loss import slate_loss
 from recsys.models.pair import PairNetwork
-from recsys.trained import Trained, equip
+from recsys.trained import PARTS, Trained, equip, gathered, whole
 
 
 def train_pair(
@@ -95,3 +95,26 @@ def joined(
     )
     save(out, pair, card)
     return card
+
+
+def link(run: str | Path, folder: str | Path, **parts: str) -> Path:
+    """Bundle the pair of a run in a `weights/` folder without its numbers: its parts are bundled there.
+
+    Args:
+        parts: the file in `folder` of `network` and of `filter`.
+
+    Raises:
+        WeightsError: the files there are not the parts of this pair.
+    """
+    tensors, card = whole(run)
+    target = Path(folder) / "recsys-pair.safetensors"
+    found = gathered(target, parts)
+    if found.keys() != tensors.keys() or not all(
+        torch.equal(found[name], one.to(found[name].dtype)) for name, one in tensors.items()
+    ):
+        raise WeightsError(f"{run}: its parts are not {' and '.join(parts.values())} in {folder}.")
+    shares = torch.tensor([card.settings["model"][name] for name in ("trust", "lean")])
+    about = {**card.extra.get(ABOUT, {}), PARTS: " + ".join(parts.values())}
+    save(target, {"shares": shares}, replace(card, extra={**card.extra, PARTS: parts, ABOUT: about}))
+    write_index(folder)
+    return target

@@ -1,7 +1,7 @@
 """What training leaves: a network with the catalogue and the counts it was trained with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +28,10 @@ DEFAULT, BEST, LINEAR = "recsys-gru", "recsys-pair", "recsys-linear"
 stands among the baselines."""
 
 
+PARTS = "parts"
+"""Where the card of a pair names the files of its network and its filter."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """A trained slate network with its catalogue and counts."""
@@ -49,7 +53,7 @@ class Trained:
         Raises:
             WeightsError: nothing by this name, damaged, or weights of another task.
         """
-        tensors, card = load(find(str(name)), mapped)
+        tensors, card = whole(name, mapped)
         if card.task != "recsys" or "kind" not in card.extra:
             raise WeightsError(f"{name}: weights for {card.task!r}, not for slates.")
         return cls.of(tensors, card, Path(name).name, mapped)
@@ -110,6 +114,39 @@ class Trained:
     def judge(self, steps: Steps) -> Tensor:
         """log P(click at slot) (B, T, S) of known steps, by posterior means."""
         return self.network.judge(steps)
+
+
+def whole(name: str | Path, mapped: bool = False) -> tuple[dict[str, Tensor], Card]:
+    """Tensors and card of weights; those of a pair may lie in two files beside it, which its card names.
+
+    So the pair is bundled: its network and its filter are bundled, too.
+
+    Raises:
+        WeightsError: nothing by this name, damaged, or parts that are not beside it.
+    """
+    path = find(str(name))
+    tensors, card = load(path, mapped)
+    if PARTS not in card.extra:
+        return tensors, card
+    extra = dict(card.extra)
+    return gathered(path, extra.pop(PARTS), mapped), replace(card, extra=extra)
+
+
+def gathered(path: Path, parts: Any, mapped: bool = False) -> dict[str, Tensor]:
+    """Tensors of a pair from the files of its network and its filter, which lie beside `path`.
+
+    Raises:
+        WeightsError: they are not named so, or damaged.
+    """
+    tensors: dict[str, Tensor] = {}
+    for part in ("network", "filter"):
+        file = parts.get(part) if isinstance(parts, dict) else None
+        if not isinstance(file, str) or Path(file).name != file:
+            raise WeightsError(f"{path}: names no file beside it that holds its {part}.")
+        for key, tensor in load(path.with_name(file), mapped)[0].items():
+            shared = key.startswith(("counts.", "catalogue."))
+            tensors.setdefault(key if shared else f"{part}.{key}", tensor)
+    return tensors
 
 
 def tables_of(network: Any) -> Any:

@@ -12,13 +12,13 @@ import os
 import shutil
 from pathlib import Path
 
-from core.bundled import find
 from core.errors import ConfigError, DataError
-from core.weights import load, save
+from core.weights import save
 from recsys.model import SlateModel
 from recsys.models.slate import SlateNetwork
 from recsys.predict import recommend
 from recsys.retrieval.ann import AnnIndex
+from recsys.trained import whole
 
 KEPT = 3
 """Snapshots that stay, the current one among them."""
@@ -47,7 +47,7 @@ def publish(weights: str | Path, root: str | Path) -> Path:
         DataError: the folder cannot be written.
     """
     root = Path(root)
-    tensors, card = load(find(weights))
+    tensors, card = whole(weights)
     wide = {name: one.float() if one.is_floating_point() else one for name, one in tensors.items()}
     try:
         root.mkdir(parents=True, exist_ok=True)

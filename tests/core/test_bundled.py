@@ -95,6 +95,13 @@ def test_what_the_packages_bundle_is_what_their_indexes_say() -> None:
         assert (row["task"], row["unit"], row["terms"]) == (card.task, card.unit, card.terms)
 
 
+def test_what_is_bundled_stays_small() -> None:
+    folders = {row["path"].parent for row in bundled.index_rows()}
+    sizes = [path.stat().st_size for folder in folders for path in folder.iterdir()]
+    assert max(sizes) <= 4_000_000
+    assert sum(sizes) <= 28_000_000
+
+
 def from_card(card: Card) -> nn.Module:
     """A network whose width and depth its card says."""
     wanted = card.settings["model"]

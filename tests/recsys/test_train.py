@@ -8,16 +8,17 @@ import pytest
 import torch
 
 from core.config import replace as changed
-from core.errors import ConfigError
+from core.errors import ConfigError, WeightsError
 from core.state import from_bytes, to_bytes
 from core.training import ShuffledBatches
-from core.weights import load
+from core.weights import bundle, load
 from recsys.config import FilterRun, PairRun, PaperRun, SlateConfig
 from recsys.evaluation import evaluate
 from recsys.features import steps_of
 from recsys.model import load_model
 from recsys.train import train
-from recsys.train_pair import joined
+from recsys.train_pair import joined, link
+from recsys.trained import gathered
 from recsys.training import Rising
 from tests.recsys.market import WORLD, log
 
@@ -129,6 +130,18 @@ def test_a_pair_is_a_network_and_a_filter_in_one_file(tmp_path: Path) -> None:
     assert same(tmp_path / "run", tmp_path / "late")
     with pytest.raises(ConfigError, match="a network and a filter, got filter and interest"):
         joined(tmp_path / "run" / "2-filter", tmp_path / "run" / "1-network", tmp_path / "x.safetensors")
+    # bundled beside its parts it holds none of their numbers
+    folder = tmp_path / "weights"
+    for name in ("1-network", "2-filter"):
+        bundle(tmp_path / "run" / name, folder, name, half=False)
+    target = link(tmp_path / "run", folder, network="1-network.safetensors", filter="2-filter.safetensors")
+    assert target.stat().st_size < 4000
+    torch.testing.assert_close(load_model(str(target)).judge(steps), found.judge(steps), rtol=0, atol=0)
+    with pytest.raises(WeightsError, match="its parts are not"):
+        link(tmp_path / "run", folder, network="2-filter.safetensors", filter="1-network.safetensors")
+    for parts in ("all", {"network": "../1-network.safetensors"}, {"network": "1-network.safetensors"}):
+        with pytest.raises(WeightsError, match="no file beside it that holds its"):
+            gathered(target, parts)
 
 
 def test_the_paper_s_gru_is_trained_in_stages_with_frozen_items(tmp_path: Path) -> None:
