@@ -31,7 +31,8 @@ def works() -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        conv, lstm = nn.Conv2d(2, 3, 3, padding=1), nn.LSTM(2, 3, batch_first=True)
+        conv = nn.Conv2d(2, 3, 3, padding=1)
+        lstm: Any = nn.LSTM(2, 3, batch_first=True)
         x, other, steps = torch.rand(1, 2, 4, 5), torch.rand(1, 3, 4, 5), torch.rand(1, 4, 2)
         try:
             found = ordered_conv(x, other, order_conv(conv, x), conv, relu=True)

@@ -310,6 +310,8 @@ def simulate(
 
     if task != "lines" and (fonts or texts):
         raise ConfigError(f"--fonts and --text are of lines, not of {task}.")
-    about = {"texts": [text for path in texts or [] for text in listed(path)], "fonts": fonts, "show": show}
-    written = write_set(task, out, count, digits, part, shortest, longest, seed, **about)
+    said = [text for path in texts or [] for text in listed(path)]
+    written = write_set(
+        task, out, count, digits, part, shortest, longest, seed, texts=said, fonts=fonts, show=show
+    )
     emit({"index": str(written), "n": count}, json_path, [f"{written}: {count} {task}"])

@@ -49,7 +49,7 @@ def fold(part: Any, conv: str, norm: str) -> None:
 class ReadResidual(nn.Module):
     """A folded `Residual`: the sum and both relu are done by the convolutions on their way."""
 
-    def __init__(self, part: Residual) -> None:
+    def __init__(self, part: Any) -> None:
         super().__init__()
         self.conv1, self.conv2 = ReadConv(part.conv1.conv, relu=True), ReadConv(part.conv2.conv, relu=True)
         self.shortcut = ReadConv(part.shortcut) if isinstance(part.shortcut, nn.Conv2d) else part.shortcut
