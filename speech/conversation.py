@@ -153,7 +153,7 @@ class Casting:
         crowd = (share > 0).sum(1) > 1
         self.weight = (share * np.where(crowd, BOTH, 1.0)[:, None]).astype(np.float32)
         self.together = crowd.sum() / max(1, (share > 0).any(1).sum())
-        quiet = ~(share > 0).any(1)
+        quiet = np.logical_not((share > 0).any(1))
         self.pause = quiet | np.concatenate([[True], quiet[:-1]])
         self.cost = np.where(self.pause, MOVE_IN_PAUSE, MOVE)
         self.inverse = np.linalg.inv(self.within()).astype(np.float32)

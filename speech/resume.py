@@ -106,7 +106,7 @@ class Spool:
     """Bytes up to which there is no file."""
 
     def __init__(self, out: str | Path, channels: int) -> None:
-        folder = Path(os.path.realpath(out)).parent
+        folder = os.path.dirname(os.path.realpath(out))
         self.channels, self.pieces = channels, 0
         self.file = SpooledTemporaryFile(self.IN_MEMORY, dir=folder if os.access(folder, os.W_OK) else None)
 
