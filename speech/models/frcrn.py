@@ -86,7 +86,8 @@ class ComplexConv(nn.Module):
         a, b = x
         sums, differences, together = self.three(a)
         both = self.conv(a + b, sums)
-        return both - self.conv(b, together), both + self.conv(a, differences)
+        real = self.conv(b, together).neg_().add_(both)
+        return real, both.add_(self.conv(a, differences))
 
     def conv(self, x: Tensor, weights: Weights) -> Tensor:
         return raised(x, weights) if self.up else F.conv2d(x, weights[0][0], weights[1], **self.places)
@@ -108,7 +109,10 @@ class ComplexConv(nn.Module):
             (re.weight + im.weight, im.bias),
         ]
         return [
-            ([part.contiguous(memory_format=near) for part in (phases(w) if self.up else [w])], bias)
+            (
+                [part.contiguous(memory_format=near) for part in (phases(w) if self.up else [w])],
+                bias,
+            )
             for w, bias in pairs
         ]
 
@@ -188,11 +192,12 @@ class ComplexMemory(nn.Module):
         taps = [memory_taps(net) for net in (re, im)]
         real, imaginary = a - b, a + b
         for part, signs in ((a, (1, 1)), (b, (1, -1))):
-            hidden = positive(F.linear(part, weight).flatten(0, 1), bias).chunk(2, 1)
-            seen = [h @ net.project.weight.T for h, net in zip(hidden, (re, im), strict=True)]
+            hidden = positive(F.linear(part, weight).flatten(0, 1), bias)
             into = (real, imaginary) if part is a else (imaginary, real)  # R a and I b are real
-            for p, tap, sign, out in zip(seen, taps, signs, into, strict=True):
-                add_along(p.view(part.shape).numpy(), tap * np.float32(sign), PAST - 1, 1, out.numpy())
+            for h, net, tap, sign, out in zip(hidden.chunk(2, 1), (re, im), taps, signs, into, strict=True):
+                p = (h @ net.project.weight.T).view(part.shape)
+                add_along(p.numpy(), tap * np.float32(sign), PAST - 1, 1, out.numpy())
+            del hidden, h, p  # before the other part's are made: they are what takes most at once
         return real.permute(2, 0, 1)[None], imaginary.permute(2, 0, 1)[None]
 
 
@@ -273,18 +278,20 @@ class UNet(nn.Module):
                     x[1].contiguous(memory_format=torch.channels_last),
                 )
             squeeze = getattr(self, f"se_layer_enc{i}")
+            if i == DEPTH - 1:
+                break
             if not compiled_here(x[0]):
                 skips.append(squeeze(x))
-            elif i < DEPTH - 1:
-                skips.append(room_for_two(x))
-                squeeze(x, half_of(skips[i], 1))
+                continue
+            skips.append(room_for_two(x))
+            squeeze(x, half_of(skips[i], 1))
         x = self.fsmn(x)
         for i in range(DEPTH):
             x = getattr(self, f"decoder{i}")(x)
             if i == DEPTH - 1:
                 break
             x = getattr(self, f"fsmn_dec{i}")(x)
-            skip, squeeze = skips[DEPTH - 2 - i], getattr(self, f"se_layer_dec{i}")
+            skip, squeeze = skips.pop(), getattr(self, f"se_layer_dec{i}")
             if not compiled_here(x[0]):
                 x = squeeze(x) if i < DEPTH - 2 else x
                 x = torch.cat([x[0], skip[0]], 1), torch.cat([x[1], skip[1]], 1)
