@@ -64,7 +64,7 @@ class BothWays(nn.Module):
         for layer in range(0, len(self.units), 2):
             if layer:
                 x = self.dropout(x)
-            pair = [self.units[layer], self.units[layer + 1]]
+            pair: list[Any] = [self.units[layer], self.units[layer + 1]]
             if lengths is None and onednn_runs(pair, x):
                 if self.readers and answers_here(x, pair[0].weight_hh):
                     x = self.readers[layer // 2](pair, x)

@@ -30,7 +30,7 @@ def kept_apart(lines: Sequence[Line]) -> list[Line]:
         own = level(line, upper[:, 0])
         x0, y0, x1, y1 = boxes[number]
         near = (boxes[:, 0] <= x1) & (boxes[:, 2] >= x0) & (boxes[:, 1] <= y1) & (boxes[:, 3] >= y0)
-        for other in np.flatnonzero(near):
+        for other in np.flatnonzero(near).tolist():
             if other != number:
                 clear(upper, lower, own, lines[other])
         upper[:, 1] = np.maximum(upper[:, 1], own - np.maximum(ABOVE * most, most - (lower[:, 1] - own)))
