@@ -6,15 +6,31 @@ Nothing is held back beyond half of the filter: 1.5 ms by default.
 """
 
 from math import ceil, gcd
+from typing import Any
 
 import numpy as np
+
+from core.kernels.jit import compiled
 
 HALF_S = 0.0015
 """Half of the filter, seconds."""
 SHARE = 0.925
 """Of half the lower rate, where the filter has fallen by 6 dB."""
-PIECE = 4096
-"""Outputs computed at once."""
+
+
+@compiled
+def filtered(x: Any, filters: Any, place: int, down: int, up: int, first: int, out: Any) -> None:
+    """Outputs (C, m) of x (C, n), whose first sample is number `first`; `place` counts parts of `up`."""
+    reach = filters.shape[1]
+    for m in range(out.shape[1]):
+        start = place // up - reach // 2 + 1 - first
+        taps = filters[place % up]
+        for c in range(out.shape[0]):
+            total = np.float32(0)
+            for k in range(reach):
+                total += x[c, start + k] * taps[k]
+            out[c, m] = total
+        place += down
 
 
 class Resampler:
@@ -46,20 +62,15 @@ class Resampler:
 
     def make(self, upto: int) -> np.ndarray:
         """Outputs from the next one to `upto`, left out."""
-        pieces = [np.zeros((len(self.buffer), 0), np.float32)]
-        reach = np.arange(2 * self.half)
-        while self.made < upto:
-            number = np.arange(self.made, min(upto, self.made + PIECE), dtype=np.int64)
-            place, phase = np.divmod(number * self.down, self.up)
-            start = place - self.half + 1 - self.first
-            windows = self.buffer[:, start[:, None] + reach]  # (C, m, 2 half)
-            pieces.append(np.einsum("cmk,mk->cm", windows, self.filters[phase]).astype(np.float32))
-            self.made = int(number[-1]) + 1
+        made = np.empty((len(self.buffer), max(0, upto - self.made)), np.float32)
+        if made.shape[1]:
+            filtered(self.buffer, self.filters, self.made * self.down, self.down, self.up, self.first, made)
+            self.made = upto
         keep = self.made * self.down // self.up - self.half + 1
         if keep > self.first:
             self.buffer = self.buffer[:, keep - self.first :]
             self.first = keep
-        return np.concatenate(pieces, 1)
+        return made
 
     def state(self) -> dict[str, object]:
         """A plain value."""
