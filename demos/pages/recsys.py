@@ -17,7 +17,7 @@ from recsys.compare import compare, town_of
 from recsys.visit import VISITORS, ShelfShown, Visit, arrive, beliefs, click, shelf, strolls
 
 HEADLINE = Headline(
-    weights="recsys-gru",
+    weights="recsys-pair",
     figure="hits@20",
     shown="{:.2f} of 20 items are clicked later",
     against="hits@20_last_group",
