@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -24,6 +25,8 @@ PATIENCE_S = 30.0
 """Seconds that a process waits for another one that says nothing, by default."""
 BEAT_S = 2.0
 """Seconds between two signs of life of the first process, while the others wait for its work."""
+MEETING_S = 0.02
+"""Seconds between two looks of a process that waits for the first one to come."""
 SIGNS = ("gloo", "NCCL", "Connection", "imed out", "ocket", "TCPStore", "Broken pipe", "peer")
 """What the messages of a lost process have."""
 
@@ -116,10 +119,46 @@ def join(device: torch.device, patience_s: float = PATIENCE_S) -> Place:
     if not dist.is_initialized():
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return Place(device=device)
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=patience_s))
+        backend, patience = "nccl" if device.type == "cuda" else "gloo", timedelta(seconds=patience_s)
+        # both are documented names of torch.distributed that its __all__ lacks
+        enter, prefixed = dist.rendezvous, dist.PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+        table, rank, world = next(enter("env://", timeout=patience))
+        meeting = prefixed(met(table, rank, world, patience), table)
+        dist.init_process_group(backend, timeout=patience, rank=rank, world_size=world, store=meeting)
         atexit.register(leave)
     return Place(dist.get_rank(), dist.get_world_size(), device)
+
+
+def met(table: Any, rank: int, world: int, patience: timedelta) -> str:
+    """A name for the meeting of these very processes, under which they keep what they tell each other.
+
+    torchrun keeps one table through its `--max-restarts`: without a name of their own, processes that were
+    started again would read addresses of those that are gone. Its count of restarts is no such name: each
+    machine of several has its own. So the first process makes one up, every other one signs it, and a name
+    under which a process does not find its own signature is an old one.
+
+    Raises:
+        WorkError: not all came within `patience`.
+    """
+    own, others = uuid4().hex, range(1, world)
+    if rank == 0:
+        table.set("meeting", own)
+        try:
+            signed = [table.get(f"{own}/{other}").decode() for other in others]
+        except dist.DistError as error:  # of the table's own patience
+            raise WorkError(f"some of {world} processes did not come ({first_line(error)}).") from error
+        table.set(f"{own}/all", " ".join(signed))
+        return own
+    since, name = time.monotonic(), ""
+    while True:
+        if table.check(["meeting"]) and (now := table.get("meeting").decode()) != name:
+            name = now
+            table.set(f"{name}/{rank}", own)
+        if name and table.check([f"{name}/all"]) and own in table.get(f"{name}/all").decode().split():
+            return name
+        if time.monotonic() - since > patience.total_seconds():
+            raise WorkError(f"the first of {world} processes did not come in time ({patience}).")
+        time.sleep(MEETING_S)
 
 
 def rounds() -> Iterator[int]:

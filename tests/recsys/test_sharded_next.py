@@ -55,7 +55,8 @@ def in_two_processes(out: Path, dropout: float, dies: int | None = None) -> None
         "DIES": str(dies or 0),
         "PYTHONPATH": os.getcwd(),
     }
-    subprocess.run(words, check=True, env=environment, timeout=280, capture_output=True)
+    ended = subprocess.run(words, env=environment, timeout=280, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("block", ["esasrec", "gsasrec", "hstu"])

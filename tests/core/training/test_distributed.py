@@ -4,18 +4,22 @@ import csv
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
-from core.errors import ConfigError
+from core.errors import ConfigError, WorkError
 from core.training import ShuffledBatches, local_device
-from core.training.distributed import Place
+from core.training.distributed import Place, met
 from tests.core.training.parallel import train_counted, train_plainly, train_sparse
 from tests.core.training.runs import final, same
 
+PATIENCE = timedelta(seconds=0.5)
 FIGURES = ("train_loss", "val_error")
 ROOT = Path(__file__).parents[3]
 
@@ -91,3 +95,29 @@ def test_one_process_needs_no_group() -> None:
 def test_a_device_that_is_not_here_is_named(wanted: str) -> None:
     with pytest.raises(ConfigError, match=wanted):
         local_device(wanted)
+
+
+def test_processes_that_are_started_again_do_not_meet_under_the_old_name() -> None:
+    """What a torchrun with --max-restarts does: its table outlives the processes."""
+    table = dist.HashStore()
+    table.set_timeout(timedelta(seconds=20))
+    names: list[str] = []
+    for _ in range(3):
+        with ThreadPoolExecutor(3) as pool:
+            late_first = [pool.submit(met, table, rank, 3, timedelta(seconds=20)) for rank in (2, 1, 0)]
+            (name,) = {each.result() for each in late_first}
+        names.append(name)
+    assert len(set(names)) == 3
+
+
+@pytest.mark.parametrize("others", ["gone", "came and died"])
+def test_a_process_that_nobody_meets_says_so(others: str) -> None:
+    table = dist.HashStore()
+    table.set_timeout(PATIENCE)
+    if others != "gone":
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda rank: met(table, rank, 2, PATIENCE), range(2)))
+    with pytest.raises(WorkError, match="some of 2 processes did not come"):
+        met(table, 0, 2, PATIENCE)
+    with pytest.raises(WorkError, match="the first of 2 processes did not come"):
+        met(table, 1, 2, PATIENCE)

@@ -62,7 +62,8 @@ def test_one_process_is_an_embedding() -> None:
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", __file__]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OUT": str(tmp_path), "PYTHONPATH": os.getcwd()}
-    subprocess.run(words, check=True, env=environment, timeout=280, capture_output=True)
+    ended = subprocess.run(words, env=environment, timeout=280, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
     two, one = torch.load(tmp_path / "two.pt", weights_only=True), learned(Place())
     assert set(two) == set(one)
     for name, tensor in one.items():
