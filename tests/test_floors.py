@@ -3,8 +3,12 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
+from inspect import getclosurevars
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 
@@ -41,9 +45,19 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def names_in(path: Path) -> Iterator[tuple[int, str, bool]]:
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def names_in(path: Path) -> list[tuple[int, str, bool]]:
     """(line, module that is named, by text): imports anywhere in a file, and dotted names in its strings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return list(found_names(path))
+
+
+def found_names(path: Path) -> Iterator[tuple[int, str, bool]]:
+    tree = tree_of(path)
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -150,7 +164,7 @@ def test_nothing_below_the_commands_prints() -> None:
         here = module_of(path)
         if here == "core.terminal" or here.startswith("demos") or "cli" in here:
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert not found, found
@@ -162,10 +176,27 @@ def test_nothing_below_the_commands_prints() -> None:
 def test_no_two_classes_of_a_package_have_one_name(package: str) -> None:
     places: dict[str, list[str]] = {}
     for path in sorted((ROOT / package).rglob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in tree_of(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
     assert not {name: files for name, files in places.items() if len(files) > 1}
+
+
+def lazy_packages() -> list[str]:
+    """Packages whose public names are loaded on first use."""
+    return [
+        module_of(path) for path in files() if lies_in(path) and "= lazy(" in path.read_text(encoding="utf-8")
+    ]
+
+
+@pytest.mark.parametrize("name", lazy_packages())
+def test_no_module_has_the_public_name_of_something_else(name: str) -> None:
+    """What is imported first would otherwise decide which of the two a package gives."""
+    package = import_module(name)
+    table = getclosurevars(package.__getattr__).nonlocals["homes"]
+    public = {*table, *getattr(package, "__all__", ())}
+    modules = {module.name for module in iter_modules(package.__path__)}
+    assert not public & modules
 
 
 def test_no_file_is_longer_than_one_sitting() -> None:

@@ -3,8 +3,8 @@
 from core.lazy import lazy
 
 PUBLIC = {
-    "Alignment": ".align",
-    "align": ".align",
+    "Alignment": ".forced_alignment",
+    "align": ".forced_alignment",
     "Automaton": ".constraints",
     "of_length": ".constraints",
     "only": ".constraints",
@@ -18,18 +18,18 @@ PUBLIC = {
     "choose": ".exact",
     "every_labelling": ".exact",
     "label_score": ".exact",
-    "Spans": ".greedy",
-    "fast_beam": ".fast_beam",
-    "label_model": ".fast_beam",
-    "greedy": ".greedy",
+    "Spans": ".best_path",
+    "fast_beam": ".compiled_beam",
+    "label_model": ".compiled_beam",
+    "greedy": ".best_path",
     "Bigram": ".lexicon",
     "Words": ".lexicon",
     "ctc_loss": ".loss",
     "frames_needed": ".loss",
-    "Hypothesis": ".prefix_beam",
-    "PrefixBeam": ".prefix_beam",
-    "prefix_beam": ".prefix_beam",
-    "word_beam": ".word_beam",
+    "Hypothesis": ".prefix_beam_search",
+    "PrefixBeam": ".prefix_beam_search",
+    "prefix_beam": ".prefix_beam_search",
+    "word_beam": ".word_beam_search",
 }
 __all__ = list(PUBLIC)
 __getattr__, __dir__ = lazy(globals(), PUBLIC)

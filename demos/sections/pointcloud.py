@@ -8,7 +8,7 @@ from core.report import number, percent
 from demos.markup import Stat
 from demos.report import Section
 from demos.sections.pointcloud_above import COLOURS, Shape, seen_from_above
-from vision.pointcloud.evaluate import evaluate, hand_made_finder, network_finder
+from vision.pointcloud.evaluation import evaluate, hand_made_finder, network_finder
 from vision.pointcloud.examples import Example, generated
 from vision.pointcloud.predict import BASELINE as BEV
 from vision.pointcloud.predict import Boxes, Detector

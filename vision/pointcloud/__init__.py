@@ -20,7 +20,7 @@ PUBLIC = {
     "Cloud": ".data",
     "Detector": ".predict",
     "detect": ".predict",
-    "evaluate": ".evaluate",
+    "evaluate": ".evaluation",
     "read_cloud": ".data",
     "Sectors": ".live",
     "Tracker": ".track",

@@ -25,7 +25,7 @@ from core.weights import find, load, load_into, save
 from vision.pointcloud.calibrate import thresholds
 from vision.pointcloud.config import ModelConfig, TrainConfig
 from vision.pointcloud.crops import Crops, MakeCrops
-from vision.pointcloud.evaluate import figures, network_finder, seen_part
+from vision.pointcloud.evaluation import figures, network_finder, seen_part
 from vision.pointcloud.examples import Example, find_examples, generated, read_example
 from vision.pointcloud.models.detector import build_network
 from vision.pointcloud.predict import Detector

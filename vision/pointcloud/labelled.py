@@ -9,7 +9,7 @@ import numpy as np
 from core.files import whole_file
 from vision.pointcloud.boxes import count_inside
 from vision.pointcloud.cloud import Cloud
-from vision.pointcloud.evaluate import axes_of
+from vision.pointcloud.evaluation import axes_of
 from vision.pointcloud.examples import stem
 from vision.pointcloud.formats.kitti import CAMERA, read_calibration
 from vision.pointcloud.formats.labels import (

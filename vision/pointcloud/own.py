@@ -13,7 +13,7 @@ from torch import Generator
 from core.errors import ConfigError, DataError
 from vision.pointcloud.boxes import count_inside
 from vision.pointcloud.crops import FIRST_TEST, FIRST_TRAINING, LOW, SIZE, Crops, batch_of, crops_of, view
-from vision.pointcloud.evaluate import axes_of
+from vision.pointcloud.evaluation import axes_of
 from vision.pointcloud.examples import FORMATS, Example, find_examples, read_example
 from vision.pointcloud.formats.labels import role
 from vision.pointcloud.ground import estimate_ground

@@ -1,5 +1,7 @@
 """What is made for others has a name of `core`, whichever module was loaded before."""
 
+import importlib
+
 import pytest
 
 import core
@@ -13,4 +15,6 @@ def test_decoders_and_models_are_names_of_core(name: str) -> None:
     assert callable(found)
     assert found.__name__ == name
     assert found.__module__.startswith("core.ctc.")
+    package = importlib.import_module("core.ctc")
+    assert getattr(package, name) is found
     assert name in core.__all__

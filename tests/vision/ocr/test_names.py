@@ -5,7 +5,6 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,6 @@ from vision.ocr.synth.pages import two_columns
 from vision.ocr.training import train as train_function
 
 NAMES = ("align", "decode", "evaluate", "read_line", "read_lines", "read_page", "segment", "train")
-
-
-def test_no_module_has_a_public_name() -> None:
-    modules = {module.name for module in iter_modules(vision.ocr.__path__)}
-    assert not modules & set(vision.ocr.PUBLIC)
 
 
 @pytest.mark.parametrize("name", NAMES)

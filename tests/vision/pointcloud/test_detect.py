@@ -28,7 +28,7 @@ from vision.pointcloud.crops import (
 )
 from vision.pointcloud.data import read_cloud
 from vision.pointcloud.decode import decode_maps
-from vision.pointcloud.evaluate import view_points
+from vision.pointcloud.evaluation import view_points
 from vision.pointcloud.examples import find_examples, generated, read_example
 from vision.pointcloud.features import CHANNELS, bev_image
 from vision.pointcloud.iou import iou_bev

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from core.errors import DataError
 from vision.pointcloud.cli import app
-from vision.pointcloud.evaluate import figures, hand_made_finder, seen_part
+from vision.pointcloud.evaluation import figures, hand_made_finder, seen_part
 from vision.pointcloud.examples import find_examples, read_example
 from vision.pointcloud.formats.kitti import CAMERA, kitti_label, write_calibration
 from vision.pointcloud.formats.labels import role

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from vision.pointcloud.cli import app
 from vision.pointcloud.data import read_cloud
-from vision.pointcloud.evaluate import sensors_report
+from vision.pointcloud.evaluation import sensors_report
 from vision.pointcloud.examples import generated
 
 VERBS = {

@@ -58,8 +58,8 @@ def evaluate(
 
     from core.errors import ConfigError, WeightsError
     from vision.pointcloud.disturb import disturbed, parsed
-    from vision.pointcloud.evaluate import evaluate as score
-    from vision.pointcloud.evaluate import hand_made_finder, network_finder, sensors_report, table
+    from vision.pointcloud.evaluation import evaluate as score
+    from vision.pointcloud.evaluation import hand_made_finder, network_finder, sensors_report, table
     from vision.pointcloud.examples import FORMATS, find_examples, generated, read_example
     from vision.pointcloud.predict import BASELINE, Detector
     from vision.pointcloud.synth.sensors import NAMES as SENSORS

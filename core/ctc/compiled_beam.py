@@ -1,4 +1,4 @@
-"""The prefix beam compiled: the same search as `prefix_beam.PrefixBeam` without rules, for whole lines.
+"""The prefix beam compiled: the same search as `PrefixBeam` without rules, for whole lines.
 
 Plain version: `PrefixBeam`. Same pruning, same ranking, ties to the older prefix; sums in double precision.
 The character model becomes arrays once for an alphabet: a state is a history that has followers, its row
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from core.ctc.char_lm import BEGIN, END, UNKNOWN, CharLM
-from core.ctc.prefix_beam import NONE, Hypothesis
+from core.ctc.prefix_beam_search import NONE, Hypothesis
 from core.kernels.jit import compiled
 
 
