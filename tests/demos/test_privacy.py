@@ -14,7 +14,7 @@ from demos import hub, serve
 
 def answer(request: urllib.request.Request | str) -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(request, timeout=20) as reply:
+        with urllib.request.urlopen(request, timeout=200) as reply:
             return reply.status, reply.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()

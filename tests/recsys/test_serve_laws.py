@@ -50,21 +50,23 @@ def store(request: Any, tmp_path: Path) -> Iterator[AnyStore]:
         from recsys.serve.redis_store import RedisStore
 
         try:
-            found = waiting(lambda: RedisStore(f"redis://127.0.0.1:{port}/0"))
+            found = waiting(lambda: RedisStore(f"redis://127.0.0.1:{port}/0"), server)
             yield found
             found.close()
         finally:
             server.terminate()
 
 
-def waiting(make: Any, tries: int = 300) -> Any:
-    """What `make` gives once it does not fail."""
-    for _ in range(tries):
+def waiting(make: Any, server: subprocess.Popen[bytes]) -> Any:
+    """What `make` gives once it does not fail; a server starts in seconds, on a busy machine in minutes."""
+    until = time.monotonic() + 200
+    while True:
         try:
             return make()
         except (DataError, OSError):
+            if server.poll() is not None or time.monotonic() > until:
+                raise
             time.sleep(0.1)
-    return make()
 
 
 def test_clicks_states_items_and_forgetting_are_the_same_in_every_store(store: AnyStore) -> None:
@@ -221,12 +223,12 @@ def test_a_killed_server_has_lost_nothing_that_it_answered(tmp_path: Path) -> No
             data = None if body is None else json.dumps(body).encode()
             headers = {"content-type": "application/json"}
             with urllib.request.urlopen(
-                urllib.request.Request(address + path, data, headers), timeout=60
+                urllib.request.Request(address + path, data, headers), timeout=200
             ) as answer:
                 return answer.read()
 
         try:
-            waiting(lambda: ask("/ready"), 900)
+            waiting(lambda: ask("/ready"), server)
             page = ask("/docs").decode()
             assert "/recommend" in page
             assert "http://" not in page.replace(address, "")

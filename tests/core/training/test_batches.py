@@ -220,7 +220,7 @@ def test_workers_end_with_a_trainer_that_was_killed() -> None:
         assert len(workers) == 2
         assert all(worker.exists() for worker in workers)
         process.kill()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 200
     while any(worker.exists() for worker in workers) and time.monotonic() < until:
         time.sleep(0.1)
     assert not any(worker.exists() for worker in workers)

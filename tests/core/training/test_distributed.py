@@ -20,6 +20,9 @@ from tests.core.training.parallel import train_counted, train_plainly, train_spa
 from tests.core.training.runs import final, same
 
 PATIENCE = timedelta(seconds=0.5)
+"""With those who do not come."""
+MEETING = timedelta(seconds=100)
+"""With those who do: a busy machine may keep a thread waiting for seconds."""
 FIGURES = ("train_loss", "val_error")
 ROOT = Path(__file__).parents[3]
 
@@ -100,11 +103,11 @@ def test_a_device_that_is_not_here_is_named(wanted: str) -> None:
 def test_processes_that_are_started_again_do_not_meet_under_the_old_name() -> None:
     """What a torchrun with --max-restarts does: its table outlives the processes."""
     table = dist.HashStore()
-    table.set_timeout(timedelta(seconds=20))
+    table.set_timeout(MEETING)
     names: list[str] = []
     for _ in range(3):
         with ThreadPoolExecutor(3) as pool:
-            late_first = [pool.submit(met, table, rank, 3, timedelta(seconds=20)) for rank in (2, 1, 0)]
+            late_first = [pool.submit(met, table, rank, 3, MEETING) for rank in (2, 1, 0)]
             (name,) = {each.result() for each in late_first}
         names.append(name)
     assert len(set(names)) == 3
@@ -113,10 +116,11 @@ def test_processes_that_are_started_again_do_not_meet_under_the_old_name() -> No
 @pytest.mark.parametrize("others", ["gone", "came and died"])
 def test_a_process_that_nobody_meets_says_so(others: str) -> None:
     table = dist.HashStore()
-    table.set_timeout(PATIENCE)
     if others != "gone":
+        table.set_timeout(MEETING)
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda rank: met(table, rank, 2, PATIENCE), range(2)))
+            list(pool.map(lambda rank: met(table, rank, 2, MEETING), range(2)))
+    table.set_timeout(PATIENCE)
     with pytest.raises(WorkError, match="some of 2 processes did not come"):
         met(table, 0, 2, PATIENCE)
     with pytest.raises(WorkError, match="the first of 2 processes did not come"):
