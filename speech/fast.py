@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from core.kernels.jit import compiled
-from core.kernels.vector_math import tanh32
+from core.kernels.vector_math import sigmoid32, tanh32
 from core.streaming.lstm import lstm_cell, lstm_step, lstm_weights
-from core.streaming.products import add_product, array, linear, row_product
+from core.streaming.products import add_product, add_products, array, linear, row_product
 from speech.models.enhance import FLOOR_RATE, LEVEL_RATE, EnhanceNet
 from speech.models.recurrence import Recurrence
 
@@ -42,37 +42,60 @@ def across(x: Any, gain: Any, shift: Any, w: Any, u: Any, b: Any, wo: Any, bo: A
     H = u.shape[1]
     n = np.empty((K, C), np.float32)
     y = np.empty((K, 2 * H), np.float32)
-    gates = np.empty(4 * H, np.float32)
+    gates = np.empty((K, 4 * H), np.float32)
     for k in range(K):
         normed(x[k], gain, shift, n[k])
     for d in range(2):
         h, c = np.zeros(H, np.float32), np.zeros(H, np.float32)
+        row_product(n, w[d], b[d], gates)
         for t in range(K):
             k = K - 1 - t if d else t
-            gates[:] = b[d]
-            add_product(n[k], w[d], gates)
-            add_product(h, u[d], gates)
-            lstm_cell(gates, h, c)
+            add_product(h, u[d], gates[k])
+            lstm_cell(gates[k], h, c)
             y[k, d * H : (d + 1) * H] = h
     for k in range(K):
         x[k] += bo
-        add_product(y[k], wo, x[k])
+    add_products(y, wo, x)
 
 
 @compiled
 def over(x: Any, gain: Any, shift: Any, w: Any, u: Any, b: Any, wo: Any, bo: Any, h: Any, c: Any) -> None:
     """x (K, C) + W LSTM(norm x) one step in time for every band, in place; h, c (K, H)."""
     K, C = x.shape
-    n = np.empty(C, np.float32)
-    gates = np.empty(b.shape[0], np.float32)
+    n = np.empty((K, C), np.float32)
+    gates = np.empty((K, b.shape[0]), np.float32)
     for k in range(K):
-        normed(x[k], gain, shift, n)
-        gates[:] = b
-        add_product(n, w, gates)
-        add_product(h[k], u, gates)
-        lstm_cell(gates, h[k], c[k])
+        normed(x[k], gain, shift, n[k])
+    row_product(n, w, b, gates)
+    add_products(h, u, gates)
+    for k in range(K):
+        lstm_cell(gates[k], h[k], c[k])
         x[k] += bo
-        add_product(h[k], wo, x[k])
+    add_products(h, wo, x)
+
+
+@compiled
+def encoded(found: Any, starts: Any, w: Any, b: Any) -> Any:
+    """Four numbers a bin (F, 4), bins of band k from starts[k] on, w (K, 4 widest, C) -> bands (K, C)."""
+    x = b.copy()
+    flat = found.reshape(-1)
+    for k in range(x.shape[0]):
+        low, high = 4 * starts[k], 4 * starts[k + 1]
+        add_product(flat[low:high], w[k, : high - low], x[k])
+    return x
+
+
+@compiled
+def decoded(x: Any, hidden: Any, shift: Any, w: Any, b: Any) -> Any:
+    """Bands (K, D), hidden (D, E), w (K, E, taps) -> silu(x hidden + shift) w + b, (K, taps)."""
+    y = np.empty((x.shape[0], shift.shape[0]), np.float32)
+    row_product(x, hidden, shift, y)
+    taps = b.copy()
+    for k in range(y.shape[0]):
+        for j in range(y.shape[1]):
+            y[k, j] *= sigmoid32(y[k, j])
+        add_product(y[k], w[k], taps[k])
+    return taps
 
 
 @compiled
@@ -131,7 +154,6 @@ class Quick:
         bands = network.bands
         where = bands.where.numpy() // bands.widest
         self.starts = np.append(np.searchsorted(where, np.arange(bands.count)), len(where)).astype(np.int64)
-        self.widths = np.diff(self.starts)
         self.encode = array(network.encode.weight), array(network.encode.bias)
         self.across = [across_weights(block) for block in (*network.across, network.last)]
         self.over = [over_weights(block) for block in network.over]
@@ -180,11 +202,7 @@ class Quick:
         """One spectrum (F, 2) -> out (F, 2)."""
         found = np.zeros((len(y), 4), np.float32)
         features(y, bound["level"], bound["floor"], bound["weights"], self.rates, found)
-        weight, bias = self.encode
-        x = bias.copy()
-        flat = found.reshape(-1)
-        for k, (start, width) in enumerate(zip(self.starts, self.widths, strict=False)):
-            add_product(flat[4 * start : 4 * (start + width)], weight[k, : 4 * width], x[k])
+        x = encoded(found, self.starts, *self.encode)
         for first, second, (h, c) in zip(self.across, self.over, bound["over"], strict=False):
             across(x, *first)
             over(x, *second, h, c)
@@ -197,13 +215,7 @@ class Quick:
         add_product(h1 + h2, self.spread[0], together)
         x = np.concatenate([x, together.reshape(len(x), -1)], 1)
         across(x, *self.across[-1])
-        hidden = np.empty((len(x), len(self.hidden[1])), np.float32)
-        row_product(x, *self.hidden, hidden)
-        hidden /= 1 + np.exp(-hidden)  # silu
-        weight, bias = self.decode
-        taps = bias.copy()
-        for k in range(len(x)):
-            add_product(hidden[k], weight[k], taps[k])
+        taps = decoded(x, *self.hidden, *self.decode)
         weigh(taps, self.starts, bound["past"], y, out)
 
 

@@ -29,7 +29,7 @@ class Talkers(FrameStream):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network, 1, link=False, top_hz=RATE / 2, gains=False)
-        self.tail = torch.zeros(self.network.talkers, self.hop)
+        self.tail = np.zeros((self.network.talkers, self.hop), np.float32)
 
     def filter(self, spectra: Tensor) -> Tensor:
         talkers = self.network.talkers
@@ -108,19 +108,19 @@ class LiveSeparation:
     def advance(self, wave: np.ndarray) -> np.ndarray:
         """Whatever is final after these samples, (S, m)."""
         if self.down is None or self.up is None or self.through is None:
-            return self.core.feed(torch.from_numpy(wave)).numpy()
+            return self.core.feed(wave)
         self.dry = np.concatenate([self.dry, wave], 1)
         low = self.down.feed(wave)
         self.low = np.concatenate([self.low, self.through.feed(low)], 1)
-        return self.complete(self.up.feed(self.core.feed(torch.from_numpy(low)).numpy()))
+        return self.complete(self.up.feed(self.core.feed(low)))
 
     def finish(self) -> np.ndarray:
         """The rest of every track."""
         if self.down is None or self.up is None or self.through is None:
-            return self.core.flush().numpy()
+            return self.core.flush()
         low = self.down.flush()
         self.low = np.concatenate([self.low, self.through.feed(low), self.through.flush()], 1)
-        parts = [self.core.feed(torch.from_numpy(low)).numpy(), self.core.flush().numpy()]
+        parts = [self.core.feed(low), self.core.flush()]
         tracks = [self.up.feed(part) for part in parts] + [self.up.flush()]
         return self.complete(np.concatenate(tracks, 1)[:, : self.dry.shape[1]])
 

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from scipy.fft import irfft, rfft
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from core.errors import ConfigError, DataError
 from speech.fast import quick_of
@@ -53,10 +53,11 @@ class FrameStream:
         self.quick = quick_of(network, len(like))
         self.bound: dict[str, Any] | None = None
         self.state = self.network.initial_state(like)
-        self.buffer = torch.zeros(channels, 0 if self.reflect else self.hop)
+        self.shape = root_hann(self.window, like=torch.zeros(1)).numpy()
+        self.buffer = np.zeros((channels, 0 if self.reflect else self.hop), np.float32)
         self.recent = self.buffer[:, :0]
         self.begun = not self.reflect
-        self.tail = torch.zeros(channels, self.hop)
+        self.tail = np.zeros((channels, self.hop), np.float32)
         self.heard = self.frames = 0
         self.bypass = False
         """Let frames through as they are: for blocks that come too late to be computed."""
@@ -70,57 +71,59 @@ class FrameStream:
         return self.window - 1
 
     @torch.inference_mode()
-    def feed(self, x: Tensor) -> Tensor:
-        """Take samples (C, n)."""
+    def feed(self, x: np.ndarray) -> np.ndarray:
+        """Take samples (C, n), float32; gives those that are final, (C, m)."""
         self.heard += x.shape[1]
-        self.buffer = torch.cat([self.buffer, x], 1)
+        self.buffer = np.concatenate([self.buffer, x], 1)
         if not self.begun:
             if self.buffer.shape[1] <= self.hop:
                 return x[:, :0]
             self.recent, x = self.buffer[:, :0], self.buffer
-            self.buffer = torch.cat([self.buffer[:, 1 : self.hop + 1].flip(1), self.buffer], 1)
+            self.buffer = np.concatenate([self.buffer[:, self.hop : 0 : -1], self.buffer], 1)
             self.begun = True
         if self.reflect:  # what a reflected end is made of
-            self.recent = torch.cat([self.recent, x], 1)[:, -(self.hop + 1) :]
+            self.recent = np.concatenate([self.recent, x], 1)[:, -(self.hop + 1) :]
         return self.work((self.buffer.shape[1] - self.window) // self.hop + 1)
 
     @torch.inference_mode()
-    def flush(self) -> Tensor:
+    def flush(self) -> np.ndarray:
         """The rest, so that as many samples came out as went in."""
         if not self.begun:  # too short to be reflected
-            self.buffer = F.pad(self.buffer, (self.hop, 0))
+            self.buffer = np.pad(self.buffer, ((0, 0), (self.hop, 0)))
             self.begun = True
         done = self.hop * max(0, self.frames - 1)
         total = (1 + self.heard // self.hop) if self.reflect else -(-self.heard // self.hop) + 1
         if self.reflect and self.heard > self.hop:
-            self.buffer = torch.cat([self.buffer, self.recent[:, :-1].flip(1)], 1)
+            self.buffer = np.concatenate([self.buffer, self.recent[:, -2::-1]], 1)
         missing = (total - self.frames - 1) * self.hop + self.window - self.buffer.shape[1]
-        self.buffer = F.pad(self.buffer, (0, max(0, missing)))
+        self.buffer = np.pad(self.buffer, ((0, 0), (0, max(0, missing))))
         out = self.work(total - self.frames)
         if self.reflect:  # behind the middle of the last frame there is one window only
-            weight = root_hann(self.window, like=self.tail)[self.hop :].square()
-            out = torch.cat([out, self.tail / weight.clamp(min=1e-9)], 1)
+            weight = np.square(self.shape[self.hop :])
+            out = np.concatenate([out, self.tail / weight.clip(min=1e-9)], 1)
         return out[:, : self.heard - done]
 
-    def work(self, count: int) -> Tensor:
+    def work(self, count: int) -> np.ndarray:
         """The next frames through the network, overlapped and added."""
         outputs = []
         while count > 0:
             now = min(count, AT_ONCE)
-            pieces = self.buffer.unfold(1, self.window, self.hop)[:, :now]  # (C, T, window)
-            window = root_hann(self.window, like=pieces)
-            spectra = torch.fft.rfft(pieces * window).to(self.device)
-            clean = self.filter(spectra).cpu()
-            waves = torch.fft.irfft(clean, n=self.window) * window  # (C, T, window)
+            halves = self.buffer[:, : (now + 1) * self.hop].reshape(-1, now + 1, self.hop)
+            pieces = np.concatenate([halves[:, :-1], halves[:, 1:]], 2)  # (C, T, window)
+            spectra = torch.from_numpy(rfft(pieces * self.shape)).to(self.device)  # (C, T, F)
+            clean = self.filter(spectra).cpu().numpy()
+            waves = irfft(clean, n=self.window) * self.shape  # (C, T, window)
             first, second = waves[..., : self.hop], waves[..., self.hop :]
-            whole = first + torch.cat([self.tail[:, None], second[:, :-1]], 1)
-            self.tail = second[:, -1]
+            first[:, 0] += self.tail
+            first[:, 1:] += second[:, :-1]
+            self.tail = second[:, -1].copy()
             # frame 0 ends at sample `hop`; its first half lies before the wave
-            outputs.append(whole[:, 1 if self.frames == 0 else 0 :].flatten(1))
+            whole = first[:, 1:] if self.frames == 0 else first
+            outputs.append(whole.reshape(len(whole), whole.shape[1] * self.hop))
             self.frames += now
             self.buffer = self.buffer[:, now * self.hop :]
             count -= now
-        return torch.cat(outputs, 1) if outputs else self.tail[:, :0]
+        return np.concatenate(outputs, 1) if outputs else self.tail[:, :0]
 
     def filter(self, spectra: Tensor) -> Tensor:
         """Spectra (C, T, F) through the network, with one gain for all channels where they are linked."""
@@ -135,16 +138,19 @@ class FrameStream:
             clean = self.through_network(spectra)
         if not self.want_gains:
             return clean
-        top = slice(self.top.start, self.top.stop)
-        before = spectra[..., top].abs().square().sum(-1) + 1e-12
-        after = clean[..., top].abs().square().sum(-1) + 1e-12
-        gains = (after / before).sqrt().clamp(max=1.0).cpu().numpy()  # (C, T)
+        before, after = (self.top_power(part) for part in (spectra, clean))
+        gains = np.sqrt(after / before).clip(max=1.0)  # (C, T)
         for gain in gains.T:  # 50 ms of memory
             last = gain if self.frames == 0 and self.gains.shape[1] == 1 else self.gains[:, -1]
             self.gains = np.concatenate([self.gains, (last + 0.3 * (gain - last))[:, None]], 1)
         if self.frames == 0:
             self.gains = self.gains[:, 1:]
         return clean
+
+    def top_power(self, spectra: Tensor) -> np.ndarray:
+        """Power of the top bands of spectra (C, T, F), (C, T)."""
+        part = spectra[..., self.top].cpu().numpy()
+        return (np.square(part.real) + np.square(part.imag)).sum(-1) + np.float32(1e-12)
 
     def through_network(self, spectra: Tensor) -> Tensor:
         """Single frames through the compiled form, many at once through torch."""
@@ -286,20 +292,20 @@ class EnhanceStream:
         """Whatever is final after these samples, (C, m)."""
         self.dry = np.concatenate([self.dry, x], 1)
         if self.down is None:
-            return self.blend(self.core.feed(torch.from_numpy(x)).numpy())
+            return self.blend(self.core.feed(x))
         low = self.down.feed(x)
         self.lost = np.concatenate([self.lost, self.through.feed(low)], 1)  # pyright: ignore
-        clean = self.core.feed(torch.from_numpy(low)).numpy()
+        clean = self.core.feed(low)
         return self.blend(self.up.feed(clean))  # pyright: ignore
 
     def finish(self) -> np.ndarray:
         """The rest of the wave."""
         if self.down is None:
-            return self.blend(self.core.flush().numpy())
+            return self.blend(self.core.flush())
         low = self.down.flush()
         rest = [self.through.feed(low), self.through.flush()]  # pyright: ignore
         self.lost = np.concatenate([self.lost, *rest], 1)
-        clean = [self.core.feed(torch.from_numpy(low)).numpy(), self.core.flush().numpy()]
+        clean = [self.core.feed(low), self.core.flush()]
         wet = [self.up.feed(part) for part in clean] + [self.up.flush()]  # pyright: ignore
         return self.blend(np.concatenate(wet, 1)[:, : self.dry.shape[1]])
 
@@ -345,8 +351,7 @@ class EnhanceStream:
                 raise DataError(f"this state has {key} {state.get(key)!r}, the stream {value!r}.")
         core = self.core
         core.state, core.bound = revived(state["network"], core.device), None
-        core.buffer, core.tail, core.recent = (torch.from_numpy(np.array(p)) for p in state["core"][:3])
-        core.gains = np.array(state["core"][3])
+        core.buffer, core.tail, core.recent, core.gains = (np.array(part) for part in state["core"])
         core.heard, core.frames, core.gain_from, self.made, begun = (int(number) for number in state["at"])
         core.begun = bool(begun)
         self.dry, self.lost, self.ready = (np.array(part) for part in state["waves"])
