@@ -18,9 +18,19 @@ from core.files import whole_file
 from core.state import rebuild, tensors
 from recsys.features import Steps
 from recsys.model import SlateModel
+from recsys.models.filter import FilterNetwork
 from recsys.models.interest import InterestNetwork
+from recsys.models.pair import PairNetwork
 from recsys.predict import item_vectors
 from recsys.slates import FIRST, NOTHING, SEARCH
+
+DICE = "its state needs dice, a graph has none"
+WHY: dict[type, str] = {
+    PairNetwork: f"half of a pair is a filter: {DICE}. Export its network: --weights recsys-gru is the "
+    "bundled one's, RUN/1-network that of a training.",
+    FilterNetwork: f"a filter: {DICE}. Export the network that it was started from (bundled: recsys-gru).",
+}
+"""Why other weights are no graph, and which are."""
 
 
 class StateStep(nn.Module):
@@ -67,9 +77,8 @@ def export(model: SlateModel, folder: str | Path, k: int = 20) -> dict[str, Any]
     """
     network, folder = model.network, Path(folder)
     if not isinstance(network, InterestNetwork):
-        raise ConfigError(
-            f"{model.name}: only the interest network can be exported; its state needs no dice."
-        )
+        why = WHY.get(type(network), "only the interest network is exported (train --model network).")
+        raise ConfigError(f"{model.name}: {why}")
     if not 1 <= k <= len(model.catalogue) - FIRST:
         raise ConfigError(f"k lies between 1 and the {len(model.catalogue) - FIRST} items, got {k}.")
     folder.mkdir(parents=True, exist_ok=True)

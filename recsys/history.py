@@ -50,7 +50,10 @@ def parse_history(value: Any, catalogue: Catalogue, user: str = "", where: str =
         DataError: something else, a click that is not in its slate, an item twice in a slate.
     """
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise DataError(f"{where}: expected a list of item ids or of slates, got {type(value).__name__}.")
+        raise DataError(
+            f"{where}: expected a list of item ids or of slates, or users as "
+            f'{{"user": .., "history": [..]}}; got {type(value).__name__}.'
+        )
     events, unknown = [], 0
     for number, one in enumerate(value):
         if isinstance(one, Mapping):

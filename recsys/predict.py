@@ -18,7 +18,6 @@ from core.errors import ConfigError, DataError, WeightsError
 from core.training.batches import mix
 from recsys.baselines import popular
 from recsys.history import History, parse_history, steps_from
-from recsys.models.pair import PairNetwork
 from recsys.models.slate import SlateNetwork
 from recsys.policies import slates as policy_slates
 from recsys.policies.chooser import Chooser
@@ -240,7 +239,7 @@ def item_vectors(network: Any) -> Tensor:
     with torch.inference_mode():
         if isinstance(network, SlateNetwork):
             return network.posterior.mean["itemvec"]
-        return (network.network if isinstance(network, PairNetwork) else network).items.tables().v
+        return network.items.tables().v
 
 
 def stable(text: str) -> int:

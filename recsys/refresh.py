@@ -5,6 +5,7 @@
 
 The state network and the groups stay (groups learn, too, on request, pulled back to where they were). New
 items begin with their group's prior, retired ones leave the table. Counts of the log are forgotten alike.
+Of a pair both tables go on, each by its own likelihood.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from core.errors import ConfigError, DataError
-from core.weights import Card, find, load, save
+from core.weights import Card, save
 from recsys.baselines import count
 from recsys.drift import drift
 from recsys.evaluation import in_catalogue
@@ -25,11 +26,15 @@ from recsys.features import Steps, steps_of
 from recsys.loss import slate_loss
 from recsys.model import SlateModel
 from recsys.models.filter import FilterNetwork
+from recsys.models.pair import PairNetwork
 from recsys.slates import FIRST, Catalogue, Slates
+from recsys.trained import whole
 
 ROWS = ("items.mean", "items.log_scale", "items.group", "clicked", "offered", "counts.shown",
         "counts.clicked", "catalogue.group")  # fmt: skip
-"""Tensors with a row an item."""
+"""Tensors with a row an item; a pair has those of both parts."""
+KINDS = ("interest", "filter", "pair")
+"""Weights with a table of items around groups."""
 BATCH = 128
 RATE = 0.05
 PULL = 100.0
@@ -63,9 +68,12 @@ def refresh(
     """
     if not 0 < forgetting <= 1:
         raise ConfigError(f"forgetting is a share in 0..1, such as 0.995; got {forgetting}.")
-    tensors, card = load(find(weights))
-    if card.extra.get("kind") not in ("interest", "filter"):
-        raise ConfigError(f"{weights}: only weights with a table of items around groups can be refreshed.")
+    tensors, card = whole(weights)
+    if card.extra.get("kind") not in KINDS:
+        raise ConfigError(
+            f"{weights}: only weights with a table of items around groups can be refreshed (train --model "
+            "network, filter or pair)."
+        )
     tensors = {
         name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
     }
@@ -106,31 +114,37 @@ def changed(
     if (gone < FIRST).any():
         raise DataError(f"{where}: item {retire[int((gone < FIRST).argmax())]!r} is not in the catalogue.")
     taken = set(names)
+    groups = next(len(one) for name, one in tensors.items() if part_free(name) == "items.centre")
     for name, group in add.items():
         if name in taken:
             raise DataError(f"{where}: item {name!r} is in the catalogue already.")
-        if not FIRST <= group < int(tensors["items.centre"].shape[0]):
+        if not FIRST <= group < groups:
             raise DataError(
                 f"{where}: group {group} of item {name!r} is not one of these weights; groups are {FIRST} to "
-                f"{int(tensors['items.centre'].shape[0]) - 1}."
+                f"{groups - 1}."
             )
     kept = np.setdiff1d(np.arange(len(names)), gone)
     codes = torch.tensor(list(add.values()), dtype=torch.int64)
     after, group_of = dict(tensors), tensors["catalogue.group"]
-    for name in ROWS:
-        if name not in tensors:
+    for name in tensors:
+        if part_free(name) not in ROWS:
             continue
         old = tensors[name][torch.from_numpy(kept)]
         if name.endswith("group"):
             fresh = codes.to(old.dtype)
         else:  # the prior: e ~ N(0, 1), nothing shown and nothing clicked
             fresh = torch.zeros(len(add), *old.shape[1:], dtype=old.dtype)
-        if name == "offered":  # nobody has had the chance to offer them: the mean of their group
+        if part_free(name) == "offered":  # nobody has had the chance to offer them: the mean of their group
             same = group_of[kept][:, None] == codes
             fresh = (old[:, None] * same).sum(0) / same.sum(0).clamp_min(1)
         after[name] = torch.cat([old, fresh])
     group = np.concatenate([catalogue.group[kept], codes.numpy()])
     return after, Catalogue(group, (*(names[row] for row in kept), *add))
+
+
+def part_free(name: str) -> str:
+    """Name of a tensor within its network: that of a pair's part without the part."""
+    return name.removeprefix("network.").removeprefix("filter.")
 
 
 def with_items(model: SlateModel, add: Mapping[str, int]) -> SlateModel:
@@ -146,12 +160,34 @@ def with_items(model: SlateModel, add: Mapping[str, int]) -> SlateModel:
 def learn(
     model: SlateModel, slates: Slates, forgetting: float, groups: bool, passes: int, seed: int
 ) -> dict[str, Any]:
-    """Move the posterior of the rows that a log has."""
+    """Move the posterior of the rows that a log has, and count its clicks."""
     network = model.network
+    parts = (network.network, network.filter) if isinstance(network, PairNetwork) else (network,)
     steps = steps_of(slates)
     seen = torch.zeros(len(model.catalogue), dtype=torch.bool)
     seen[steps.slate[steps.filled() & (steps.slate >= FIRST)]] = True
     rows = torch.nonzero(seen)[:, 0]
+    score_before = held_loss(model, steps)
+    taken = sum(moved(part, steps, rows, forgetting, groups, passes, seed) for part in parts)
+    fresh = count(slates)
+    for part in parts:
+        part.clicked.copy_(forgetting * part.clicked.float() + fresh.clicked)
+    counts = network.counts
+    counts.clicked.copy_(forgetting * counts.clicked.float() + fresh.clicked)
+    counts.shown.copy_(forgetting * counts.shown.float() + fresh.shown)
+    return {
+        "users": len(slates),
+        "rows": len(rows),
+        "steps": taken,
+        "loglik_before": -score_before,
+        "loglik_after": -held_loss(model, steps),
+    }
+
+
+def moved(
+    network: Any, steps: Steps, rows: Tensor, forgetting: float, groups: bool, passes: int, seed: int
+) -> int:
+    """Move the posterior of these rows (R,) of a network's items, its groups on request; steps taken."""
     table = network.items
     before = {name: getattr(table, name).detach().clone() for name in ("mean", "log_scale", "centre")}
     precision = forgetting * (-2 * before["log_scale"][rows]).exp() + (1 - forgetting)
@@ -163,10 +199,9 @@ def learn(
     optimizer = torch.optim.Adam(learned, betas=(0.9, 0.98))
     generator = torch.Generator().manual_seed(seed)
     total = float(steps.counted.sum())
-    users, taken = len(slates), 0
-    score_before = held_loss(model, steps)
+    taken = 0
     for _ in range(passes):
-        for part in torch.randperm(users, generator=generator).split(BATCH):
+        for part in torch.randperm(len(steps.slate), generator=generator).split(BATCH):
             batch = steps.rows(part)
             wide = before["mean"].index_put((rows,), mean)
             narrow = before["log_scale"].index_put((rows,), log_scale)
@@ -184,18 +219,7 @@ def learn(
     with torch.no_grad():
         table.mean[rows], table.log_scale[rows] = mean, log_scale
         table.centre.requires_grad_(False)
-        fresh = count(slates)
-        clicked = network.counts.clicked.float()
-        network.counts.clicked.copy_(forgetting * clicked + fresh.clicked)
-        network.counts.shown.copy_(forgetting * network.counts.shown.float() + fresh.shown)
-        network.clicked.copy_(forgetting * network.clicked.float() + fresh.clicked)
-    return {
-        "users": users,
-        "rows": len(rows),
-        "steps": taken,
-        "loglik_before": -score_before,
-        "loglik_after": -held_loss(model, steps),
-    }
+    return taken
 
 
 def drawn_log_probs(network: Any, e: Tensor, steps: Steps, generator: torch.Generator) -> Tensor:

@@ -33,6 +33,8 @@ def read_frame(path: Path, columns: Mapping[str, str] | None = None) -> Any:
     """
     import pandas as pd
 
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file.")
     try:
         if path.is_dir() or path.suffix == ".parquet":
             frame = pd.read_parquet(path)

@@ -153,7 +153,7 @@ def tables_of(network: Any) -> Any:
     """What `advance` of a network wants beside a state: its items by the means; None for the paper's."""
     if isinstance(network, SlateNetwork):
         return None
-    return network.items.tables() if hasattr(network, "items") else network.tables()
+    return network.tables() if hasattr(network, "tables") else network.items.tables()
 
 
 def taken(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -18,7 +18,7 @@ from recsys.config import PairConfig
 from recsys.features import Steps
 from recsys.models.filter import Dice, FilterNetwork
 from recsys.models.interest import AWAY, InterestNetwork
-from recsys.models.items import favoured
+from recsys.models.items import ItemTable, favoured
 from recsys.slates import FIRST
 
 State = tuple[Any, Any]
@@ -32,6 +32,11 @@ class PairNetwork(nn.Module):
         self.config, self.slots = config, slots
         self.network = InterestNetwork(config.network, group, slots)
         self.filter = FilterNetwork(config.filter, group, slots)
+
+    @property
+    def items(self) -> ItemTable:
+        """The network's table, which stands for both where vectors or groups are asked for."""
+        return self.network.items
 
     def tables(self) -> tuple[Any, Any]:
         """Items of both by the means, for `advance`."""

@@ -8,15 +8,19 @@ import torch
 
 from core.weights import Card
 from recsys.baselines import Counted, count, offers
-from recsys.config import FilterConfig, InterestConfig, PaperConfig
+from recsys.config import FilterConfig, InterestConfig, PairConfig, PaperConfig
 from recsys.model import SlateModel
 from recsys.models.filter import FilterNetwork
 from recsys.models.interest import InterestNetwork
+from recsys.models.pair import PairNetwork
 from recsys.models.slate import SlateNetwork
 from recsys.simulator import SimulatedLog, World, simulate_log
 from recsys.trained import equip
 
 WORLD = World(items=240, groups=5, dims=4, slots=9, length=6.0)
+
+OURS = InterestConfig(hidden=16, dims=4, width=16)
+PARTICLES = FilterConfig(dims=4, particles=8, judges=12)
 
 
 @lru_cache
@@ -32,16 +36,19 @@ def model(kind: str = "interest") -> SlateModel:
     torch.manual_seed(1)
     network: torch.nn.Module
     if kind == "interest":
-        network = InterestNetwork(InterestConfig(hidden=16, dims=4, width=16), group, slates.slots)
+        network = InterestNetwork(OURS, group, slates.slots)
     elif kind == "filter":
-        network = FilterNetwork(FilterConfig(dims=4, particles=8, judges=12), group, slates.slots)
+        network = FilterNetwork(PARTICLES, group, slates.slots)
+    elif kind == "pair":
+        network = PairNetwork(PairConfig(OURS, PARTICLES), group, slates.slots)
     else:
         network = SlateNetwork(PaperConfig(user=kind, dims=4), group, slates.slots)
     counts = count(slates)
     equip(network, slates.catalogue, Counted(counts))
-    if hasattr(network, "clicked"):
-        network.clicked.copy_(counts.clicked)
-        network.offered.copy_(offers(slates, np.arange(len(slates))))
+    for part in network.modules():
+        if hasattr(part, "offered"):
+            part.clicked.copy_(counts.clicked)
+            part.offered.copy_(offers(slates, np.arange(len(slates))))
     network.eval().requires_grad_(False)
     card = Card(task="recsys", unit=kind, data="generated", terms="ours", extra={"kind": kind})
     return SlateModel(network, slates.catalogue, counts, card, kind)

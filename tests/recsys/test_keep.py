@@ -1,6 +1,6 @@
 """Later on: refreshed posteriors, drift, logs that can be made again, graphs for other programs."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,19 @@ from tests.recsys.market import log, model
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """The small model with a state that tells users apart, on disk."""
-    found = model()
+    return kept(tmp_path / "w.safetensors")
+
+
+def kept(path: Path, kind: str = "interest") -> Path:
+    """Weights of a kind on disk."""
+    found = model(kind)
     card = replace(
         found.card,
-        settings={"model": vars(found.network.config)},
-        extra={"kind": "interest", "slots": found.network.slots},
+        settings={"model": asdict(found.network.config)},
+        extra={"kind": kind, "slots": found.network.slots},
     )
-    save(tmp_path / "w.safetensors", found.network.state_dict(), card)
-    return tmp_path / "w.safetensors"
+    save(path, found.network.state_dict(), card)
+    return path
 
 
 def part_of(slates: Slates, rows: slice) -> Slates:
@@ -100,6 +105,43 @@ def test_items_enter_with_their_groups_prior_and_leave(weights: Path, tmp_path: 
         refresh(weights, None, tmp_path / "x", add={"new": 99})
     with pytest.raises(ConfigError, match="forgetting"):
         refresh(weights, None, tmp_path / "x", forgetting=0)
+
+
+def test_of_a_pair_both_tables_go_on_as_they_would_alone(tmp_path: Path) -> None:
+    pair = kept(tmp_path / "pair.safetensors", "pair")
+    tensors, card = load(pair)
+    for part, kind in (("network", "interest"), ("filter", "filter")):
+        own = {name.removeprefix(f"{part}."): one for name, one in tensors.items() if f"{part}." in name}
+        shared = {name: one for name, one in tensors.items() if name.startswith(("counts.", "catalogue."))}
+        settings = {"model": card.settings["model"][part]}
+        alone = replace(card, settings=settings, extra={**card.extra, "kind": kind})
+        save(tmp_path / f"{part}.safetensors", own | shared, alone)
+    slates = log().slates.rows(slice(0, 12))
+    options = {"forgetting": 0.99, "passes": 4}
+    report = refresh(pair, slates, tmp_path / "after.safetensors", **options)
+    assert report["loglik_after"] > report["loglik_before"]
+    after, card = load(tmp_path / "after.safetensors")
+    assert card.extra["kind"] == "pair"
+    for part in ("network", "filter"):
+        refresh(tmp_path / f"{part}.safetensors", slates, tmp_path / "one.safetensors", **options)
+        one, _ = load(tmp_path / "one.safetensors")
+        for name, tensor in one.items():
+            shared = name.startswith(("counts.", "catalogue."))
+            assert torch.equal(after[name if shared else f"{part}.{name}"], tensor), name
+    refresh(tmp_path / "after.safetensors", None, tmp_path / "new.safetensors", add={"new": 4}, retire=["10"])
+    found = load_model(str(tmp_path / "new.safetensors"))
+    for part in (found.network.network, found.network.filter):
+        torch.testing.assert_close(part.items.tables().v[-1], part.items.centre[4])
+    left = recommend(found, ["40", "90"], len(found.catalogue) - FIRST, "greedy").items
+    assert "new" in left
+    assert "10" not in left
+    with pytest.raises(DataError, match="group 99 of item"):
+        refresh(pair, None, tmp_path / "x", add={"new": 99})
+
+
+def test_weights_without_a_table_of_items_say_which_have_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="train --model network, filter or pair"):
+        refresh(kept(tmp_path / "w.safetensors", "linear"), None, tmp_path / "x")
 
 
 def test_a_day_on_which_everything_is_other_raises_the_alarm() -> None:
@@ -193,5 +235,10 @@ def test_graphs_of_state_and_scores_answer_as_torch_does(tmp_path: Path) -> None
     vectors = np.load(tmp_path / "items.npy")
     assert table.num_rows == len(vectors) == len(model().catalogue) - FIRST
     np.testing.assert_allclose(np.stack(table["vector"].to_numpy()), vectors)
-    with pytest.raises(ConfigError, match="interest network"):
+    with pytest.raises(ConfigError, match="the network that it was started from"):
         export(model("filter"), tmp_path / "f")
+    with pytest.raises(ConfigError, match=r"Export its network: --weights recsys-gru .*RUN/1-network"):
+        export(model("pair"), tmp_path / "p")
+    with pytest.raises(ConfigError, match="train --model network"):
+        export(model("linear"), tmp_path / "l")
+    assert not (tmp_path / "p").exists()
