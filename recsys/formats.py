@@ -5,6 +5,8 @@ slates         user time items click [kind]: `items` a list, or text with blanks
 impressions    item_id position click propensity_score timestamp user_feature_*    (Open Bandit): every
                row is a slate of one item, whole slates cannot be found again
 interactions   user item [time]: no slate at all, sequences for next-item models
+
+A time is a number (seconds, milliseconds or less by its size) or a date; without a zone it is UTC.
 """
 
 import json
@@ -13,12 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from core.errors import DataError
+from core.errors import ConfigError, DataError
+from core.text import shown
 
 FEATURES = "user_feature"
 """Open Bandit knows users by these columns alone."""
 SEPARATORS = re.compile(r"[\s,|;]+")
 SLATES = ("items", "slate")
+TIMES = ("time", "Time", "timestamp", "timeframe")
+"""Columns that are a time, in this order of preference."""
+UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+"""Of a second, what numbers may count."""
+BEYOND_S = 1e11
+"""No log is of the year 5138: larger numbers count milliseconds, a thousand times larger ones less."""
+EARLIEST = 1000
+"""Of the year that is read from a text: `t1` is one of the first century to pandas."""
+DAY_OR_MONTH = r"^\s*(\d{1,2})[./-](\d{1,2})[./-]\d{2,4}"
 
 
 def kind_of(frame: Any) -> str:
@@ -40,14 +52,14 @@ def as_slots(frame: Any, source: str) -> tuple[Any, list[str]]:
     """Any table of slates as rows of slots, and remarks.
 
     Raises:
-        DataError: a row of slates holds no list, or a click that is not in it.
+        DataError: a row of slates holds no list, a click that is not in it, or a time that is none.
     """
     kind = kind_of(frame)
-    if kind == "slates":
-        return exploded(frame, source), []
     if kind == "impressions":
         return impressions(frame, source)
-    return frame, []
+    if "time" in frame.columns:
+        frame = frame.assign(time=seconds_of(frame["time"], source))
+    return (exploded(frame, source) if kind == "slates" else frame), []
 
 
 def exploded(frame: Any, source: str) -> Any:
@@ -102,9 +114,8 @@ def impressions(frame: Any, source: str) -> tuple[Any, list[str]]:
     users = (
         frame[features].astype(str).agg("|".join, axis=1) if features else frame.index.to_series().astype(str)
     )
-    seconds = seconds_of(frame["timestamp"]) if "timestamp" in frame.columns else None
-    if seconds is None:
-        seconds = np.arange(len(frame), dtype=np.float64)
+    known = "timestamp" in frame.columns
+    seconds = seconds_of(frame["timestamp"], source) if known else np.arange(len(frame), dtype=np.float64)
     order = frame.assign(_user=users, _time=seconds).groupby(["_user", "_time"]).cumcount().to_numpy()
     found = frame[["item_id", "click", "propensity_score"]].rename(
         columns={"item_id": "item", "propensity_score": "propensity"}
@@ -116,14 +127,87 @@ def impressions(frame: Any, source: str) -> tuple[Any, list[str]]:
     ]
 
 
-def seconds_of(column: Any) -> np.ndarray | None:
-    """Seconds (N,) of a column of numbers or dates; None where it is something else."""
+def seconds_of(column: Any, source: str, name: str = "", written: str | None = None) -> np.ndarray:
+    """Seconds (N,) float64 since 1970, or since whatever the numbers count from, of a column of times.
+
+    Numbers of more than `BEYOND_S` are milliseconds, microseconds or nanoseconds. Dates are ISO 8601 or of
+    any form that pandas reads; where both day and month may stand first, a number above 12 tells.
+
+    Args:
+        name: what to call the column in an error; its own name where this is left out.
+        written: how times are written: a unit of numbers (`UNITS`), or a form of `strptime`.
+
+    Raises:
+        DataError: a row is empty, or neither a number nor a date; row and value are named.
+        ConfigError: a unit for what is no number, or a form that strptime does not know.
+    """
     import pandas as pd
 
-    if column.dtype.kind in "iuf":
-        return column.to_numpy(np.float64)
+    name = name or str(column.name)
+    empty = column.isna().to_numpy()
+    if empty.any():
+        row = int(empty.argmax()) + 1
+        raise DataError(f"{source} row {row}: {name} is empty ({int(empty.sum())} such rows).")
+    if column.dtype.kind == "M":
+        return epoch(column)
     try:
-        dates = pd.to_datetime(column, utc=True, format="mixed")
-    except (ValueError, TypeError):
-        return None
+        numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        numbers = np.full(len(column), np.nan)
+    if written in UNITS:
+        wrong, seconds = ~np.isfinite(numbers), numbers / UNITS[written]
+    elif written is None and 2 * np.isfinite(numbers).sum() >= len(numbers):
+        wrong, seconds = ~np.isfinite(numbers), in_seconds(numbers)
+    else:
+        found = dates(column.astype(str), written)
+        wrong, seconds = found.isna().to_numpy(), epoch(found)
+    if wrong.any():
+        row = int(wrong.argmax())
+        value = shown(repr(column.iloc[row]), 40)
+        wanted = f"written as {written}" if written else "a number or a date"
+        raise DataError(
+            f"{source} row {row + 1}: {name} {value} is not {wanted} ({int(wrong.sum())} such rows). Times "
+            "are seconds or milliseconds since 1970 or dates such as 2026-11-27T10:15:00+01:00; `recurra "
+            'recsys prepare --time-format "%d.%m.%Y %H:%M"` reads any other form.'
+        )
+    return seconds
+
+
+def in_seconds(numbers: np.ndarray) -> np.ndarray:
+    """Numbers (N,) that count seconds or less as seconds: what they count is told by the largest."""
+    largest = float(np.nanmax(np.abs(numbers), where=np.isfinite(numbers), initial=0.0))
+    for most, part in ((BEYOND_S, 1.0), (BEYOND_S * 1e3, 1e3), (BEYOND_S * 1e6, 1e6)):
+        if largest < most:
+            return numbers / part
+    return numbers / 1e9
+
+
+def dates(text: Any, written: str | None) -> Any:
+    """Texts (N,) as dates in UTC; what is none is missing.
+
+    Raises:
+        ConfigError: a form that strptime does not know.
+    """
+    import pandas as pd
+
+    if written is not None:
+        try:
+            return pd.to_datetime(text, utc=True, format=written, errors="coerce")
+        except ValueError as error:
+            raise ConfigError(f"--time-format {shown(written, 40)!r}: {error}") from error
+    text = text.where(text.str.contains(r"\d"))  # `now` is a date to pandas
+    found = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce")
+    if not found.isna().any():
+        return found
+    first = pd.to_numeric(text.str.extract(DAY_OR_MONTH)[0], errors="coerce")
+    later = bool((first > 12).any())
+    found = pd.to_datetime(text, utc=True, format="mixed", errors="coerce", dayfirst=later)
+    return found.where(found.dt.year >= EARLIEST)
+
+
+def epoch(dates: Any) -> np.ndarray:
+    """Seconds (N,) since 1970 of a column of dates; those without a zone are UTC."""
+    import pandas as pd
+
+    dates = pd.to_datetime(dates, utc=True)
     return dates.to_numpy(dtype="datetime64[us]").astype(np.int64) / 1e6

@@ -6,7 +6,7 @@ archive.
 """
 
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +20,7 @@ from recsys.archives import arrays_of
 from recsys.data import check_slates
 from recsys.formats import as_slots
 from recsys.slates import FIRST, Catalogue
-from recsys.tables import read_catalogue, read_frame, slates_of
+from recsys.tables import read_catalogue, slates_of
 
 ABOVE = 256 << 20
 """Bytes of a folder from which on it is read in pieces."""
@@ -40,9 +40,12 @@ def beyond_memory(path: Path) -> bool:
 
 
 def prepare_pieces(
-    folder: Path, out: Path, items: str | Path | None, columns: Mapping[str, str]
+    folder: Path, out: Path, items: str | Path | None, read: Callable[[Path], Any]
 ) -> dict[str, Any]:
     """Write the layout from a folder of parts; gives counts for the report.
+
+    Args:
+        read: a part -> its table with our column names.
 
     Raises:
         DataError: a user is in two parts, a row contradicts itself, or there is no part.
@@ -50,14 +53,14 @@ def prepare_pieces(
     parts = parts_of(folder)
     if not parts:
         raise DataError(f"{folder}: there is no Parquet file in it.")
-    catalogue = collected(parts, columns) if items is None else read_catalogue(items)
+    catalogue = collected(parts, read) if items is None else read_catalogue(items)
     out.mkdir(parents=True, exist_ok=True)
     totals = {"users": 0, "steps": 0, "empty": 0}
     remarks: list[str] = []
     with TemporaryDirectory(dir=out, prefix=".pieces-") as beside:
         pieces = []
         for number, part in enumerate(parts):
-            slates = slates_of(read_frame(part, columns), str(part), catalogue)
+            slates = slates_of(read(part), str(part), catalogue)
             check_slates(slates)
             used = np.asarray(slates.lengths) > 0
             totals["users"] += len(slates)
@@ -84,7 +87,7 @@ def prepare_pieces(
     }
 
 
-def collected(parts: Sequence[Path], columns: Mapping[str, str]) -> Catalogue:
+def collected(parts: Sequence[Path], read: Callable[[Path], Any]) -> Catalogue:
     """All items of all parts, with their groups where a column says them.
 
     Raises:
@@ -93,7 +96,7 @@ def collected(parts: Sequence[Path], columns: Mapping[str, str]) -> Catalogue:
     groups: dict[str, str] = {}
     owner: dict[int, int] = {}
     for number, part in enumerate(parts):
-        frame, _ = as_slots(read_frame(part, columns), str(part))
+        frame, _ = as_slots(read(part), str(part))
         for name in ("user", "item"):
             if name not in frame.columns:
                 raise DataError(f"{part}: no column {name!r}.")

@@ -4,7 +4,7 @@ Slates become `data.npz` and `itemattr.npz`, next-item tables `sequences.parquet
 and `items.csv` (which row and number has which id), `report.json` (counts, splits, what was cut).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ def prepare(
     items: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     pieces: bool = False,
+    time_format: str | None = None,
 ) -> dict[str, Any]:
     """Read logs, check every row, write them as one into a folder; gives the report.
 
@@ -39,6 +40,7 @@ def prepare(
         items: the group table of all of them.
         columns: our column name -> theirs, for tables.
         pieces: read a folder of Parquet parts one by one; large ones always are.
+        time_format: how tables write times (`recsys.formats.seconds_of`); None: as can be told.
 
     Raises:
         ConfigError: the folder holds a log already.
@@ -47,17 +49,21 @@ def prepare(
     out = Path(out)
     if (out / "data.npz").exists() or (out / "sequences.parquet").exists():
         raise ConfigError(f"{out}: there is a log already; choose another folder.")
-    paths = [Path(one) for one in inputs]
+    paths, named = [Path(one) for one in inputs], columns or {}
+
+    def read(path: Path) -> Any:
+        return read_frame(path, named, time_format)
+
     for path in paths:
         if not path.exists():
             raise DataError(f"{path}: there is no such file.")
     if len(paths) == 1 and is_table_folder(paths[0]) and (pieces or beyond_memory(paths[0])):
-        report = {"inputs": [str(paths[0])], **prepare_pieces(paths[0], out, items, columns or {})}
+        report = {"inputs": [str(paths[0])], **prepare_pieces(paths[0], out, items, read)}
         write_text(out / "report.json", in_json(report, 2) + "\n")
         return report
-    if all(is_sequence(path, columns or {}) for path in paths):
-        return prepare_sequences(paths, out, items, columns or {})
-    slates = joined(paths, items, columns or {})
+    if all(is_sequence(path, named) for path in paths):
+        return prepare_sequences(paths, out, items, read)
+    slates = joined(paths, items, read)
     check_slates(slates)
     out.mkdir(parents=True, exist_ok=True)
     arrays = arrays_of(slates)
@@ -112,16 +118,16 @@ def is_sequence(path: Path, columns: Mapping[str, str]) -> bool:
 
 
 def prepare_sequences(
-    paths: Sequence[Path], out: Path, items: str | Path | None, columns: Mapping[str, str]
+    paths: Sequence[Path], out: Path, items: str | Path | None, read: Callable[[Path], Any]
 ) -> dict[str, Any]:
     """Next-item tables as one: user, item, order, seconds where they are known."""
     import pandas as pd
 
     from recsys.sequences.data import divided, read_sequences
 
-    parts, remarks = [], []
+    parts = []
     for path in paths:
-        data = read_sequences(path, columns, items)
+        data = read_sequences(path, read, items)
         sizes = [len(part) for part in data.items]
         frame = pd.DataFrame(
             {
@@ -150,20 +156,20 @@ def prepare_sequences(
         "groups": 0 if data.groups is None else len(set(data.groups[1:].tolist())),
         "times": data.times is not None,
         "splits": {"learned": len(learned), "questions": len(asked), "target": asked.target},
-        "remarks": remarks,
+        "remarks": [],
     }
     write_text(out / "report.json", in_json(report, 2) + "\n")
     return report
 
 
-def joined(inputs: list[Path], items: str | Path | None, columns: Mapping[str, str]) -> Slates:
+def joined(inputs: list[Path], items: str | Path | None, read: Callable[[Path], Any]) -> Slates:
     """All inputs as one log."""
     tables = [path for path in inputs if path.suffix.lower() in TABLES or is_table_folder(path)]
     logs = [read_slates(path, items) for path in inputs if path not in tables]
     if tables:
         import pandas as pd
 
-        frame = pd.concat([read_frame(path, columns) for path in tables], ignore_index=True)
+        frame = pd.concat([read(path) for path in tables], ignore_index=True)
         source = ", ".join(str(path) for path in tables)
         logs.append(slates_of(frame, source, None if items is None else read_catalogue(items)))
     first = logs[0]

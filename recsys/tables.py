@@ -13,7 +13,7 @@ import numpy as np
 
 from core.errors import DataError
 from recsys.archives import read_npz
-from recsys.formats import as_slots, seconds_of
+from recsys.formats import TIMES, as_slots, seconds_of
 from recsys.slates import FIRST, KINDS, NOTHING, Catalogue, Slates
 
 COLUMNS = ("user", "time", "slot", "item", "click")
@@ -25,11 +25,15 @@ OTHER_MARKS = ("\t", ";", "|")
 """What may stand between the columns where there is no comma in the head of a table."""
 
 
-def read_frame(path: Path, columns: Mapping[str, str] | None = None) -> Any:
+def read_frame(path: Path, columns: Mapping[str, str] | None = None, time_format: str | None = None) -> Any:
     """A table as a pandas frame with our column names.
 
+    Args:
+        columns: our column name -> theirs.
+        time_format: how its times are written (`seconds_of`); None: as can be told.
+
     Raises:
-        DataError: not readable, or a column is missing.
+        DataError: not readable, a column is missing, or a time is not written so.
     """
     import pandas as pd
 
@@ -51,7 +55,13 @@ def read_frame(path: Path, columns: Mapping[str, str] | None = None) -> Any:
     missing = [theirs for theirs in renames if theirs not in frame.columns]
     if missing:
         raise DataError(f"{path}: no column {missing[0]!r}; there are {', '.join(map(str, frame.columns))}.")
-    return frame.rename(columns=renames)
+    frame = frame.rename(columns=renames)
+    if time_format is None:
+        return frame
+    name = next((one for one in TIMES[:-1] if one in frame.columns), None)  # a timeframe is within its day
+    if name is None:
+        raise DataError(f"{path}: no column of times; name it by --map time=COLUMN.")
+    return frame.assign(**{name: seconds_of(frame[name], str(path), written=time_format)})
 
 
 def read_table_of_slots(
@@ -93,7 +103,6 @@ def slates_of(frame: Any, source: str, catalogue: Catalogue | None = None) -> Sl
         wrong = ~values.isin([0, 1]) if name == "click" else ~(values >= 1) | (values % 1 != 0)
         refuse(wrong, frame, source, what)
         frame[name] = values.astype("int64")
-    refuse(frame["time"].isna(), frame, source, "time is empty")
     again = frame.duplicated(["user", "time", "slot"])
     refuse(
         again,
@@ -123,7 +132,7 @@ def slates_of(frame: Any, source: str, catalogue: Catalogue | None = None) -> Sl
         )
     ]
     kinds = frame["kind"].to_numpy() if "kind" in frame.columns else None
-    clicks, times = frame["click"].to_numpy(), seconds_of(frame["time"])
+    clicks, times = frame["click"].to_numpy(), frame["time"].to_numpy(np.float64)
     chances = frame["propensity"].to_numpy(np.float64) if "propensity" in frame.columns else None
     sessions: list[tuple[str, list[Step]]] = []
     cut = several = split = 0
@@ -150,7 +159,7 @@ def slates_of(frame: Any, source: str, catalogue: Catalogue | None = None) -> Sl
                     numbers[part],
                     slot,
                     kind,
-                    None if times is None else float(times[rows[0]]),
+                    float(times[rows[0]]),
                     None if chances is None else chances[part],
                 )
             )
@@ -170,7 +179,7 @@ class Step(NamedTuple):
     items: np.ndarray
     slot: int
     kind: int
-    time: float | None
+    time: float
     chances: np.ndarray | None
 
 
@@ -181,17 +190,15 @@ def filled(sessions: list[Any], catalogue: Catalogue, source: str, remarks: tupl
     shape = (len(sessions), steps)
     slate = np.zeros((*shape, slots), np.int32)
     click, click_idx, lengths, kind = (np.zeros(shape, np.int32) for _ in range(4))
-    first = sessions[0][1][0]
-    time = None if first.time is None else np.full(shape, np.nan)
-    propensity = None if first.chances is None else np.full((*shape, slots), np.nan, np.float32)
+    time = np.full(shape, np.nan)
+    propensity = None if sessions[0][1][0].chances is None else np.full((*shape, slots), np.nan, np.float32)
     for row, (_, events) in enumerate(sessions):
         for t, step in enumerate(events):
             wide = 1 + len(step.items)
             slate[row, t, 0], slate[row, t, 1:wide] = NOTHING, step.items
             click_idx[row, t], kind[row, t], lengths[row, t] = step.slot, step.kind, wide
             click[row, t] = step.items[step.slot - 1] if step.slot else NOTHING
-            if time is not None:
-                time[row, t] = step.time
+            time[row, t] = step.time
             if propensity is not None:
                 propensity[row, t, 1:wide] = step.chances
     users = np.array([user for user, _ in sessions])

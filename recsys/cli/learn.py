@@ -34,6 +34,10 @@ def prepare(
     columns: Annotated[
         list[str] | None, typer.Option("--map", help="A column of a table by name, such as user=uid.")
     ] = None,
+    time_format: Annotated[
+        str | None,
+        typer.Option(help='How tables write times: s, ms, us or ns, or a form such as "%d.%m.%Y %H:%M".'),
+    ] = None,
     items: Items = None,
     pieces: Annotated[
         bool, typer.Option("--pieces", help="One part of a folder in memory at a time; large ones always.")
@@ -46,7 +50,7 @@ def prepare(
     """
     from recsys.prepare import prepare as run
 
-    report = run(inputs, out, items=items, columns=mapped(columns), pieces=pieces)
+    report = run(inputs, out, items=items, columns=mapped(columns), pieces=pieces, time_format=time_format)
     say_all(report["remarks"])
     what = f"{report['users']} users, {report['steps']} steps, {report['items']} items"
     emit(report, json_path, [f"{out}: {what} in {report['groups']} groups"])

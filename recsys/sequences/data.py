@@ -1,6 +1,6 @@
 """Sequences of items on disk: lines `user item item ...`, or tables of one interaction per row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,14 @@ import numpy as np
 
 from core.errors import ConfigError, DataError
 from core.files import read_bytes
+from recsys.formats import TIMES, seconds_of
 from recsys.tables import read_frame
 
 NAMES = {
     "user": ("session", "SessionId", "session_id", "sessionId", "user", "user_id"),
     "item": ("item", "item_id", "ItemId", "itemId"),
     "order": ("order",),
-    "time": ("time", "Time", "timestamp", "timeframe"),
+    "time": TIMES,
     "day": ("eventdate",),
 }
 """Columns that are recognised, in this order of preference: a session is what is continued, not a person."""
@@ -83,11 +84,12 @@ def stretched(times: np.ndarray) -> np.ndarray:
 
 
 def read_sequences(
-    path: str | Path, columns: Mapping[str, str] | None = None, items: str | Path | None = None
+    path: str | Path, read: Callable[[Path], Any] = read_frame, items: str | Path | None = None
 ) -> Sequences:
     """Read a file of sequences; packed ones are unpacked.
 
     Args:
+        read: a table of interactions -> a frame with our column names.
         items: a table of items with their groups (item and group, category or genres).
 
     Raises:
@@ -106,7 +108,7 @@ def read_sequences(
             raise DataError(f"{path} line {short[0] if short else 1}: expected `user item item ...`.")
         users, lists = [part[0] for part in parts], [part[1:] for part in parts]
     else:
-        users, lists, clocks = from_table(read_frame(path, columns), path)
+        users, lists, clocks = from_table(read(path), path)
     if not lists:
         raise DataError(f"{path}: there is no interaction in it.")
     known = sorted({item for part in lists for item in part}, key=lambda one: (len(one), one))
@@ -129,7 +131,7 @@ def from_table(frame: Any, path: Path) -> tuple[list[str], list[list[str]], list
         if empty.any():
             row = int(np.flatnonzero(empty)[0]) + 1
             raise DataError(f"{path} row {row}: {found[name]} is empty ({int(empty.sum())} such rows).")
-    seconds = seconds_of(frame, found, path)
+    seconds = clock_of(frame, found, path)
     order = [key for key in (found["order"],) if key]
     if seconds is not None:
         frame = frame.assign(_seconds=seconds)
@@ -144,31 +146,15 @@ def from_table(frame: Any, path: Path) -> tuple[list[str], list[list[str]], list
     return users, lists, clocks if seconds is not None else None
 
 
-def seconds_of(frame: Any, found: Mapping[str, str | None], path: Path) -> np.ndarray | None:
-    """Seconds of every row: numbers as they are, dates read, milliseconds within a day beside its date."""
-    import pandas as pd
-
+def clock_of(frame: Any, found: Mapping[str, str | None], path: Path) -> np.ndarray | None:
+    """Seconds (N,) of every row; None without times. Milliseconds within a day stand beside its date."""
     if found["time"] is None:
         return None
-    column = frame[found["time"]]
-    try:
-        if column.dtype.kind in "iuf":
-            seconds = column.to_numpy(np.float64)
-        else:
-            seconds = epoch(pd.to_datetime(column, utc=True))
-        if found["day"] is not None and found["time"] == "timeframe":
-            seconds = epoch(pd.to_datetime(frame[found["day"]], utc=True)) + seconds / 1000
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path}: {found['time']} is neither a number nor a date ({error}).") from error
-    bad = ~np.isfinite(seconds)
-    if bad.any():
-        raise DataError(f"{path} row {int(np.flatnonzero(bad)[0]) + 1}: {found['time']} is empty.")
-    return seconds
-
-
-def epoch(dates: Any) -> np.ndarray:
-    """Seconds since 1970."""
-    return dates.to_numpy(dtype="datetime64[us]").astype(np.int64) / 1e6
+    if found["day"] is not None and found["time"] == "timeframe":
+        day, within = (seconds_of(frame[found[key]], str(path), written=written)
+                       for key, written in (("day", None), ("time", "ms")))  # fmt: skip
+        return day + within
+    return seconds_of(frame[found["time"]], str(path))
 
 
 def read_groups(path: str | Path, names: Sequence[str]) -> np.ndarray:

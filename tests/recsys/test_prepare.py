@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import ConfigError, DataError
 from recsys.data import read_slates
-from recsys.formats import as_slots, kind_of, words
+from recsys.formats import as_slots, kind_of, seconds_of, words
 from recsys.prepare import prepare
 from recsys.sequences.data import read_sequences
 from recsys.slates import FIRST
@@ -126,6 +126,82 @@ def test_a_broken_line_is_named(tmp_path: Path, rows: str, message: str) -> None
     with pytest.raises(DataError, match=message):
         prepare([tmp_path / "log.csv"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+SECONDS = 1_574_553_793.0  # 2019-11-24 00:03:13 UTC
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [SECONDS, SECONDS + 60],
+        [1_574_553_793_000, 1_574_553_853_000],
+        [1_574_553_793_000_000_000, 1_574_553_853_000_000_000],
+        ["1574553793", "1574553853"],
+        ["2019-11-24T00:03:13Z", "2019-11-24T01:04:13+01:00"],
+        ["2019-11-24 00:03:13.000+00:00", "2019-11-24 00:04:13"],
+        ["24.11.2019 00:03:13", "24.11.2019 00:04:13"],
+        ["11/24/2019 12:03:13 AM", "11/24/2019 12:04:13 AM"],
+        ["Sun, 24 Nov 2019 00:03:13 GMT", "Sun, 24 Nov 2019 00:04:13 GMT"],
+        pd.to_datetime([SECONDS, SECONDS + 60], unit="s").tolist(),
+        pd.to_datetime([SECONDS, SECONDS + 60], unit="s", utc=True).tz_convert("Asia/Tokyo").tolist(),
+    ],
+    ids=lambda times: str(times[0]),
+)
+def test_times_are_seconds_however_they_are_written(times: list[Any]) -> None:
+    assert seconds_of(pd.Series(times, name="time"), "log").tolist() == [SECONDS, SECONDS + 60]
+
+
+def test_a_day_above_twelve_says_which_number_is_the_day() -> None:
+    days = pd.Series(["05/11/2019", "24/11/2019"])
+    assert np.diff(seconds_of(days, "log", "time")).tolist() == [19 * 86_400.0]
+    assert np.diff(seconds_of(days[:1], "log", "time", "%d/%m/%Y"), prepend=SECONDS - 193).tolist() == [
+        -19 * 86_400.0
+    ]
+    assert np.diff(seconds_of(pd.Series(["11/05/2019", "11/24/2019"]), "log", "time")).tolist() == [
+        19 * 86_400.0
+    ]
+
+
+def test_small_numbers_count_from_anywhere_and_a_unit_may_be_said() -> None:
+    counts = pd.Series([3, 1, 2_000_000])
+    assert seconds_of(counts, "log", "time").tolist() == [3.0, 1.0, 2e6]
+    assert seconds_of(counts, "log", "time", "ms").tolist() == [0.003, 0.001, 2e3]
+
+
+@pytest.mark.parametrize(
+    ("times", "written", "message"),
+    [
+        (["step one", "step two"], None, r"log row 1: time 'step one' is not a number or a date \(2 such"),
+        (["t1", "t2"], None, r"log row 1: time 't1' is not"),
+        (["2019-11-24", "now"], None, r"log row 2: time 'now' is not"),
+        (["7", "8", "soon"], None, r"log row 3: time 'soon' is not a number or a date \(1 such rows\)\."),
+        (["2019-11-24", "2019-11-31"], None, r"row 2: time '2019-11-31' is not .*prepare --time-format"),
+        (["24.11.2019", "24/11/2019"], "%d.%m.%Y", r"row 2: time '24/11/2019' is not written as %d\.%m\.%Y"),
+        (["1", "x"], "ms", r"row 2: time 'x' is not written as ms"),
+        ([1.0, None], None, r"row 2: time is empty \(1 such rows\)"),
+    ],
+)
+def test_what_is_no_time_is_named_with_the_way_out(times: list[Any], written: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        seconds_of(pd.Series(times, name="time"), "log", written=written)
+
+
+def test_slates_are_in_the_order_of_their_dates_and_a_format_may_be_said(tmp_path: Path) -> None:
+    rows = "a,1_2_2020,1,5,1\na,31_1_2020,1,6,1\nb,1_2_2020,1,6,0\n"
+    (tmp_path / "log.csv").write_text(f"user,ts,slot,item,click\n{rows}")
+    to_time = {"time": "ts"}
+    with pytest.raises(DataError, match=r"log.csv row 1: time '1_2_2020' is not .*--time-format"):
+        prepare([tmp_path / "log.csv"], tmp_path / "out", columns=to_time)
+    assert not (tmp_path / "out").exists()
+    prepare([tmp_path / "log.csv"], tmp_path / "out", columns=to_time, time_format="%d_%m_%Y")
+    found = read_slates(tmp_path / "out")
+    names = [found.catalogue.name(int(item)) for item in np.asarray(found.click)[0]]
+    assert names == ["6", "5"]
+    assert found.time is not None
+    assert found.time[0].tolist() == [1_580_428_800.0, 1_580_515_200.0]
+    with pytest.raises(DataError, match="no column of times"):
+        prepare([tmp_path / "log.csv"], tmp_path / "x", time_format="s")
 
 
 def test_kinds_are_told_by_their_columns() -> None:
