@@ -89,9 +89,9 @@ def draw_above(cloud: Cloud, found: Boxes, reach_m: float = 40.0, truth: np.ndar
     points = some_points(cloud)
     height = points[:, 2] - found.ground.height(points)
     axes.scatter(points[:, 0], points[:, 1], s=0.6, c=np.clip(height, 0, 3), cmap="viridis", linewidths=0)
-    for square in corners_bev(truth) if truth is not None else ():
+    for square in corners_bev(cloud.local(truth)) if truth is not None else ():
         axes.plot(*np.vstack([square, square[:1]]).T, color="black", lw=2.2)
-    for square, name in zip(corners_bev(found.boxes), found.names, strict=True):
+    for square, name in zip(corners_bev(cloud.local(found.boxes)), found.names, strict=True):
         axes.plot(*np.vstack([square, square[:1]]).T, color=COLOURS[name], lw=1.4)
         nose = square[[0, 3]].mean(0)
         axes.plot(*np.vstack([square.mean(0), nose]).T, color=COLOURS[name], lw=1)
@@ -124,7 +124,7 @@ def figure_3d(cloud: Cloud, found: Boxes):  # noqa: ANN201
     )  # fmt: skip
     for name in dict.fromkeys(found.names):
         xyz: list[list[float | None]] = [[], [], []]
-        for box, own in zip(found.boxes, found.names, strict=True):
+        for box, own in zip(cloud.local(found.boxes), found.names, strict=True):
             if own == name:
                 points8 = corners(box)
                 for a, b in EDGES:

@@ -35,6 +35,14 @@ class Cloud:
     def __len__(self) -> int:
         return len(self.points)
 
+    def local(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes (M, 7 or more) of the file's frame where `points` lie: less `origin`."""
+        if self.origin is None:
+            return boxes
+        out = np.array(boxes, np.float64)
+        out[:, :3] -= self.origin
+        return out
+
 
 FARTHEST_M = 1e9
 """No place lies farther from zero, on any map; NaN and infinity neither."""
@@ -44,15 +52,19 @@ def cloud_of(columns: dict[str, np.ndarray], format: str, name: str, frame: str 
     """A cloud from columns x, y, z and perhaps intensity, ring, time; rows without a return are dropped.
 
     Raises:
-        DataError: columns of different length, or none of x, y, z.
+        DataError: columns of different length, of something else than numbers, or none of x, y, z.
     """
     missing = [axis for axis in "xyz" if axis not in columns]
     if missing:
         raise DataError(f"{name}: no column {', '.join(missing)}; there are {', '.join(columns) or 'none'}.")
+    for column, values in columns.items():
+        if values.dtype.kind not in "iufb":
+            raise DataError(f"{name}: its column {column} holds no real numbers ({values.dtype}).")
     sizes = {len(column) for column in columns.values()}
     if len(sizes) != 1:
         raise DataError(f"{name}: its columns have different lengths ({', '.join(map(str, sorted(sizes)))}).")
-    xyz = np.column_stack([np.asarray(columns[axis], np.float64) for axis in "xyz"])
+    with np.errstate(invalid="ignore"):  # a signalling NaN is dropped like any other
+        xyz = np.column_stack([np.asarray(columns[axis], np.float64) for axis in "xyz"])
     size = np.abs(xyz)
     good = np.logical_and.reduce(size < FARTHEST_M, axis=1) & np.logical_or.reduce(
         size >= NO_RETURN_M, axis=1

@@ -31,8 +31,10 @@ def columns_of(cloud: Cloud) -> dict[str, np.ndarray]:
 def write_cloud(cloud: Cloud, path: str | Path) -> None:
     """A cloud in the layout that the suffix names; numbers are float32 except in tables.
 
+    Coordinates of a map, which float32 rounds to decimetres and worse, are float64.
+
     Raises:
-        ConfigError: no such suffix.
+        ConfigError: no such suffix, or coordinates of a map as .bin, which has no float64.
     """
     path = Path(path)
     columns = columns_of(cloud)
@@ -40,6 +42,9 @@ def write_cloud(cloud: Cloud, path: str | Path) -> None:
     kind = path.suffix.lower()
     if kind not in CLOUDS:
         raise ConfigError(f"{path}: no layout {kind!r}; there are {', '.join(CLOUDS)}.")
+    if kind == ".bin" and cloud.origin is not None:
+        raise ConfigError(f"{path}: coordinates of a map do not fit float32 rows; take .pcd, .ply or .npz.")
+    number, size = ("float", 4) if cloud.origin is None else ("double", 8)
     if kind in (".csv", ".xyz"):
         mark = "," if kind == ".csv" else " "
         rows = [mark.join(columns)] if kind == ".csv" else []
@@ -54,14 +59,15 @@ def write_cloud(cloud: Cloud, path: str | Path) -> None:
         elif kind in (".npy", ".npz"):
             with part.open("wb") as file:
                 if kind == ".npy":
-                    np.save(file, table[:, : 4 if "intensity" in columns else 3].astype(np.float32))
+                    np.save(file, table[:, : 4 if "intensity" in columns else 3].astype(f"f{size}"))
                 else:
                     rest = {name: values for name, values in columns.items() if name in FIELDS}
-                    np.savez_compressed(file, allow_pickle=False, points=cloud.points, **rest)
+                    places = table[:, :3].astype(f"f{size}")
+                    np.savez_compressed(file, allow_pickle=False, points=places, **rest)
         elif kind == ".pcd":
-            part.write_bytes(pcd_head(columns, len(cloud)) + table.astype("<f4").tobytes())
+            part.write_bytes(pcd_head(columns, len(cloud), size) + table.astype(f"<f{size}").tobytes())
         elif kind == ".ply":
-            lines = [f"property float {name}" for name in columns]
+            lines = [f"property {number} {name}" for name in columns]
             head = [
                 "ply",
                 "format binary_little_endian 1.0",
@@ -69,7 +75,7 @@ def write_cloud(cloud: Cloud, path: str | Path) -> None:
                 *lines,
                 "end_header",
             ]
-            part.write_bytes(("\n".join(head) + "\n").encode() + table.astype("<f4").tobytes())
+            part.write_bytes(("\n".join(head) + "\n").encode() + table.astype(f"<f{size}").tobytes())
         else:
             import pyarrow as pa
             from pyarrow import feather, parquet
@@ -79,12 +85,12 @@ def write_cloud(cloud: Cloud, path: str | Path) -> None:
             write(arrow, str(part))
 
 
-def pcd_head(columns: dict[str, np.ndarray], count: int) -> bytes:
-    """Header of a binary PCD of float32 fields."""
-    n = len(columns)
+def pcd_head(columns: dict[str, np.ndarray], count: int, size: int = 4) -> bytes:
+    """Header of a binary PCD whose fields are floats of `size` bytes."""
+    n, sizes = len(columns), " ".join([str(size)] * len(columns))
     return (
         f"# .PCD v0.7 - Point Cloud Data file format\nVERSION 0.7\nFIELDS {' '.join(columns)}\n"
-        f"SIZE {' '.join('4' * n)}\nTYPE {' '.join('F' * n)}\nCOUNT {' '.join('1' * n)}\nWIDTH {count}\n"
+        f"SIZE {sizes}\nTYPE {' '.join('F' * n)}\nCOUNT {' '.join('1' * n)}\nWIDTH {count}\n"
         f"HEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {count}\nDATA binary\n"
     ).encode()
 

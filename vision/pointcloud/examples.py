@@ -128,7 +128,7 @@ def read_annotations(path: Path, stamp: str) -> Truth:
     """Boxes of one sweep from the annotations of an Argoverse 2 log.
 
     Raises:
-        DataError: a damaged file.
+        DataError: a damaged file, or a number that is none.
     """
     import math
 
@@ -146,9 +146,12 @@ def read_annotations(path: Path, stamp: str) -> Truth:
                 [*centre, *(float(table[f"{side}_m"][k]) for side in ("length", "width", "height")), yaw]
             )
         names = tuple(str(table["category"][k]) for k in rows)
-    except (ArrowException, OSError, KeyError, ValueError) as error:
+    except (ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: damaged, or no annotations of Argoverse 2.") from error
-    return Truth(np.array(boxes, np.float64).reshape(-1, 7), names)
+    found = np.array(boxes, np.float64).reshape(-1, 7)
+    if not np.isfinite(found).all():
+        raise DataError(f"{path}: a number of a box of {stamp} is not finite.")
+    return Truth(found, names)
 
 
 def generated(count: int, sensor: str, front: bool = False, first: int = 0) -> Iterator[Example]:

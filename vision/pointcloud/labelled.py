@@ -47,7 +47,7 @@ def read_labels(path: str | Path, scan: str | Path) -> Truth:
 def about_labels(cloud: Cloud, truth: Truth) -> dict[str, Any]:
     """Counts and remarks on the labels of a cloud."""
     xyz = to_ours(cloud.points, cloud.frame)
-    boxes = axes_of(truth.boxes, cloud.frame)
+    boxes = axes_of(cloud.local(truth.boxes), cloud.frame)
     inside = count_inside(xyz, boxes)
     flat = (boxes[:, 3:6] <= 0).any(1)
     outside = np.hypot(boxes[:, 0], boxes[:, 1]) > FAR_M

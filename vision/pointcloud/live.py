@@ -137,7 +137,19 @@ def new_files(
     folder: Path, read: Callable[[Path], Cloud], stop: Callable[[], bool] = lambda: False
 ) -> Iterator[Arrived]:
     """Files that come into a folder from now on, once each and when they are whole."""
-    return files_after(set(folder.iterdir()), folder, read, stop)  # what is there now is known at once
+    return files_after(set(listed(folder)), folder, read, stop)  # what is there now is known at once
+
+
+def listed(folder: Path) -> list[Path]:
+    """What lies in a folder.
+
+    Raises:
+        DataError: it cannot be read, or is gone.
+    """
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: the folder that is watched cannot be read ({error.strerror}).") from error
 
 
 def files_after(
@@ -147,12 +159,15 @@ def files_after(
     growing: dict[Path, tuple[int, float]] = {}
     while not stop():
         now = time.monotonic()
-        for path in sorted(set(folder.iterdir()) - seen):
+        for path in sorted(set(listed(folder)) - seen):
             if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES or not path.is_file():
                 continue
             if not is_scan(path):
                 continue
-            size = path.stat().st_size
+            try:
+                size = path.stat().st_size
+            except OSError:  # taken away between two looks
+                continue
             known, since = growing.get(path, (-1, now))
             if size != known:
                 growing[path] = size, now

@@ -51,7 +51,7 @@ def read_poses(path: str | Path) -> list[Pose]:
                 poses.append(
                     Pose(0.1 * number, matrix[2, 3], -matrix[0, 3], float(yaw), -float(matrix[1, 3]))
                 )
-    except (KeyError, TypeError, ValueError) as error:
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: poses are time_s,x_m,y_m,yaw_rad, or 12 numbers a line.") from error
     numbers = [[pose.time_s, pose.x_m, pose.y_m, pose.yaw_rad, pose.z_m] for pose in poses]
     if not poses or not np.isfinite(numbers).all():

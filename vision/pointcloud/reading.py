@@ -122,7 +122,8 @@ def as_said(cloud: Cloud, reading: Reading) -> Cloud:
     else:
         unit = reading.unit
     if unit != 1.0:
-        cloud = replace(cloud, points=cloud.points * np.float32(unit))
+        origin = None if cloud.origin is None else cloud.origin * unit
+        cloud = replace(cloud, points=cloud.points * np.float32(unit), origin=origin)
     axes = reading.axes
     if axes is None:
         axes, reason = guess_axes(cloud)
@@ -133,7 +134,9 @@ def as_said(cloud: Cloud, reading: Reading) -> Cloud:
     if axes in ("xyz", "yx"):
         cloud = replace(cloud, frame=axes)
     else:
-        cloud = replace(cloud, points=cloud.points @ turn_of(axes).T.astype(np.float32), frame="xyz")
+        turn = turn_of(axes)
+        origin = None if cloud.origin is None else turn @ cloud.origin
+        cloud = replace(cloud, points=cloud.points @ turn.T.astype(np.float32), frame="xyz", origin=origin)
     if reading.ego is not None:
         length, width = ego_size(reading.ego)
         ours = to_ours(cloud.points, cloud.frame)

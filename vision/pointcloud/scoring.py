@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from vision.pointcloud.protocols import argoverse, kitti, nuscenes, overlap_ap, 
 
 METRICS = ("kitti", "nuscenes", "waymo", "av2", "once", "tracking")
 NUSCENES = {"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "bicycle"}
+LAST = 2**53
+"""Largest number of a track."""
 ENDINGS = (".labels.csv", ".label.txt", ".csv", ".txt")
 
 
@@ -41,8 +43,8 @@ def read_rows(path: Path) -> BoxRows:
     Raises:
         DataError: a column is missing, or a number is none.
     """
-    table = list(csv.DictReader(text_of(path).splitlines()))
     try:
+        table = list(csv.DictReader(text_of(path).splitlines()))
         boxes = [
             [float(row[f"t{axis}_m"]) for axis in "xyz"]
             + [float(row[f"{side}_m"]) for side in ("length", "width", "height")]
@@ -58,15 +60,16 @@ def read_rows(path: Path) -> BoxRows:
             np.array([row["category"] for row in table], dtype=object),
             column("score", 1.0),
             column("num_interior_pts", 1.0),
-            column("id", -1.0).astype(int),
+            column("id", -1.0),
             np.column_stack([column("vx", np.nan), column("vy", np.nan)]).reshape(-1, 2),
             column("hard", 0.0) > 0,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: a box needs category, sizes (*_m), place (t*_m) and yaw.") from error
-    if not np.isfinite(found.boxes).all() or (found.boxes[:, 3:6] <= 0).any():
+    told = np.column_stack([found.boxes, found.scores, found.points, found.ids])
+    if not np.isfinite(told).all() or (np.abs(found.ids) > LAST).any() or (found.boxes[:, 3:6] <= 0).any():
         raise DataError(f"{path}: a box has a number that is not finite, or a size that is not above 0.")
-    return found
+    return replace(found, ids=found.ids.astype(int))
 
 
 def read_objects(path: Path, scored: bool) -> kitti.Objects:
@@ -81,6 +84,8 @@ def read_objects(path: Path, scored: bool) -> kitti.Objects:
         score = np.array([float(row[15]) if scored else 0.0 for row in rows], float)
     except (ValueError, IndexError) as error:
         raise DataError(f"{path}: not KITTI's 15 words{' and a score' if scored else ''} a line.") from error
+    if not (np.isfinite(values).all() and np.isfinite(score).all()):
+        raise DataError(f"{path}: a number that is not finite.")
     names = np.array([row[0] for row in rows], dtype=object)
     empty = (values[:, 5] - values[:, 3] <= 1) | (values[:, 6] - values[:, 4] <= 1)
     for k in np.flatnonzero(empty & (names != "DontCare")):
@@ -191,6 +196,8 @@ def nuscenes_figures(labels: Sequence[BoxRows], boxes: Sequence[BoxRows]) -> dic
     labels = [picked(rows, rows.points > 0) for rows in labels]
     truth, found = things_of(labels), things_of(boxes)
     classes = [name for name in nuscenes.CLASSES if (truth.name == name).any()]
+    if not classes:  # nothing to find
+        return {"mAP": None, "NDS": None, **dict.fromkeys(nuscenes.ERRORS), "AP": {}}
     report = nuscenes.nuscenes_score(truth, found, classes)
     errors = dict(zip(nuscenes.ERRORS, np.atleast_1d(report["mean_errors"]).tolist(), strict=True))
     by_class = dict(zip(classes, np.asarray(report["ap"]).mean(1).tolist(), strict=True))
@@ -240,6 +247,8 @@ def means_of(rows: dict[str, dict[str, float | None]], names: Sequence[str]) -> 
 def argoverse_figures(labels: Sequence[BoxRows], boxes: Sequence[BoxRows]) -> dict[str, Any]:
     """AP, errors and CDS by class of the labels, and their means."""
     kinds = sorted({str(name) for rows in labels for name in rows.names})
+    if not kinds:  # nothing to find
+        return dict.fromkeys(("mAP", "mATE", "mASE", "mAOE", "mCDS"))
     sides = []
     for frames, value in ((labels, "points"), (boxes, "scores")):
         every = np.concatenate([rows.boxes for rows in frames])

@@ -89,9 +89,12 @@ def read_table_labels(path: str | Path) -> Truth:
     """
     rows, names = [], []
     try:
-        table = list(csv.DictReader(text_of(path).splitlines()))
+        reader = csv.DictReader(text_of(path).splitlines())
+        table = list(reader)
     except csv.Error as error:
         raise DataError(f"{path}: not a table ({error}).") from error
+    if reader.fieldnames and "category" not in reader.fieldnames:  # without rows it would pass for no labels
+        raise DataError(f"{path} line 1: no column category; a label needs category, sizes, place and yaw.")
     for number, row in enumerate(table, 2):
         try:
             size = [float(row[f"{side}_m"]) for side in ("length", "width", "height")]
@@ -132,12 +135,12 @@ def read_json_labels(path: str | Path) -> Truth:
 
 
 def text_of(path: str | Path) -> str:
-    """A text file.
+    """A text file; the mark that some programs write before UTF-8 is none of its words.
 
     Raises:
         DataError: it cannot be read.
     """
     try:
-        return read_bytes(path, LARGEST).decode("utf-8")
+        return read_bytes(path, LARGEST).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: cannot be read as text.") from error

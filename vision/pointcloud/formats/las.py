@@ -52,6 +52,8 @@ def read_las(data: bytes, name: str) -> Cloud:
         return read_laz(data, name)
     if kind not in LEAST or length < LEAST[kind]:
         raise DataError(f"{name}: LAS point format {kind} with records of {length} bytes is not known.")
+    if start < HEAD:
+        raise DataError(f"{name}: the points are told to begin at byte {start}, inside of the header.")
     if start > len(data) or count * length > len(data) - start:
         raise DataError(
             f"{name}: {count} points of {length} bytes are told, {max(0, len(data) - start)} bytes follow."

@@ -61,17 +61,20 @@ def read_pcd(data: bytes, name: str) -> Cloud:
     mode = (header.get("DATA") or [""])[0].lower()
     body = data[at:]
     if mode == "ascii":
-        return cloud_of(ascii_columns(body, columns, name), "pcd", name)
+        found = ascii_columns(body, columns, name)
+        refuse_cut(len(found["x"]), points or width * height, name)
+        return cloud_of(found, "pcd", name)
     if mode == "binary_compressed":
         body = decompress(body, row, name)
-        points = len(body) // max(row, 1)
+        refuse_cut(len(body) // row, points or width * height, name)
+        points = len(body) // row
         found, place = {}, 0
         for field, kind, count in columns:
             length = kind.itemsize * count * points
             part = np.frombuffer(body[place : place + length], kind).reshape(points, count)
             place += length
             found[field] = part[:, 0]
-        return cloud_of(standard(found), "pcd", name)
+        return cloud_of(standard(found, name), "pcd", name)
     if mode != "binary":
         raise DataError(
             f"{name}: PCD data is {mode or 'not named'}; ascii, binary and binary_compressed are read."
@@ -93,7 +96,17 @@ def read_pcd(data: bytes, name: str) -> Cloud:
     )
     table = np.frombuffer(body[: wanted * row], layout)
     found = {field: table[f"{k}"][:, 0] for k, (field, _, _) in enumerate(columns)}
-    return cloud_of(standard(found), "pcd", name)
+    return cloud_of(standard(found, name), "pcd", name)
+
+
+def refuse_cut(rows: int, told: int, name: str) -> None:
+    """Whether fewer rows follow than the header tells.
+
+    Raises:
+        DataError: they do.
+    """
+    if rows < told:
+        raise DataError(f"{name}: {told} points are told, {rows} follow; is the file cut off?")
 
 
 def parse_header(data: bytes, name: str) -> tuple[dict[str, list[str]], int]:
@@ -134,7 +147,7 @@ def ascii_columns(body: bytes, columns: list[tuple[str, np.dtype, int]], name: s
     for field, _, count in columns:
         found[field] = table[:, place]
         place += count
-    return standard(found)
+    return standard(found, name)
 
 
 def decompress(body: bytes, row: int, name: str) -> bytes:

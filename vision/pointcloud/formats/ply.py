@@ -19,8 +19,8 @@ def read_ply(data: bytes, name: str) -> Cloud:
     Raises:
         DataError: a header that is not one, or more elements than the file can hold.
     """
-    end = data.find(b"end_header", 0, 1 << 16)
-    stop = data.find(b"\n", end) if end >= 0 else -1
+    end = data.find(b"\nend_header", 0, 1 << 16)
+    stop = data.find(b"\n", end + 1) if end >= 0 else -1
     if stop < 0:
         raise DataError(f"{name}: the PLY header has no end.")
     order, elements = parse(data[:end].decode("ascii", "replace"), name)
@@ -29,16 +29,13 @@ def read_ply(data: bytes, name: str) -> Cloud:
         return cloud_of(ascii_vertices(body, elements, name), "ply", name)
     sign, at = "<" if order == "binary_little_endian" else ">", 0
     for element, count, properties in elements:
-        simple = all(kind is None for _, _, kind in properties)
         if element == "vertex":
-            if not simple:
-                raise DataError(f"{name}: vertices with lists are not read.")
             layout = np.dtype([(f"{k}", sign + kind) for k, (_, kind, _) in enumerate(properties)])
             if count * layout.itemsize > len(body) - at:
                 raise DataError(f"{name}: {count} vertices need more bytes than the file has.")
             table = np.frombuffer(body, layout, count, at)
             found = {label: table[f"{k}"] for k, (label, _, _) in enumerate(properties)}
-            return cloud_of(standard(found), "ply", name)
+            return cloud_of(standard(found, name), "ply", name)
         at = skip(body, at, count, properties, sign, name)
     raise DataError(f"{name}: the PLY file has no vertices.")
 
@@ -69,6 +66,8 @@ def parse(text: str, name: str) -> tuple[str, list[tuple[str, int, list[Property
                 raise ValueError("an unknown word")
         except (IndexError, KeyError, ValueError) as error:
             raise DataError(f"{name}: {line.strip()[:60]!r} is no line of a PLY header.") from error
+    if any(kind for element, _, parts in elements if element == "vertex" for _, _, kind in parts):
+        raise DataError(f"{name}: vertices with lists are not read.")
     if order not in ("ascii", "binary_little_endian", "binary_big_endian"):
         raise DataError(f"{name}: PLY format {order or 'not named'} is not known.")
     return order, elements
@@ -104,6 +103,6 @@ def ascii_vertices(
                 raise DataError(f"{name}: a vertex has fewer than {len(properties)} numbers.")
             table = np.array([row[: len(properties)] for row in rows], dtype=np.float64)
             table = table.reshape(-1, len(properties))
-            return standard({label: table[:, k] for k, (label, _, _) in enumerate(properties)})
+            return standard({label: table[:, k] for k, (label, _, _) in enumerate(properties)}, name)
         at += count
     raise DataError(f"{name}: the PLY file has no vertices.")

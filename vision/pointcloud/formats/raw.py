@@ -6,7 +6,7 @@ import numpy as np
 
 from core.door import arrays
 from core.errors import DataError
-from vision.pointcloud.cloud import Cloud, cloud_of
+from vision.pointcloud.cloud import FARTHEST_M, Cloud, cloud_of
 
 CHOICES = (4, 5, 6, 3)
 SURER = 3.0
@@ -61,13 +61,15 @@ def refuse_cut(values: np.ndarray, width: int, name: str) -> None:
 
 def likely(values: np.ndarray, width: int, name: str) -> float:
     """How well rows of this width look like a scan; below 0 not at all."""
-    # in float64 no spread of float32 numbers overflows
-    table = values[: len(values) // width * width].reshape(-1, width)[:20_000].astype(np.float64)
+    with np.errstate(invalid="ignore"):  # random bytes are signalling NaN, too
+        # in float64 no spread of float32 numbers overflows
+        table = values[: len(values) // width * width].reshape(-1, width)[:20_000].astype(np.float64)
     finite = np.isfinite(table[:, :3])
     if not len(table) or finite.mean() < 0.3:
         return -1.0
     size = np.abs(table[:, :3][finite])
-    if np.median(size) > 1e6 or (0 < np.median(size) < 1e-20):
+    strange = (size >= FARTHEST_M) | ((size > 0) & (size < 1e-20))  # such as bytes in the other order
+    if np.median(size) > 1e6 or strange.mean() > 0.1:
         return -1.0
     # in the wrong width the axes are mixed: heights would reach as far as distances
     spread = table[:, :3][finite.all(1)].std(0) if finite.all(1).any() else np.ones(3)

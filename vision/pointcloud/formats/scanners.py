@@ -41,7 +41,7 @@ def columns_of(message: Any, name: str) -> dict[str, np.ndarray]:
         if at + kind.itemsize > point:
             raise DataError(f"{name}: field {field.name} lies beyond the {point} bytes of a point.")
         found[str(field.name)] = points[:, at : at + kind.itemsize].copy().view(kind).ravel()
-    return standard(found)
+    return standard(found, name)
 
 
 def read_bag(path: str | Path) -> Cloud:
