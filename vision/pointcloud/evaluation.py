@@ -113,7 +113,8 @@ def frame_of(example: Example, found: Boxes, kind: str, moderate: bool) -> Frame
 
     With `moderate` the truth of AP (any range), else that within 30 m.
     """
-    truth = example.truth
+    truth = replace(example.truth, boxes=example.cloud.local(example.truth.boxes))
+    found = replace(found, boxes=example.cloud.local(found.boxes))
     roles = np.array([role(name) for name in truth.names], dtype=object)
     ours = to_ours(example.cloud.points, example.cloud.frame)
     turned = axes_of(truth.boxes, example.cloud.frame)

@@ -79,7 +79,7 @@ def as_scan(example: Example) -> tuple[Scan, int]:
     Left out are classes that no head knows, sizes that cannot be, and places beyond any network's view.
     """
     xyz = to_ours(example.cloud.points, example.cloud.frame).astype(np.float32)
-    boxes = axes_of(example.truth.boxes, example.cloud.frame)
+    boxes = axes_of(example.cloud.local(example.truth.boxes), example.cloud.frame)
     kinds = np.array([KINDS.get(role(name), -1) for name in example.truth.names], np.int64)
     good = (kinds >= 0) & np.isfinite(boxes).all(1) & (boxes[:, 3:6] > REAL_SIZE).all(1)
     good &= np.hypot(boxes[:, 0], boxes[:, 1]) < 120.0
@@ -93,11 +93,11 @@ def as_scan(example: Example) -> tuple[Scan, int]:
         owner[inside & (np.abs(xyz[:, 2] - box[2]) <= box[5] / 2)] = number
     counts = count_inside(xyz, boxes)
     plane = estimate_ground(xyz)
-    ring = example.cloud.ring
+    ring = np.zeros(len(xyz)) if example.cloud.ring is None else example.cloud.ring
     strength = np.zeros((len(xyz), 1), np.float32)
     scan = Scan(
         points=np.hstack([xyz, strength]),
-        ring=np.zeros(len(xyz), np.uint16) if ring is None else ring.astype(np.uint16),
+        ring=(np.nan_to_num(ring) % (1 << 16)).astype(np.uint16),
         time=np.zeros(len(xyz), np.float32),
         owner=owner,
         boxes=boxes.astype(np.float32),

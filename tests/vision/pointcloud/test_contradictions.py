@@ -17,12 +17,14 @@ from vision.pointcloud.answers import draw_above
 from vision.pointcloud.cloud import Cloud
 from vision.pointcloud.convert import write_cloud
 from vision.pointcloud.data import read_cloud
-from vision.pointcloud.examples import read_annotations
+from vision.pointcloud.evaluation import frame_of
+from vision.pointcloud.examples import Example, read_annotations
 from vision.pointcloud.formats.kitti import CAMERA
 from vision.pointcloud.formats.labels import Truth, read_kitti_labels, read_table_labels
 from vision.pointcloud.ground import Plane
 from vision.pointcloud.labelled import about_labels
 from vision.pointcloud.live import files_after
+from vision.pointcloud.own import as_scan
 from vision.pointcloud.poses import read_poses
 from vision.pointcloud.predict import Boxes
 from vision.pointcloud.reading import Reading, as_said
@@ -155,6 +157,25 @@ def test_boxes_of_a_map_lie_on_their_points(mapped: Cloud) -> None:
     inside = about_labels(Cloud(ROWS[:, :3], name="near"), Truth(box, ("Car",)))["points"]
     assert about_labels(mapped, Truth(there, ("Car",)))["points"] == inside
     assert inside[0] > 0
+
+
+def test_labels_of_a_map_are_scored_where_their_points_are(mapped: Cloud) -> None:
+    box = np.array([[3.0, 4.0, 0.0, 4.2, 1.8, 1.6, 0.3]])
+    there = box + np.array([*MAP, 0, 0, 0, 0])
+    found = Boxes(there, np.ones(1), ("Car",), np.ones(1, int), Plane(0, 0, -2, 1))
+    frame = frame_of(Example("map", mapped, Truth(there, ("Car",))), found, "Car", False)
+    np.testing.assert_allclose(frame.truth, box, atol=1e-9)
+    np.testing.assert_allclose(frame.boxes, box, atol=1e-9)
+
+
+def test_rings_that_are_no_numbers_are_ring_0_of_own_scans() -> None:
+    ring = np.where(np.arange(len(ROWS)) % 2, np.nan, 3.0)
+    cloud = Cloud(ROWS[:, :3], ring=ring, name="own", origin=MAP)
+    box = np.array([[3.0, 4.0, 0.0, 4.2, 1.8, 1.6, 0.3]]) + np.array([*MAP, 0, 0, 0, 0])
+    scan, left_out = as_scan(Example("own", cloud, Truth(box, ("Car",))))
+    assert left_out == 0
+    assert scan.ring.tolist() == [3, 0] * (len(ROWS) // 2)
+    assert scan.counts[0] == (scan.owner == 0).sum() > 0
 
 
 def test_axes_and_unit_of_a_map_turn_its_origin_too(mapped: Cloud) -> None:
