@@ -25,6 +25,7 @@ def neighbours(voxels: Voxels, kernel: Sequence[int]) -> Tensor:
 
 
 def look_up(voxels: Voxels, kernel: Sequence[int]) -> Tensor:
+    """The same, found anew: by a map of the grid, or by search where the grid is large."""
     coords, count = voxels.coords, len(voxels)
     depth, height, width = (
         extent + 2 * (size // 2) for extent, size in zip(voxels.shape, kernel, strict=True)

@@ -1,5 +1,6 @@
 """A file as a cloud in metres with z up: axes and unit, given or found, and what was found out about it."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -38,18 +39,24 @@ class Reading:
                 raise ConfigError(
                     f"--axes is xyz, yx, or three signed letters such as -yxz; got {self.axes!r}."
                 )
-        if self.unit is not None and not self.unit > 0:
+        if self.unit is not None and not 0 < self.unit < math.inf:
             raise ConfigError(f"--unit is metres of one unit, above 0; got {self.unit}.")
         if self.ego is not None:
             ego_size(self.ego)
 
 
 def ego_size(text: str) -> tuple[float, float]:
-    """Length and width of `L,W`."""
+    """Length and width in metres of `L,W`.
+
+    Raises:
+        ConfigError: no two numbers above 0.
+    """
     try:
         length, width = (float(word) for word in text.split(","))
     except ValueError as error:
         raise ConfigError(f"--ego wants length,width in metres, such as 4.6,2; got {text!r}.") from error
+    if not (0 < length < math.inf and 0 < width < math.inf):
+        raise ConfigError(f"--ego wants a length and a width above 0 in metres; got {text!r}.")
     return length, width
 
 

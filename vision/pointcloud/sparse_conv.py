@@ -185,7 +185,11 @@ class Reach(NamedTuple):
 
 
 def reached(voxels: Voxels, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> Reach:
-    """Every place that some voxel reaches, in rising order of batch, x, y, z; kept for these coordinates."""
+    """Every place that some voxel reaches, in rising order of batch, x, y, z; kept for these coordinates.
+
+    Raises:
+        ConfigError: a grid that is smaller than the kernel.
+    """
     name = ("reach", tuple(kernel), tuple(stride), tuple(padding))
     if name in voxels.memo:
         return voxels.memo[name]

@@ -1,5 +1,6 @@
 """Boxes of scans: files, folders, a folder that is watched, scans on standard input."""
 
+import math
 from collections import deque
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,6 +107,12 @@ def detect(
         raise ConfigError(f"no format {format!r}; there are {', '.join(FORMATS)}.")
     reading = Reading(axes, unit, ego)
     limits = thresholds_of(score)
+    if range_m is not None and not range_m > 0:
+        raise ConfigError(f"--range is metres, above 0; got {range_m}.")
+    if z_offset is not None and not math.isfinite(z_offset):
+        raise ConfigError(f"--z-offset is metres; got {z_offset}.")
+    if track is not None and not 0 < track < math.inf:
+        raise ConfigError(f"--track is scans a second, above 0; got {track}.")
     begin(threads, seed)
     if (memory or sweeps > 1) and (watch or inputs == ["-"] or resume or shard):
         raise ConfigError("--memory and --sweeps go with all files of one drive, in their order.")
@@ -119,8 +126,6 @@ def detect(
     if quick:
         detector.hurry()
     detector.thresholds.update(limits)
-    if track is not None and not track > 0:
-        raise ConfigError(f"--track is scans a second, above 0; got {track}.")
     if watch or inputs == ["-"]:
         live(inputs, watch, packets, backlog, columns, detector, reading, front, range_m, z_offset, track)
         return

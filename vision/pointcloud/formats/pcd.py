@@ -110,7 +110,11 @@ def refuse_cut(rows: int, told: int, name: str) -> None:
 
 
 def parse_header(data: bytes, name: str) -> tuple[dict[str, list[str]], int]:
-    """Lines up to DATA, and where the data begin."""
+    """Lines up to DATA, and where the data begin.
+
+    Raises:
+        DataError: a line that is none of PCD, or no DATA.
+    """
     header: dict[str, list[str]] = {}
     at = 0
     for _ in range(100):
@@ -131,7 +135,11 @@ def parse_header(data: bytes, name: str) -> tuple[dict[str, list[str]], int]:
 
 
 def numbers(header: dict[str, list[str]], key: str, name: str) -> list[int]:
-    """Whole numbers of a header line."""
+    """Whole numbers of a header line.
+
+    Raises:
+        DataError: something else.
+    """
     try:
         return [int(word) for word in header.get(key, [])]
     except ValueError as error:
@@ -139,6 +147,11 @@ def numbers(header: dict[str, list[str]], key: str, name: str) -> list[int]:
 
 
 def ascii_columns(body: bytes, columns: list[tuple[str, np.dtype, int]], name: str) -> dict[str, np.ndarray]:
+    """Columns of rows of numbers as text, each under its field; of a field with many values the first.
+
+    Raises:
+        DataError: numbers that fill no whole rows.
+    """
     width = sum(count for _, _, count in columns)
     values = np.array(body.split(), dtype=np.float64) if body.strip() else np.zeros(0)
     if len(values) % width:

@@ -45,7 +45,11 @@ Property = tuple[str, str, str | None]
 
 
 def parse(text: str, name: str) -> tuple[str, list[tuple[str, int, list[Property]]]]:
-    """Format and elements of a header."""
+    """Format and elements of a header.
+
+    Raises:
+        DataError: a line that is none of PLY, a format that is unknown, or vertices with lists.
+    """
     order, elements = "", []
     for line in text.splitlines()[1:]:
         words = line.split()
@@ -74,7 +78,11 @@ def parse(text: str, name: str) -> tuple[str, list[tuple[str, int, list[Property
 
 
 def skip(body: bytes, at: int, count: int, properties: list[Property], sign: str, name: str) -> int:
-    """Where the next element begins."""
+    """Where the next element begins.
+
+    Raises:
+        DataError: beyond the end of the file.
+    """
     if all(kind is None for _, _, kind in properties):
         return at + count * sum(np.dtype(kind).itemsize for _, kind, _ in properties)
     for _ in range(count):
@@ -93,6 +101,11 @@ def skip(body: bytes, at: int, count: int, properties: list[Property], sign: str
 def ascii_vertices(
     body: bytes, elements: list[tuple[str, int, list[Property]]], name: str
 ) -> dict[str, np.ndarray]:
+    """Columns of vertices as text, a line each.
+
+    Raises:
+        DataError: fewer lines or numbers than told, or no vertices.
+    """
     lines, at = body.split(b"\n"), 0
     for element, count, properties in elements:
         if count > len(lines) - at:
