@@ -80,6 +80,8 @@ class DataConfig:
     """Different scans that are drawn again and again, each time seen otherwise; 0: a fresh one every time."""
     store: str = ""
     """Folder that keeps the scans of the pool, for all workers and for other runs; empty: made anew."""
+    riderless: Share = 1.0
+    """Share of the crops without a cyclist that are learned; below 1 a batch holds more of them."""
     sweeps: int = 10
     """Sweeps of a drive that a memory learns from."""
     check: int = 24
@@ -95,6 +97,8 @@ class DataConfig:
             raise ConfigError("data.pool is a number of scans, 0 for fresh ones; data.store keeps a pool.")
         if min(self.scans, self.views, self.sweeps, self.check, self.hard) < 1:
             raise ConfigError("data.scans, views, sweeps, check and hard must be at least 1.")
+        if not 0 <= self.riderless <= 1:
+            raise ConfigError(f"data.riderless is a share from 0 to 1, got {self.riderless}.")
 
 
 @dataclass(frozen=True)

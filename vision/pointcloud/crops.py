@@ -219,6 +219,12 @@ def crops_of(seen: View) -> list[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
     return out
 
 
+def has(crop: tuple[np.ndarray, tuple[np.ndarray, ...]], kind: int) -> bool:
+    """Whether a crop holds the centre of an object of a class to learn."""
+    heat, *_ = crop[1]
+    return bool(heat[kind].max(initial=0.0) == 1.0)
+
+
 def batch_of(crops: Sequence[tuple[np.ndarray, tuple[np.ndarray, ...]]]) -> Crops:
     """Crops as one packed batch."""
     heat, mask, numbers, weight = (np.stack([maps[k] for _, maps in crops]) for k in range(4))
@@ -246,6 +252,8 @@ class MakeCrops:
     """How many different scans there are; 0: a fresh one each time."""
     store: str = ""
     """Folder that keeps them; empty: each is made again when it is drawn."""
+    riderless: float = 1.0
+    """Share of the crops without a cyclist that stay."""
 
     def __call__(self, scans: int, generator: Generator) -> Crops:
         """So many scans, each seen `views` times, each view up to four crops."""
@@ -258,7 +266,10 @@ class MakeCrops:
                 scan = self.scan(seed)
                 rng = np.random.default_rng((seed, way))
                 for _ in range(self.views):
-                    crops += crops_of(view(scan, rng))
+                    made = crops_of(view(scan, rng))
+                    if self.riderless < 1:
+                        made = [crop for crop in made if has(crop, CYCLIST) or rng.random() < self.riderless]
+                    crops += made
         return batch_of(crops)
 
     def scan(self, seed: int) -> Scan:

@@ -132,7 +132,7 @@ def sources_of(
         make = make_of([], config.data.views, config.data.paste, config.data.sensor)
     else:
         made = config.data
-        make = MakeCrops(made.sensor, made.views, config.model.sweeps, made.pool, made.store)
+        make = MakeCrops(made.sensor, made.views, config.model.sweeps, made.pool, made.store, made.riderless)
     finish = partial(calibrated, scans=config.data.hard, sensor=config.data.sensor)
     return make, check_batches(config), finish
 
@@ -164,7 +164,11 @@ def fitting(config: TrainConfig, start: str | Path) -> list[str]:
 
 
 def own_batches(scans: Sequence[Labelled]) -> list[Crops]:
-    """Crops of labelled scans as they are."""
+    """Crops of labelled scans as they are.
+
+    Raises:
+        DataError: all of them are nearly empty.
+    """
     crops = [crop for labelled in scans for crop in crops_of(view(read_own(labelled), None))]
     if not crops:
         raise DataError("no quadrant of the scans has 50 points: is the unit of the files metres?")
@@ -222,6 +226,9 @@ def planned(config: TrainConfig, model: nn.Module, make: Make) -> TrainConfig:
 
     A step costs what its crops cost to make, shared by the workers, or what the device needs, whichever is
     more; without workers both.
+
+    Raises:
+        ConfigError: minutes that are less than one epoch.
     """
     device = next(model.parameters()).device
     kept = {name: value.clone() for name, value in model.state_dict().items()}

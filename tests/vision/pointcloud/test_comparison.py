@@ -45,6 +45,13 @@ def test_a_pool_draws_few_scans_and_sees_each_in_many_ways(tmp_path: Path) -> No
         DataConfig(store="folder")
 
 
+def test_crops_without_a_rider_may_be_left_out() -> None:
+    batch = MakeCrops("vlp16", 1, riderless=0.0)(1, torch.Generator().manual_seed(5))
+    assert (batch.heat[:, 2] == 1).reshape(len(batch), -1).any(1).all()
+    with pytest.raises(ConfigError, match="riderless"):
+        DataConfig(riderless=1.5)
+
+
 def test_classes_count_by_their_balance() -> None:
     logits = torch.zeros(1, 3, 4, 4)
     heat, mask = torch.zeros(1, 3, 4, 4), torch.ones(1, 1, 4, 4)
