@@ -110,15 +110,46 @@ def broken(tides: Path) -> Path:
 
 
 def recurra(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return python(site, "-m", "core", *words)
+
+
+def python(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """An interpreter that finds what is installed at a place, and ours."""
     path = os.pathsep.join([str(site), str(Path(core.__file__).parents[1])])
     return subprocess.run(
-        [sys.executable, "-m", "core", *words],
+        [sys.executable, *words],
         capture_output=True,
         text=True,
         timeout=300,
         env={**os.environ, "PYTHONPATH": path},
         cwd=site,
     )
+
+
+SEVERAL = """
+import io, json, sys
+from core.cli import main
+
+told, (out, err) = [], (sys.stdout, sys.stderr)
+for words in json.loads(sys.argv[1]):
+    sys.argv, code = ["recurra", *words], 0
+    sys.stdout, sys.stderr = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
+    try:
+        main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    told.append([code, *(one.buffer.getvalue().decode() for one in (sys.stdout, sys.stderr))])
+sys.stdout, sys.stderr = out, err
+print(json.dumps(told))
+"""
+
+
+def in_turn(site: Path, *commands: str) -> list[tuple[int, str, str]]:
+    """Several commands in one interpreter, which loads torch once: (code, stdout, stderr) of each."""
+    words = json.dumps([command.split() for command in commands])
+    done = python(site, "-c", SEVERAL, words)
+    assert done.returncode == 0, done.stderr
+    return [(code, out, err) for code, out, err in json.loads(done.stdout)]
 
 
 def test_a_stranger_adds_a_word_that_is_listed_unimported_and_works(tides: Path) -> None:
@@ -158,8 +189,9 @@ def test_its_unit_trains_as_ours_do_and_its_area_is_measured(
 
 
 def test_a_command_may_be_a_function_and_clashes_are_told(tides: Path) -> None:
-    assert recurra(tides, "moon", "--phase", "new").stdout == "new moon\n"
-    signed = json.loads(recurra(tides, "doctor", "--json", "-").stdout)["signed_in"]
+    moon, doctor = in_turn(tides, "moon --phase new", "doctor --json -")
+    assert moon[1] == "new moon\n"
+    signed = json.loads(doctor[1])["signed_in"]
     errors = {(row["package"], row["name"]): row["error"] for row in signed}
     assert errors["tide-tables", "trajectory"] == ("the word 'trajectory' of tide-tables is taken by recurra")
     assert errors["tide-tables", "gru"] is not None
@@ -175,14 +207,14 @@ def test_with_a_broken_package_everything_else_works(broken: Path) -> None:
     assert used.returncode == 2
     assert len(used.stderr.strip().splitlines()) == 1
     assert "'wind' of the package bad-wind cannot be loaded from bad_wind:DOMAIN (SyntaxError" in used.stderr
-    assert recurra(broken, "tides", "predict", "Brest").stdout == "high in Brest\n"
-    doctor = recurra(broken, "doctor")
-    assert doctor.returncode == 0
-    assert sum("bad-wind" in line for line in doctor.stdout.splitlines()) == 4
-    assert json.loads(recurra(broken, "models", "--json", "-").stdout)["models"]
-    table = recurra(broken, "units")
-    assert table.returncode == 0
-    assert "gust" in table.stderr
+    tides, doctor, models, units = in_turn(
+        broken, "tides predict Brest", "doctor", "models --json -", "units"
+    )
+    assert [code for code, _, _ in (tides, doctor, models, units)] == [0, 0, 0, 0]
+    assert tides[1] == "high in Brest\n"
+    assert sum("bad-wind" in line for line in doctor[1].splitlines()) == 4
+    assert json.loads(models[1])["models"]
+    assert "gust" in units[2]
 
 
 @pytest.mark.parametrize("words", [("-m", "apps.trajectory"), ("-m", "core", "trajectory")])
