@@ -36,12 +36,13 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# the types on one core, what the tests need compiled on the other
+# what the tests need compiled on one core; the types, and then the rest of it, on the other
 checked: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@$(ENV) $(BIN)/python -m tests.warm & warm=$$!; \
-		$(BIN)/pyright; types=$$?; wait $$warm && exit $$types
+	@$(ENV) $(BIN)/python -m tests.warm units & units=$$!; \
+		$(BIN)/pyright && $(ENV) $(BIN)/python -m tests.warm pipelines; rest=$$?; \
+		wait $$units && exit $$rest
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,16 +1,22 @@
-"""Fill the compile cache in one process, while types are checked on the other core: `python -m tests.warm`.
+"""Fill the compile cache beside the check of types: `python -m tests.warm [units] [pipelines]`.
 
 Two workers that meet an empty cache compile the same loops twice, the process that serves the pages a third
 time.
 """
 
+import sys
 import time
 from importlib import import_module
 
+import numpy as np
 import torch
 
 import core
+from apps.trajectory.config import ModelConfig, WindowConfig
+from apps.trajectory.fast import FastEngine
+from apps.trajectory.models.predictor import Predictor
 from core import registry
+from core.kernels.selective_scan import selective_scan
 from core.state import tensors
 from core.steps.way import Way
 from demos.places import places
@@ -41,9 +47,32 @@ def compile_units() -> None:
                     Way(unit, x[:, 0], state).taken([x[:, 0], *tensors(state)])
 
 
+def compile_complex_scans() -> None:
+    """The selective scan over complex states, which no unit of ours has."""
+    for real, dtype in ((torch.float32, torch.complex64), (torch.float64, torch.complex128)):
+        u, delta = torch.randn(2, 2, 5, 4, dtype=real)
+        A, B, C = torch.randn(4, 3, dtype=dtype), *torch.randn(2, 2, 5, 3, dtype=dtype)
+        leaves = [part.requires_grad_() for part in (u, delta, A, B, C)]
+        selective_scan(*leaves)[0].sum().backward()
+
+
+def compile_live_positions() -> None:
+    """Predictions of live positions without torch, from windows and from a carried state."""
+    past = np.arange(63.0).reshape(21, 3)
+    for stateful in (False, True):
+        network = Predictor(ModelConfig(hidden=16, stateful=stateful), WindowConfig(horizon=7)).eval()
+        FastEngine(network).window(past)
+
+
+PARTS = {
+    "units": (compile_units, compile_complex_scans, compile_live_positions),
+    "pipelines": (compile_pipelines,),
+}
+
 if __name__ == "__main__":
     begun = time.process_time()
     torch.set_num_threads(1)
-    compile_units()
-    compile_pipelines()
-    print(f"compiled loops are there ({time.process_time() - begun:.0f} CPU s)")
+    for part in sys.argv[1:] or PARTS:
+        for compile_them in PARTS[part]:
+            compile_them()
+        print(f"compiled loops of {part} are there ({time.process_time() - begun:.0f} CPU s)", flush=True)

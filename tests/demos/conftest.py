@@ -15,10 +15,12 @@ from tests.seconds import booked
 
 AREA = "demos, collecting"
 ALONE = "trajectory"
-PATIENCE_MS = 90_000
+PATIENCE_MS = 280_000
 """Waiting for a page on a loaded machine: far more than an idle one needs."""
-START_S = 240.0
+START_S = 600.0
 """Until the process that serves has imported a page and computed, perhaps compiled, what it opens with."""
+TEST_S = 1800
+"""A test waits several times."""
 DESK: Any = {"width": 1280, "height": 1000}
 LOOKS = 10
 """What axe finds while a page still changes is looked at again so many times, however long a look takes."""
@@ -29,6 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "served" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
+            item.add_marker(pytest.mark.timeout(TEST_S))
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +108,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str |
     yield start
     with booked(AREA):
         try:
-            server.communicate(timeout=60)  # the end of its input ends it
+            server.communicate(timeout=200)  # the end of its input ends it
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()

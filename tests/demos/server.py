@@ -20,7 +20,7 @@ def main() -> None:
     from demos import hub, serve, uploads
 
     torch.set_num_threads(1)
-    uploads.MOST_S *= 5  # of a clock on the wall, which a busy machine moves
+    uploads.MOST_S *= 20  # of a clock on the wall, which a busy machine moves
     answers, sys.stdout = sys.stdout, sys.stderr
     running: dict[str | None, str] = {}
     for line in sys.stdin:
