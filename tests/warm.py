@@ -16,10 +16,17 @@ from apps.trajectory.config import ModelConfig, WindowConfig
 from apps.trajectory.fast import FastEngine
 from apps.trajectory.models.predictor import Predictor
 from core import registry
+from core.battery import Subject
+from core.battery.contract import (
+    all_modes_agree_on_outputs_states_and_gradients,
+    lengths_equal_the_unpadded_run,
+    modes_agree_in_float32,
+)
 from core.kernels.selective_scan import selective_scan
 from core.state import tensors
 from core.steps.way import Way
 from demos.places import places
+from tests.core.units.variants import VARIANTS
 
 
 def compile_pipelines() -> None:
@@ -47,6 +54,18 @@ def compile_units() -> None:
                     Way(unit, x[:, 0], state).taken([x[:, 0], *tensors(state)])
 
 
+def compile_gated_loops() -> None:
+    """Loops of gated units in the forms of every variant: from a state, over rows of lengths, one step."""
+    for name in ("rnn", "gru", "lstm", "mgu", "lem", "slstm"):
+        for options in ({}, *VARIANTS.get(name, [])):
+            subject = Subject(name, options)
+            all_modes_agree_on_outputs_states_and_gradients(subject)
+            modes_agree_in_float32(subject)
+            lengths_equal_the_unpadded_run(subject)
+        with torch.no_grad():
+            core.build(name, 4).step(torch.randn(3, 4), None)
+
+
 def compile_complex_scans() -> None:
     """The selective scan over complex states, which no unit of ours has."""
     for real, dtype in ((torch.float32, torch.complex64), (torch.float64, torch.complex128)):
@@ -65,7 +84,7 @@ def compile_live_positions() -> None:
 
 
 PARTS = {
-    "units": (compile_units, compile_complex_scans, compile_live_positions),
+    "units": (compile_units, compile_gated_loops, compile_complex_scans, compile_live_positions),
     "pipelines": (compile_pipelines,),
 }
 
