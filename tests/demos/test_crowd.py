@@ -6,17 +6,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import gradio as gr
 import pytest
 
 from demos.serve import QUEUE, launch
-from demos.uploads import said
 
 VISITORS = 200
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
+    import gradio as gr
+
+    from demos.uploads import said
+
     @said
     def double(text: str) -> str:
         return text * 2

@@ -1,17 +1,19 @@
-"""What pages and report are made of: escaped HTML, one file, a scene that ends around its subject."""
+"""What pages and report are made of: escaped HTML, one file, a scene that ends around its subject.
+
+Gradio is loaded inside the tests that need it: every worker collects all tests, and one of them runs these.
+"""
 
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import gradio as gr
 import numpy as np
 import pytest
 
 from core.domains import domain
 from core.errors import DataError, MissingExtraError
-from demos import quickstart, uploads
+from demos import quickstart
 from demos.camera import fitted
 from demos.deadline import OutOfTime, at_most
 from demos.first import once
@@ -19,7 +21,6 @@ from demos.markup import Stat, card, stat_row, table
 from demos.plots import drawing, svg, thinned
 from demos.report import Missing, Section, report
 from demos.theme import OURS
-from demos.uploads import said, upload_folder
 
 SECTION = Section(
     title="Tea",
@@ -117,6 +118,10 @@ def test_the_first_result_is_computed_once_for_all_who_ask() -> None:
 
 
 def test_expected_failures_are_sentences_without_paths() -> None:
+    import gradio as gr
+
+    from demos.uploads import said, upload_folder
+
     place = f"{upload_folder()}/abc123/log.csv"
 
     @said
@@ -129,6 +134,10 @@ def test_expected_failures_are_sentences_without_paths() -> None:
 
 
 def test_an_error_of_ours_is_called_ours_and_tags_are_text(caplog: pytest.LogCaptureFixture) -> None:
+    import gradio as gr
+
+    from demos.uploads import said
+
     with pytest.raises(gr.Error, match="error of ours"):
         said(lambda: 1 / 0)()
     assert "ZeroDivisionError" in caplog.text
@@ -161,9 +170,13 @@ def test_work_is_stopped_when_its_time_is_over() -> None:
 
 
 def test_a_request_that_takes_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import gradio as gr
+
+    from demos import uploads
+
     monkeypatch.setattr(uploads, "MOST_S", 0.05)
 
-    @said
+    @uploads.said
     def slowly() -> None:
         while True:
             pass

@@ -2,11 +2,10 @@
 
 import pytest
 
-pytest.importorskip("gradio")
-pytest.importorskip("plotly")
-
 
 def test_a_drive_has_a_figure_a_sweep_and_names_its_tracks() -> None:
+    pytest.importorskip("gradio")
+    pytest.importorskip("plotly")
     from demos.pages.pointcloud_drive import SWEEPS, drawn, driven, side_by_side, tracks_of
     from vision.pointcloud.examples import generated
 
