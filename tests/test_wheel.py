@@ -94,7 +94,7 @@ def test_the_wheel_holds_every_package_and_its_data_and_no_tests(wheel: Path) ->
 def test_it_comes_from_the_wheel_and_is_ready(recurra: Path, tmp_path: Path) -> None:
     python = recurra.with_name("python")
     code = "import core; print(core.__file__)"
-    place = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    place = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=280)
     assert str(recurra.parents[1]) in place.stdout, place.stderr
     models = json.loads(run(recurra, tmp_path, "models", "--json", "-"))["models"]
     assert {"trajectory-gru", "speech-enhance", "pointcloud-tiny", "ocr-lines", "recsys-gru"} <= {

@@ -157,7 +157,7 @@ def test_debug_shows_the_traceback(recurra: Terminal, monkeypatch: pytest.Monkey
 
 def test_an_interpreter_runs_it_as_a_program() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "core", "units", "gruu"], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "core", "units", "gruu"], capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 2
     assert done.stderr.startswith("ConfigError: no unit 'gruu'")

@@ -143,7 +143,7 @@ def test_the_loop_on_a_gpu_has_the_numbers_of_the_plain_one() -> None:
         env={**os.environ, "TRITON_INTERPRET": "1"},  # must be chosen before triton is imported
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr[-2000:]
 

@@ -233,7 +233,7 @@ def test_a_checkout_works_without_an_installation(words: tuple[str, ...], tmp_pa
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(root)},
     )
