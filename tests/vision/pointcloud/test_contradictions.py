@@ -29,6 +29,7 @@ from vision.pointcloud.poses import read_poses
 from vision.pointcloud.predict import Boxes
 from vision.pointcloud.reading import Reading, as_said
 from vision.pointcloud.scoring import read_objects, read_rows, score
+from vision.pointcloud.synth.sensors import sensor
 
 TEXT = "\n".join(" ".join(f"{value:.5f}" for value in row) for row in ROWS).encode()
 PACKED = literal_lzf(ROWS.T.tobytes())
@@ -253,3 +254,21 @@ def test_poses_with_a_field_without_end_are_one_sentence(tmp_path: Path) -> None
     (tmp_path / "poses.csv").write_text("time_s,x_m,y_m,yaw_rad\n" + "1" * 200_000 + ",0,0,0\n")
     with pytest.raises(DataError, match="poses are"):
         read_poses(tmp_path / "poses.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("elevations = [[1, 2], [3, 4]]\ncolumns = 100", "1 to 512 rings"),
+        ("elevations = [1]\ncolumns = 1e9", "20,000 columns"),
+        ("elevations = [1]\ncolumns = inf", "all numbers"),
+        ("elevations = [1, nan]\ncolumns = 100", "between -89 and 89"),
+        ("elevations = [1]\ncolumns = 100\nreach = inf", "reach in 1 to 1,000 m"),
+        ("elevations = [1]\ncolumns = 100\nforward = nan", "forward within 100 m"),
+        ("columns = 100", "with elevations"),
+    ],
+)
+def test_sensors_that_cannot_be_say_why(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        sensor(str(tmp_path / "mine.toml"), np.random.default_rng(0))

@@ -41,12 +41,15 @@ class Sensor:
     """Whether z of the frame begins at the sensor (True) or at the ground (False)."""
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.elevations) <= 512 or not 16 <= self.columns <= 20000:
+        rings = self.elevations.size if self.elevations.ndim == 1 else 0
+        if not 1 <= rings <= 512 or not 16 <= self.columns <= 20000:
             raise ConfigError(f"sensor {self.name}: 1 to 512 rings and 16 to 20,000 columns are possible.")
         if not (np.isfinite(self.elevations).all() and (np.abs(self.elevations) < 89).all()):
             raise ConfigError(f"sensor {self.name}: elevations are degrees between -89 and 89.")
-        if not (0.2 < self.height < 10 and self.reach > 1):
-            raise ConfigError(f"sensor {self.name}: height lies in .2 to 10 m and reach above 1 m.")
+        if not (0.2 < self.height < 10 and 1 < self.reach <= 1000 and abs(self.forward) <= 100):
+            raise ConfigError(
+                f"sensor {self.name}: height lies in .2 to 10 m, reach in 1 to 1,000 m, forward within 100 m."
+            )
 
 
 def sensor(name: str, rng: np.random.Generator) -> Sensor:
@@ -110,7 +113,7 @@ def read_sensor(path: Path) -> Sensor:
     """A sensor from a TOML file with elevations, columns, height, reach and, perhaps, forward.
 
     Raises:
-        ConfigError: the file cannot be read or lacks a key.
+        ConfigError: the file cannot be read, lacks a key, or has numbers of no sensor.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -122,5 +125,7 @@ def read_sensor(path: Path) -> Sensor:
             float(table.get("reach", 60.0)),
             float(table.get("forward", 0.0)),
         )
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+    except ConfigError:  # numbers, but not those of a sensor
+        raise
+    except (OSError, OverflowError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: a sensor is TOML with elevations and columns, all numbers.") from error
