@@ -97,7 +97,7 @@ def as_scan(example: Example) -> tuple[Scan, int]:
     strength = np.zeros((len(xyz), 1), np.float32)
     scan = Scan(
         points=np.hstack([xyz, strength]),
-        ring=(np.nan_to_num(ring) % (1 << 16)).astype(np.uint16),
+        ring=np.nan_to_num(ring).astype(np.int64).astype(np.uint16),
         time=np.zeros(len(xyz), np.float32),
         owner=owner,
         boxes=boxes.astype(np.float32),
