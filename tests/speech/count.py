@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from speech.counting import held_together
 from speech.data import RATE, Voice, read_corpus
-from speech.model import load_model
-from speech.separation import SeparateStream, speaking
+from speech.model import Model, load_model
+from speech.predict import separation_stream
+from speech.separation import speaking
 
 SECONDS, GAP_DB, TRIES, LEVEL = 2.6, 5.0, 3, 0.05
 
@@ -43,9 +44,9 @@ def mixture(voices: list[Voice], talkers: int, rng: np.random.Generator) -> Tens
     return torch.from_numpy(np.asarray(LEVEL * wave, np.float32))[None]
 
 
-def told(network: nn.Module, mixture: Tensor) -> int:
+def told(model: Model, mixture: Tensor) -> int:
     """How many talkers `recurra speech separate` reports."""
-    stream = SeparateStream(network, 2, RATE, count=True)
+    stream = separation_stream(model, RATE, count=True)
     parts = [stream.feed(mixture[0].numpy()), stream.flush()]
     tracks = np.concatenate(list(stream.sorted_out(parts)), 1)
     return stream.talkers_heard(speaking(tracks, RATE))
@@ -58,7 +59,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--each", type=int, default=24)
     parser.add_argument("--weights")
     chosen: Any = parser.parse_args(words)
-    network = load_model(chosen.weights, "separate").network
+    model = load_model(chosen.weights, "separate")
     voices = read_corpus(chosen.data / "speech_index.csv", chosen.split).speech
     rng = np.random.default_rng(7)
     print(f"{'talkers':<9}{'weaker track dB':>20}{'once more dB':>20}{'said 1':>8}{'said 2':>8}{'said 3':>8}")
@@ -67,11 +68,11 @@ def main(words: list[str]) -> None:
             weaker, more, said = [], [], [0, 0, 0, 0]
             for _ in range(chosen.each):
                 mixed = mixture(voices, talkers, rng)
-                tracks = network(mixed)[0]
+                tracks = model.network(mixed)[0]
                 power = tracks.square().mean(-1)
                 weaker.append(float(10 * (power.min() / power.max() + 1e-12).log10()))
-                more.append(float(held_together(network, tracks).max()))
-                said[told(network, mixed)] += 1
+                more.append(float(held_together(model.network, tracks).max()))
+                said[told(model, mixed)] += 1
             spans = [f"{min(part):.1f} .. {max(part):.1f}" for part in (weaker, more)]
             print(f"{talkers:<9}{spans[0]:>20}{spans[1]:>20}{said[1]:>8}{said[2]:>8}{said[3]:>8}", flush=True)
 
