@@ -27,12 +27,19 @@ SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", "
 """What soundfile reads and writes."""
 MEDIA = {".m4a", ".mp4", ".webm", ".mkv", ".mov", ".aac", ".mka", ".3gp"}
 """What needs the extra `media`; reading only."""
-RAW = {".raw", ".pcm", ".s16", ".f32"}
+RAW = {".raw": "s16", ".pcm": "s16", ".s16": "s16", ".f32": "f32"}
+"""Raw samples, and what they are where nobody says."""
 FORMATS = {".oga": "OGG", ".opus": "OGG", ".aif": "AIFF"}
 OPEN = 1 << 31
 """Bytes of data from which on a header tells no length: its file was written to a pipe."""
-SAMPLES = {"s16": ("<i2", 2), "s24": ("<s3", 3), "s32": ("<i4", 4), "f32": ("<f4", 4), "u8": ("u1", 1)}
-"""Raw sample formats, little-endian."""
+SAMPLES = {
+    "s16": ("<i2", 2, "PCM_16"),
+    "s24": ("<s3", 3, "PCM_24"),
+    "s32": ("<i4", 4, "PCM_32"),
+    "f32": ("<f4", 4, "FLOAT"),
+    "u8": ("u1", 1, "PCM_U8"),
+}
+"""Raw sample formats, little-endian: NumPy's name, bytes, and what soundfile calls them."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ def open_sound(path: str | Path, raw: RawFormat | None = None) -> Iterator[Sound
     """Open a recording by what is in it; raw samples by their suffix or where `raw` is given.
 
     Raises:
+        ConfigError: `raw` is given for a kind of file that says itself what it holds.
         DataError: missing, no sound, or raw bytes that end inside a sample.
         MissingExtraError: a film, and the extra `media` is not installed.
     """
@@ -98,10 +106,16 @@ def open_sound(path: str | Path, raw: RawFormat | None = None) -> Iterator[Sound
         raise DataError(f"{path}: no such file." if not path.is_dir() else f"{path}: a folder, not a file.")
     if not path.stat().st_size:
         raise DataError(f"{path}: an empty file.")
-    if raw is not None or path.suffix.lower() in RAW:
-        yield open_raw(path, raw or RawFormat())
+    suffix = path.suffix.lower()
+    if raw is not None and suffix in SUFFIXES | MEDIA:
+        raise ConfigError(
+            f"{path}: a {suffix} file says itself what it holds; "
+            "rate, channels and format are told of raw samples only."
+        )
+    if raw is not None or suffix in RAW:
+        yield open_raw(path, raw or RawFormat(format=RAW[suffix]))
         return
-    if path.suffix.lower() in MEDIA:
+    if suffix in MEDIA:
         with open_media(path) as sound:
             yield sound
         return
@@ -127,7 +141,12 @@ def open_sound(path: str | Path, raw: RawFormat | None = None) -> Iterator[Sound
 
         tags = {name: value for name, value in file.copy_metadata().items() if value}
         form = file.samplerate, file.channels, file.subtype, file.format, len(file)
-        remarks = [f"{path}: breaks off; its header tells of more."] if breaks_off(file.extra_info) else []
+        log = file.extra_info
+        remarks = [f"{path}: breaks off; its header tells of more."] if breaks_off(log) else []
+        if "Unknown chunk marker" in log:
+            remarks.append(
+                f"{path}: what lies behind the {len(file)} samples that its header tells of is left out."
+            )
         yield Sound(path, *form, source, tags, remarks)
 
 
@@ -138,7 +157,11 @@ def breaks_off(log: str) -> bool:
 
 
 def open_raw(path: Path, raw: RawFormat) -> Sound:
-    """A file of bare samples."""
+    """A file of bare samples.
+
+    Raises:
+        DataError: it ends inside a sample.
+    """
     size = path.stat().st_size
     if size % raw.width:
         raise DataError(
@@ -165,7 +188,11 @@ class Writer:
     """Samples that were limited at full scale."""
 
     def write(self, block: np.ndarray) -> None:
-        """float (n, channels), or (n,) for one channel."""
+        """float (n, channels), or (n,) for one channel.
+
+        Raises:
+            RecurraError: the disk is full.
+        """
         block = block[:, None] if block.ndim == 1 else block
         if not self.floats:
             self.limited += int(((block > 1.0) | (block < -1.0)).sum())
@@ -177,10 +204,10 @@ class Writer:
 
 
 @contextmanager
-def writing(
-    path: str | Path, like: Sound, *, channels: int | None = None, raw: RawFormat | None = None
-) -> Iterator[Writer]:
+def writing(path: str | Path, like: Sound, *, channels: int | None = None) -> Iterator[Writer]:
     """Write a recording with the rate, channels, subtype and tags of another, as far as its format has them.
+
+    Raw samples are as their suffix says (.s16, .f32), or as those of the other one, or 16 bits.
 
     Raises:
         ConfigError: a suffix that cannot be written, or a format that lacks the rate.
@@ -190,13 +217,15 @@ def writing(
     channels = like.channels if channels is None else channels
     suffix = path.suffix.lower()
     if suffix in RAW:
-        kind = raw or (RawFormat(like.rate, channels, like.subtype) if like.format == "RAW" else RawFormat())
+        own = suffix[1:] if suffix[1:] in SAMPLES else like.subtype if like.format == "RAW" else RAW[suffix]
+        kind = RawFormat(like.rate, channels, own)
         with whole_file(path) as partial, partial.open("wb") as file:
             writer = Writer(None, kind.format == "f32", 1.0)
             writer.put = lambda block: file.write(kind.encode(block)[0])
             yield writer
         return
-    kind, subtype = check_output(path, like.rate, channels, like.subtype)
+    asked = SAMPLES[like.subtype][2] if like.format == "RAW" else like.subtype
+    kind, subtype = check_output(path, like.rate, channels, asked)
     import soundfile
 
     with whole_file(path) as partial:
@@ -227,7 +256,7 @@ def check_output(path: Path, rate: int, channels: int, subtype: str = "PCM_16") 
     if suffix in MEDIA or suffix not in SUFFIXES:
         raise ConfigError(
             f"{path}: a file of kind {suffix or '(no suffix)'} cannot be written; "
-            f"choose one of {', '.join(sorted(SUFFIXES | RAW))}."
+            f"choose one of {', '.join(sorted(SUFFIXES | RAW.keys()))}."
         )
     kind = FORMATS.get(suffix, suffix[1:].upper())
     there = soundfile.available_subtypes(kind)

@@ -25,6 +25,7 @@ def istft(spectra: np.ndarray, samples: int) -> np.ndarray:
 
 
 def window() -> np.ndarray:
+    """The square root of a periodic Hann window, (WINDOW,)."""
     return np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW))
 
 

@@ -30,9 +30,11 @@ app = application(
 )
 Inputs = Annotated[list[str], typer.Argument(help="Sound files, folders, globs, or - for a list on stdin.")]
 OutPath = Annotated[str, OUTPUTS]
-RawRate = Annotated[int | None, typer.Option("--rate", help="Of raw samples, Hz.")]
-RawChannels = Annotated[int | None, typer.Option("--channels-in", help="Channels of raw samples.")]
-RawKind = Annotated[str | None, typer.Option("--format", help="Of raw samples: s16, s24, s32, f32, u8.")]
+RawRate = Annotated[int | None, typer.Option("--rate", help="Of raw samples, Hz (16000).")]
+CHANNELS = "Channels of raw samples (1)."
+RawKind = Annotated[
+    str | None, typer.Option("--format", help="Of raw samples: s16 (but f32 in .f32), s24, s32, f32 or u8.")
+]
 Precision = Annotated[
     str, typer.Option("--precision", help="float32, or bfloat16 for large published networks.")
 ]
@@ -48,7 +50,10 @@ def enhance(
     inputs: Inputs,
     out: OutPath,
     channels: Annotated[
-        str, typer.Option("--channels", help="each, link (one gain for all) or mono (mixed down).")
+        str,
+        typer.Option(
+            "--channels", help="each, link (one gain for all) or mono (mixed down); a number: --channels-in."
+        ),
     ] = "each",
     limit_db: Annotated[
         float | None, typer.Option("--limit-db", help="Largest attenuation in dB; 0 gives the input back.")
@@ -57,7 +62,7 @@ def enhance(
     voice: VoiceClip = None,
     precision: Precision = "float32",
     rate: RawRate = None,
-    channels_in: RawChannels = None,
+    channels_in: Annotated[int | None, typer.Option("--channels-in", help=CHANNELS)] = None,
     format: RawKind = None,
     weights: Weights = None,
     again: Again = False,
@@ -78,11 +83,12 @@ def enhance(
     from speech.write import check_targets
 
     set_threads(threads)
+    if channels.isdecimal():
+        channels, channels_in = "each", int(channels) if channels_in is None else channels_in
     model = enhancer(weights, voice, 16000, str(device(device_name)))
     words: dict[str, Any] = {"channels": channels, "limit_db": limit_db, "mix": mix}
     file_stream(model, 16000, 1, precision=precision, **words)  # checks the words
-    raw = raw_format(rate, channels_in, format)
-    jobs = mirror(gather(inputs, SUFFIXES | MEDIA | RAW), out)
+    jobs = mirror(gather(inputs, SUFFIXES | MEDIA | RAW.keys()), out)
     check_targets([job.target for job in jobs])
 
     def work(job: Job) -> Any:
@@ -94,7 +100,7 @@ def enhance(
             limit_db=limit_db,
             mix=mix,
             precision=precision,
-            raw=raw,
+            raw=raw_format(job.source.path, rate, channels_in, format),
             resume=resume,
         )
 
@@ -132,7 +138,7 @@ def separate(
     ] = None,
     precision: Precision = "float32",
     rate: RawRate = None,
-    channels_in: RawChannels = None,
+    channels_in: Annotated[int | None, typer.Option("--channels-in", "--channels", help=CHANNELS)] = None,
     format: RawKind = None,
     weights: Weights = None,
     again: Again = False,
@@ -159,8 +165,7 @@ def separate(
     if segments is not None:
         check_segments(segments)
     model = load_model(weights, "separate", device(device_name))
-    raw = raw_format(rate, channels_in, format)
-    found_inputs = gather(inputs, SUFFIXES | MEDIA | RAW)
+    found_inputs = gather(inputs, SUFFIXES | MEDIA | RAW.keys())
     folder = out if Path(out).suffix else out.rstrip("/") + "/"
     jobs = mirror(found_inputs, folder)
     check_targets([job.target for job in jobs])
@@ -183,7 +188,7 @@ def separate(
             gate_db=GATE_DB if gate_db is None else gate_db,
             precision=precision,
             passes=passes,
-            raw=raw,
+            raw=raw_format(job.source.path, rate, channels_in, format),
             resume=resume,
         )
 
@@ -209,11 +214,13 @@ def separate(
 @app.command()
 def live(
     rate: Annotated[int, typer.Option("--rate", help="Samples per second.")] = 16000,
-    channels_in: Annotated[int, typer.Option("--channels-in", help="Channels of the samples.")] = 1,
+    channels_in: Annotated[
+        int, typer.Option("--channels-in", "--channels", help="Channels of the samples.")
+    ] = 1,
     format: Annotated[str, typer.Option("--format", help="s16, s24, s32, f32 or u8.")] = "s16",
     card: Annotated[bool, typer.Option("--card", help="Microphone to loudspeaker, not pipes.")] = False,
     seconds: Annotated[float | None, typer.Option("--seconds", help="Stop after this long (card).")] = None,
-    block_ms: Annotated[float, typer.Option("--block-ms", help="Samples taken at once.")] = 10.0,
+    block_ms: Annotated[float, typer.Option("--block-ms", help="What is taken at once, ms.")] = 10.0,
     limit_db: Annotated[float | None, typer.Option("--limit-db", help="Largest attenuation in dB.")] = None,
     mix: Annotated[float, typer.Option("--mix", help="1 is all clean, 0 the input.")] = 1.0,
     task: Annotated[
@@ -310,13 +317,15 @@ def mix(
     emit({"index": str(index), "count": count, "law": law}, json_path, [f"{index}: {count} mixtures"])
 
 
-def raw_format(rate: int | None, channels: int | None, format: str | None) -> Any:
-    """What raw samples are, if any word says so."""
-    from speech.audio import RawFormat
+def raw_format(path: Path, rate: int | None, channels: int | None, format: str | None) -> Any:
+    """What the raw samples of a file are, if any word says so; None if none does."""
+    from dataclasses import replace
 
-    if rate is None and channels is None and format is None:
-        return None
-    return RawFormat(rate or 16000, channels or 1, format or "s16")
+    from speech.audio import RAW, RawFormat
+
+    words = {"rate": rate, "channels": channels, "format": format}
+    said = {name: value for name, value in words.items() if value is not None}
+    return replace(RawFormat(format=RAW.get(path.suffix.lower(), "s16")), **said) if said else None
 
 
 app.command()(score_commands.evaluate)

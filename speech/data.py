@@ -98,7 +98,11 @@ def read_corpus(source: str | Path, split: str = "train") -> Corpus:
 
 
 def read_folder(folder: Path, split: str) -> Corpus:
-    """`clean/` and `noise/` below a folder; every tenth file in order of name is for validation."""
+    """`clean/` and `noise/` below a folder; every tenth file in order of name is for validation.
+
+    Raises:
+        DataError: neither is there for training, and the folder is no known public data set.
+    """
     corpus = Corpus(folder.name)
     groups: dict[str, list[np.ndarray]] = {}
     for path in of_split(recordings(folder / "clean"), split):

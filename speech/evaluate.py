@@ -62,7 +62,7 @@ def evaluate(
         raise ConfigError(f"a task is one of {', '.join(COLUMNS)}; got {task!r}.")
     if voices and task != "enhance":
         raise ConfigError("a voice is kept by enhancement; separation hears all talkers.")
-    needed = (*COLUMNS[task], "voice") if voices else COLUMNS[task]
+    needed = [*COLUMNS[task], *(["voice"] if voices else []), *([group] if group else [])]
     rows = read_index(index, needed, optional=("speaker", GROUPS[task]))
     kind = "voice" if voices else task
     model = weights if isinstance(weights, Model) else load_model(weights, kind, device)

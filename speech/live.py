@@ -11,12 +11,16 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from core.errors import ConfigError
 from speech.audio import RawFormat
 from speech.live_separation import LiveSeparation
 from speech.stream import EnhanceStream
 
 BACKLOG_S = 0.1
 """Computing that may lie behind the samples before a block passes dry: what a sound card buffers."""
+
+
+LONGEST_MS = 10_000
 
 
 @dataclass
@@ -98,14 +102,28 @@ def pipe(
 
     Args:
         patient: no block passes dry however long it takes, for pipes that nobody listens to.
+
+    Raises:
+        ConfigError: no length of a block.
     """
     report = LiveReport(latency_ms=1000 * stream.latency_samples / stream.rate)
     advance = Punctual(stream, report, patient=patient)
-    for block in blocks(raw, source, max(1, int(block_ms * raw.rate / 1000)), report):
+    for block in blocks(raw, source, block_size(block_ms, raw.rate), report):
         put(advance(block), raw, sink, report)
     put(stream.flush(), raw, sink, report)
     report.bad_samples = stream.bad_samples
     return report
+
+
+def block_size(block_ms: float, rate: int) -> int:
+    """Samples of a block, one at least.
+
+    Raises:
+        ConfigError: no length of a block.
+    """
+    if not 0 < block_ms <= LONGEST_MS:
+        raise ConfigError(f"a block lasts more than 0 and at most {LONGEST_MS} ms, got {block_ms}.")
+    return max(1, int(block_ms * rate / 1000))
 
 
 def blocks(raw: RawFormat, source: BinaryIO, size: int, report: LiveReport) -> Iterator[np.ndarray]:
@@ -136,7 +154,6 @@ def sound_card(stream: EnhanceStream | LiveSeparation, block_ms: float, seconds:
         ConfigError: no sound card, or the system's PortAudio library is missing.
         MissingExtraError: the extra `sound` is not installed.
     """
-    from core.errors import ConfigError
     from core.terminal import need
 
     need("sound", "sounddevice")
@@ -145,7 +162,7 @@ def sound_card(stream: EnhanceStream | LiveSeparation, block_ms: float, seconds:
     except OSError as error:
         raise ConfigError(f"the sound card cannot be used ({error}); install PortAudio.") from error
     report = LiveReport(latency_ms=1000 * stream.latency_samples / stream.rate)
-    size, advance = max(1, int(block_ms * stream.rate / 1000)), Punctual(stream, report)
+    size, advance = block_size(block_ms, stream.rate), Punctual(stream, report)
     outputs = stream.talkers if isinstance(stream, LiveSeparation) else 1
 
     def callback(heard: np.ndarray, played: np.ndarray, frames: int, _: Any, status: Any) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from core.errors import ConfigError, DataError
 from speech.models.causal_grid import CausalGrid
 from speech.resample import Resampler
+from speech.sound import odd_samples
 from speech.stream import RATE, FrameStream, whole_rate
 
 MEMORY_S = 0.05
@@ -87,7 +88,7 @@ class LiveSeparation:
         x = x[:, None] if x.ndim == 1 else x
         if x.ndim != 2 or x.shape[1] != self.channels:
             raise DataError(f"this stream takes (n, {self.channels}) samples, got {x.shape}.")
-        odd = ~np.isfinite(x)
+        odd = odd_samples(x)
         self.bad_samples += int(odd.sum())
         wave = np.where(odd, np.float32(0), x).mean(1)[None]
         self.core.bypass = dry

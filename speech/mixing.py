@@ -56,6 +56,8 @@ class MixLaw:
             raise ConfigError(f"a law is one of {', '.join(LAWS)}; got {self.law!r}.")
         if self.count < 1 or not self.snr_db:
             raise ConfigError("count must be at least 1 and snr-db hold a number.")
+        if not np.isfinite(self.snr_db).all():
+            raise ConfigError("snr-db are finite numbers of dB.")
         low, high = self.seconds
         if not 0.1 <= low <= high:
             raise ConfigError(f"seconds are a range from 0.1 up, got {low} and {high}.")

@@ -87,7 +87,11 @@ def sizes_of(model: Model) -> dict[str, Any]:
 
 
 def network_of(card: Card) -> nn.Module:
-    """The network that a card describes, without its weights."""
+    """The network that a card describes, without its weights.
+
+    Raises:
+        ConfigError: the card tells of none.
+    """
     settings = card.settings
     if LAYOUT in settings:
         from speech.layouts import build

@@ -24,8 +24,8 @@ from core.terminal import (
     say,
     set_threads,
 )
-from speech.words import Task
 
+Task = Annotated[str, typer.Argument(help="enhance, separate or voice.")]
 Corpora = Annotated[
     list[str] | None,
     typer.Argument(

@@ -266,7 +266,7 @@ def enhance_file(
     with open_sound(path, raw) as sound:
         stream = file_stream(model, sound.rate, sound.channels, precision=precision, **words)
         kept = 1 if channels == "mono" else sound.channels
-        with writing(out, sound, channels=kept, raw=raw) as writer:
+        with writing(out, sound, channels=kept) as writer:
 
             def heard() -> Iterator[np.ndarray]:
                 nonlocal before, count
@@ -318,7 +318,7 @@ def enhance_on(
                 keep(stream.feed(block))
                 journal.save(stream.state(), facts)
             keep(stream.flush())
-            with writing(out, sound, channels=kept, raw=raw) as writer:
+            with writing(out, sound, channels=kept) as writer:
                 for block in journal.blocks(BLOCK):
                     writer.write(block)
                 limited = writer.limited
@@ -351,7 +351,7 @@ def separate_file(
         if sound.channels > 1:
             remarks.append(f"{path}: {sound.channels} channels were averaged.")
         stream = separation_stream(model, sound.rate, count=isinstance(model.network, SeparateNet), **words)
-        writers = [files.enter_context(writing(target, sound, channels=1, raw=raw)) for target in out]
+        writers = [files.enter_context(writing(target, sound, channels=1)) for target in out]
         about = {**seen(path, model), **words}
         kept = Journal(out[0], model.talkers, about) if resume else Spool(out[0], model.talkers)
         with kept:
@@ -400,7 +400,7 @@ def seen(path: str | Path, model: Model) -> dict[str, Any]:
 
 
 class Levels:
-    """Root mean squares of tracks (S, n) over pieces of `hop` samples."""
+    """Standard deviations of tracks (S, n) over pieces of `hop` samples: levels without an offset."""
 
     def __init__(self, talkers: int, hop: int) -> None:
         self.hop, self.heard = hop, 0
@@ -413,7 +413,7 @@ class Levels:
         self.rest = np.concatenate([self.rest, tracks], 1)
         whole = self.rest.shape[1] // self.hop * self.hop
         parts = self.rest[:, :whole].reshape(len(self.rest), -1, self.hop)
-        self.found.append(np.sqrt(np.square(parts).mean(-1)))
+        self.found.append(parts.std(-1))
         self.rest = self.rest[:, whole:]
 
 

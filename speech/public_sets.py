@@ -95,7 +95,11 @@ def voicebank(folder: Path, split: str) -> Rows:
 
 
 def dns(folder: Path) -> Rows:
-    """The test set of the DNS challenges: pairs by the number behind `fileid_`."""
+    """The test set of the DNS challenges: pairs by the number behind `fileid_`.
+
+    Raises:
+        DataError: a noisy file without its clean one.
+    """
     noisy, clean = folder / "noisy", folder / "clean"
     if not (noisy.is_dir() and clean.is_dir()):
         return []
@@ -115,7 +119,11 @@ def sounds(folder: Path) -> Sequence[Path]:
 
 
 def counterpart(path: Path, of: Path) -> Path:
-    """A file that must be there."""
+    """A file that must be there.
+
+    Raises:
+        DataError: it is not.
+    """
     if not path.is_file():
         raise DataError(f"{of}: its counterpart {path} is missing.")
     return path

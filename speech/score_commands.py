@@ -18,14 +18,13 @@ from core.terminal import (
     say_all,
     set_threads,
 )
-from speech.words import Task
 
 if TYPE_CHECKING:
     from core.jobs import Job
 
 
 def evaluate(
-    task: Task,
+    task: Annotated[str, typer.Argument(help="enhance or separate.")],
     index: Annotated[Path, typer.Argument(help="CSV with noisy,clean or mix,s1,s2; paths beside it.")],
     weights: Weights = None,
     with_peers: Annotated[

@@ -84,6 +84,10 @@ class SeparateStream:
         for further talkers in a window of four."""
         if window_s < 0.5:
             raise ConfigError(f"a window has at least 0.5 s, got {window_s}.")
+        if gate_db is not None and not gate_db < 0:
+            raise ConfigError(
+                f"gate-db is a level below that of the other track, less than 0; got {gate_db}."
+            )
         self.network, self.talkers, self.rate, self.own_rate = network, talkers, rate, own_rate
         self.level_db, self.half, self.passes = level_db, half, checked_passes(passes)
         self.consistent, self.gate_db, self.count = consistent, gate_db, count
@@ -260,6 +264,9 @@ class SeparateStream:
         """One window through the network: (n,) -> (S, n), with the tracks adding up to it if asked."""
         if not bool(piece.abs().max() > 0):
             return torch.zeros(self.talkers, len(piece))
+        whole, offset = piece, piece.mean()
+        if self.consistent and 0 < float(piece.var(correction=0)) < float(offset.square()):
+            piece = piece - offset  # nobody's voice, and louder than all that is heard; shared out below
         size = piece.square().mean().clamp(min=1e-12).sqrt()
         scale = 1.0 if self.level_db is None else 10 ** (self.level_db / 20) / size
         with HalfProducts() if self.half else nullcontext():
@@ -275,7 +282,7 @@ class SeparateStream:
         self.windows += 1
         if self.gate_db is not None:
             tracks = hushed(tracks, self.own_rate)
-        return consistent(tracks, piece) if self.consistent else tracks
+        return consistent(tracks, whole) if self.consistent else tracks
 
     def gated(self, tracks: Tensor) -> Tensor:
         """Tracks that are nothing but leakage are silenced."""
@@ -351,6 +358,7 @@ def voice(wave: Tensor) -> tuple[np.ndarray, float]:
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Of the angle between two vectors."""
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-9))
 
 

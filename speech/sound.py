@@ -10,6 +10,13 @@ import numpy as np
 from core.errors import DataError
 
 BLOCK = 1 << 16
+LOUDEST = 1e9
+"""Above it there is no sound (full scale is 1) but bytes that mean something else, whose power overflows."""
+
+
+def odd_samples(samples: np.ndarray) -> np.ndarray:
+    """Where samples are no finite numbers, or beyond all sound."""
+    return ~(np.abs(samples) < LOUDEST)
 
 
 @dataclass
@@ -33,13 +40,16 @@ class Sound:
         """float32 (n, channels) until the end.
 
         Raises:
-            DataError: it holds nothing, breaks off, or holds samples that are no finite numbers.
+            DataError: it holds nothing, breaks off, or holds samples that are no finite numbers or no sound.
         """
         heard = 0
         for block in self.source(size):
-            if not np.isfinite(block).all():
-                place = heard + int(np.flatnonzero(~np.isfinite(block).all(1))[0])
-                raise DataError(f"{self.path}: the sample at {place / self.rate:.3f} s is no finite number.")
+            odd = odd_samples(block)
+            if odd.any():
+                row = int(np.flatnonzero(odd.any(1))[0])
+                value = block[row][odd[row]][0]
+                what = f"{value:.3g}, which is no sound" if np.isfinite(value) else "no finite number"
+                raise DataError(f"{self.path}: the sample at {(heard + row) / self.rate:.3f} s is {what}.")
             heard += len(block)
             yield block
         if not heard:

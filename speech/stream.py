@@ -23,6 +23,7 @@ from core.errors import ConfigError, DataError
 from speech.fast import quick_of
 from speech.features import root_hann
 from speech.resample import Resampler
+from speech.sound import odd_samples
 
 RATE = 16000
 VERSION = 1
@@ -191,6 +192,19 @@ def whole_rate(rate: float) -> int:
     return int(rate)
 
 
+def wet_share(limit_db: float | None, mix: float) -> float:
+    """The share of a network's output in what is given, beside the input.
+
+    Raises:
+        ConfigError: a limit below 0 dB, or a mix outside of 0 to 1.
+    """
+    if limit_db is not None and not limit_db >= 0:
+        raise ConfigError(f"limit-db is the largest attenuation, at least 0; got {limit_db}.")
+    if not 0 <= mix <= 1:
+        raise ConfigError(f"mix lies between 0 (dry) and 1 (wet), got {mix}.")
+    return mix if limit_db is None else mix * (1 - 10 ** (-limit_db / 20))
+
+
 class EnhanceStream:
     """Noisy samples in, as many clean ones out. One channel takes and gives (n,), several (n, C)."""
 
@@ -209,14 +223,9 @@ class EnhanceStream:
             raise ConfigError(f"a stream has at least one channel, got {channels}.")
         if mode not in ("each", "link", "mono"):
             raise ConfigError(f"channels are treated each, link or mono, got {mode!r}.")
-        if limit_db is not None and limit_db < 0:
-            raise ConfigError(f"limit-db is the largest attenuation, at least 0; got {limit_db}.")
-        if not 0 <= mix <= 1:
-            raise ConfigError(f"mix lies between 0 (dry) and 1 (wet), got {mix}.")
         self.rate, self.channels, self.mode, self.name = whole_rate(rate), channels, mode, name
         inside = 1 if mode == "mono" else channels
-        self.dry_share = 0.0 if limit_db is None else 10 ** (-limit_db / 20)
-        self.mix = mix
+        self.wet_share = wet_share(limit_db, mix)
         self.core = FrameStream(
             network, inside, link=mode == "link", top_hz=min(rate, RATE) / 2, gains=self.rate != RATE
         )
@@ -270,14 +279,18 @@ class EnhanceStream:
         return self.give(self.ready.shape[1])
 
     def arrange(self, samples: Any) -> np.ndarray:
-        """Samples as (C, n), float32, finite."""
+        """Samples as (C, n), float32, silence where they are no sound.
+
+        Raises:
+            DataError: another number of channels.
+        """
         x = np.asarray(samples, np.float32)
         if x.ndim == 1:
             x = x[:, None]
         if x.ndim != 2 or x.shape[1] != self.channels:
             raise DataError(f"this stream takes (n, {self.channels}) samples, got {x.shape}.")
         x = np.ascontiguousarray(x.T)
-        odd = ~np.isfinite(x)
+        odd = odd_samples(x)
         if odd.any():
             self.bad_samples += int(odd.sum())
             x = np.where(odd, 0, x)
@@ -319,8 +332,7 @@ class EnhanceStream:
             self.lost = self.lost[:, count:]
             wet = wet + self.core.gain_at(place) * above
         self.made += count
-        share = self.mix * (1 - self.dry_share)
-        return (share * wet + (1 - share) * dry).astype(np.float32)
+        return (self.wet_share * wet + (1 - self.wet_share) * dry).astype(np.float32)
 
     def state(self) -> dict[str, Any]:
         """All that the stream remembers, as plain arrays and numbers."""

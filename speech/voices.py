@@ -21,6 +21,8 @@ from speech.waves import as_wave
 SHORTEST_S = 2.0
 PAUSE_DB = -35.0
 """Frames this far below the loudest say nothing of a voice."""
+AROUND = 9
+"""Frames of 20 ms whose mean level counts for the middle one."""
 
 
 def for_voice(
@@ -58,9 +60,9 @@ def for_voice(
 def spoken(wave: np.ndarray) -> np.ndarray:
     """A wave without its pauses, float32."""
     wave = np.ascontiguousarray(wave, np.float32)
-    if silent(wave):
-        return wave[:0]
     size = RATE // 50
+    if silent(wave) or len(wave) < AROUND * size:
+        return wave[:0]
     frames = wave[: len(wave) // size * size].reshape(-1, size)
-    level = np.convolve(np.square(frames).mean(1), np.ones(9) / 9, "same")
+    level = np.convolve(np.square(frames).mean(1), np.ones(AROUND) / AROUND, "same")
     return frames[level > level.max() * 10 ** (PAUSE_DB / 10)].reshape(-1)

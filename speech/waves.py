@@ -8,6 +8,7 @@ import numpy as np
 
 from core.errors import ConfigError, DataError
 from speech.audio import read_sound
+from speech.sound import odd_samples
 
 
 def as_wave(wave: Any, rate: int | None) -> tuple[np.ndarray, int, Any]:
@@ -55,9 +56,13 @@ def squeezed(channels: int) -> Any:
 
 
 def checked(samples: np.ndarray) -> np.ndarray:
-    """Samples with something in them, all finite."""
+    """Samples with something in them, all finite.
+
+    Raises:
+        DataError: there is nothing in them, or what is no sound.
+    """
     if not samples.size:
         raise DataError("this wave holds no samples.")
-    if not np.isfinite(samples).all():
-        raise DataError("this wave holds samples that are no finite numbers.")
+    if odd_samples(samples).any():
+        raise DataError("this wave holds samples that are no finite numbers, or beyond all sound.")
     return samples

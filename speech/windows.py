@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from core.errors import ConfigError
 from speech.resample import Resampler
 from speech.separation import WINDOW_S, SeparateStream
-from speech.stream import Channels, whole_rate
+from speech.stream import Channels, wet_share, whole_rate
 
 MEMORY_S = 0.05
 
@@ -58,14 +58,9 @@ class WindowStream:
     ) -> None:
         if mode not in ("each", "mono"):
             raise ConfigError("a network that needs whole waves treats channels each or mono.")
-        if limit_db is not None and limit_db < 0:
-            raise ConfigError(f"limit-db is the largest attenuation, at least 0; got {limit_db}.")
-        if not 0 <= mix <= 1:
-            raise ConfigError(f"mix lies between 0 (dry) and 1 (wet), got {mix}.")
         self.rate, self.own_rate, self.mode = whole_rate(rate), own_rate, mode
         inside = 1 if mode == "mono" else channels
-        share = 1.0 if limit_db is None else 1 - 10 ** (-limit_db / 20)
-        self.wet_share = mix * share
+        self.wet_share = wet_share(limit_db, mix)
         words: dict[str, Any] = {"consistent": False, "gate_db": None, "window_s": window_s, "half": half}
         self.streams = [
             SeparateStream(Single(network), 1, own_rate, own_rate=own_rate, level_db=level_db, **words)
@@ -104,6 +99,7 @@ class WindowStream:
         return np.concatenate([stream.feed(row) for stream, row in zip(self.streams, x, strict=True)])
 
     def rest(self) -> np.ndarray:
+        """What the windows of every channel still hold, (C, m)."""
         return np.concatenate([stream.flush() for stream in self.streams])
 
     def give(self, clean: np.ndarray) -> np.ndarray:

@@ -130,7 +130,11 @@ class SeparateNet(nn.Module):
         return tracks[:, :, 0].transpose(2, 3).flatten(2), state
 
     def tracks(self, spectra: Tensor, state: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
-        """Spectra of mixtures (B, T, F) -> of every talker (B, S, T, F), and the state at the end."""
+        """Spectra of mixtures (B, T, F) -> of every talker (B, S, T, F), and the state at the end.
+
+        Raises:
+            ConfigError: a state for a network that needs the whole recording.
+        """
         if state is not None and not self.config.causal:
             raise ConfigError("only the causal form carries a state.")
         tracks, state = self.tracks_of_parts(torch.view_as_real(spectra), state)

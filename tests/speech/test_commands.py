@@ -271,10 +271,26 @@ def test_units_are_trained_alike_and_go_on_where_they_stopped(
 ) -> None:
     monkeypatch.setattr(unit_table, "CLIPS", 2)
     monkeypatch.setattr(unit_table, "TIMED_STEPS", 1)
+    monkeypatch.setattr(unit_table, "CLIP_S", 1.0)
+    monkeypatch.setattr(unit_table, "LIVE_S", 0.2)
+    for voice in generated_corpus(talkers=20, seconds=1.2).speech:  # every tenth is for validation
+        path = tmp_path / "data" / "clean" / voice.name / "a.wav"
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, voice.samples, 16000)
     words = [f"model.{key}={value}" for key, value in SIZES["enhance"].items()]
     words += ["batch=2", "mix.seconds=0.6"]
     sets = ["--quiet", "--json", "-", *(part for word in words for part in ("--set", word))]
-    wanted = ["units", "--steps", 1, "--units", "min_gru,nonsense", "--out", tmp_path / "units", *sets]
+    wanted = [
+        "units",
+        tmp_path / "data",
+        "--steps",
+        1,
+        "--units",
+        "min_gru,nonsense",
+        "--out",
+        tmp_path / "units",
+        *sets,
+    ]
     result = run(*wanted, "--minutes", 0)
     assert result.exit_code == 0, result.output
     before, first, _ = json.loads(result.stdout)["rows"]

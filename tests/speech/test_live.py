@@ -129,6 +129,12 @@ def test_a_dry_block_is_the_input_at_the_usual_delay() -> None:
     np.testing.assert_allclose(out[: 4800 - 512], wave[: 4800 - 512], atol=1e-6)
 
 
+@pytest.mark.parametrize("block_ms", [0.0, -5.0, float("nan"), float("inf")])
+def test_a_block_has_a_length(block_ms: float) -> None:
+    with pytest.raises(ConfigError, match="a block lasts more than 0"):
+        pipe(open_stream(), RawFormat(), io.BytesIO(), io.BytesIO(), block_ms)
+
+
 def test_both_talkers_leave_a_pipe_as_two_channels(network: SeparateNet) -> None:
     stream, raw = LiveSeparation(network), RawFormat(16000, 1, "f32")
     wave, sink = noise(3000), io.BytesIO()

@@ -71,6 +71,11 @@ def test_one_voice_cannot_be_mixed() -> None:
         Mixer([alone], MixConfig(), torch.device("cpu"))
 
 
+def test_levels_of_a_law_are_numbers() -> None:
+    with pytest.raises(ConfigError, match="finite numbers"):
+        MixLaw(snr_db=(0.0, float("nan")))
+
+
 def test_a_given_room_is_what_the_voice_sounds_in(tmp_path: Path) -> None:
     response = np.zeros(400)
     response[[10, 200]] = 0.5, 0.25  # direct sound at 10: an echo of a half 190 samples later

@@ -16,7 +16,7 @@ from speech import audio
 from speech.audio import read_sound
 from speech.layouts import read_tensors
 from speech.model import load_model
-from speech.predict import enhance, enhance_file, separate, separate_file
+from speech.predict import enhance, enhance_file, open_stream, separate, separate_file
 from tests.terminal import Terminal
 
 
@@ -95,6 +95,83 @@ def test_samples_that_are_no_numbers_are_told_with_their_place(
         with pytest.raises(DataError, match="no finite numbers"):
             call(wave[:, 0], 16000, weights=weights[task])
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+def test_numbers_beyond_all_sound_are_told_or_left_out_of_a_stream(
+    weights: dict[str, str], tmp_path: Path
+) -> None:
+    wave = noise(8000)
+    wave[4000] = 3e20
+    soundfile.write(tmp_path / "in.wav", wave, 16000, subtype="FLOAT")
+    with pytest.raises(DataError, match=r"0\.250 s is 3e\+20, which is no sound"):
+        read_sound(tmp_path / "in.wav")
+    with pytest.raises(DataError, match="beyond all sound"):
+        enhance(wave[:, 0], 16000, weights=weights["enhance"])
+    stream = open_stream(weights["enhance"])
+    assert np.isfinite(stream.feed(wave[:, 0])).all()
+    assert stream.bad_samples == 1
+
+
+def test_a_header_that_tells_of_less_is_told(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "in.wav", noise(8000), 16000)
+    data = (tmp_path / "in.wav").read_bytes()
+    place = data.index(b"data") + 4
+    (tmp_path / "in.wav").write_bytes(data[:place] + (100).to_bytes(4, "little") + data[place + 4 :])
+    with audio.open_sound(tmp_path / "in.wav") as sound:
+        assert "behind the 50 samples" in sound.remarks[0]
+        assert len(sound.read()) == 50
+
+
+def test_raw_samples_are_what_their_suffix_says(weights: dict[str, str], tmp_path: Path) -> None:
+    wave = noise(1600)
+    (tmp_path / "in.f32").write_bytes(wave.astype("<f4").tobytes())
+    np.testing.assert_array_equal(read_sound(tmp_path / "in.f32")[0], wave)
+    model = load_model(weights["enhance"])
+    enhance_file(tmp_path / "in.f32", tmp_path / "out.s16", model, limit_db=0.0)
+    assert (tmp_path / "out.s16").stat().st_size == 2 * 1600
+    enhance_file(tmp_path / "out.s16", tmp_path / "back.f32", model, limit_db=0.0)
+    np.testing.assert_allclose(read_sound(tmp_path / "back.f32")[0], wave, atol=2**-15)
+    for source, subtype in (("in.f32", "FLOAT"), ("out.s16", "PCM_16")):
+        enhance_file(tmp_path / source, tmp_path / "out.wav", model)
+        assert soundfile.info(tmp_path / "out.wav").subtype == subtype
+
+
+def test_words_for_raw_samples_are_refused_elsewhere_and_none_is_lost(
+    weights: dict[str, str], tmp_path: Path, recurra: Terminal
+) -> None:
+    soundfile.write(tmp_path / "in.wav", noise(1600), 16000)
+    (tmp_path / "in.raw").write_bytes(np.zeros(2400, "<i2").tobytes())
+    words = ["--weights", weights["enhance"], "--quiet"]
+    for name, said, told in (
+        ("in.wav", ["--rate", 8000], "raw samples only"),
+        ("in.raw", ["--rate", 0], "must be positive"),
+        ("in.raw", ["--channels-in", 0], "must be positive"),
+        ("in.raw", ["--channels", 7], "7 channels"),
+    ):
+        code, _, error = recurra(
+            "speech", "enhance", tmp_path / name, "-o", tmp_path / "o.wav", *words, *said
+        )
+        assert code == 2
+        assert told in error
+    code, _, error = recurra(
+        "speech", "enhance", tmp_path / "in.raw", "-o", tmp_path / "o.wav", *words, "--channels", 3
+    )
+    assert (code, soundfile.info(tmp_path / "o.wav").channels) == (0, 3), error
+
+
+def test_an_offset_is_nobodys_voice(weights: dict[str, str], tmp_path: Path) -> None:
+    wave = noise(16000)[:, 0]
+    words: dict[str, Any] = {"weights": weights["separate"], "gate_db": None, "passes": 1}
+    plain = np.stack(separate(wave, 16000, **words))
+    offset = np.stack(separate(wave + np.float32(0.5), 16000, **words))
+    np.testing.assert_allclose(offset.sum(0), wave + 0.5, atol=1e-5)
+    added = np.fft.rfft(offset - plain)  # a second: bins of 1 Hz
+    assert float(np.abs(added[:, 200:]).max()) < 1e-3 * float(np.abs(added).max())
+    for bad in (np.nan, 0.0, 3.0):
+        with pytest.raises(RecurraError, match="gate-db"):
+            separate(wave, 16000, weights=weights["separate"], gate_db=bad)
+    with pytest.raises(RecurraError, match="limit-db"):
+        enhance(wave, 16000, weights=weights["enhance"], limit_db=np.nan)
 
 
 def test_a_wrong_task_is_one_sentence_and_exit_code_2(

@@ -79,8 +79,9 @@ def test_a_voice_must_be_heard_and_weights_must_take_one(
 ) -> None:
     with pytest.raises(DataError, match=r"holds 0.0 s of speech; a voice is known from 2 s on"):
         for_voice(np.zeros(80000), 16000, weights=files["weights"])
-    with pytest.raises(DataError, match="of speech"):
-        for_voice(soundfile.read(files["anna"])[0][:16000], 16000, weights=files["weights"])
+    for samples in (1, 800, 16000):
+        with pytest.raises(DataError, match="of speech"):
+            for_voice(soundfile.read(files["anna"])[0][:samples], 16000, weights=files["weights"])
     takes = load_model(weights["enhance"], "enhance")
     with pytest.raises(ConfigError, match="takes no voice"):
         for_voice(files["anna"], weights=takes)
@@ -107,5 +108,7 @@ def test_an_index_with_voices_is_scored(files: dict[str, Path], tmp_path: Path) 
     ours = speech.enhance(noisy, 16000, weights=files["weights"], voice=files["anna"])
     assert report["items"][0]["si_sdr"] == pytest.approx(metrics.si_sdr(ours, clean), abs=1e-3)
     assert report["kept"]["n"] == 1
+    with pytest.raises(DataError, match="no column 'room'"):
+        evaluate("enhance", tmp_path / "index.csv", files["weights"], group="room")
     with pytest.raises(ConfigError, match="separation hears all talkers"):
         evaluate("separate", tmp_path / "index.csv", voices=True)
