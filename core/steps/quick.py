@@ -18,6 +18,7 @@ from core.steps.places import KINDS, NoProgram, plain
 
 OFTEN = 300
 """Steps after which it pays: writing down takes about as long as a few thousand of them."""
+NEVER = 1 << 62
 FEW = 4
 """Rows up to which the machine is faster than torch's operators."""
 
@@ -66,7 +67,7 @@ class Quick:
 
             self.calls, self.way = 0, Way(unit, x, state)
         except (NoProgram, ImportError):  # or numba is not installed
-            self.often = 1 << 62
+            self.often = NEVER
         finally:
             self.busy.release()
         return self.way
@@ -78,6 +79,21 @@ class Quick:
             if self.calls >= self.often:
                 self.way, self.often = None, 2 * self.often
                 self.calls = self.often - 1
+
+
+def stay_eager(network: torch.nn.Module) -> None:
+    """Let the units inside a network never write their steps down.
+
+    For servers: their batches have another number of rows each time, and no request of theirs can wait for
+    a compiler.
+    """
+    from core.units.contract import Unit
+
+    for part in network.modules():
+        if isinstance(part, Unit):
+            quick = Quick()
+            quick.often = NEVER
+            part.__dict__["_quick"] = quick
 
 
 def suits(unit: Any, x: Tensor, state: Any) -> bool:

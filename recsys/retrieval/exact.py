@@ -1,8 +1,9 @@
 """Exact top-k of products with a large table, and exact Thompson draws that draw almost nothing.
 
-Blocks of items: one product into a kept buffer, then a compiled scan that looks at 32 columns at a time and
-opens them only where their largest beats the root of a heap of k. Filters are a mask that the scan reads, so
-a filtered request costs the same and is never short.
+Blocks of items by falling norm: one product into a kept buffer, then a compiled scan that looks at 32 columns
+at a time and opens them only where their largest beats the root of a heap of k. A user whose |z| |m| of a
+block is below that root is finished. Filters are a mask that the scan reads, so a filtered request costs the
+same and is never short.
 
 With a dot score and independent normals per item, the scores given z are independent normals
 mu_i = z.m_i, sd_i^2 = sum_d z_d^2 s_id^2. Only draws above the running k-th best tau matter: with
@@ -24,6 +25,8 @@ STRIDE = 32
 """Columns whose largest is looked at first."""
 FIRST_FULL = 4 * BLOCK
 """Items drawn in full, by falling norm, so that the threshold starts high."""
+ROUNDED = 1e-4
+"""More than a product of float32 is above |z| |m| by rounding, as a share of it."""
 
 
 class ItemIndex:
@@ -35,6 +38,7 @@ class ItemIndex:
         order = np.argsort(-(means.astype(np.float32) ** 2).sum(1), kind="stable")
         self.order = order.astype(np.int64)
         self.means = np.ascontiguousarray(means[order], dtype=np.float32)
+        self.norm = np.sqrt((self.means[::BLOCK].astype(np.float64) ** 2).sum(1))
         self.square: np.ndarray | None = None
         self.ceiling: np.ndarray | None = None
         if spread is not None:
@@ -60,11 +64,18 @@ class ItemIndex:
         values = np.full((len(z), k), -np.inf, np.float32)
         items = np.full((len(z), k), np.iinfo(np.int64).max, np.int64)
         buffer = np.empty((len(z), min(BLOCK, len(self))), np.float32)
-        for start in range(0, len(self), BLOCK):
+        length = np.sqrt((z.astype(np.float64) ** 2).sum(1)) * (1 + ROUNDED)
+        rows = np.arange(len(z))
+        for norm, start in zip(self.norm, range(0, len(self), BLOCK), strict=True):
+            near = length[rows] * norm >= values[rows, 0]
+            if not near.all():  # norms fall and roots rise: what is closed stays so
+                rows, z = rows[near], z[near]
+                if not len(rows):
+                    break
             stop = min(start + BLOCK, len(self))
-            part = buffer[:, : stop - start]
+            part = buffer[: len(rows), : stop - start]
             np.matmul(z, self.means[start:stop].T, out=part)
-            scan(part, values, items, self.order, start, mask)
+            scan(part, rows, values, items, self.order, start, mask)
         return ordered(values, items)
 
     def thompson(
@@ -160,16 +171,17 @@ def highest(row: np.ndarray, start: int, stop: int) -> float:
 @compiled(fastmath=False)
 def scan(
     part: np.ndarray,
+    users: np.ndarray,
     values: np.ndarray,
     items: np.ndarray,
     order: np.ndarray,
     start: int,
     mask: np.ndarray,
 ) -> None:
-    """Put the scores (B, n) of a block into the heaps (B, k)."""
+    """Put the scores (b, n) of a block into the heaps (B, k) of these users (b,)."""
     rows, width = part.shape
     for row in range(rows):
-        own, heap, numbers = part[row], values[row], items[row]
+        own, heap, numbers = part[row], values[users[row]], items[users[row]]
         for first in range(0, width, STRIDE):
             last = min(first + STRIDE, width)
             if highest(own, first, last) < heap[0]:

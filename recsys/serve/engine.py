@@ -15,6 +15,7 @@ import torch
 
 from core.errors import DataError, RecurraError
 from core.state import choose, join, rows, rows_from_bytes, rows_to_bytes, tensors, to_bytes
+from core.steps.quick import stay_eager
 from core.weights import find
 from recsys.features import Steps
 from recsys.history import Event, History, parse_history, steps_from
@@ -154,6 +155,7 @@ class Engine:
             item: group for (item, group), at in pairs if group is not None and at < FIRST and group < most
         }
         model = with_items(base, new)
+        stay_eager(model.network)
         retired = frozenset(at for (_, group), at in pairs if group is None and at >= FIRST)
         self.model, self.tables, self.retired = model, tables_of(model.network), retired
 

@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from core.errors import ConfigError, DataError
+from core.steps.quick import stay_eager
 from core.weights import save
 from recsys.model import SlateModel
 from recsys.models.slate import SlateNetwork
@@ -98,6 +99,7 @@ def opened(weights: str, ann: str | None = None) -> SlateModel:
                 "distance (train --model paper)."
             )
         model.network.lists = AnnIndex.of(model.network, ann)
+    stay_eager(model.network)
     state = model.network.initial_state(1)
     for policy in ("greedy", "inslate"):
         recommend(model, [], 1, policy, state=state)

@@ -1,12 +1,13 @@
 """A small market and models of it, made once."""
 
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from core.weights import Card
+from core.weights import Card, save
 from recsys.baselines import Counted, count, offers
 from recsys.config import FilterConfig, InterestConfig, PairConfig, PaperConfig
 from recsys.model import SlateModel
@@ -52,6 +53,18 @@ def model(kind: str = "interest") -> SlateModel:
     network.eval().requires_grad_(False)
     card = Card(task="recsys", unit=kind, data="generated", terms="ours", extra={"kind": kind})
     return SlateModel(network, slates.catalogue, counts, card, kind)
+
+
+def kept(path: Path, kind: str = "interest") -> Path:
+    """The model of a kind on disk."""
+    found = model(kind)
+    card = replace(
+        found.card,
+        settings={"model": asdict(found.network.config)},
+        extra={"kind": kind, "slots": found.network.slots},
+    )
+    save(path, found.network.state_dict(), card)
+    return path
 
 
 def written(folder: Path) -> Path:

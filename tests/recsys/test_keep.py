@@ -1,6 +1,6 @@
 """Later on: refreshed posteriors, drift, logs that can be made again, graphs for other programs."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +18,13 @@ from recsys.ope_actions import estimate, read_log
 from recsys.predict import recommend
 from recsys.refresh import refresh
 from recsys.slates import FIRST, Slates
-from tests.recsys.market import log, model
+from tests.recsys.market import kept, log, model
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """The small model with a state that tells users apart, on disk."""
     return kept(tmp_path / "w.safetensors")
-
-
-def kept(path: Path, kind: str = "interest") -> Path:
-    """Weights of a kind on disk."""
-    found = model(kind)
-    card = replace(
-        found.card,
-        settings={"model": asdict(found.network.config)},
-        extra={"kind": kind, "slots": found.network.slots},
-    )
-    save(path, found.network.state_dict(), card)
-    return path
 
 
 def part_of(slates: Slates, rows: slice) -> Slates:

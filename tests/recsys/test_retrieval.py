@@ -28,6 +28,23 @@ def test_the_search_is_exact_with_and_without_a_filter() -> None:
     assert (INDEX.top(USERS, 25, allowed)[0] == np.argsort(-scores, 1, kind="stable")[:, :25]).all()
 
 
+def test_users_are_finished_where_norms_say_so_and_no_answer_changes() -> None:
+    """Norms that fall tenfold: most blocks are never looked at, with ties and roundings at the edge."""
+    random = np.random.default_rng(3)
+    means = random.integers(-4, 5, (30_000, 6)).astype(np.float32)
+    means[random.random(len(means)) < 0.8] *= 0.1
+    users = np.concatenate([random.integers(-2, 3, (20, 6)), means[:2] / 3, np.zeros((1, 6))])
+    scores = users.astype(np.float32) @ means.T
+    for few in (users, users[:2], users[-1:]):
+        items, values = ItemIndex(means).top(few, 40)
+        expected = np.sort(few.astype(np.float64) @ means.astype(np.float64).T, 1)[:, ::-1][:, :40]
+        np.testing.assert_allclose(values, expected, atol=1e-5)
+        assert (np.diff(np.sort(items, 1), axis=1) > 0).all()
+    whole = np.argsort(-scores[:20], 1, kind="stable")[:, :40]
+    exact = (scores[:20] == np.round(scores[:20], 5)).all(1)
+    assert (ItemIndex(means).top(users[:20], 40)[0][exact] == whole[exact]).all()
+
+
 def test_ties_go_to_the_lower_number() -> None:
     same = np.ones((9000, 4), np.float32)
     assert ItemIndex(same).top(np.ones(4), 5)[0].tolist() == [[0, 1, 2, 3, 4]]

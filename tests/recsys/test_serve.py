@@ -1,5 +1,6 @@
 """Serving: states in a store, idempotent clicks, forgetting, degrading, hostile bodies."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ import torch
 
 from core.errors import ConfigError, DataError
 from core.state import from_bytes, tensors
+from core.steps.quick import NEVER
 from recsys.serve.arms import bucket
 from recsys.serve.engine import Engine
 from recsys.serve.store import Click, Store
 from recsys.slates import FIRST
+from tests.recsys.market import kept
 
 testclient = pytest.importorskip("fastapi.testclient")
 WEIGHTS = "recsys-simulated"
@@ -23,9 +26,9 @@ WEIGHTS = "recsys-simulated"
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    kept = Store(tmp_path / "s.db")
-    yield kept
-    kept.close()
+    one = Store(tmp_path / "s.db")
+    yield one
+    one.close()
 
 
 @pytest.fixture
@@ -58,7 +61,22 @@ def test_a_click_moves_the_state_and_a_repeated_key_does_nothing(client: Any, en
     assert {"snapshot", "seed", "policy", "bucket", "propensities"} <= set(answer)
 
 
-def test_many_clicks_at_once_are_kept_in_batches_and_in_order(client: Any, engine: Engine) -> None:
+def test_what_waits_together_is_done_together_but_one_of_an_owner_at_a_time() -> None:
+    from recsys.serve.app import Batcher
+
+    async def play() -> list[list[str]]:
+        batches: list[list[str]] = []
+        batcher = Batcher(lambda pieces: batches.append(pieces) or pieces, lambda piece: piece[0])
+        runner = asyncio.create_task(batcher.run())
+        asked = ["a1", "b1", "a2", "c1", "a3", "b2"]
+        assert await asyncio.gather(*(batcher.add(piece) for piece in asked)) == asked
+        runner.cancel()
+        return batches
+
+    assert asyncio.run(play()) == [["a1", "b1", "c1"], ["a2", "b2"], ["a3"]]
+
+
+def test_many_clicks_at_once_are_kept_in_order(client: Any, engine: Engine) -> None:
     def press(user: int) -> None:
         for number in range(5):
             body = {"user": f"u{user}", "item": 10 + number, "key": str(number)}
@@ -72,8 +90,36 @@ def test_many_clicks_at_once_are_kept_in_batches_and_in_order(client: Any, engin
     assert engine.store is not None
     for user in range(6):
         assert [json.loads(text) for text in engine.store.events(f"u{user}")] == [10, 11, 12, 13, 14]
-    assert engine.counters.batches < 30
     assert "recurra_clicks_total 30" in client.get("/metrics").text
+
+
+def test_no_click_waits_for_a_compiler(engine: Engine) -> None:
+    """A unit that steps often writes its step down; that of a server never does, nor with new items."""
+    for added in ({}, {"new": 4}):
+        if added:
+            engine.add(added)
+        quick = engine.model.network.unit.__dict__["_quick"]
+        assert quick.often == NEVER
+        quick.calls = 10**6
+        engine.click([Click("u", "40", f"{len(added)}")])
+        assert engine.model.network.unit.__dict__["_quick"] is quick
+        assert (quick.calls, quick.way) == (10**6 + 1, None)
+
+
+def test_a_pair_serves_and_takes_new_items(tmp_path: Path) -> None:
+    engine = Engine(str(kept(tmp_path / "pair.safetensors", "pair")), Store(tmp_path / "s.db"))
+    assert engine.click([Click("u", "40", "a")]) == [1]
+    assert engine.click([Click("u", "90", "b")]) == [2]
+    answer = engine.recommend("u", 4, policy="greedy")
+    assert answer["served_by"] == "state"
+    state = engine.model.state([40, 90])
+    assert answer["items"] == engine.model.recommend([], 4, state=state).items
+    assert engine.add({"new": 4}) == 1
+    everything = engine.recommend("u", len(engine.model.catalogue) - FIRST, policy="greedy")["items"]
+    assert "new" in everything
+    assert engine.recommend("u", 1, policy="inslate", candidates=["new"])["items"] == ["new"]
+    with pytest.raises(DataError, match="group 99 is not one of"):
+        engine.add({"newer": 99})
 
 
 def test_a_forgotten_user_leaves_no_byte(tmp_path: Path) -> None:
