@@ -49,14 +49,9 @@ MOVE, MOVE_IN_PAUSE = 8.0, 1.5
 SPREAD, SMOOTH, FLOOR, SHRINK = 2.0, 4.0, 0.1, 40.0
 """The spread C is begun with: variance, bands that go together, what is added, blocks that it counts for."""
 LEAST, SEVERAL, SHORT = 60, 0.6, 15.0
-"""From so many blocks with speech on, voices are several if they explain a block better than one by so many
-nats, less those that any two means explain by chance; four times the share of blocks in which several are
-active is added."""
-HARDLY, ALIKE, TOGETHER = 7.0, 0.08, 0.15
-"""Of fewer blocks tracks hold one voice that was torn if several explain all blocks together better by less
-than HARDLY nats, and where both are heard, so much of the time or more, bands of both are alike: their
-variance over tracks is below ALIKE. Tracks of two talkers at once lay at 0.1 to 2.8, of one that was torn
-below 0.08 in most cases."""
+"""Of fewer blocks with speech no two tracks are made one. Voices are several if they explain a block better
+than one by so many nats, less those that any two means explain by chance; four times the share of blocks in
+which several are active is added."""
 FADE_S = 0.016
 ROUNDS = 20
 
@@ -252,6 +247,8 @@ class Casting:
         """Whether the talkers of an order explain the recording better than one voice does."""
         total = self.weight.sum()
         means = self.means(order)
+        if (self.share > 0).any(1).sum() < LEAST:
+            return True
         gain = 0.0
         if means is not None:
             one = np.einsum("bs,bsd->d", self.weight, self.x) / total
@@ -260,15 +257,7 @@ class Casting:
                 :, range(self.talkers), range(self.talkers)
             ]
             gain = float(split.sum() - self.fits(one[None]).sum())
-        if (self.share > 0).any(1).sum() < LEAST:
-            return means is None or gain >= HARDLY or not self.alike()
         return 4 * self.together + (gain - SHORT) / total > SEVERAL
-
-    def alike(self) -> bool:
-        """Whether all tracks sound the same where all are heard, as those of a voice that was torn do."""
-        both = self.share.min(1)
-        away = float((both * self.x[..., :BANDS].var(1).mean(-1)).sum())
-        return both.sum() >= TOGETHER * self.share.max(1).sum() and away < ALIKE * both.sum()
 
 
 def routed(pieces: Iterable[np.ndarray], routes: np.ndarray, block: float, rate: int) -> Iterator[np.ndarray]:

@@ -81,16 +81,6 @@ def test_one_voice_on_both_tracks_is_brought_together() -> None:
     assert not (traits.routes(merge=False).sum(-1) > 1).any()
 
 
-def test_a_short_voice_that_was_torn_is_one_track_and_two_voices_stay_two() -> None:
-    rng = np.random.default_rng(5)
-    voices = np.stack([voice(2.6, rng, gender) for gender in "fm"])
-    share = 0.5 + 0.3 * np.sin(9.4 * np.arange(voices.shape[1]) / RATE).astype(np.float32)
-    found = sorted_out(np.stack([voices[0] * share, voices[0] * (1 - share)]))
-    np.testing.assert_allclose(found[0], voices[0], atol=1e-6)
-    assert not found[1].any()
-    np.testing.assert_array_equal(sorted_out(voices), voices)
-
-
 def test_three_talkers_are_put_back() -> None:
     voices = turns("fmf", 30.0, 6, pause_s=2.0)
     mixed_up = voices.copy()
