@@ -113,7 +113,7 @@ class FrameStream:
             pieces = np.concatenate([halves[:, :-1], halves[:, 1:]], 2)  # (C, T, window)
             spectra = torch.from_numpy(rfft(pieces * self.shape)).to(self.device)  # (C, T, F)
             clean = self.filter(spectra).cpu().numpy()
-            waves = irfft(clean, n=self.window) * self.shape  # (C, T, window)
+            waves = np.asarray(irfft(clean, n=self.window)) * self.shape  # (C, T, window)
             first, second = waves[..., : self.hop], waves[..., self.hop :]
             first[:, 0] += self.tail
             first[:, 1:] += second[:, :-1]
@@ -150,7 +150,7 @@ class FrameStream:
 
     def top_power(self, spectra: Tensor) -> np.ndarray:
         """Power of the top bands of spectra (C, T, F), (C, T)."""
-        part = spectra[..., self.top].cpu().numpy()
+        part: Any = spectra[..., self.top].cpu().numpy()
         return (np.square(part.real) + np.square(part.imag)).sum(-1) + np.float32(1e-12)
 
     def through_network(self, spectra: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """One, two or three talkers: what the separator leaves of mixtures, and how often the rules are right.
 
-    python -m tests.speech.count DATA/speech [--split valid] [--each 24] [--weights W]
+    python -m tests.speech.count DATA/speech [--split valid] [--each 24] [--weights W] [--passes 1]
 
 DATA/speech holds `speech_index.csv`. Mixtures are cuts of 2.6 s, the loudest of three of each talker, with
 levels within 5 dB. The bounds `GATE_DB` and `MORE_DB` were set on the split `valid`; `--split test` tells how
@@ -44,9 +44,9 @@ def mixture(voices: list[Voice], talkers: int, rng: np.random.Generator) -> Tens
     return torch.from_numpy(np.asarray(LEVEL * wave, np.float32))[None]
 
 
-def told(model: Model, mixture: Tensor) -> int:
+def told(model: Model, mixture: Tensor, passes: int | None = None) -> int:
     """How many talkers `recurra speech separate` reports."""
-    stream = separation_stream(model, RATE, count=True)
+    stream = separation_stream(model, RATE, passes=passes, count=True)
     parts = [stream.feed(mixture[0].numpy()), stream.flush()]
     tracks = np.concatenate(list(stream.sorted_out(parts)), 1)
     return stream.talkers_heard(speaking(tracks, RATE))
@@ -58,6 +58,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--split", default="valid")
     parser.add_argument("--each", type=int, default=24)
     parser.add_argument("--weights")
+    parser.add_argument("--passes", type=int, help="as of the command")
     chosen: Any = parser.parse_args(words)
     model = load_model(chosen.weights, "separate")
     voices = read_corpus(chosen.data / "speech_index.csv", chosen.split).speech
@@ -72,7 +73,7 @@ def main(words: list[str]) -> None:
                 power = tracks.square().mean(-1)
                 weaker.append(float(10 * (power.min() / power.max() + 1e-12).log10()))
                 more.append(float(held_together(model.network, tracks).max()))
-                said[told(model, mixed)] += 1
+                said[told(model, mixed, chosen.passes)] += 1
             spans = [f"{min(part):.1f} .. {max(part):.1f}" for part in (weaker, more)]
             print(f"{talkers:<9}{spans[0]:>20}{spans[1]:>20}{said[1]:>8}{said[2]:>8}{said[3]:>8}", flush=True)
 
