@@ -151,7 +151,8 @@ def seconds_of(column: Any, source: str, name: str = "", written: str | None = N
     if column.dtype.kind == "M":
         return epoch(column)
     try:
-        numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+        found: Any = pd.to_numeric(column, errors="coerce")
+        numbers: np.ndarray = found.to_numpy(np.float64)
     except (TypeError, ValueError, OverflowError):
         numbers = np.full(len(column), np.nan)
     if written in UNITS:
@@ -199,7 +200,7 @@ def dates(text: Any, written: str | None) -> Any:
     found = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce")
     if not found.isna().any():
         return found
-    first = pd.to_numeric(text.str.extract(DAY_OR_MONTH)[0], errors="coerce")
+    first: Any = pd.to_numeric(text.str.extract(DAY_OR_MONTH)[0], errors="coerce")
     later = bool((first > 12).any())
     found = pd.to_datetime(text, utc=True, format="mixed", errors="coerce", dayfirst=later)
     return found.where(found.dt.year >= EARLIEST)

@@ -48,8 +48,6 @@ TEMPERATURES = {
     "eps": 0.1,
 }
 """Where the spread (or epsilon) begins; 1 doubles the regret while items are unknown."""
-EXACT = ("greedy", "popularity", "random", "eps", "plackett_luce")
-"""Policies whose propensities are known without drawing."""
 
 
 @dataclass(frozen=True)

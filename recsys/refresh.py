@@ -161,8 +161,10 @@ def learn(
     model: SlateModel, slates: Slates, forgetting: float, groups: bool, passes: int, seed: int
 ) -> dict[str, Any]:
     """Move the posterior of the rows that a log has, and count its clicks."""
-    network = model.network
-    parts = (network.network, network.filter) if isinstance(network, PairNetwork) else (network,)
+    network: Any = model.network
+    parts: tuple[Any, ...] = (
+        (network.network, network.filter) if isinstance(model.network, PairNetwork) else (network,)
+    )
     steps = steps_of(slates)
     seen = torch.zeros(len(model.catalogue), dtype=torch.bool)
     seen[steps.slate[steps.filled() & (steps.slate >= FIRST)]] = True

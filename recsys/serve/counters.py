@@ -10,7 +10,6 @@ class Counters:
     served: dict[str, int] = field(default_factory=dict)
     """By where the answer came from."""
     clicks: int = 0
-    repeated: int = 0
     recomputed: int = 0
     unknown: int = 0
     strangers: int = 0

@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,7 @@ def model(kind: str = "interest") -> SlateModel:
         network = SlateNetwork(PaperConfig(user=kind, dims=4), group, slates.slots)
     counts = count(slates)
     equip(network, slates.catalogue, Counted(counts))
+    part: Any
     for part in network.modules():
         if hasattr(part, "offered"):
             part.clicked.copy_(counts.clicked)
