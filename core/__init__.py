@@ -16,12 +16,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from core.blocks.stack import Stack, stack
-    from core.ctc.best_path import greedy
+    from core.ctc.align import align
     from core.ctc.char_lm import CharLM, load_char_lm, train_char_lm
-    from core.ctc.forced_alignment import align
+    from core.ctc.greedy import greedy
     from core.ctc.loss import ctc_loss
-    from core.ctc.prefix_beam_search import PrefixBeam, prefix_beam
-    from core.ctc.word_beam_search import word_beam
+    from core.ctc.prefix_beam import PrefixBeam, prefix_beam
+    from core.ctc.word_beam import word_beam
     from core.errors import ConfigError, DataError, RecurraError, WeightsError
     from core.kernels.linear_scan import linear_scan
     from core.registry import build
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 _HOMES = {
     "Stack": ".blocks.stack",
     "stack": ".blocks.stack",
-    "align": ".ctc.forced_alignment",
+    "align": ".ctc.align",
     "CharLM": ".ctc.char_lm",
     "load_char_lm": ".ctc.char_lm",
     "train_char_lm": ".ctc.char_lm",
-    "greedy": ".ctc.best_path",
+    "greedy": ".ctc.greedy",
     "ctc_loss": ".ctc.loss",
-    "PrefixBeam": ".ctc.prefix_beam_search",
-    "prefix_beam": ".ctc.prefix_beam_search",
-    "word_beam": ".ctc.word_beam_search",
+    "PrefixBeam": ".ctc.prefix_beam",
+    "prefix_beam": ".ctc.prefix_beam",
+    "word_beam": ".ctc.word_beam",
     "ConfigError": ".errors",
     "DataError": ".errors",
     "RecurraError": ".errors",

@@ -26,6 +26,7 @@ from core.kernels.selective_scan import selective_scan
 from core.state import tensors
 from core.steps.way import Way
 from demos.places import places
+from speech.predict import open_live_separation, open_stream
 from tests.core.units.variants import VARIANTS
 
 
@@ -84,9 +85,17 @@ def compile_live_positions() -> None:
         FastEngine(network).window(past)
 
 
+def compile_live_voices() -> None:
+    """Frames of live streams, at their own rate and at one that is changed."""
+    for rate in (16_000, 48_000):
+        for stream in (open_stream(None, rate), open_live_separation(rate=rate)):
+            for _ in range(20):
+                stream.feed(np.zeros(rate // 100, np.float32))
+
+
 PARTS = {
     "units": (compile_units, compile_gated_loops, compile_complex_scans, compile_live_positions),
-    "pipelines": (compile_pipelines,),
+    "pipelines": (compile_pipelines, compile_live_voices),
 }
 
 if __name__ == "__main__":

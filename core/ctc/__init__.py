@@ -1,10 +1,13 @@
-"""Connectionist temporal classification: loss, decoders, language model, alignment. Blank is label 0."""
+"""Connectionist temporal classification: loss, decoders, language model, alignment. Blank is label 0.
+
+`align`, `greedy`, `prefix_beam` and `word_beam` are modules here, each with a function of its name,
+to be had from `core`.
+"""
 
 from core.lazy import lazy
 
 PUBLIC = {
-    "Alignment": ".forced_alignment",
-    "align": ".forced_alignment",
+    "Alignment": ".align",
     "Automaton": ".constraints",
     "of_length": ".constraints",
     "only": ".constraints",
@@ -18,18 +21,15 @@ PUBLIC = {
     "choose": ".exact",
     "every_labelling": ".exact",
     "label_score": ".exact",
-    "Spans": ".best_path",
+    "Spans": ".greedy",
     "fast_beam": ".compiled_beam",
     "label_model": ".compiled_beam",
-    "greedy": ".best_path",
     "Bigram": ".lexicon",
     "Words": ".lexicon",
     "ctc_loss": ".loss",
     "frames_needed": ".loss",
-    "Hypothesis": ".prefix_beam_search",
-    "PrefixBeam": ".prefix_beam_search",
-    "prefix_beam": ".prefix_beam_search",
-    "word_beam": ".word_beam_search",
+    "Hypothesis": ".prefix_beam",
+    "PrefixBeam": ".prefix_beam",
 }
 __all__ = list(PUBLIC)
 __getattr__, __dir__ = lazy(globals(), PUBLIC)

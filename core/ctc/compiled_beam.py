@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from core.ctc.char_lm import BEGIN, END, UNKNOWN, CharLM
-from core.ctc.prefix_beam_search import NONE, Hypothesis
+from core.ctc.prefix_beam import NONE, Hypothesis
 from core.kernels.jit import compiled
 
 

@@ -81,21 +81,6 @@ class Quick:
                 self.calls = self.often - 1
 
 
-def stay_eager(network: torch.nn.Module) -> None:
-    """Let the units inside a network never write their steps down.
-
-    For servers: their batches have another number of rows each time, and no request of theirs can wait for
-    a compiler.
-    """
-    from core.units.contract import Unit
-
-    for part in network.modules():
-        if isinstance(part, Unit):
-            quick = Quick()
-            quick.often = NEVER
-            part.__dict__["_quick"] = quick
-
-
 def suits(unit: Any, x: Tensor, state: Any) -> bool:
     """Whether steps like this one are faster as a program."""
     if len(x) > FEW or x.dtype not in (torch.float32, torch.float64) or (unit.training and unit.noisy):

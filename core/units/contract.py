@@ -302,6 +302,19 @@ def begin_counting(unit: Unit) -> Any:
     return quick
 
 
+def stay_eager(network: nn.Module) -> None:
+    """Let the units inside a network never write their steps down.
+
+    For servers: their batches have another number of rows each time, and no request of theirs can wait for a
+    compiler.
+    """
+    from core.steps.quick import NEVER
+
+    for part in network.modules():
+        if isinstance(part, Unit):
+            begin_counting(part).often = NEVER
+
+
 def checked_gaps(unit: Unit, dt: Any, x: Tensor, shape: Any) -> Tensor | None:
     """Gaps of the given shape in float32 at least; None if all are the regular distance.
 

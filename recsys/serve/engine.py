@@ -15,7 +15,7 @@ import torch
 
 from core.errors import DataError, RecurraError
 from core.state import choose, join, rows, rows_from_bytes, rows_to_bytes, tensors, to_bytes
-from core.steps.quick import stay_eager
+from core.units.contract import stay_eager
 from core.weights import find
 from recsys.features import Steps
 from recsys.history import Event, History, parse_history, steps_from

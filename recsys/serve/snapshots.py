@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from core.errors import ConfigError, DataError
-from core.steps.quick import stay_eager
+from core.units.contract import stay_eager
 from core.weights import save
 from recsys.model import SlateModel
 from recsys.models.slate import SlateNetwork

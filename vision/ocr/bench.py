@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from core.bench.runner import Case
-from core.ctc.best_path import greedy
 from core.ctc.char_lm import train_char_lm
 from core.ctc.compiled_beam import fast_beam, label_model
-from core.ctc.prefix_beam_search import prefix_beam
+from core.ctc.greedy import greedy
+from core.ctc.prefix_beam import prefix_beam
 from core.errors import WorkError
 from vision.ocr.line import LineSettings, prepare
 from vision.ocr.models.vgsl import VGSL

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from core.ctc.align import align
 from core.ctc.char_lm import CharLM
-from core.ctc.forced_alignment import align
 from core.ctc.loss import frames_needed
 from core.metrics.edit_distance import edit_distance
 from core.weights import bundle as put_beside

@@ -8,13 +8,13 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from core.ctc.best_path import greedy
 from core.ctc.char_lm import CharLM
 from core.ctc.compiled_beam import LabelModel, fast_beam, label_model
 from core.ctc.constraints import Automaton, of_length, only, regular
 from core.ctc.exact import label_score
+from core.ctc.greedy import greedy
 from core.ctc.lexicon import Bigram, Words
-from core.ctc.prefix_beam_search import Hypothesis, PrefixBeam
+from core.ctc.prefix_beam import Hypothesis, PrefixBeam
 from core.errors import ConfigError, DataError
 from vision.ocr.codec import Codec, clean
 

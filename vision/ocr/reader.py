@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from core.config import replace as settings
+from core.ctc.align import align as lay_out
 from core.ctc.char_lm import CharLM, load_char_lm
 from core.ctc.exact import label_score
-from core.ctc.forced_alignment import align as lay_out
 from core.ctc.loss import frames_needed
-from core.ctc.prefix_beam_search import Hypothesis
+from core.ctc.prefix_beam import Hypothesis
 from core.errors import ConfigError, WeightsError
 from core.text import first_line
 from core.weights import Card, load_network

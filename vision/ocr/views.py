@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from core.ctc.exact import label_score
-from core.ctc.prefix_beam_search import Hypothesis
+from core.ctc.prefix_beam import Hypothesis
 from vision.ocr.line import GRAIN
 
 VIEWS = ((0.0, 1.0, 1.0), (0.15, 1.0, 1.0), (-0.15, 1.0, 1.0), (0.0, 1.15, 1.0), (0.0, 1.0, 1.1))

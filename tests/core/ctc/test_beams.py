@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.ctc.best_path import greedy
 from core.ctc.char_lm import load_char_lm, save_char_lm, to_arpa, train_char_lm
 from core.ctc.compiled_beam import fast_beam, label_model
 from core.ctc.constraints import of_length, only, regular
 from core.ctc.exact import every_labelling, label_score
+from core.ctc.greedy import greedy
 from core.ctc.lexicon import Words
-from core.ctc.prefix_beam_search import PrefixBeam, prefix_beam
+from core.ctc.prefix_beam import PrefixBeam, prefix_beam
 from core.errors import ConfigError
 
 SYMBOLS = ("a", "b", "c", " ")

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from core.ctc.best_path import greedy
+from core.ctc.align import align
 from core.ctc.char_lm import LN10, from_arpa, to_arpa, train_char_lm
 from core.ctc.constraints import of_length, only, regular
 from core.ctc.exact import choose, label_score
-from core.ctc.forced_alignment import align
+from core.ctc.greedy import greedy
 from core.ctc.lexicon import Bigram, Words
 from core.ctc.loss import ctc_loss
-from core.ctc.prefix_beam_search import prefix_beam
+from core.ctc.prefix_beam import prefix_beam
 from tests.golden import Entry, entries
 
 WIDE = 200_000

@@ -89,7 +89,7 @@ def test_codec_round_trip_and_unknown_characters() -> None:
 
 
 def test_views_agree_on_what_all_of_them_find_probable(scribble: np.ndarray) -> None:
-    from core.ctc.prefix_beam_search import Hypothesis
+    from core.ctc.prefix_beam import Hypothesis
     from vision.ocr.views import VIEWS, agreed, variants
 
     views = variants(prepare(scribble, LineSettings(height=32)))

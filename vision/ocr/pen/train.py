@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.config import read_toml, replace
-from core.ctc.best_path import greedy
+from core.ctc.greedy import greedy
 from core.ctc.loss import ctc_loss, frames_needed
 from core.errors import ConfigError, DataError
 from core.metrics.edit_distance import error_rates

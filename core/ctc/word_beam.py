@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.ctc.lexicon import Words
-from core.ctc.prefix_beam_search import Hypothesis, PrefixBeam
+from core.ctc.prefix_beam import Hypothesis, PrefixBeam
 
 
 def word_beam(
