@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 import speech
 from speech import metrics
 from speech.synth import noisy_example
+
+PRESSES, HEARD_MS = 10, 30_000
+"""As often as a visitor presses record again who sees nothing for so long."""
 
 
 def stats(page: Any) -> Any:
@@ -69,7 +73,12 @@ def test_the_microphone_goes_through_the_stream_live(opened: Any) -> None:
     page.get_by_role("button", name="Live, from your microphone").click()
     microphone = page.locator("#microphone")
     expect(microphone.get_by_label("Select input device")).to_be_visible()
-    microphone.get_by_role("button", name="Record").click()
+    for _ in range(PRESSES):  # gradio does nothing with a press that comes before its encoder
+        microphone.get_by_role("button", name="Record").click()
+        with suppress(AssertionError):
+            expect(live.first).not_to_contain_text("Press record", timeout=HEARD_MS)
+            break
+        microphone.get_by_role("button", name="Stop").click()
     expect(live.first).to_have_text(re.compile(r"^of real time, computing\d+\.\d{3}$"))
     expect(live.nth(1)).to_have_text(re.compile(r"^latency of the network3\d ms$"))
     expect(live.nth(4)).to_have_text(
