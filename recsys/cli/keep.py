@@ -113,8 +113,10 @@ def replay(
         for one in answer["different"][:5]
     ]
     if answer["different"]:
-        told.append("(a slate is made again from the user's earlier rows; a history that came with a request "
-                    "is not among them)")  # fmt: skip
+        told.append(
+            "(a slate is made again from the user's earlier rows; a history that came with a request is not "
+            "among them)"
+        )
     emit(answer, json_path, told)
     if answer["same"] != answer["slates"]:
         raise typer.Exit(1)
